@@ -1,0 +1,21 @@
+"""The family of exceptions that a user may see. Each message says what was expected, found, where, and what to do."""
+
+
+class DvsTransferError(Exception):
+    """Base of every error that is the input's or the environment's fault, not a bug. The command line exits with 1."""
+
+
+class StoreError(DvsTransferError):
+    """A store is missing, incomplete, damaged, or of another schema."""
+
+
+class SourceError(DvsTransferError):
+    """Raw data are missing or broken. The message names the file, and the byte offset where there is one."""
+
+
+class ConfigError(DvsTransferError):
+    """A configuration cannot be used; every problem is listed in one message."""
+
+
+class TrainingError(DvsTransferError):
+    """A training or evaluation run cannot start or go on."""

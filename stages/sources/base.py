@@ -1,0 +1,93 @@
+"""What every source of raw data offers: its samples with class and id, their bytes, and the decoded recording or image.
+
+A source is opened by name and path (`stages.sources.open_source`), lists its samples once and reads them one by one.
+Reading is in two steps, so that one read of the file serves the digest and the decoding:
+`read_bytes` (input/output, nothing else) and `decode` (no input/output, every check).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInt8Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One recording or image of a source.
+
+    sample_id: "<class name>/<stem>", unique in its source, the key that pairs a recording with its photo.
+    label: index of the class in the source's `class_names`.
+    location: where it lies, as messages show it (a path, or "<archive>!<member>").
+    """
+
+    sample_id: str
+    label: int
+    location: str
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """The events of a recording, checked: same lengths, time ascending, polarity 0 (OFF) or 1 (ON).
+
+    x, y: (n,) uint16, pixels.  t: (n,) int64, microseconds.  p: (n,) uint8.
+    """
+
+    x: NDArray[np.uint16]
+    y: NDArray[np.uint16]
+    t: NDArray[np.int64]
+    p: UInt8Array
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+
+@dataclass(frozen=True, slots=True)
+class AtisRecords:
+    """A recording as the raw 5-byte records of N-Caltech101 and N-MNIST, shape (5 * n,) uint8, not decoded yet.
+
+    The frame kernels read these directly. `sensor_size` (width, height) bounds x and y, in pixels.
+    """
+
+    data: UInt8Array
+    sensor_size: tuple[int, int]
+
+
+Recording = Events | AtisRecords
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A raw data set. Implementations are cheap to open again by (name, path) in a worker process."""
+
+    name: ClassVar[str]
+    kind: ClassVar[Literal["events", "images"]]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Class names in label order."""
+        ...
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        """Every sample, ordered by label, then by id."""
+        ...
+
+    def read_bytes(self, sample: Sample) -> bytes:
+        """The sample's file as it lies on disk. Raises SourceError when it cannot be read."""
+        ...
+
+    def decode(self, sample: Sample, data: bytes) -> Recording | UInt8Array:
+        """The recording (kind "events") or the image as (H, W, 3) uint8 RGB (kind "images").
+
+        Raises SourceError, naming the file, the byte offset where there is one, and what is wrong.
+        """
+        ...
+
+    def metadata(self, sample: Sample) -> dict[str, Any]:
+        """Further facts kept with the sample (N-Caltech101: the annotation's box); {} where there are none."""
+        ...
