@@ -1,1 +1,29 @@
-"""dvs-transfer: from raw event recordings and static images to a trained spiking network."""
+"""dvs-transfer: from raw event recordings and static images to a trained spiking network.
+
+from dvs_transfer import PairedCache, open_cache
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .cache.paired import PairedCache
+    from .cache.store import FrameStore, open_cache
+
+__all__ = ["FrameStore", "PairedCache", "__version__", "open_cache"]
+
+_HOME = {"FrameStore": ".cache.store", "PairedCache": ".cache.paired", "open_cache": ".cache.store"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public names on first use: torch and zarr take seconds that `--help` need not wait for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("dvs-transfer")
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(_HOME[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

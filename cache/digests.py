@@ -1,0 +1,43 @@
+"""Digests: XXH3-128 for the contents of files (fast, not against forgery), SHA-256 for descriptions and splits."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+FINGERPRINT_DIGITS = 12
+
+
+def content_digest(data: bytes | bytearray | memoryview) -> str:
+    """The XXH3-128 of bytes, as "xxh3:<32 hexadecimal digits>"."""
+    return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"
+
+
+def file_digest(path: Path, block_bytes: int = 1 << 22) -> str:
+    """`content_digest` of a file, read in blocks."""
+    state = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while block := file.read(block_bytes):
+            state.update(block)
+    return f"xxh3:{state.hexdigest()}"
+
+
+def fingerprint(description: Any) -> str:
+    """The SHA-256 of a JSON-able description, independent of the order of its keys; 64 hexadecimal digits."""
+    canonical = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def manifest_digest(entries: Iterable[tuple[str, str]]) -> str:
+    """The digest of a source: of its (sample id, content digest) pairs in order."""
+    return fingerprint([list(entry) for entry in entries])
+
+
+def code_digest(files: Iterable[Path]) -> str:
+    """The digest of source files, by name and content: what they compute belongs to a fingerprint."""
+    return fingerprint([[path.name, content_digest(path.read_bytes())] for path in sorted(files)])

@@ -1,0 +1,63 @@
+"""Writing files so that a reader, or a run after a crash, sees all of a file or none of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def write_bytes(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Write `data` aside, flush it to the disk and rename it to `path`. Nothing is left behind when that fails.
+
+    Raises OSError with the file's name (disk full, no permission).
+    """
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
+    try:
+        with aside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
+
+
+def write_json(path: Path, document: Mapping[str, Any] | list[Any]) -> None:
+    """`write_bytes` of a readable JSON document with a newline at its end."""
+    write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk, so that they survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Flush every file below `folder` to the disk."""
+    for path in folder.rglob("*"):
+        sync(path)
+
+
+def remove_temporaries(folder: Path) -> int:
+    """Delete what a killed writer left below `folder`; returns how many files. The caller holds the folder's lock."""
+    leftovers = list(folder.rglob(f"*{TEMPORARY_SUFFIX}"))
+    for leftover in leftovers:
+        leftover.unlink(missing_ok=True)
+    return len(leftovers)

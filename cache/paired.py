@@ -1,0 +1,168 @@
+"""`PairedCache`: the recordings of one split with their static images, as a torch data set or whole in memory."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .errors import StoreError
+from .pairs import SPLIT_CODES, PairStore, Split
+
+IntArray = NDArray[np.int64]
+
+
+class PairedSample(TypedDict):
+    """One recording and its image; batches of them get a leading axis under `PairedCache.read`.
+
+    events: (T, 2, H, W) float32 counts.  value: (1, H, W) float32, HSV's V in [0, 1].  label: class index.
+    sample_id, image_id: "<class>/<stem>" of the recording and of the image.
+    """
+
+    events: Tensor
+    value: Tensor
+    label: int
+    sample_id: str
+    image_id: str
+
+
+class PairedBatch(TypedDict):
+    """Several samples: events (B, T, 2, H, W), value (B, 1, H, W), label (B,) int64, and their ids."""
+
+    events: Tensor
+    value: Tensor
+    label: Tensor
+    sample_id: tuple[str, ...]
+    image_id: tuple[str, ...]
+
+
+class PairedCache(Dataset[PairedSample]):
+    """One split of a pair store. Opened with `PairedCache.open`; read-only; may be sent to worker processes.
+
+    A recording's image is its own photo where the data set has one, otherwise an image of its class from the static
+    pool, always the same one. Training draws from the pool instead: `image_labels`, `load_images`, `load_values`.
+    """
+
+    def __init__(self, pairs: PairStore, split: Split) -> None:
+        self.pairs = pairs
+        self.split: Split = split
+        self.rows = pairs.rows_of(split)
+        self.pool_rows: IntArray = pairs.store.column("pool_rows")
+
+    @classmethod
+    def open(cls, path: str | Path, split: Split = "train") -> PairedCache:
+        """Open the pair store at `path`. Raises StoreError: no such store, a damaged one, no such split."""
+        if split not in SPLIT_CODES:
+            raise StoreError(f"no split {split!r}; expected one of {', '.join(SPLIT_CODES)}")
+        return cls(PairStore(path), split)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> PairedSample:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"sample {index} of a {self.split} split of {len(self)}")
+        batch = self.read(np.array([index % len(self)]))
+        return {
+            "events": batch["events"][0],
+            "value": batch["value"][0],
+            "label": int(batch["label"][0]),
+            "sample_id": batch["sample_id"][0],
+            "image_id": batch["image_id"][0],
+        }
+
+    def read(self, indices: IntArray) -> PairedBatch:
+        """The samples at `indices` (B,) of this split, in that order."""
+        rows = self.rows[indices]
+        image_rows = self.image_rows[indices]
+        images = self.pairs.images
+        return {
+            "events": torch.from_numpy(self.pairs.events.read("frames", rows).astype(np.float32)),
+            "value": torch.from_numpy(images.read("value", image_rows)),
+            "label": torch.from_numpy(self.event_labels[indices]),
+            "sample_id": tuple(map(str, self.pairs.events.sample_id[rows])),
+            "image_id": tuple(map(str, images.sample_id[image_rows])),
+        }
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.pairs.store.class_names
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    @property
+    def num_bins(self) -> int:
+        return int(self.pairs.events.array("frames").shape[1])
+
+    @property
+    def size(self) -> int:
+        """Height and width of a frame, pixels."""
+        return int(self.pairs.events.array("frames").shape[-1])
+
+    @property
+    def protocol(self) -> str:
+        return self.pairs.protocol
+
+    @property
+    def split_digest(self) -> str:
+        return self.pairs.split_digest
+
+    @property
+    def fingerprint(self) -> str:
+        return self.pairs.store.attributes.fingerprint
+
+    @cached_property
+    def event_labels(self) -> IntArray:
+        """(n,) class of each recording of the split."""
+        return self.pairs.events.label[self.rows]
+
+    @cached_property
+    def sample_ids(self) -> tuple[str, ...]:
+        """(n,) id of each recording of the split."""
+        return tuple(map(str, self.pairs.events.sample_id[self.rows]))
+
+    @cached_property
+    def image_labels(self) -> IntArray:
+        """(m,) class of each image of the static pool."""
+        return self.pairs.images.label[self.pool_rows]
+
+    @cached_property
+    def image_ids(self) -> tuple[str, ...]:
+        """(m,) id of each image of the static pool."""
+        return tuple(map(str, self.pairs.images.sample_id[self.pool_rows]))
+
+    @cached_property
+    def photo(self) -> IntArray:
+        """(n,) position of each recording's own photo in the static pool; -1 where it has none there."""
+        position = np.full(len(self.pairs.images), -1, np.int64)
+        position[self.pool_rows] = np.arange(len(self.pool_rows))
+        own: IntArray = self.pairs.store.column("photo_row")[self.rows]
+        return np.where(own >= 0, position[own], -1)
+
+    @cached_property
+    def image_rows(self) -> IntArray:
+        """(n,) the image row that `read` gives with each recording."""
+        own: IntArray = self.pairs.store.column("photo_row")[self.rows]
+        offsets: IntArray = self.pairs.store.column("pool_offsets")
+        first, count = offsets[self.event_labels], np.diff(offsets)[self.event_labels]
+        return np.where(own >= 0, own, self.pool_rows[first + np.arange(len(own)) % count])
+
+    def load_events(self) -> NDArray[Any]:
+        """(n, T, 2, H, W) all recordings of the split, in the store's dtype."""
+        return self.pairs.events.read("frames", self.rows)
+
+    def load_images(self) -> NDArray[np.uint8]:
+        """(m, 3, H, W) RGB of the static pool."""
+        return self.pairs.images.read("images", self.pool_rows)
+
+    def load_values(self) -> NDArray[np.float32]:
+        """(m, 1, H, W) HSV's V of the static pool, in [0, 1]."""
+        return self.pairs.images.read("value", self.pool_rows)

@@ -1,0 +1,142 @@
+"""The pair store: which recordings train, validate and test, which photo belongs to each, which photos may teach.
+
+Columns, rows being those of the two stores that it names:
+    split       (N,) int8 for each recording: 0 train, 1 validation, 2 test, -1 none (quarantined, or left over)
+    photo_row   (N,) int64, the image made of the same scene, -1 where there is none
+    train_rows, train_offsets   (n,), (C + 1,) int64: class c's training recordings are
+                                train_rows[train_offsets[c]:train_offsets[c + 1]]
+    pool_rows, pool_offsets     (m,), (C + 1,) the same for the static pool, the images that training may use
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from .digests import fingerprint
+from .errors import StoreError
+from .locks import writer_lock
+from .store import FrameStore
+from .writer import StoreBuilder, StoreLayout
+
+IntArray = NDArray[np.int64]
+Split = Literal["train", "validation", "test"]
+SPLIT_CODES: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+NO_SPLIT = -1
+
+
+class StoreReference(BaseModel):
+    """Another store in the same folder, by name and fingerprint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    fingerprint: str
+
+
+class PairDescription(BaseModel):
+    """What a pair store's `config` attribute holds.
+
+    pairing: the pairing stage's configuration.  split_digest: see `split_digest`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    events: StoreReference
+    images: StoreReference
+    pairing: dict[str, Any]
+    split_digest: str
+
+
+@dataclass(frozen=True)
+class PairPlan:
+    """The content of a pair store, before it is written."""
+
+    split: NDArray[np.int8]
+    photo_row: IntArray
+    train_rows: IntArray
+    train_offsets: IntArray
+    pool_rows: IntArray
+    pool_offsets: IntArray
+
+
+def rows_by_class(rows: IntArray, labels: IntArray, num_classes: int) -> tuple[IntArray, IntArray]:
+    """Sort rows by class, keeping their order inside one; returns them and the (C + 1,) offsets of the classes."""
+    order = np.argsort(labels[rows], kind="stable")
+    counts = np.bincount(labels[rows], minlength=num_classes)
+    return rows[order].astype(np.int64), np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def split_digest(parts: dict[str, Iterable[str]]) -> str:
+    """SHA-256 over the sample ids of each part of a split ("train", "validation", "test", "pool"), order ignored."""
+    return fingerprint({part: sorted(ids) for part, ids in parts.items()})
+
+
+def reference_to(store: FrameStore) -> StoreReference:
+    return StoreReference(name=store.path.name, fingerprint=store.attributes.fingerprint)
+
+
+def write_pairs(folder: Path, name: str, description: PairDescription, plan: PairPlan, events: FrameStore) -> Path:
+    """Write a pair store into `folder`, or return the one that is there already; its path."""
+    config = description.model_dump(mode="json")
+    layout = StoreLayout(
+        kind="pairs",
+        dataset=name,
+        num_samples=len(plan.split),
+        samples_per_shard=len(plan.split),
+        class_names=events.class_names,
+        config=config,
+        fingerprint=fingerprint(config),
+        manifest_digest=description.split_digest,
+        arrays={},
+    )
+    with writer_lock(folder, layout.name):
+        builder = StoreBuilder(folder, layout)
+        if not builder.final.exists():
+            builder.begin()
+            builder.write_shard(0, {}, [{}] * len(plan.split))
+            builder.finish(vars(plan))
+    return builder.final
+
+
+class PairStore:
+    """An open pair store with the two stores that it joins. Raises StoreError when one is missing or another."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.store = FrameStore(path)
+        if self.store.kind != "pairs":
+            raise StoreError(f"{path}: a store of {self.store.kind}; expected a pair store (`dvs-transfer pair`)")
+        self.description = PairDescription.model_validate(self.store.attributes.config)
+        self.events = self._open(self.description.events)
+        self.images = self._open(self.description.images)
+
+    @property
+    def path(self) -> Path:
+        return self.store.path
+
+    @property
+    def protocol(self) -> str:
+        return str(self.description.pairing["protocol"])
+
+    @property
+    def split_digest(self) -> str:
+        return self.description.split_digest
+
+    def rows_of(self, split: Split) -> IntArray:
+        """The event rows of a split, ascending."""
+        return np.flatnonzero(self.store.column("split") == SPLIT_CODES[split]).astype(np.int64)
+
+    def _open(self, reference: StoreReference) -> FrameStore:
+        store = FrameStore(self.path.parent / reference.name)
+        if store.attributes.fingerprint != reference.fingerprint:
+            raise StoreError(
+                f"{self.path}: was made with {reference.name} of fingerprint {reference.fingerprint[:12]}, the store "
+                f"there now has {store.attributes.fingerprint[:12]}; run `dvs-transfer pair` again"
+            )
+        return store

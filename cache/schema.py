@@ -1,0 +1,109 @@
+"""The format of a store, version 1: what lies in it, checked whenever one is opened.
+
+    <name>-<first 12 digits of the fingerprint>.zarr/
+      zarr.json    attributes: `StoreAttributes`
+      <array>      (N, ...) sharded along the samples; one inner chunk is one sample
+      <column>     (N,) or (N, k), one chunk
+
+Kinds and their arrays:
+    events    frames (N, T, 2, H, W) counts
+    images    images (N, 3, H, W) uint8 RGB;  value (N, 1, H, W) float32, HSV's V in [0, 1]
+    pairs     columns alone, see `cache.pairs`
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .digests import FINGERPRINT_DIGITS, fingerprint
+from .errors import StoreError
+
+SCHEMA_VERSION = 1
+STORE_SUFFIX = ".zarr"
+PARTIAL_SUFFIX = ".zarr.partial"
+
+Kind = Literal["events", "images", "pairs"]
+
+DIMENSIONS: dict[str, tuple[str, ...]] = {
+    "frames": ("sample", "time", "polarity", "y", "x"),
+    "images": ("sample", "channel", "y", "x"),
+    "value": ("sample", "channel", "y", "x"),
+}
+ARRAYS_OF_KIND: dict[str, tuple[str, ...]] = {"events": ("frames",), "images": ("images", "value"), "pairs": ()}
+
+
+class ChunkFile(BaseModel):
+    """One chunk file of a store: its size in bytes and its digest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    num_bytes: int
+    digest: str
+
+
+class StoreAttributes(BaseModel):
+    """The attributes of a store's root group.
+
+    config: what the store was made with, enough to make it again from the raw data.
+    manifest_digest: of the raw samples' ids and digests.
+    files: every chunk file, by its path inside the store.
+    seal: digest of all the other attributes but `created`; tells a damaged root from a whole one.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: int
+    kind: Kind
+    dataset: str
+    num_samples: int
+    samples_per_shard: int
+    class_names: tuple[str, ...]
+    config: dict[str, Any]
+    fingerprint: str
+    manifest_digest: str
+    files: dict[str, ChunkFile]
+    versions: dict[str, str]
+    created: str
+    seal: str = ""
+
+    @property
+    def store_name(self) -> str:
+        return store_name(self.dataset, self.fingerprint)
+
+    def sealed(self) -> StoreAttributes:
+        """The same attributes with the seal that belongs to them."""
+        return self.model_copy(update={"seal": self.compute_seal()})
+
+    def compute_seal(self) -> str:
+        return fingerprint(self.model_dump(mode="json", exclude={"created", "seal"}))
+
+
+def store_name(dataset: str, full_fingerprint: str) -> str:
+    return f"{dataset}-{full_fingerprint[:FINGERPRINT_DIGITS]}{STORE_SUFFIX}"
+
+
+def timestamp() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def parse_attributes(raw: dict[str, Any], path: object) -> StoreAttributes:
+    """The attributes of the store at `path`. Raises StoreError: another schema, missing or damaged attributes."""
+    found = raw.get("schema_version")
+    if found is None:
+        raise StoreError(f"{path}: a zarr group, but no dvs-transfer store (it has no schema_version)")
+    if found != SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: the store has schema version {found}, this software reads version {SCHEMA_VERSION}; "
+            "make it again with `dvs-transfer preprocess` or `convert`, or use the release that wrote it"
+        )
+    try:
+        attributes = StoreAttributes.model_validate(raw)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise StoreError(f"{path}/zarr.json: the store's attributes are damaged ({problems}); make it again") from None
+    if attributes.seal != attributes.compute_seal():
+        raise StoreError(f"{path}/zarr.json: the attributes do not match their seal; they were changed: make it again")
+    return attributes

@@ -1,0 +1,170 @@
+"""Reading a store: `open_cache(path)` checks that it is whole and of this schema, and never writes.
+
+Arrays are opened at the first read, again in each process (a zarr store opened before a fork can deadlock), so a
+`FrameStore` may be sent to workers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.storage import LocalStore
+
+from .errors import StoreError
+from .schema import PARTIAL_SUFFIX, STORE_SUFFIX, Kind, StoreAttributes, parse_attributes
+
+IntArray = NDArray[np.int64]
+
+
+class FrameStore:
+    """One converted data set, or a pair store, read-only.
+
+    attributes: what it is, of what, made how (`StoreAttributes`).
+    Raises StoreError when the path holds no whole store of this schema, or chunk files are missing or cut short.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.attributes = read_attributes(self.path)
+        self._opened: tuple[int, zarr.Group] | None = None
+        self._columns: dict[str, NDArray[Any]] = {}
+        _check_files(self.path, self.attributes)
+
+    def __len__(self) -> int:
+        return self.attributes.num_samples
+
+    def __repr__(self) -> str:
+        return f"FrameStore({str(self.path)!r}: {len(self)} {self.attributes.kind} of {self.attributes.dataset})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_opened": None}
+
+    @property
+    def kind(self) -> Kind:
+        return self.attributes.kind
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.attributes.class_names
+
+    @property
+    def label(self) -> IntArray:
+        """(N,) class indices; -1 marks a quarantined sample."""
+        return self.column("label")
+
+    @property
+    def sample_id(self) -> NDArray[Any]:
+        """(N,) strings "<class>/<stem>"."""
+        return self.column("sample_id")
+
+    @property
+    def valid(self) -> NDArray[np.bool_]:
+        """(N,) False where the raw sample could not be read; its row is zeros and `problem` says why."""
+        valid: NDArray[np.bool_] = self.column("problem") == ""
+        return valid
+
+    def column(self, name: str) -> NDArray[Any]:
+        """A column, read whole and kept."""
+        if name not in self._columns:
+            self._columns[name] = np.asarray(self.array(name)[...])
+        return self._columns[name]
+
+    def array(self, name: str) -> zarr.Array[Any]:
+        """The zarr array `name`, for lazy access. Raises StoreError when there is none."""
+        if self._opened is None or self._opened[0] != os.getpid():
+            self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
+        try:
+            found = self._opened[1][name]
+        except KeyError:
+            raise StoreError(f"{self.path}: a store of {self.kind} has no array {name!r}") from None
+        assert isinstance(found, zarr.Array)
+        return found
+
+    def read(self, name: str, rows: IntArray | None = None) -> NDArray[Any]:
+        """The rows of an array, (n, ...) in the order asked for; all rows without `rows`.
+
+        A shard of which many rows are wanted is decoded once and whole; a lone row decodes its inner chunk alone.
+        Raises StoreError when a chunk does not match its checksum.
+        """
+        array = self.array(name)
+        try:
+            if rows is None:
+                return np.asarray(array[...])
+            out = np.empty((len(rows), *array.shape[1:]), array.dtype)
+            shards = rows // self.attributes.samples_per_shard
+            for shard in np.unique(shards):
+                self._read_shard(array, int(shard), rows, np.flatnonzero(shards == shard), out)
+        except (ValueError, RuntimeError) as error:
+            raise StoreError(
+                f"{self.path}/{name}: a chunk is damaged ({error}); see `dvs-transfer cache verify`"
+            ) from error
+        return out
+
+    def _read_shard(
+        self, array: zarr.Array[Any], shard: int, rows: IntArray, positions: NDArray[np.intp], out: NDArray[Any]
+    ) -> None:
+        size = self.attributes.samples_per_shard
+        if len(positions) * 4 >= size:
+            block = np.asarray(array[shard * size : (shard + 1) * size])
+            out[positions] = block[rows[positions] - shard * size]
+        else:
+            for position in positions:
+                out[position] = array[int(rows[position])]
+
+
+def open_cache(path: str | Path) -> FrameStore:
+    """Open a store for reading; see `FrameStore`."""
+    return FrameStore(path)
+
+
+def read_attributes(path: Path) -> StoreAttributes:
+    """The checked attributes of the store at `path`, without looking at its arrays. Raises StoreError."""
+    root = path / "zarr.json"
+    if not root.is_file():
+        raise StoreError(f"{path}: {_what_is_wrong(path)}")
+    try:
+        document = json.loads(root.read_bytes())
+        raw = document["attributes"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{root}: not the metadata of a zarr group ({error}); make the store again") from None
+    return parse_attributes(raw, path)
+
+
+def list_stores(folder: Path) -> list[Path]:
+    """The whole stores in a folder, by name."""
+    return sorted(path for path in folder.glob(f"*{STORE_SUFFIX}") if path.is_dir())
+
+
+def list_partials(folder: Path) -> list[Path]:
+    """What unfinished builds left in a folder, by name."""
+    return sorted(path for path in folder.glob(f"*{PARTIAL_SUFFIX}") if path.is_dir())
+
+
+def _what_is_wrong(path: Path) -> str:
+    if path.name.endswith(PARTIAL_SUFFIX):
+        return "this store is not finished; run the command that makes it again, it goes on where it stopped"
+    if path.is_dir():
+        return "a folder, but no store (it has no zarr.json)"
+    if path.exists():
+        return "a file; a store is a folder whose name ends in .zarr"
+    there = [found.name for found in list_stores(path.parent)]
+    return "no such store" + (f"; in {path.parent} there are {', '.join(there)}" if there else "")
+
+
+def _check_files(path: Path, attributes: StoreAttributes) -> None:
+    """A missing chunk would read as zeros: refuse the store instead."""
+    for key, chunk in attributes.files.items():
+        file = path / key
+        found = file.stat().st_size if file.is_file() else None
+        if found != chunk.num_bytes:
+            state = "missing" if found is None else f"{found} bytes long"
+            raise StoreError(
+                f"{file}: this chunk file is {state}, it should have {chunk.num_bytes} bytes; "
+                "`dvs-transfer cache verify` lists all such files; delete the store and make it again"
+            )

@@ -1,0 +1,54 @@
+"""Comparing every chunk file of a store with the digest it was recorded with."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from .digests import file_digest
+from .schema import StoreAttributes
+from .store import read_attributes
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The result of `verify_store`. bad: chunk file inside the store -> what is wrong with it."""
+
+    path: Path
+    num_files: int
+    num_bytes: int
+    bad: dict[str, str]
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.bad
+
+
+def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
+    """Read and digest every chunk file of the store at `path`; also name files that do not belong to it.
+
+    Raises StoreError when its attributes cannot be read or are not sealed.
+    """
+    attributes = read_attributes(path)
+    with ThreadPoolExecutor(num_threads) as pool:
+        problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
+    bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}
+    for file in path.glob("*/c/**/*"):
+        key = file.relative_to(path).as_posix()
+        if file.is_file() and key not in attributes.files:
+            bad[key] = "not a file of this store"
+    total = sum(chunk.num_bytes for chunk in attributes.files.values())
+    return VerifyReport(path=path, num_files=len(attributes.files), num_bytes=total, bad=dict(sorted(bad.items())))
+
+
+def _check(path: Path, attributes: StoreAttributes, key: str) -> str:
+    """What is wrong with one chunk file; "" when nothing is."""
+    try:
+        found = file_digest(path / key)
+    except FileNotFoundError:
+        return "missing"
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
+    expected = attributes.files[key].digest
+    return "" if found == expected else f"digest {found}, recorded {expected}"

@@ -1,0 +1,275 @@
+"""Writing a store shard by shard: each shard encoded in memory, written aside, renamed; whole only when all are there.
+
+While it is built, a store is the folder `<name>.zarr.partial`. A shard is recorded there once its data are on the disk;
+a run that was killed goes on where the records end. `finish` refuses while any is missing, writes the columns and the
+attributes, and renames the folder: a store with its final name is a whole one.
+Which process writes which shard, and when, changes no byte.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.buffer import Buffer
+from zarr.storage import LocalStore, MemoryStore
+
+from . import durable
+from .digests import content_digest, file_digest, fingerprint
+from .errors import StoreError
+from .schema import (
+    ARRAYS_OF_KIND,
+    DIMENSIONS,
+    PARTIAL_SUFFIX,
+    SCHEMA_VERSION,
+    STORE_SUFFIX,
+    ChunkFile,
+    Kind,
+    StoreAttributes,
+    store_name,
+    timestamp,
+)
+
+ZSTD_LEVEL = 1
+VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
+Columns = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ArrayLayout:
+    """One array of a store: the shape of one sample, without the sample axis, and the dtype's name."""
+
+    sample_shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
+class StoreLayout:
+    """What a store will hold; fixed before its first shard is written. Picklable: workers get it with each task."""
+
+    kind: Kind
+    dataset: str
+    num_samples: int
+    samples_per_shard: int
+    class_names: tuple[str, ...]
+    config: dict[str, Any]
+    fingerprint: str
+    manifest_digest: str
+    arrays: dict[str, ArrayLayout]
+
+    def __post_init__(self) -> None:
+        if tuple(self.arrays) != ARRAYS_OF_KIND[self.kind]:
+            raise ValueError(f"a store of {self.kind} holds {ARRAYS_OF_KIND[self.kind]}, not {tuple(self.arrays)}")
+        if self.num_samples < 1 or self.samples_per_shard < 1:
+            raise ValueError(f"{self.num_samples} samples in shards of {self.samples_per_shard}: both must be positive")
+
+    @property
+    def name(self) -> str:
+        return store_name(self.dataset, self.fingerprint)
+
+    @property
+    def num_shards(self) -> int:
+        return -(-self.num_samples // self.samples_per_shard)
+
+    def rows_of(self, shard: int) -> range:
+        return range(shard * self.samples_per_shard, min((shard + 1) * self.samples_per_shard, self.num_samples))
+
+
+def create_array(
+    store: LocalStore | MemoryStore, name: str, layout: ArrayLayout, num_samples: int, samples_per_shard: int
+) -> zarr.Array[Any]:
+    """An empty array with the format's chunks and codecs.
+
+    Zstandard carries a checksum of what it decodes to; CRC32C guards every encoded byte, zstd's own header included.
+    All-zero chunks are written like any other, so that a missing one is an error and never a zero.
+    """
+    codecs: tuple[BytesBytesCodec, ...] = (ZstdCodec(level=ZSTD_LEVEL, checksum=True), Crc32cCodec())
+    return zarr.create_array(
+        store,
+        name=name,
+        shape=(num_samples, *layout.sample_shape),
+        shards=(samples_per_shard, *layout.sample_shape),
+        chunks=(1, *layout.sample_shape),
+        dtype=layout.dtype,
+        compressors=codecs,
+        fill_value=0,
+        dimension_names=DIMENSIONS[name],
+        config={"write_empty_chunks": True},
+    )
+
+
+def encode_shard(name: str, layout: ArrayLayout, samples_per_shard: int, data: NDArray[Any]) -> bytes:
+    """The bytes of one shard file holding `data` (n, ...); a last, shorter shard is filled up with zeros."""
+    if len(data) < samples_per_shard:
+        padding = np.zeros((samples_per_shard - len(data), *layout.sample_shape), layout.dtype)
+        data = np.concatenate([data, padding])
+    files: dict[str, Buffer] = {}
+    array = create_array(MemoryStore(files), name, layout, samples_per_shard, samples_per_shard)
+    array[...] = data
+    encoded: bytes = files[_shard_key(name, 0, layout)].to_bytes()
+    return encoded
+
+
+class StoreBuilder:
+    """Builds one store in `folder`. Made anew in each worker from (folder, layout); holds no open file.
+
+    <name>.zarr.partial/
+      layout.json      the layout's digest: whose work this is
+      store/           the store as it will be
+      shards/<k>.json  the record of a finished shard: its files' digests and its samples' column values
+    """
+
+    def __init__(self, folder: Path, layout: StoreLayout) -> None:
+        self.layout = layout
+        self.final = folder / layout.name
+        self.partial = folder / (layout.name.removesuffix(STORE_SUFFIX) + PARTIAL_SUFFIX)
+        self._store = self.partial / "store"
+
+    def begin(self) -> list[int]:
+        """Start, or take up what an earlier run left; returns the shards that are still to be written.
+
+        The caller holds the writer's lock. Raises OSError when the folder cannot be written.
+        """
+        description = self.partial / "layout.json"
+        mine = fingerprint(asdict(self.layout))
+        if self.partial.exists():
+            durable.remove_temporaries(self.partial)
+            if not (description.is_file() and json.loads(description.read_text())["digest"] == mine):
+                shutil.rmtree(self.partial)
+        (self.partial / "shards").mkdir(parents=True, exist_ok=True)
+        self._store.mkdir(exist_ok=True)
+        if not description.is_file():
+            durable.write_json(description, {"digest": mine})
+        return self._missing_shards()
+
+    def write_shard(self, shard: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write shard number `shard`: its arrays, each (n, ...), and a row of column values for each sample.
+
+        Raises StoreError when shapes, dtypes or the number of rows are not the layout's; OSError when the disk is full.
+        """
+        expected = len(self.layout.rows_of(shard))
+        if len(rows) != expected:
+            raise StoreError(f"{self.partial}: shard {shard} has {expected} samples, got {len(rows)} rows")
+        files = {}
+        for name, layout in self.layout.arrays.items():
+            data = arrays[name]
+            if data.shape != (expected, *layout.sample_shape) or data.dtype != np.dtype(layout.dtype):
+                raise StoreError(
+                    f"{self.partial}: shard {shard} of {name} must be {(expected, *layout.sample_shape)} "
+                    f"{layout.dtype}, got {data.shape} {data.dtype}"
+                )
+            encoded = encode_shard(name, layout, self.layout.samples_per_shard, data)
+            key = _shard_key(name, shard, layout)
+            (self._store / key).parent.mkdir(parents=True, exist_ok=True)
+            durable.write_bytes(self._store / key, encoded)
+            files[key] = ChunkFile(num_bytes=len(encoded), digest=content_digest(encoded)).model_dump()
+        durable.write_json(self._record(shard), {"files": files, "rows": [dict(row) for row in rows]})
+
+    def read_rows(self) -> list[dict[str, Any]]:
+        """The rows of all finished shards, in order. Raises StoreError, naming the shards that are missing."""
+        if missing := self._missing_shards():
+            shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
+            raise StoreError(
+                f"{self.partial}: {len(missing)} of {self.layout.num_shards} shards are not there yet ({shown}); "
+                "run the same command again"
+            )
+        return [row for shard in range(self.layout.num_shards) for row in self._read_record(shard)["rows"]]
+
+    def finish(self, columns: Columns) -> Path:
+        """Write the columns and the attributes, and give the store its name. Returns its path.
+
+        Raises StoreError when shards are missing or a column has another length than the store.
+        """
+        self.read_rows()
+        store = LocalStore(self._store)
+        for name, layout in self.layout.arrays.items():
+            if not (self._store / name / "zarr.json").exists():
+                create_array(store, name, layout, self.layout.num_samples, self.layout.samples_per_shard)
+        for name, values in columns.items():
+            if self.layout.arrays and len(values) != self.layout.num_samples:
+                raise StoreError(f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}")
+            _write_column(store, name, values)
+        group = zarr.open_group(store, mode="a")
+        group.attrs.put(self._attributes().model_dump(mode="json"))
+        durable.sync_tree(self._store)
+        self._store.rename(self.final)
+        durable.sync(self.final.parent)
+        self.discard()
+        return self.final
+
+    def discard(self) -> None:
+        """Remove the working folder, if there is one."""
+        shutil.rmtree(self.partial, ignore_errors=True)
+
+    def _record(self, shard: int) -> Path:
+        return self.partial / "shards" / f"{shard:06d}.json"
+
+    def _read_record(self, shard: int) -> dict[str, Any]:
+        record: dict[str, Any] = json.loads(self._record(shard).read_text())
+        return record
+
+    def _missing_shards(self) -> list[int]:
+        return [shard for shard in range(self.layout.num_shards) if not self._is_recorded(shard)]
+
+    def _is_recorded(self, shard: int) -> bool:
+        """Whether the shard was finished and its files still have the recorded sizes."""
+        if not self._record(shard).is_file():
+            return False
+        for key, chunk in self._read_record(shard)["files"].items():
+            path = self._store / key
+            if not path.is_file() or path.stat().st_size != chunk["num_bytes"]:
+                return False
+        return True
+
+    def _attributes(self) -> StoreAttributes:
+        files = {}
+        for shard in range(self.layout.num_shards):
+            files.update(self._read_record(shard)["files"])
+        for path in self._store.glob("*/c/**/*"):
+            key = path.relative_to(self._store).as_posix()
+            if path.is_file() and key not in files:
+                files[key] = {"num_bytes": path.stat().st_size, "digest": file_digest(path)}
+        return StoreAttributes(
+            schema_version=SCHEMA_VERSION,
+            kind=self.layout.kind,
+            dataset=self.layout.dataset,
+            num_samples=self.layout.num_samples,
+            samples_per_shard=self.layout.samples_per_shard,
+            class_names=self.layout.class_names,
+            config=self.layout.config,
+            fingerprint=self.layout.fingerprint,
+            manifest_digest=self.layout.manifest_digest,
+            files={key: ChunkFile.model_validate(files[key]) for key in sorted(files)},
+            versions={name: version(name) for name in VERSIONED},
+            created=timestamp(),
+        ).sealed()
+
+
+def _shard_key(name: str, shard: int, layout: ArrayLayout) -> str:
+    return "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
+
+
+def _write_column(store: LocalStore, name: str, values: NDArray[Any]) -> None:
+    """A column is one chunk: it is small and always read whole."""
+    column = zarr.create_array(
+        store,
+        name=name,
+        shape=values.shape,
+        chunks=tuple(max(1, length) for length in values.shape),
+        dtype=values.dtype,
+        compressors=(ZstdCodec(level=ZSTD_LEVEL, checksum=True), Crc32cCodec()),
+        dimension_names=("sample", "component")[: values.ndim],
+        overwrite=True,
+        config={"write_empty_chunks": True},
+    )
+    column[...] = values

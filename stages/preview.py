@@ -1,0 +1,137 @@
+"""Pictures of what a store holds: the frames of some recordings beside their image and its V channel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from ..cache.errors import StoreError
+from ..cache.pairs import PairStore
+from ..cache.store import FrameStore
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FULL_SCALE_PERCENTILE = 99.5
+ANIMATION_SCALE = 4
+ANIMATION_FRAME_MS = 100
+
+
+@dataclass(frozen=True)
+class PreviewSample:
+    """What is drawn in one row. frames: (T, 2, H, W) counts; image: (3, H, W) uint8 RGB; value: (1, H, W) in [0, 1]."""
+
+    title: str
+    frames: NDArray[Any] | None = None
+    image: NDArray[np.uint8] | None = None
+    value: NDArray[np.float32] | None = None
+
+
+def run(store_path: Path, out: Path, num_samples: int = 4) -> tuple[Path, Path | None]:
+    """Draw some samples of a pair, event or image store to `out` (PNG); recordings also animated, beside it.
+
+    Returns both paths, None for the second where there are no recordings. Raises StoreError: nothing to draw.
+    """
+    samples = choose_samples(FrameStore(store_path), num_samples)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw(samples).savefig(out, dpi=110)
+    recordings = [sample.frames for sample in samples if sample.frames is not None]
+    if not recordings:
+        return out, None
+    animated = out.with_name(f"{out.stem}-animated.png")
+    animate(recordings, animated)
+    return out, animated
+
+
+def choose_samples(store: FrameStore, num_samples: int) -> list[PreviewSample]:
+    """Samples spread evenly over the classes; pairs are drawn with the recording's own photo where it has one."""
+    pairs = PairStore(store.path) if store.kind == "pairs" else None
+    shown = pairs.events if pairs else store
+    valid = np.flatnonzero(shown.valid)
+    if not len(valid):
+        raise StoreError(f"{store.path}: every sample is quarantined, there is nothing to draw")
+    rows = valid[np.unique(np.linspace(0, len(valid) - 1, num_samples).astype(int))]
+    if pairs is None:
+        return [_sample(shown, int(row)) for row in rows]
+    photo, pool = pairs.store.column("photo_row"), pairs.store.column("pool_rows")
+    first_of_class = pairs.store.column("pool_offsets")
+    image_rows = [int(photo[row]) if photo[row] >= 0 else int(pool[first_of_class[shown.label[row]]]) for row in rows]
+    return [
+        _sample(pairs.events, int(row), pairs.images, image_row)
+        for row, image_row in zip(rows, image_rows, strict=True)
+    ]
+
+
+def draw(samples: Sequence[PreviewSample]) -> Figure:
+    """One row for each sample: its time bins in order, then its image and V."""
+    from matplotlib.figure import Figure
+
+    cells = [_cells(sample) for sample in samples]
+    columns = max(map(len, cells))
+    figure = Figure(figsize=(1.15 * columns, 1.45 * len(samples)), layout="constrained")
+    axes = figure.subplots(len(samples), columns, squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for row, (sample, pictures) in enumerate(zip(samples, cells, strict=True)):
+        for axis, (caption, picture) in zip(axes[row], pictures, strict=False):
+            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            axis.set_title(caption, fontsize=6, pad=2)
+        axes[row, 0].set_title(sample.title, fontsize=7, loc="left", pad=2)
+    return figure
+
+
+def animate(recordings: Sequence[NDArray[Any]], path: Path) -> None:
+    """Write the recordings side by side as an animated PNG that repeats, one picture for each time bin."""
+    strips = [
+        np.concatenate([event_picture(frames)[step] for frames in recordings], axis=1)
+        for step in range(len(recordings[0]))
+    ]
+    pictures = [Image.fromarray(np.uint8(strip * 255)) for strip in strips]
+    larger = [
+        p.resize((p.width * ANIMATION_SCALE, p.height * ANIMATION_SCALE), Image.Resampling.NEAREST) for p in pictures
+    ]
+    larger[0].save(path, save_all=True, append_images=larger[1:], duration=ANIMATION_FRAME_MS, loop=0)
+
+
+def event_picture(frames: NDArray[Any]) -> NDArray[np.float32]:
+    """(T, 2, H, W) counts as (T, H, W, 3) RGB in [0, 1]: ON red, OFF blue, both black, on white.
+
+    Full colour is the recording's 99.5th percentile of the pixels that saw events.
+    """
+    counts = frames.astype(np.float32)
+    seen = counts[counts > 0]
+    scale = np.percentile(seen, FULL_SCALE_PERCENTILE) if len(seen) else 1.0
+    off, on = np.moveaxis(np.clip(counts / scale, 0, 1), 1, 0)
+    picture: NDArray[np.float32] = np.stack([1 - off, 1 - np.maximum(on, off), 1 - on], axis=-1)
+    return picture
+
+
+def _cells(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
+    cells: list[tuple[str, NDArray[Any]]] = []
+    if sample.frames is not None:
+        cells += [(f"t = {step}", picture) for step, picture in enumerate(event_picture(sample.frames))]
+    if sample.image is not None:
+        cells.append(("image", np.moveaxis(sample.image, 0, -1)))
+    if sample.value is not None:
+        cells.append(("V", sample.value[0]))
+    return cells
+
+
+def _sample(
+    store: FrameStore, row: int, images: FrameStore | None = None, image_row: int | None = None
+) -> PreviewSample:
+    rows = np.array([row])
+    title = str(store.sample_id[row])
+    if store.kind == "images":
+        return PreviewSample(title, image=store.read("images", rows)[0], value=store.read("value", rows)[0])
+    frames = store.read("frames", rows)[0]
+    if images is None or image_row is None:
+        return PreviewSample(title, frames)
+    wanted = np.array([image_row])
+    return PreviewSample(title, frames, images.read("images", wanted)[0], images.read("value", wanted)[0])

@@ -1,0 +1,162 @@
+"""The pair store and the data set over it: protocols, splits, alignment, reading in other processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+
+from dvs_transfer import PairedCache
+from dvs_transfer.cache.errors import StoreError
+from dvs_transfer.cache.pairs import PairStore
+from dvs_transfer.stages import pairing
+from dvs_transfer.stages.pairing import PairingConfig, PairingReport
+
+from stores import build_store, make_arrays, make_layout
+
+NUM_EVENTS, NUM_IMAGES = 60, 60
+
+
+def pair(folder: Path, quarantined: tuple[int, ...] = (), **config: object) -> PairingReport:
+    events = folder / make_layout("events", NUM_EVENTS).name
+    images = folder / make_layout("images", NUM_IMAGES).name
+    if not events.exists():
+        build_store(folder, "events", NUM_EVENTS, quarantined)
+        build_store(folder, "images", NUM_IMAGES)
+    return pairing.run(PairingConfig.model_validate(config), events, images, folder)
+
+
+def test_disjoint_keeps_every_held_out_photo_away(tmp_path: Path) -> None:
+    report = pair(tmp_path)
+    train = PairedCache.open(report.path, "train")
+    for split in ("validation", "test"):
+        held_out = PairedCache.open(report.path, split)
+        assert len(held_out) == 6
+        assert not set(held_out.sample_ids) & set(train.image_ids)
+        assert not set(held_out.sample_ids) & set(train.sample_ids)
+    assert report.num_pool == NUM_IMAGES - 12
+    assert report.num_with_photo == NUM_EVENTS
+
+
+def test_unrestricted_lets_every_photo_teach_and_tests_the_same_recordings(tmp_path: Path) -> None:
+    leaky, honest = pair(tmp_path, protocol="unrestricted"), pair(tmp_path)
+    assert leaky.num_pool == NUM_IMAGES
+    assert PairedCache.open(leaky.path, "test").sample_ids == PairedCache.open(honest.path, "test").sample_ids
+    assert leaky.split_digest != honest.split_digest
+
+
+def test_a_share_of_the_training_recordings_changes_no_held_out_one(tmp_path: Path) -> None:
+    whole, half, tenth = (pair(tmp_path, train_share=share) for share in (1.0, 0.5, 0.1))
+    assert (whole.num_train, half.num_train, tenth.num_train) == (48, 24, 6)
+    ids = [set(PairedCache.open(report.path, "train").sample_ids) for report in (whole, half, tenth)]
+    assert ids[2] < ids[1] < ids[0]
+    tests = [PairedCache.open(report.path, "test").sample_ids for report in (whole, half, tenth)]
+    assert tests[0] == tests[1] == tests[2]
+
+
+def test_the_split_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
+    assert pair(tmp_path / "a").split_digest == pair(tmp_path / "b").split_digest
+    assert pair(tmp_path / "a", seed=1).split_digest != pair(tmp_path / "b").split_digest
+
+
+def test_the_digest_of_a_known_split(tmp_path: Path) -> None:
+    """A change of the rule by which splits are made must be noticed: published results hang on it."""
+    assert pair(tmp_path).split_digest == "6557f6a4852eae94a16fb2fb4eee11a9cea24c393d9db57a7c0b0ca86e201fdb"
+
+
+def test_samples_hold_what_the_stores_hold(tmp_path: Path) -> None:
+    report = pair(tmp_path)
+    test = PairedCache.open(report.path, "test")
+    frames = make_arrays(make_layout("events", NUM_EVENTS))["frames"]
+    value = make_arrays(make_layout("images", NUM_IMAGES))["value"]
+    for index in range(len(test)):
+        row = test.rows[index]
+        sample = test[index]
+        assert sample["sample_id"] == sample["image_id"] == test.sample_ids[index]
+        np.testing.assert_array_equal(sample["events"].numpy(), frames[row])
+        np.testing.assert_array_equal(sample["value"].numpy(), value[row])
+        assert sample["label"] == test.event_labels[index]
+        assert sample["events"].dtype == torch.float32
+    batch = test.read(np.array([3, 0]))
+    assert batch["sample_id"] == (test.sample_ids[3], test.sample_ids[0])
+    np.testing.assert_array_equal(batch["events"].numpy(), frames[test.rows[[3, 0]]])
+    with pytest.raises(IndexError, match="sample 6 of a test split of 6"):
+        test[6]
+    np.testing.assert_array_equal(test[-1]["events"], test[5]["events"])
+
+
+def test_photos_are_found_by_id_inside_the_pool(tmp_path: Path) -> None:
+    train = PairedCache.open(pair(tmp_path).path)
+    assert [train.image_ids[position] for position in train.photo] == list(train.sample_ids)
+    held_out = PairedCache.open(pair(tmp_path).path, "test")
+    assert set(held_out.photo) == {-1}
+    assert train.load_images().shape == (48, 3, 6, 6)
+    assert train.load_values().shape == (48, 1, 6, 6)
+    assert train.load_events().dtype == np.float16
+
+
+def test_quarantined_recordings_are_in_no_split(tmp_path: Path) -> None:
+    report = pair(tmp_path, quarantined=(0, 30))
+    assert report.num_unused == 2
+    used = {row for split in ("train", "validation", "test") for row in PairedCache.open(report.path, split).rows}
+    assert used == set(range(NUM_EVENTS)) - {0, 30}
+
+
+def test_pairing_again_finds_the_store(tmp_path: Path) -> None:
+    first = pair(tmp_path)
+    written = first.path.stat().st_mtime_ns
+    assert pair(tmp_path) == first
+    assert first.path.stat().st_mtime_ns == written
+
+
+def read_one(cache: PairedCache, index: int) -> float:
+    return float(cache[index]["events"].sum())
+
+
+def test_a_data_loader_with_spawned_workers(tmp_path: Path) -> None:
+    cache = PairedCache.open(pair(tmp_path).path)
+    expected = read_one(cache, 5)
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        assert pool.apply(read_one, (cache, 5)) == expected
+
+
+def test_wrong_input_is_refused(tmp_path: Path) -> None:
+    report = pair(tmp_path)
+    events = report.path.parent / make_layout("events", NUM_EVENTS).name
+    with pytest.raises(StoreError, match="no split 'dev'; expected one of train, validation, test"):
+        PairedCache.open(report.path, "dev")  # type: ignore[arg-type]
+    with pytest.raises(StoreError, match="a store of events; expected a pair store"):
+        PairedCache.open(events)
+    with pytest.raises(StoreError, match="a store of events; expected one of images"):
+        pairing.run(PairingConfig(), events, events, tmp_path)
+    with pytest.raises(StoreError, match="must lie in one folder"):
+        pairing.run(PairingConfig(), events, events, tmp_path / "elsewhere")
+    with pytest.raises(ValidationError, match=r"must be at most 1, they are 1\.1"):
+        PairingConfig(train=0.9)
+    shutil.rmtree(events)
+    with pytest.raises(StoreError, match="no such store"):
+        PairStore(report.path)
+
+
+def test_a_store_made_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    report = pair(tmp_path)
+    name = make_layout("events", NUM_EVENTS).name
+    shutil.rmtree(tmp_path / name)
+    build_store(tmp_path / "other", "events", NUM_EVENTS, seed=3)
+    shutil.move(tmp_path / "other" / make_layout("events", NUM_EVENTS, seed=3).name, tmp_path / name)
+    with pytest.raises(StoreError, match=r"was made with .* of fingerprint"):
+        PairStore(report.path)
+
+
+def test_classes_must_match(tmp_path: Path) -> None:
+    class Store:
+        def __init__(self, name: str, *classes: str) -> None:
+            self.path, self.class_names = Path(name), classes
+
+    with pytest.raises(StoreError, match="without images: bee; without recordings: cow, dog"):
+        pairing._require_same_classes(Store("e", "ant", "bee"), Store("i", "ant", "cow", "dog"))  # type: ignore[arg-type]
