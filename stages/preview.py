@@ -18,7 +18,7 @@ from ..cache.store import FrameStore
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FULL_SCALE_PERCENTILE = 99.5
+FULL_SCALE_PERCENTILE = 95
 ANIMATION_SCALE = 4
 ANIMATION_FRAME_MS = 100
 
@@ -74,15 +74,16 @@ def draw(samples: Sequence[PreviewSample]) -> Figure:
 
     cells = [_cells(sample) for sample in samples]
     columns = max(map(len, cells))
-    figure = Figure(figsize=(1.15 * columns, 1.45 * len(samples)), layout="constrained")
-    axes = figure.subplots(len(samples), columns, squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for row, (sample, pictures) in enumerate(zip(samples, cells, strict=True)):
-        for axis, (caption, picture) in zip(axes[row], pictures, strict=False):
+    figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
+    rows = np.atleast_1d(figure.subfigures(len(samples), 1))
+    for row, sample, pictures in zip(rows, samples, cells, strict=True):
+        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left")
+        axes = row.subplots(1, columns, squeeze=False)[0]
+        for axis in axes:
+            axis.axis("off")
+        for axis, (caption, picture) in zip(axes, pictures, strict=False):
             axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             axis.set_title(caption, fontsize=6, pad=2)
-        axes[row, 0].set_title(sample.title, fontsize=7, loc="left", pad=2)
     return figure
 
 
@@ -102,7 +103,7 @@ def animate(recordings: Sequence[NDArray[Any]], path: Path) -> None:
 def event_picture(frames: NDArray[Any]) -> NDArray[np.float32]:
     """(T, 2, H, W) counts as (T, H, W, 3) RGB in [0, 1]: ON red, OFF blue, both black, on white.
 
-    Full colour is the recording's 99.5th percentile of the pixels that saw events.
+    Full colour is the recording's 95th percentile of the pixels that saw events.
     """
     counts = frames.astype(np.float32)
     seen = counts[counts > 0]

@@ -1,0 +1,45 @@
+"""Readers of raw data sets, by name. A new data set is a module here and a line in `SOURCES`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from ...cache.errors import SourceError
+from .base import AtisRecords, Events, Recording, Sample, Source, UInt8Array
+from .caltech101 import Caltech101
+from .cepdvs import CepDvs, CepDvsImages
+from .mnist import Mnist
+from .ncaltech101 import NCaltech101
+from .nmnist import NMnist
+from .reader import Reader
+
+SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType(
+    {reader.name: reader for reader in (NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist)}
+)
+"""Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
+
+
+def open_source(name: str, path: Path) -> Reader:
+    """Open the raw data set `name` at `path`, a folder or an archive, and list its samples.
+
+    Raises SourceError for an unknown name, and when the path does not hold that data set whole.
+    """
+    if name not in SOURCES:
+        raise SourceError(f"{name}: no such source; there are {', '.join(SOURCES)}")
+    return SOURCES[name](Path(path))
+
+
+__all__ = [
+    "SOURCES",
+    "AtisRecords",
+    "Events",
+    "Reader",
+    "Recording",
+    "Sample",
+    "Source",
+    "UInt8Array",
+    "open_source",
+]

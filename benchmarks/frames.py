@@ -1,0 +1,284 @@
+"""How fast recordings become frames, against tonic's reader and ToFrame, as ratios measured in one run on one core.
+
+Three figures. The kernel alone: events in arrays to counts on 240 x 180 pixels. Raw file to finished 48 x 48 frames,
+against tonic's reader, its ToFrame and torch's interpolate. The whole conversion (read, bin, resize, compress, write),
+against the same three and one lzf-compressed HDF5 file for each recording, as tonic's disk cache writes it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tonic.cached_dataset import save_to_disk_cache
+from tonic.io import read_mnist_file
+from tonic.transforms import ToFrame
+
+from ..stages.conversion import run as conversion
+from ..stages.conversion.config import ConvertConfig
+from ..stages.frames import FramesConfig, make_frames
+from ..stages.frames.binning import splits
+from ..stages.frames.checked import check
+from ..stages.frames.resize import address_tables, plan_axis
+from ..stages.sources.base import AtisRecords, Events
+
+SENSOR_SIZE = (240, 180)
+NUM_BINS = 10
+SIZE = 48
+NUM_EVENTS = 115_000  # the mean of N-Caltech101
+DURATION_US = 300_000
+TARGETS = {"kernel_mev_per_s": 300.0, "raw_to_frame_ratio": 40.0, "conversion_ratio": 20.0}
+
+_TONIC_DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FramesBenchReport:
+    """Medians of one run. Times are those of one recording of `num_events` events, in us.
+
+    nmnist_ratio: raw_to_frame_ratio on real N-MNIST recordings (34 x 34, about 4,000 events), None without them.
+    floor_us: reading the recording's bytes once, from memory.  machine: what it was measured on.
+    """
+
+    kernel_mev_per_s: float
+    raw_to_frame_ratio: float
+    conversion_ratio: float
+    nmnist_ratio: float | None
+    raw_to_frame_us: float
+    tonic_raw_to_frame_us: float
+    conversion_us: float
+    released_conversion_us: float
+    floor_us: float
+    num_events: int
+    num_recordings: int
+    machine: dict[str, str]
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """A table for people: what, measured, target."""
+        raw, tonics = f"{self.raw_to_frame_us:.0f} us", f"{self.tonic_raw_to_frame_us:.0f} us"
+        ours, released = f"{self.conversion_us:.0f} us", f"{self.released_conversion_us:.0f} us"
+        target = {name: f"{value:.0f}" for name, value in TARGETS.items()}
+        rows = [
+            ("events in arrays to counts", f"{self.kernel_mev_per_s:.0f} Mev/s", target["kernel_mev_per_s"]),
+            ("raw file to frames, times tonic", f"{self.raw_to_frame_ratio:.1f}", target["raw_to_frame_ratio"]),
+            ("whole conversion, times the released way", f"{self.conversion_ratio:.1f}", target["conversion_ratio"]),
+            ("raw file to frames", f"{raw}, tonic {tonics}", ""),
+            ("whole conversion", f"{ours}, released {released}", ""),
+            ("floor: read the bytes from memory", f"{self.floor_us:.0f} us", ""),
+        ]
+        if self.nmnist_ratio is not None:
+            rows.append(("real N-MNIST file to frames, times tonic", f"{self.nmnist_ratio:.1f}", ""))
+        return rows
+
+
+def run(
+    nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 512, repeats: int = 15
+) -> FramesBenchReport:
+    """Measure everything in this process, on one core.
+
+    nmnist: a folder with N-MNIST's `.bin` files, at any depth, to measure on real recordings too.
+    folder: where to write; the system's place for temporary files if None. This project waits until its stores are on
+    the disk, the released way does not, so a slow disk shows in `conversion_ratio`.
+    """
+    with _one_core() as cores, tempfile.TemporaryDirectory(dir=folder) as name:
+        files = _write_recordings(Path(name) / "raw", num_recordings)
+        _check_against_tonic(files[0])
+        ours, tonics = _medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], repeats)
+        converted, released = _conversion(Path(name), files, max(1, repeats // 5))
+        data = np.fromfile(files[0], np.uint8)
+        words = data[: data.size // 8 * 8].view(np.uint64)
+        return FramesBenchReport(
+            kernel_mev_per_s=NUM_EVENTS / _kernel_seconds(data, 10 * repeats) / 1e6,
+            raw_to_frame_ratio=tonics / ours,
+            conversion_ratio=released / converted,
+            nmnist_ratio=None if nmnist is None else _nmnist_ratio(nmnist, max(1, repeats // 5)),
+            raw_to_frame_us=ours * 1e6,
+            tonic_raw_to_frame_us=tonics * 1e6,
+            conversion_us=converted * 1e6,
+            released_conversion_us=released * 1e6,
+            floor_us=_medians([lambda: words.sum()], 10 * repeats)[0] * 1e6,
+            num_events=NUM_EVENTS,
+            num_recordings=num_recordings,
+            machine=_machine(cores),
+        )
+
+
+def synthetic_records(num_events: int, seed: int) -> NDArray[np.uint8]:
+    """A recording (5 * n,) uint8 like N-Caltech101's: edges of a picture that moves in three saccades, and some noise.
+
+    An ON edge and an OFF edge lie side by side, and rates vary along the saccade, as they do for a moving object.
+    """
+    rng = np.random.default_rng(seed)
+    width, height = SENSOR_SIZE
+    saccade = rng.integers(0, 3, num_events)
+    phase = (1 - np.cos(np.pi * rng.random(num_events))) / 2  # slow at both ends
+    order = np.argsort(saccade + phase)
+    saccade, phase = saccade[order], phase[order]
+    t = ((saccade + phase) / 3 * DURATION_US).astype(np.int64)
+    corners = np.array([[0.0, 0.0], [12.0, 14.0], [24.0, 0.0], [0.0, 0.0]])
+    shift = corners[saccade] + (corners[saccade + 1] - corners[saccade]) * phase[:, None]
+    curve = rng.integers(0, 12, num_events)
+    angle = rng.random(num_events) * 2 * np.pi
+    p = rng.integers(0, 2, num_events)
+    radius = 8 + 6 * curve + 3 * p + rng.normal(0, 1, num_events)
+    x = np.clip(108 + radius * 1.4 * np.cos(angle) + shift[:, 0], 0, width - 1)
+    y = np.clip(82 + radius * np.sin(angle) + shift[:, 1], 0, height - 1)
+    noise = rng.random(num_events) < 0.02
+    x = np.where(noise, rng.integers(0, width, num_events), x)
+    y = np.where(noise, rng.integers(0, height, num_events), y)
+    records = np.stack([x, y, p << 7 | t >> 16, t >> 8 & 255, t & 255], axis=1)
+    return records.astype(np.uint8).reshape(-1)
+
+
+def _write_recordings(root: Path, num_recordings: int) -> list[Path]:
+    """Recordings in N-Caltech101's layout, in two classes; the same few contents again and again."""
+    contents = [synthetic_records(NUM_EVENTS, seed) for seed in range(min(num_recordings, 16))]
+    files = []
+    for number in range(num_recordings):
+        folder = root / "Caltech101" / ("accordion" if number % 2 else "airplanes")
+        folder.mkdir(parents=True, exist_ok=True)
+        files.append(folder / f"image_{number // 2 + 1:04d}.bin")
+        contents[number % len(contents)].tofile(files[-1])
+    return files
+
+
+def _frames(file: Path, sensor_size: tuple[int, int] = SENSOR_SIZE, dtype: str = "float16") -> NDArray[Any]:
+    config = FramesConfig.model_validate({"num_bins": NUM_BINS, "size": SIZE, "dtype": dtype})
+    return make_frames(AtisRecords(np.fromfile(file, np.uint8), sensor_size), config).data
+
+
+def _tonic_frames(file: Path) -> NDArray[Any]:
+    events = read_mnist_file(str(file), dtype=_TONIC_DTYPE)
+    events["x"] -= events["x"].min()
+    events["y"] -= events["y"].min()
+    counts = torch.tensor(ToFrame(sensor_size=None, n_time_bins=NUM_BINS)(events), dtype=torch.float32)
+    frames = torch.nn.functional.interpolate(counts, size=[SIZE, SIZE], mode="bilinear", align_corners=True)
+    return frames.numpy()
+
+
+def _check_against_tonic(file: Path) -> None:
+    expected = _tonic_frames(file)
+    difference = float(np.abs(_frames(file, dtype="float32") - expected).max())
+    if difference > 1e-6 * expected.max():
+        raise AssertionError(f"frames differ from tonic's by {difference}: nothing to compare the speed of")
+
+
+def _kernel_seconds(data: NDArray[np.uint8], repeats: int) -> float:
+    """Bin edges, zeroing the counts and counting; the checks are not in it."""
+    x, y = data[0::5].astype(np.uint16), data[1::5].astype(np.uint16)
+    t = (data[2::5] & 127).astype(np.int64) << 16 | data[3::5].astype(np.int64) << 8 | data[4::5]
+    p = (data[2::5] >> 7).astype(np.uint8)
+    recording = check(Events(x, y, t, p), SENSOR_SIZE, "benchmark")
+    config = FramesConfig(num_bins=NUM_BINS, resize="none")
+    width, height = SENSOR_SIZE
+    tables = address_tables(plan_axis(0, width, width, "none", width), plan_axis(0, height, height, "none", height))
+    counts = np.empty((NUM_BINS, 2, height + 1, width + 1), np.uint32)
+
+    def count() -> None:
+        counts.fill(0)
+        recording.count(splits(recording, config), tables, counts)
+
+    return _medians([count], repeats)[0]
+
+
+def _conversion(folder: Path, files: Sequence[Path], repeats: int) -> tuple[float, float]:
+    """Seconds for a recording: this project's conversion of all of them, and the released code's way with some.
+
+    A store has fixed costs, so it is made of all recordings; the released way has none, an eighth of them will do.
+    """
+    some = files[: max(1, len(files) // 8)]
+    number = iter(range(10**6))
+
+    def convert() -> None:
+        frames = FramesConfig(num_bins=NUM_BINS, size=SIZE)
+        out = folder / f"store-{next(number)}"
+        conversion.run(ConvertConfig(source="ncaltech101", raw=folder / "raw", out=out, frames=frames))
+
+    def release() -> None:
+        out = folder / f"cache-{next(number)}"
+        out.mkdir()
+        for i, file in enumerate(some):
+            save_to_disk_cache(_tonic_frames(file), i % 2, file_path=out / f"{i}_0.hdf5")
+
+    converted, released = _medians([convert, release], repeats)
+    return converted / len(files), released / len(some)
+
+
+def _nmnist_ratio(folder: Path, repeats: int) -> float:
+    files = sorted(folder.rglob("*.bin"))[:100]
+    ours, tonics = _medians(
+        [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]], repeats
+    )
+    return tonics / ours
+
+
+def _medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median seconds of each, in turns, so that a slow moment of the machine meets all.
+
+    The first call of each turn is not measured: it compiles, and finds the caches as the other function left them.
+    """
+    seconds = np.empty((repeats, len(functions)))
+    for repeat in range(repeats):
+        for i, function in enumerate(functions):
+            function()
+            began = time.perf_counter()
+            function()
+            seconds[repeat, i] = time.perf_counter() - began
+    return [float(median) for median in np.median(seconds, axis=0)]
+
+
+@contextmanager
+def _one_core() -> Iterator[int]:
+    """Every thread of this process on one core for a while, where the system can; yields the number of cores used."""
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    if not hasattr(os, "sched_setaffinity"):
+        try:
+            yield os.cpu_count() or 1
+        finally:
+            torch.set_num_threads(num_threads)
+        return
+    before = os.sched_getaffinity(0)
+    _pin({max(before)})
+    try:
+        yield 1
+    finally:
+        _pin(before)
+        torch.set_num_threads(num_threads)
+
+
+def _pin(cores: set[int]) -> None:
+    for thread in Path("/proc/self/task").iterdir():  # threads that live already do not follow the main one
+        os.sched_setaffinity(int(thread.name), cores)
+
+
+def _machine(cores: int) -> dict[str, str]:
+    names = ("numpy", "numba", "torch", "tonic", "zarr", "h5py")
+    return {
+        "cpu": _cpu_name(),
+        "cores": str(os.cpu_count()),
+        "cores_used": str(cores),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,413 @@
+"""The command `dvs-transfer`: options become configuration and one call, results are printed, errors are messages."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from .cache.errors import ConfigError, DvsTransferError
+from .pipeline.printing import show, to_document
+from .pipeline.progress import Reporter
+from .pipeline.workspace import ROOT_VARIABLE, Workspace
+
+EXIT_ERROR, EXIT_USAGE = 1, 2
+
+app = typer.Typer(
+    name="dvs-transfer",
+    help="From raw event recordings and static images to a trained spiking network.\n\n"
+    "Start with: dvs-transfer preprocess && dvs-transfer train && dvs-transfer evaluate",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(cache_app, name="cache")
+app.add_typer(bench_app, name="bench")
+
+
+class Settings:
+    """What the options before the subcommand say."""
+
+    reporter = Reporter()
+    workspace = Workspace.at()
+
+
+Config = Annotated[Path, typer.Option("--config", "-c", help="Configuration file (TOML).")]
+Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=5.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")]
+Scheduler = Annotated[str, typer.Option(help="threads, processes, serial, or a dask cluster's tcp://host:port.")]
+DEFAULT_CONFIG = Path("configs/demo.toml")
+
+
+@app.callback()
+def common(
+    root: Annotated[
+        Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder that holds data/raw, data/cache and runs.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+) -> None:
+    """Options for every command."""
+    Settings.workspace = Workspace.at(root)
+    Settings.reporter = Reporter(verbosity=0 if quiet else 2 if verbose else 1)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 (Ctrl-C)."""
+    try:
+        app(arguments)
+    except SystemExit as left:
+        return int(left.code or 0)
+    except DvsTransferError as error:
+        return fail(str(error), EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR)
+    except OSError as error:
+        return fail(f"{error.filename or 'input/output'}: {error.strerror or error}", EXIT_ERROR)
+    return 0
+
+
+def fail(message: str, code: int) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def runner(scheduler: str, workers: int) -> Any:
+    from .pipeline.execution import DaskRunner
+
+    return DaskRunner(Settings.reporter, scheduler, workers)
+
+
+def load(config: Path, overrides: list[str]) -> Any:
+    from .pipeline.config import load_config
+
+    return load_config(config, overrides)
+
+
+@app.command()
+def preprocess(
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    workers: Workers = 0,
+    scheduler: Scheduler = "threads",
+    as_json: Json = False,
+) -> None:
+    """Convert and pair everything that a configuration names; what is up to date is not done again.
+
+    Example: dvs-transfer preprocess --config configs/ncaltech101.toml --workers 8
+    """
+    from .pipeline import experiment
+
+    report = experiment.preprocess(
+        load(config, override), Settings.workspace, runner(scheduler, workers), Settings.reporter.say
+    )
+    if as_json:
+        return show(report, as_json)
+    if report.demo is not None:
+        show(report.demo, False, "demo data")
+    show(report.events, False, "recordings")
+    show(report.images, False, "images")
+    show(report.pairs, False, "pairs")
+    print(f"picture of some pairs: {report.picture}")
+
+
+@app.command()
+def train(
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train the network of a configuration; an interrupted run goes on where it stopped.
+
+    Example: dvs-transfer train --set train.epochs=5
+    """
+    from .pipeline import experiment
+
+    loaded = load(config, override)
+    with Settings.reporter.training() as on_progress:
+        folder, report = experiment.train(loaded, Settings.workspace, run, on_progress)
+    show({"run": folder, **to_document(report)}, as_json, "trained")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    split: Annotated[str | None, typer.Option(help="validation or test; by default the configuration's.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure a trained network on recordings that it was not trained on, and draw what it saw.
+
+    Example: dvs-transfer evaluate --split validation
+    """
+    from .pipeline import experiment
+
+    loaded = load(config, override + ([f'evaluate.split="{split}"'] if split else []))
+    folder = run or experiment.run_folder(loaded, Settings.workspace)
+    report, files = experiment.evaluate(loaded.evaluate, folder)
+    show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
+
+
+@app.command()
+def report(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    as_json: Json = False,
+) -> None:
+    """Write a run's page: learning curves, results, recordings that it named rightly and wrongly.
+
+    Example: dvs-transfer report runs/demo-0123456789ab
+    """
+    from .pipeline import experiment
+
+    folder = run or experiment.run_folder(load(config, override), Settings.workspace)
+    show(experiment.report(folder), as_json, "report")
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
+    raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
+    out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
+    mode: Annotated[str | None, typer.Option(help="time, count, window or exact.")] = None,
+    num_bins: Annotated[int | None, typer.Option(help="Time bins of a recording.")] = None,
+    window_us: Annotated[int | None, typer.Option(help="Length of a bin in us, with mode window.")] = None,
+    size: Annotated[int | None, typer.Option(help="Height and width of a frame or image, pixels.")] = None,
+    resize: Annotated[str | None, typer.Option(help="bilinear, sum or none.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="float16, float32, uint8 or uint16.")] = None,
+    crop: Annotated[bool | None, typer.Option(help="Cut frames to the pixels that saw events.")] = None,
+    value_order: Annotated[str | None, typer.Option(help="after_resize or before_resize, for images.")] = None,
+    samples_per_shard: Annotated[int | None, typer.Option(help="Samples in one shard.")] = None,
+    strict: Annotated[bool | None, typer.Option(help="Stop at the first broken sample.")] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = "threads",
+    as_json: Json = False,
+) -> None:
+    """Convert one raw data set into a store; options left out have the defaults of the configuration file.
+
+    Example: dvs-transfer convert ncaltech101 ~/N-Caltech101 --num-bins 10 --size 48
+    """
+    from .pipeline.config import build
+    from .stages.conversion import config, run
+    from .stages.frames.images import ImagesConfig
+    from .stages.frames.spec import FramesConfig
+
+    frames = given(mode=mode, num_bins=num_bins, window_us=window_us, size=size, resize=resize, dtype=dtype, crop=crop)
+    settings = build(
+        config.ConvertConfig,
+        source=source,
+        raw=raw,
+        out=out or Settings.workspace.cache,
+        frames=build(FramesConfig, **frames),
+        images=build(ImagesConfig, **given(size=size, value_order=value_order)),
+        conversion=build(config.ConversionOptions, **given(samples_per_shard=samples_per_shard, strict=strict)),
+    )
+    show(run.run(settings, runner(scheduler, workers), Settings.reporter.say), as_json, "converted")
+
+
+@app.command()
+def pair(
+    events: Annotated[Path, typer.Argument(help="Store of recordings.")],
+    images: Annotated[Path, typer.Argument(help="Store of images.")],
+    protocol: Annotated[str | None, typer.Option(help="disjoint or unrestricted.")] = None,
+    train: Annotated[float | None, typer.Option(help="Share of each class that trains.")] = None,
+    validation: Annotated[float | None, typer.Option(help="Share that chooses the epoch.")] = None,
+    test: Annotated[float | None, typer.Option(help="Share that is tested once.")] = None,
+    train_share: Annotated[float | None, typer.Option(help="Part of the training recordings that is used.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Align recordings with photos and split them; writes a pair store beside the two stores.
+
+    Example: dvs-transfer pair data/cache/ncaltech101-*.zarr data/cache/caltech101-*.zarr --protocol disjoint
+    """
+    from .pipeline.config import build
+    from .stages import pairing
+
+    shares = given(train=train, validation=validation, test=test, train_share=train_share)
+    settings = build(pairing.PairingConfig, **shares, **given(protocol=protocol, seed=seed))
+    show(pairing.run(settings, events, images, events.parent), as_json, "paired")
+
+
+@app.command()
+def simulate(
+    images: Annotated[Path, typer.Argument(help="Folder of class folders of images.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the recordings, in N-Caltech101's layout.")],
+    override: Override = [],
+    workers: Workers = 0,
+    scheduler: Scheduler = "threads",
+    as_json: Json = False,
+) -> None:
+    """Turn images into event recordings, as if a camera moved before them in three saccades.
+
+    Example: dvs-transfer simulate photos/ recordings/ --set seed=1 --set on_threshold=0.3
+    """
+    from .pipeline.config import build, parse_overrides
+    from .stages import simulation
+
+    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=parse_overrides(override))
+    show(simulation.run(settings, runner(scheduler, workers)), as_json, f"simulated into {out}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Argument(help="Folder for the three data sets.")],
+    override: Override = [],
+    workers: Workers = 0,
+    scheduler: Scheduler = "threads",
+    as_json: Json = False,
+) -> None:
+    """Draw a small data set of objects in the formats of Caltech101, N-Caltech101 and CEP-DVS.
+
+    Example: dvs-transfer demo data/raw/demo --set images_per_class=20
+    """
+    from .pipeline.config import build, parse_overrides
+    from .stages import demo
+
+    settings = build(demo.DemoConfig, out=out, **parse_overrides(override))
+    show(demo.run(settings, runner(scheduler, workers)), as_json, f"drawn into {out}")
+
+
+@app.command()
+def download(
+    dataset: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
+    archive: Annotated[Path | None, typer.Option(help="An archive that you have already.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a data set from where it is published, with resume and digest check, or say how to get it.
+
+    Example: dvs-transfer download caltech101
+    """
+    from .pipeline.config import build
+    from .stages import download
+
+    settings = build(download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive)
+    with Settings.reporter.bytes() as progress:
+        report = download.run(settings, progress=progress)
+    show(report, as_json, "downloaded")
+
+
+@app.command()
+def sources(as_json: Json = False) -> None:
+    """List the raw data sets that can be converted, and where to get them.
+
+    Example: dvs-transfer sources --json
+    """
+    from .stages.sources import SOURCES
+
+    facts = ("title", "kind", "num_samples", "num_classes", "layout", "licence", "origin")
+    listed = {name: {fact: getattr(source, fact) for fact in facts} for name, source in SOURCES.items()}
+    if as_json:
+        return show(listed, as_json)
+    for name, entry in listed.items():
+        show(entry, False, name)
+
+
+@app.command()
+def preview(
+    store: Annotated[Path, typer.Argument(help="A pair, event or image store.")],
+    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("preview.png"),
+    samples: Annotated[int, typer.Option(min=1, max=64, help="Samples to draw.")] = 4,
+) -> None:
+    """Draw frames beside image and V channel, to a PNG and an animated PNG.
+
+    Example: dvs-transfer preview data/cache/ncaltech101-*.zarr --out recordings.png
+    """
+    from .stages import preview
+
+    for path in preview.run(store, out, samples):
+        if path is not None:
+            print(path)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Show versions, devices, threads, free disk and memory, and which raw data sets are there and whole.
+
+    Example: dvs-transfer doctor
+    """
+    from .pipeline.doctor import examine
+
+    show(examine(Settings.workspace), as_json, "this machine")
+
+
+@cache_app.command("ls")
+def cache_list(as_json: Json = False) -> None:
+    """List the stores of the cache. Example: dvs-transfer cache ls"""
+    from .pipeline.stores import list_cache
+
+    entries = list_cache(Settings.workspace.cache)
+    if as_json:
+        return show(entries, as_json)
+    for entry in entries:
+        print(f"{entry.name}  {entry.state}, {entry.num_samples:,} samples, {entry.num_bytes / 1e6:,.1f} MB")
+    if not entries:
+        print(f"no stores in {Settings.workspace.cache}")
+
+
+@cache_app.command("info")
+def cache_info(store: Path, as_json: Json = False) -> None:
+    """Show what a store holds and how it was made. Example: dvs-transfer cache info data/cache/NAME.zarr"""
+    from .cache.store import FrameStore
+
+    attributes = FrameStore(store).attributes.model_dump(mode="json")
+    attributes["files"] = len(attributes["files"])
+    show(attributes, as_json, str(store))
+
+
+@cache_app.command("verify")
+def cache_verify(
+    stores: Annotated[list[Path] | None, typer.Argument(help="Stores; by default the whole cache.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every file of stores with its digest; exit code 1 when one is bad. Example: dvs-transfer cache verify"""
+    from .cache.store import list_stores
+    from .cache.verify import verify_store
+
+    reports = [verify_store(store) for store in stores or list_stores(Settings.workspace.cache)]
+    if as_json:
+        show(reports, as_json)
+    for report in reports if not as_json else []:
+        show(report, False, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
+    if not all(report.is_whole for report in reports):
+        raise typer.Exit(EXIT_ERROR)
+
+
+@cache_app.command("prune")
+def cache_prune(
+    superseded: Annotated[bool, typer.Option(help="Also stores of which a newer one exists.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
+) -> None:
+    """Delete what unfinished builds left. Example: dvs-transfer cache prune --superseded --dry-run"""
+    from .pipeline.stores import prune
+
+    for path in prune(Settings.workspace.cache, superseded=superseded, dry_run=dry_run):
+        print(f"{'would delete' if dry_run else 'deleted'} {path}")
+
+
+@bench_app.command("frames")
+def bench_frames(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Compare the frame kernels and the conversion with tonic and the released code, on one core.
+
+    Example: dvs-transfer bench frames --json frames.json
+    """
+    from .benchmarks import frames
+    from .cache.durable import write_json
+
+    report = frames.run()
+    show(report, False, "frames, one core")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """The options that were given: the others keep their one default, in the configuration's model."""
+    return {name: value for name, value in options.items() if value is not None}

@@ -1,0 +1,160 @@
+"""One TOML file describes an experiment: typed, validated at once, every problem in one message."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..cache.errors import ConfigError
+from ..stages.conversion.config import ConversionOptions
+from ..stages.demo.config import DemoConfig
+from ..stages.frames.images import ImagesConfig
+from ..stages.frames.spec import FramesConfig
+from ..stages.pairing import PairingConfig
+from ..stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class EventsSection(BaseModel):
+    """Where the recordings come from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="name of an event source, see `dvs-transfer sources`")
+    raw: Path = Field(description="its folder or archive, relative to the raw data folder")
+
+
+class ImagesSection(BaseModel):
+    """Where the static images come from, and how they are resized; their size is that of the frames."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="name of an image source, see `dvs-transfer sources`")
+    raw: Path = Field(description="its folder or archive, relative to the raw data folder")
+    value_order: Literal["after_resize", "before_resize"] = Field(
+        "after_resize", description="take HSV's V after the resize (Caltech101) or before it (CEP-DVS)"
+    )
+
+
+class ExperimentConfig(BaseModel):
+    """A whole experiment, the content of a configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the experiment and of its runs")
+    demo: DemoConfig | None = Field(None, description="draw the demo's raw data first; leave out for real data")
+    events: EventsSection
+    images: ImagesSection
+    frames: FramesConfig = FramesConfig()
+    conversion: ConversionOptions = ConversionOptions()
+    pairing: PairingConfig = PairingConfig()
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    def images_config(self) -> ImagesConfig:
+        return ImagesConfig(size=self.frames.size, value_order=self.images.value_order)
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """Read a configuration file and apply overrides like "train.epochs=5" (the value in TOML, or a bare word).
+
+    Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file{_files_beside(path)}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    for override in overrides:
+        _apply_override(document, override)
+    return validate_config(document, str(path))
+
+
+def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig:
+    """The configuration in a document. Raises ConfigError, with `where` in front and a line for each problem."""
+    try:
+        return ExperimentConfig.model_validate(document)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise ConfigError(f"{where}: {count} in the configuration\n" + "\n".join(f"  {line}" for line in problems))
+
+
+def _apply_override(document: dict[str, Any], override: str) -> None:
+    """Set a dotted key of the document, in place."""
+    key, equals, text = override.partition("=")
+    parts = [part.strip() for part in key.split(".")]
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set train.epochs=5")
+    for part in parts[:-1]:
+        document = document.setdefault(part, {})
+        if not isinstance(document, dict):
+            raise ConfigError(f"--set {override}: {part} is a value, not a section")
+    document[parts[-1]] = _parse_value(text.strip())
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _describe(problem: Any) -> str:
+    """One line: the key, what is wrong, what was found, and a key that may have been meant."""
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location) or "(file)"
+    if problem["type"] == "extra_forbidden":
+        known = _keys_beside(location)
+        close = difflib.get_close_matches(location[-1], known, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: missing"
+    message = problem["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    return f"{key}: {message[0].lower()}{message[1:]}{found}"
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    """The keys that the section of `location` knows."""
+    model: Any = ExperimentConfig
+    for part in location[:-1]:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            return []
+        options = getattr(field.annotation, "__args__", (field.annotation,))
+        model = next((option for option in options if hasattr(option, "model_fields")), None)
+    return sorted(model.model_fields) if model is not None else []
+
+
+def _files_beside(path: Path) -> str:
+    there = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
+    return f"; in {path.parent} there are {', '.join(there)}" if there else ""
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
+    document: dict[str, Any] = {}
+    for override in overrides:
+        _apply_override(document, override)
+    return document
+
+
+def build(model: type[Model], **values: Any) -> Model:
+    """A model from a command's options. Raises ConfigError, a line for each problem, named as the options are."""
+    try:
+        return model(**values)
+    except ValidationError as error:
+        problems = [_describe(problem) for problem in error.errors()]
+    raise ConfigError("\n".join(problems))

@@ -1,0 +1,79 @@
+"""Running a stage's tasks on dask: threads or processes of this machine, or a cluster that exists; with progress."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dask
+from dask.callbacks import Callback
+from dask.delayed import delayed
+
+from ..cache.errors import ConfigError
+from ..stages.tasks import Item, Result, run_serially
+from .progress import Reporter
+
+LOCAL_SCHEDULERS = ("threads", "processes", "serial")
+
+
+@dataclass(frozen=True)
+class DaskRunner:
+    """A `TaskRunner` (see `stages.tasks`) on dask.
+
+    scheduler: "threads", "processes" (spawned, never forked), "serial", or a cluster's address ("tcp://host:8786").
+    num_workers: threads or processes of this machine; a cluster has its own.
+    """
+
+    reporter: Reporter
+    scheduler: str = "threads"
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scheduler not in LOCAL_SCHEDULERS and "://" not in self.scheduler:
+            raise ConfigError(
+                f"scheduler {self.scheduler!r}: expected {', '.join(LOCAL_SCHEDULERS)} or an address like tcp://host:8786"
+            )
+        if self.num_workers < 0:
+            raise ConfigError(f"workers {self.num_workers}: expected 1 or more, or 0 for one for each core")
+
+    def __call__(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
+        with self.reporter.progress(label, len(items)) as advance:
+            if self.scheduler == "serial" or len(items) <= 1:
+                for result in run_serially(function, items, label=label):
+                    advance()
+                    yield result
+            elif self.scheduler in LOCAL_SCHEDULERS:
+                yield from self._run_here(function, items, advance)
+            else:
+                yield from _run_on_cluster(self.scheduler, function, items, advance)
+
+    def _run_here(
+        self, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
+    ) -> Iterator[Result]:
+        workers = self.num_workers or os.cpu_count() or 1
+        tasks = [delayed(function, pure=False)(item) for item in items]
+        with Callback(posttask=lambda *_: advance()), dask.config.set({"multiprocessing.context": "spawn"}):
+            yield from dask.compute(
+                *tasks, scheduler=self.scheduler, num_workers=workers, traverse=False, optimize_graph=False
+            )
+
+
+def _run_on_cluster(
+    address: str, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
+) -> Iterator[Result]:
+    from distributed import Client, as_completed
+
+    try:
+        client: Any = Client(address, timeout="10s")
+    except (OSError, TimeoutError) as error:
+        raise ConfigError(
+            f"scheduler {address}: no dask cluster answers there ({error}); start one with `dask scheduler`"
+        ) from None
+    with client:
+        futures = client.map(function, list(items), pure=False)
+        for future in as_completed(futures):
+            future.result()
+            advance()
+        yield from client.gather(futures)

@@ -1,0 +1,169 @@
+"""From a configuration to its stores, its run and its results: which stages are needed, and which are up to date.
+
+`preprocess` reads all raw data, so that what is up to date is known from contents. It notes the pair store that the
+configuration leads to in `recipes/` of the cache; `train` and `evaluate` look it up there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..cache import durable
+from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
+from ..cache.errors import ConfigError, StoreError, TrainingError
+from ..cache.paired import PairedCache
+from ..cache.pairs import Split
+from ..cache.store import FrameStore
+from ..stages import demo, pairing, preview, reporting
+from ..stages.conversion import run as conversion
+from ..stages.conversion.config import ConvertConfig
+from ..stages.evaluation import evaluate as evaluation
+from ..stages.pairing import PairingReport
+from ..stages.sources import SOURCES
+from ..stages.tasks import TaskRunner
+from ..stages.training import loop as training
+from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
+from .config import ExperimentConfig
+from .workspace import Workspace
+
+RECIPES = "recipes"
+
+
+@dataclass(frozen=True)
+class PreprocessReport:
+    """What `preprocess` made or found. demo: None where real data are used."""
+
+    demo: demo.DemoReport | None
+    events: conversion.ConversionReport
+    images: conversion.ConversionReport
+    pairs: PairingReport
+    picture: Path
+
+
+def preprocess(
+    config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRunner, on_wait: Callable[[str], None] | None = None
+) -> PreprocessReport:
+    """Everything up to the pair store: the demo's raw data if asked for, both conversions, the pairing, a picture.
+
+    Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
+    """
+    for section, kind in ((config.events, "events"), (config.images, "images")):
+        if section.source not in SOURCES or SOURCES[section.source].kind != kind:
+            fitting = ", ".join(name for name, source in SOURCES.items() if source.kind == kind)
+            raise ConfigError(f"{kind}.source: no source of {kind} is called {section.source!r}; there are {fitting}")
+    drawn = None
+    if config.demo is not None:
+        drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
+    events, images = (
+        conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks, on_wait)
+        for section in (config.events, config.images)
+    )
+    pairs = pairing.run(config.pairing, events.path, images.path, workspace.cache)
+    recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
+    (workspace.cache / RECIPES).mkdir(exist_ok=True)
+    durable.write_json(_recipe_path(config, workspace), recipe)
+    picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
+    if not picture.exists():
+        preview.run(pairs.path, picture)
+    return PreprocessReport(demo=drawn, events=events, images=images, pairs=pairs, picture=picture)
+
+
+def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
+    """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
+    recipe = _recipe_path(config, workspace)
+    try:
+        name = json.loads(recipe.read_text())["pairs"]
+    except FileNotFoundError:
+        raise StoreError(
+            f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
+            "run `dvs-transfer preprocess` with the same file first"
+        ) from None
+    except (ValueError, KeyError):
+        raise StoreError(f"{recipe}: damaged; run `dvs-transfer preprocess` again") from None
+    return workspace.cache / str(name)
+
+
+def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
+    """The folder of the run that this configuration describes: another one for whatever changes its result."""
+    described = {
+        "pairs": FrameStore(find_pairs(config, workspace)).attributes.fingerprint,
+        "model": config.model.model_dump(mode="json"),
+        "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
+    }
+    return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
+
+
+def train(
+    config: ExperimentConfig,
+    workspace: Workspace,
+    folder: Path | None = None,
+    on_progress: Callable[[training.TrainingProgress], None] = lambda progress: None,
+) -> tuple[Path, training.TrainingReport]:
+    """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report."""
+    pairs = find_pairs(config, workspace)
+    folder = folder or run_folder(config, workspace)
+    resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
+    report = training.run(
+        config.model,
+        config.train,
+        lambda split: PairedCache.open(pairs, split),
+        folder,
+        resolved=resolved,
+        on_progress=on_progress,
+    )
+    return folder, report
+
+
+def evaluate(config: EvaluateConfig, folder: Path) -> tuple[evaluation.EvaluationReport, reporting.ReportFiles]:
+    """Evaluate the run in `folder` on the data that it was trained on, and write its page and pictures.
+
+    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    """
+    result = evaluation.run(config, open_splits_of(folder), folder)
+    return result, report(folder)
+
+
+def report(folder: Path) -> reporting.ReportFiles:
+    """The run's page and pictures, from what it left; see `stages.reporting`."""
+    return reporting.run(folder, open_splits_of(folder))
+
+
+def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
+    """Opens splits of the pair store that the run was trained on. Raises TrainingError when there is no such run."""
+    pairs = Path(read_run(folder)["pairs"])
+    return lambda split: PairedCache.open(pairs, split)
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What a run folder says of its configuration and data. Raises TrainingError when it is no run."""
+    path = folder / "config.json"
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise TrainingError(
+            f"{folder}: no run here (it has no config.json); train one with `dvs-transfer train`"
+        ) from None
+    except ValueError as error:
+        raise TrainingError(f"{path}: damaged: {error}") from None
+    return document
+
+
+def _conversion_config(config: ExperimentConfig, workspace: Workspace, source: str, raw: Path) -> ConvertConfig:
+    return ConvertConfig(
+        source=source,
+        raw=workspace.raw / raw,
+        out=workspace.cache,
+        frames=config.frames,
+        images=config.images_config(),
+        conversion=config.conversion,
+    )
+
+
+def _recipe_path(config: ExperimentConfig, workspace: Workspace) -> Path:
+    """Named by all that decides the pair store, but for the raw data's contents."""
+    data = config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+    return workspace.cache / RECIPES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

@@ -1,0 +1,130 @@
+"""Telling the user what happens: bars on a terminal, plain lines elsewhere, nothing with --quiet."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+if TYPE_CHECKING:
+    from ..stages.training.loop import TrainingProgress
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Messages and progress go to standard error: standard output is for results.
+
+    verbosity: 0 quiet (errors alone), 1 normal, 2 verbose.
+    """
+
+    verbosity: int = 1
+    console: Console = field(default_factory=lambda: Console(file=sys.stderr, highlight=False))
+
+    def say(self, message: str) -> None:
+        if self.verbosity >= 1:
+            self.console.print(message, markup=False, soft_wrap=True)
+
+    def detail(self, message: str) -> None:
+        """A message for --verbose."""
+        if self.verbosity >= 2:
+            self.console.print(message, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+        """Show how many of `total` pieces are done; yields the function to call after each."""
+        if self.verbosity < 1 or total == 0:
+            yield lambda: None
+        elif self.console.is_terminal:
+            with self._bar() as bar:
+                task = bar.add_task(label, total=total)
+                yield lambda: bar.advance(task)
+        else:
+            yield self._lines(label, total)
+
+    @contextmanager
+    def training(self) -> Iterator[Callable[[TrainingProgress], None]]:
+        """Show a training run; yields the function that takes its progress."""
+        with self._bar() if self.verbosity >= 1 and self.console.is_terminal else nullcontext() as bar:
+            task = bar.add_task("train", total=None) if bar is not None else None
+
+            def tell(at: TrainingProgress) -> None:
+                if bar is not None and task is not None:
+                    done = (at.epoch - 1) * at.num_steps + at.step
+                    bar.update(
+                        task, completed=done, total=at.num_epochs * at.num_steps, description=describe_training(at)
+                    )
+                elif at.train_accuracy is not None:
+                    self.say(describe_training(at))
+
+            yield tell
+
+    @contextmanager
+    def bytes(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """Show downloads; yields the function that takes a file's name, its bytes so far, and their number if known."""
+        if self.verbosity < 1 or not self.console.is_terminal:
+            yield lambda name, num_bytes, total: None
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(*columns, console=self.console) as bar:
+            tasks: dict[str, TaskID] = {}
+
+            def tell(name: str, num_bytes: int, total: int | None) -> None:
+                if name not in tasks:
+                    tasks[name] = bar.add_task(name, total=total)
+                bar.update(tasks[name], completed=num_bytes, total=total)
+
+            yield tell
+
+    def _bar(self) -> Progress:
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
+            console=self.console,
+        )
+
+    def _lines(self, label: str, total: int) -> Callable[[], None]:
+        began = last = time.monotonic()
+        done = 0
+
+        def advance() -> None:
+            nonlocal done, last
+            done += 1
+            now = time.monotonic()
+            if done == total or now - last >= SECONDS_BETWEEN_LINES:
+                last = now
+                left = (now - began) / done * (total - done)
+                self.say(f"{label}: {done} of {total}, {now - began:.1f} s" + (f", {left:.0f} s left" if left else ""))
+
+        return advance
+
+
+def describe_training(at: TrainingProgress) -> str:
+    """One line on where a training run stands."""
+    accuracies = [
+        f"{name} {value:.1%}"
+        for name, value in (("train", at.train_accuracy), ("validation", at.selection_accuracy))
+        if value is not None
+    ]
+    parts = [f"epoch {at.epoch} of {at.num_epochs}", f"loss {at.loss:.3f}", *accuracies]
+    return ", ".join([*parts, f"sliding {at.sliding_probability:.2f}", f"{at.pairs_per_s:.0f} pairs/s"])

@@ -1,0 +1,33 @@
+"""Where raw data, caches and runs lie."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT_VARIABLE = "DVS_TRANSFER_ROOT"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """The folders below one root: data/raw, data/cache, runs."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path | None = None) -> Workspace:
+        """The workspace at `root`; without one, at $DVS_TRANSFER_ROOT, or here."""
+        return cls((root or Path(os.environ.get(ROOT_VARIABLE) or ".")).expanduser())
+
+    @property
+    def raw(self) -> Path:
+        return self.root / "data" / "raw"
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "data" / "cache"
+
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"

@@ -1,0 +1,42 @@
+"""What `dvs-transfer convert` is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..frames.images import ImagesConfig
+from ..frames.spec import FramesConfig
+
+
+class ConversionOptions(BaseModel):
+    """How raw data become a store, whatever the source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    samples_per_shard: int = Field(64, ge=1, le=65536, description="samples in one shard, the unit of work and repair")
+    strict: bool = Field(False, description="stop at the first broken sample instead of quarantining it")
+
+
+class ConvertConfig(BaseModel):
+    """One raw data set into one store. Which of `frames` and `images` is used depends on the source's kind."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="name of the source, see `dvs-transfer sources`")
+    raw: Path = Field(description="folder or archive that holds the raw data")
+    out: Path = Field(description="folder that gets the store")
+    frames: FramesConfig = FramesConfig()
+    images: ImagesConfig = ImagesConfig()
+    conversion: ConversionOptions = ConversionOptions()
+
+    def for_kind(self, kind: Literal["events", "images"]) -> dict[str, Any]:
+        """The part that decides what a store of this kind holds: what goes into its fingerprint."""
+        part: FramesConfig | ImagesConfig = self.frames if kind == "events" else self.images
+        return {
+            "source": self.source,
+            "samples_per_shard": self.conversion.samples_per_shard,
+            "frames" if kind == "events" else "images": part.model_dump(mode="json"),
+        }

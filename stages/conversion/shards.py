@@ -1,0 +1,147 @@
+"""One shard: read its samples, make frames or images of them, write them. What the workers run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.digests import content_digest
+from ...cache.errors import SourceError
+from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
+from ..frames.binning import make_frames
+from ..frames.images import encode_image
+from ..sources.base import Sample
+from ..sources.reader import Reader
+from .config import ConvertConfig
+from .manifest import UNREADABLE, opened_source
+
+Arrays = dict[str, NDArray[Any]]
+Row = dict[str, Any]
+
+STRING = "string"
+COMMON_COLUMNS = {
+    "label": "int64",
+    "sample_id": STRING,
+    "source_digest": STRING,
+    "problem": STRING,
+    "metadata": STRING,
+    "sensor_size": "int64",
+}
+COLUMNS_OF_KIND: Mapping[str, Mapping[str, str]] = {
+    "events": {
+        **COMMON_COLUMNS,
+        "num_events": "int64",
+        "num_dropped": "int64",
+        "num_saturated": "int64",
+        "duration_us": "int64",
+    },
+    "images": COMMON_COLUMNS,
+}
+
+
+@dataclass(frozen=True)
+class ShardTask:
+    """The samples of one shard and the digests that they had when the conversion began."""
+
+    config: ConvertConfig
+    layout: StoreLayout
+    shard: int
+    samples: tuple[Sample, ...]
+    digests: tuple[str, ...]
+
+
+def convert_shard(task: ShardTask) -> int:
+    """Convert and write one shard; returns its number of samples.
+
+    Raises SourceError when a sample changed since its digest was taken, or, with `strict`, when one is broken.
+    """
+    source = opened_source(task.config.source, task.config.raw)
+    convert = _convert_events if source.kind == "events" else _convert_image
+    arrays = {
+        name: np.zeros((len(task.samples), *array.sample_shape), array.dtype)
+        for name, array in task.layout.arrays.items()
+    }
+    rows = []
+    for position, (sample, digest) in enumerate(zip(task.samples, task.digests, strict=True)):
+        out = {name: array[position] for name, array in arrays.items()}
+        rows.append(_convert_sample(source, sample, digest, task.config, convert, out))
+    StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
+    return len(rows)
+
+
+def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayout]:
+    """The arrays of the store that this source and configuration give."""
+    if source.kind == "events":
+        assert source.sensor_size is not None
+        shape = config.frames.frame_shape(source.sensor_size)
+        return {"frames": ArrayLayout(shape, config.frames.dtype)}
+    size = config.images.size
+    return {"images": ArrayLayout((3, size, size), "uint8"), "value": ArrayLayout((1, size, size), "float32")}
+
+
+def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
+    """The rows of a store as columns; strings as numpy's variable-width strings."""
+    return {
+        name: np.array([row[name] for row in rows], np.dtypes.StringDType() if dtype == STRING else dtype)
+        for name, dtype in COLUMNS_OF_KIND[kind].items()
+    }
+
+
+def _convert_sample(
+    source: Reader,
+    sample: Sample,
+    digest: str,
+    config: ConvertConfig,
+    convert: Callable[[Reader, Sample, bytes, ConvertConfig, Arrays], Row],
+    out: Arrays,
+) -> Row:
+    """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
+    row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
+    row |= {"label": sample.label, "sample_id": sample.sample_id, "source_digest": digest, "sensor_size": [0, 0]}
+    try:
+        data = source.read_bytes(sample)
+        if digest != UNREADABLE and content_digest(data) != digest:
+            raise ChangedSourceError(
+                f"{sample.location}: the file changed while the data set was converted; run the command again"
+            )
+        facts = convert(source, sample, data, config, out)
+        metadata = source.metadata(sample)
+    except ChangedSourceError:
+        raise
+    except SourceError as error:
+        if config.conversion.strict:
+            raise
+        for array in out.values():
+            array[...] = 0
+        return row | {"label": -1, "problem": str(error)}
+    return row | facts | {"metadata": json.dumps(metadata, sort_keys=True) if metadata else ""}
+
+
+class ChangedSourceError(SourceError):
+    """A raw file is not what it was when the conversion began; never quarantined."""
+
+
+def _convert_events(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:
+    recording = source.decode(sample, data)
+    assert not isinstance(recording, np.ndarray)
+    frames = make_frames(recording, config.frames, source.sensor_size, sample.location)
+    out["frames"][...] = frames.data
+    return {
+        "num_events": frames.num_events,
+        "num_dropped": frames.num_dropped,
+        "num_saturated": frames.num_saturated,
+        "duration_us": frames.duration_us,
+        "sensor_size": list(frames.extent),
+    }
+
+
+def _convert_image(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:
+    rgb = source.decode(sample, data)
+    assert isinstance(rgb, np.ndarray)
+    out["images"][...], out["value"][...] = encode_image(rgb, config.images)
+    return {"sensor_size": [rgb.shape[1], rgb.shape[0]]}

@@ -1,0 +1,100 @@
+"""Evaluate a trained network on a split it was not trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
+
+from ...cache import durable
+from ...cache.errors import TrainingError
+from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
+from ..training.config import EvaluateConfig
+from ..training.data import OpenSplit, PairedSplit, load_events
+from ..training.prediction import predict
+from ..training.runtime import select_device, torch_settings
+
+
+class Accuracies(BaseModel):
+    """Shares in [0, 1]."""
+
+    model_config = ConfigDict(frozen=True)
+
+    top1: float = Field(description="recordings whose best score is their class")
+    top5: float = Field(description="recordings whose class is among the best 5 (or all, of fewer than 5 classes)")
+    mean_class_accuracy: float = Field(description="mean of the classes' own top-1, over the classes in the split")
+
+
+class EvaluationReport(Accuracies):
+    """Accuracies on a split, and what they are to be judged by."""
+
+    split: str
+    num_samples: int
+    num_classes: int
+    protocol: str = Field(
+        description='"unrestricted" is leaky: photos of evaluated recordings may be in the static pool'
+    )
+    split_digest: str
+    checkpoint: str
+    epoch: int = Field(description="epochs that the weights were trained")
+    selection: str = Field(description="how the `best` epoch was chosen")
+    method: str
+
+
+def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> EvaluationReport:
+    """Evaluate the weights in `run_folder` and write `evaluation-<split>.json` there.
+
+    Raises TrainingError: no weights, weights of other data, a split without recordings.
+    """
+    device = select_device(config.device)
+    with torch_settings(threads=config.threads):
+        network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
+        split = open_split(config.split)
+        _check_same_data(info, split, run_folder)
+        if not len(split):
+            raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
+        events = load_events(split, device)
+        scores = predict(network, events, config.batch_size)
+        accuracies = measure(scores, events.labels)
+    report = EvaluationReport(
+        **accuracies.model_dump(),
+        split=config.split,
+        num_samples=len(split),
+        num_classes=split.num_classes,
+        protocol=split.protocol,
+        split_digest=split.split_digest,
+        checkpoint=config.checkpoint,
+        epoch=info.epoch,
+        selection=info.selection,
+        method=info.method,
+    )
+    durable.write_json(run_folder / f"evaluation-{config.split}.json", report.model_dump())
+    return report
+
+
+def measure(scores: Tensor, labels: Tensor) -> Accuracies:
+    """Accuracies of scores (n, num_classes) against labels (n,), n at least 1."""
+    num_classes = scores.shape[1]
+    confusion = multiclass_confusion_matrix(scores, labels, num_classes).double()
+    support = confusion.sum(1)
+    present = support > 0
+    top5 = multiclass_accuracy(scores, labels, num_classes, top_k=min(5, num_classes), average="micro")
+    return Accuracies(
+        top1=float(confusion.trace() / support.sum()),
+        top5=float(top5),
+        mean_class_accuracy=float((confusion.diagonal()[present] / support[present]).mean()),
+    )
+
+
+def _check_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
+    """The split must belong to the one trained on: of another, its test recordings may have been trained on."""
+    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
+    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
+        raise TrainingError(
+            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
+            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
+            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
+            f"evaluate with the cache that the run was trained on"
+        )

@@ -1,0 +1,137 @@
+"""A recording to frames: cut into time bins, count per pixel and polarity, resize, store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..sources.base import Recording
+from .checked import Box, CheckedRecording, Indices, check
+from .kernels import store_half
+from .resize import Axis, address_tables, plan_axis
+from .spec import FramesConfig
+
+_RAW_ADDRESSES = 256  # x and y of a raw record are bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Frames:
+    """The frames of one recording, and what was counted on the way.
+
+    data: (T, 2, H, W), polarity 0 = OFF, 1 = ON, in the storage dtype.
+    num_events: events in the recording (overflow markers are none).
+    num_dropped: events outside every bin, in no frame.
+    num_saturated: values of `data` that were clipped to the largest one that the dtype holds.
+    duration_us: last time minus first time.
+    origin, extent: the part of the sensor that the frames show, (x, y) of its corner and (width, height), in pixels.
+    """
+
+    data: NDArray[Any]
+    num_events: int
+    num_dropped: int
+    num_saturated: int
+    duration_us: int
+    origin: tuple[int, int]
+    extent: tuple[int, int]
+
+
+def make_frames(
+    recording: Recording,
+    config: FramesConfig,
+    sensor_size: tuple[int, int] | None = None,
+    location: str = "recording",
+) -> Frames:
+    """Frames of a recording as the configuration says (see `FramesConfig` and `splits`).
+
+    recording: events, or raw records, which are counted without being decoded first.
+    sensor_size: (width, height) in pixels, bounds x and y; needed for Events, raw records bring their own.
+    location: the file, as messages name it.
+
+    Raises SourceError when the recording is empty, not a whole number of records, not ordered in time, or has
+    coordinates outside the sensor.
+    """
+    checked = check(recording, sensor_size, location)
+    width, height = checked.sensor_size
+    box = checked.extent if config.crop else Box(0, 0, width, height)
+    _, _, out_height, out_width = config.frame_shape(checked.sensor_size)
+    x_axis = plan_axis(box.x, box.width, max(width, _RAW_ADDRESSES), config.resize, out_width)
+    y_axis = plan_axis(box.y, box.height, max(height, _RAW_ADDRESSES), config.resize, out_height)
+    cuts = splits(checked, config)
+    data, num_saturated = store(_values(checked, cuts, x_axis, y_axis), config.dtype)
+    num_counted = checked.num_events_between(int(cuts[0]), int(cuts[-1]))
+    return Frames(
+        data=data,
+        num_events=checked.num_events,
+        num_dropped=checked.num_events - num_counted,
+        num_saturated=num_saturated,
+        duration_us=checked.last_us - checked.first_us,
+        origin=(box.x, box.y),
+        extent=(box.width, box.height),
+    )
+
+
+def _values(recording: CheckedRecording, cuts: Indices, x_axis: Axis, y_axis: Axis) -> NDArray[Any]:
+    """The frames before they are stored, (T, 2, H, W): float32 if resized, else whole counts."""
+    num_bins = cuts.size - 1
+    tables = address_tables(x_axis, y_axis)
+    shape = (2, y_axis.length + 1, x_axis.length + 1)
+    if x_axis.taps is None or y_axis.taps is None:
+        counts = np.zeros((num_bins, *shape), np.uint32)
+        recording.count(cuts, tables, counts)
+        return counts[:, :, :-1, :-1]
+    resized = np.empty((num_bins, 2, y_axis.taps.first.size, x_axis.taps.first.size), np.float32)
+    recording.resize(cuts, tables, (y_axis.taps, x_axis.taps), np.empty((1, *shape), np.uint32), resized)
+    return resized
+
+
+def splits(recording: CheckedRecording, config: FramesConfig) -> Indices:
+    """Index of the first record of each bin, and the end of the last one: (T + 1,), ascending.
+
+    With t0, t1 the first and last time, n events, T bins, all in whole numbers:
+
+    time    window = (t1 - t0) // T, bin k holds t0 + k window <= t < t0 + (k + 1) window: tonic's `n_time_bins`.
+            The last event is always left out, and everything if t1 - t0 < T.
+    exact   the same, but the last bin has no end. The other bins are those of `time`, so the modes can be compared.
+    window  bin k holds t0 + k window_us <= t < t0 + (k + 1) window_us: the first bins of tonic's `time_window`. An
+            incomplete window is kept, bins after the recording's end are empty, events after the last bin left out.
+    count   bin k holds the events k (n // T) to (k + 1) (n // T) - 1: tonic's `n_event_bins`. The rest is left out.
+    """
+    num_bins = config.num_bins
+    if config.mode == "count":
+        return recording.split_at_events(np.arange(num_bins + 1) * (recording.num_events // num_bins))
+    duration_us = recording.last_us - recording.first_us
+    window_us = config.window_us if config.window_us is not None else duration_us // num_bins
+    edges = [recording.first_us + k * window_us for k in range(num_bins + 1)]
+    if config.mode == "exact":
+        edges[-1] = recording.last_us + 1
+    return _split_at(recording, edges)
+
+
+def _split_at(recording: CheckedRecording, edges_us: Sequence[int]) -> Indices:
+    """Splits at any edges, also at ones beyond the last event, which need not fit into 64 bits."""
+    within = [edge for edge in edges_us if edge <= recording.last_us]
+    out = np.full(len(edges_us), recording.num_records)
+    out[: len(within)] = recording.split_at_times(within)
+    return out
+
+
+def store(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], int]:
+    """Values in the storage dtype, and how many had to be clipped to the largest one it holds.
+
+    float16 rounds to the nearest, an error of at most 2**-11 of the value (half a count at 1024); whole counts up to
+    2048 are exact. Its largest value is 65504.
+    """
+    if dtype == "float32":
+        return values.astype(np.float32, copy=False), 0
+    if dtype == "float16":
+        singles = np.ascontiguousarray(values, np.float32)
+        halves = np.empty(values.shape, np.uint16)
+        num_clipped = int(store_half(singles.reshape(-1), halves.reshape(-1)))
+        return halves.view(np.float16), num_clipped
+    largest = np.iinfo(dtype).max
+    num_clipped = int(np.count_nonzero(values > largest))
+    return np.minimum(values, largest).astype(dtype), num_clipped

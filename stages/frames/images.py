@@ -1,0 +1,62 @@
+"""A photo becomes a static input: resized to S x S, and the V channel of HSV (He et al. 2024)."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from .resize import half_pixel_taps
+
+
+class ImagesConfig(BaseModel):
+    """How photos are stored: image (3, S, S) and V channel (1, S, S) with S = `size`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(48, ge=1, le=4096, description="height and width of a stored image in pixels")
+    value_order: Literal["after_resize", "before_resize"] = Field(
+        "after_resize",
+        description=(
+            "after_resize: V of the resized image (the method on Caltech101); "
+            "before_resize: V at full size, then resized (the method on CEP-DVS)"
+        ),
+    )
+
+
+class EncodedImage(NamedTuple):
+    """image: (3, S, S) uint8 RGB.  value: (1, S, S) float32, V of HSV in [0, 1]."""
+
+    image: NDArray[np.uint8]
+    value: NDArray[np.float32]
+
+
+def encode_image(rgb: NDArray[np.uint8], config: ImagesConfig) -> EncodedImage:
+    """Resize a photo (H, W, 3) uint8 RGB and take its V channel (the largest of R, G, B, over 255).
+
+    The image is resized by Pillow's bilinear filter, which averages over the pixels that a smaller one covers. So is V
+    with order "after_resize", being taken from the result. With "before_resize" V is resized as the float tensor that
+    it is in the released code: bilinear between pixel centres, without averaging (torch's `interpolate` with
+    align_corners=False, which is how torchvision before 0.17 resizes a tensor).
+
+    Raises ValueError when the array has another shape or type, or no pixels.
+    """
+    if rgb.ndim != 3 or rgb.shape[2] != 3 or rgb.dtype != np.uint8 or rgb.size == 0:
+        raise ValueError(f"expected an image (H, W, 3) uint8 with at least one pixel, found {rgb.shape} {rgb.dtype}")
+    resized = Image.fromarray(rgb).resize((config.size, config.size), Image.Resampling.BILINEAR)
+    image = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
+    if config.value_order == "after_resize":
+        value = image.max(axis=0).astype(np.float32) / np.float32(255)
+    else:
+        value = _resize_value(rgb.max(axis=2).astype(np.float32) / np.float32(255), config.size)
+    return EncodedImage(image, value[None])
+
+
+def _resize_value(value: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    rows, columns = (half_pixel_taps(length, size) for length in value.shape)
+    lines = value[rows.first] * (1 - rows.weight)[:, None] + value[rows.second] * rows.weight[:, None]
+    resized = lines[:, columns.first] * (1 - columns.weight) + lines[:, columns.second] * columns.weight
+    return resized.astype(np.float32, copy=False)

@@ -1,0 +1,124 @@
+"""A run on one page: its learning curves, its results, and recordings that it named rightly and wrongly."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..cache import durable
+from ..cache.errors import TrainingError
+from ..cache.paired import PairedCache
+from ..cache.pairs import Split
+from .preview import PreviewSample, draw
+
+MAX_DRAWN = 8
+
+OpenSplit = Callable[[Split], PairedCache]
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """The page and its pictures. predictions: None while nothing was evaluated."""
+
+    page: Path
+    curves: Path
+    predictions: Path | None
+
+
+def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
+    """Write `report/` into the run's folder: `report.md` with `curves.png` and, per evaluated split, pictures.
+
+    Raises TrainingError when the run has no metrics yet.
+    """
+    out = folder / "report"
+    metrics = read_metrics(folder)
+    out.mkdir(exist_ok=True)
+    curves = draw_curves(metrics, out / "curves.png")
+    evaluations = [json.loads(path.read_text()) for path in sorted(folder.glob("evaluation-*.json"))]
+    drawn = [draw_predictions(folder, open_split(result["split"]), out) for result in evaluations]
+    page = out / "report.md"
+    durable.write_bytes(page, _page(folder, metrics, evaluations).encode())
+    return ReportFiles(page, curves, drawn[-1] if drawn else None)
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The run's epochs. Raises TrainingError when there are none."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file() or not (lines := path.read_text().splitlines()):
+        raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
+    return [json.loads(line) for line in lines]
+
+
+def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:
+    """Loss parts, accuracies and the sliding probability over the epochs, to a PNG."""
+    from matplotlib.figure import Figure
+
+    epochs = [record["epoch"] for record in metrics]
+    panels = {
+        "loss": [key for key in metrics[-1] if key.startswith("loss")],
+        "accuracy": [key for key in metrics[-1] if key.endswith("accuracy")],
+        "sliding probability": ["sliding_probability"],
+    }
+    figure = Figure(figsize=(10, 3), layout="constrained")
+    for axis, (title, keys) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+        for key in keys:
+            axis.plot(epochs, [np.nan if record.get(key) is None else record[key] for record in metrics], label=key)
+        axis.set(title=title, xlabel="epoch")
+        axis.legend(fontsize=7)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=110)
+    return path
+
+
+def draw_predictions(folder: Path, split: PairedCache, out: Path) -> Path:
+    """Some recordings of the split, wrongly named ones first, beside their image: what the network saw and said."""
+    with (folder / f"predictions-{split.split}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    wrong = [row for row in rows if row["predicted"] != row["class"]]
+    right = [row for row in rows if row["predicted"] == row["class"]]
+    chosen = [*_spread(wrong, MAX_DRAWN // 2), *_spread(right, MAX_DRAWN - min(len(wrong), MAX_DRAWN // 2))]
+    position = {sample_id: index for index, sample_id in enumerate(split.sample_ids)}
+    indices = np.array([position[row["sample_id"]] for row in chosen])
+    batch = split.read(indices)
+    images = split.pairs.images.read("images", split.image_rows[indices])
+    samples = [
+        PreviewSample(
+            f"{row['sample_id']}: {'right' if row['predicted'] == row['class'] else 'said ' + row['predicted']}",
+            frames=batch["events"][index].numpy(),
+            image=images[index],
+            value=batch["value"][index].numpy(),
+        )
+        for index, row in enumerate(chosen)
+    ]
+    path = out / f"predictions-{split.split}.png"
+    draw(samples).savefig(path, dpi=110)
+    return path
+
+
+def _spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
+    """At most `count` rows, spread over all of them."""
+    return [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, count).astype(int))] if rows else []
+
+
+def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str:
+    lines = [f"# Run {folder.name}", "", f"{len(metrics)} epochs. Settings: `../config.json`.", ""]
+    for result in evaluations:
+        if result["protocol"] == "unrestricted":
+            lines += [
+                "**Leaky protocol (unrestricted): photos of evaluated recordings may have taught the network.**",
+                "",
+            ]
+        lines += ["| | |", "|---|---|"]
+        lines += [f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in result.items()]
+        lines += ["", f"![predictions](predictions-{result['split']}.png)", ""]
+    return "\n".join([*lines, "![learning curves](curves.png)", ""])
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,81 @@
+"""What made a folder of generated raw data: written beside it, so that nothing is mixed, done twice or half done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...cache.durable import remove_temporaries, write_json
+from ...cache.errors import ConfigError
+from ...cache.locks import lock_path
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The record `<folder>/<name>.json` of a finished run, and `<name>.begun.json` of one under way.
+
+    identity: JSON-able, everything that decides the folder's content. The caller holds the lock `name` of the folder.
+    """
+
+    folder: Path
+    name: str
+    identity: dict[str, Any]
+
+    def check(self) -> dict[str, Any] | None:
+        """The record of a finished run of this identity, or None where the work is to do or to finish.
+
+        Raises ConfigError where the folder holds the work of another identity (naming the fields that differ) or files
+        of unknown origin.
+        """
+        for path in (self._done, self._begun):
+            if not path.exists():
+                continue
+            found = self._read(path)
+            others = _differences(self.identity, found)
+            if others:
+                raise ConfigError(
+                    f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
+                )
+            return found if path == self._done else None
+        strangers = sorted(path.name for path in self.folder.iterdir() if path != lock_path(self.folder, self.name))
+        if strangers:
+            raise ConfigError(
+                f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
+                "choose another folder"
+            )
+        return None
+
+    def begin(self) -> None:
+        """Say that the work is under way, and clear what a killed run left behind."""
+        remove_temporaries(self.folder)
+        write_json(self._begun, self.identity)
+        self._done.unlink(missing_ok=True)
+
+    def finish(self, results: dict[str, Any]) -> None:
+        """Say that everything is there, with what `check` is to give back the next time."""
+        write_json(self._done, {**self.identity, **results})
+        self._begun.unlink()
+
+    @property
+    def _done(self) -> Path:
+        return self.folder / f"{self.name}.json"
+
+    @property
+    def _begun(self) -> Path:
+        return self.folder / f"{self.name}.begun.json"
+
+    def _read(self, path: Path) -> Any:
+        try:
+            return json.loads(path.read_bytes())
+        except ValueError as error:
+            raise ConfigError(f"{path}: is no JSON document ({error}); delete {self.folder} and run again") from error
+
+
+def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:
+    """The fields of `wanted` that `found` has otherwise, as "name: theirs there, ours here"."""
+    if not (isinstance(wanted, dict) and isinstance(found, dict)):
+        return [] if wanted == found else [f"{field}: {found} there, {wanted} here"]
+    pairs = ((f"{field}.{name}".lstrip("."), value, found.get(name)) for name, value in wanted.items())
+    return [line for name, ours, theirs in pairs for line in _differences(ours, theirs, name)]

@@ -1,0 +1,151 @@
+"""A folder of class folders of images becomes a data set in N-Caltech101's layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ...cache.digests import file_digest, manifest_digest
+from ...cache.durable import write_bytes
+from ...cache.errors import SourceError
+from ...cache.locks import writer_lock
+from ..sources.atis_writer import box_contour, encode_annotation, encode_records
+from ..sources.images import decode_image
+from ..tasks import TaskRunner, run_serially
+from .config import SimulateConfig, SimulationConfig
+from .motion import shown_box
+from .provenance import Provenance
+from .sensor import simulate_image
+
+SIMULATOR_VERSION: Final = 1  # raised whenever the same image and configuration give other events
+RECORDINGS: Final = "Caltech101"
+ANNOTATIONS: Final = "Caltech101_annotations"
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff")
+_IMAGES_PER_TASK: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SimulationReport:
+    """What `out` holds after a run.
+
+    quarantined: (image, reason) of each image without a recording. ignored: what in the folder is no image.
+    up_to_date: it was all there, and nothing was written.
+    """
+
+    num_recordings: int
+    num_events: int
+    quarantined: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...]
+    up_to_date: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    num_events: int
+    fault: str = ""
+
+
+def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> SimulationReport:
+    """Write a recording and an annotation for each image; the same bytes for any number of workers.
+
+    `<images>/<class>/image_NNNN.jpg` becomes `<out>/Caltech101/<class>/image_NNNN.bin` and
+    `<out>/Caltech101_annotations/<class>/annotation_NNNN.bin`. Box and outline there are both the image's frame, where
+    it lies in the middle of the motion. `<out>/simulation.json` comes last and says how the folder was made: where it
+    agrees with configuration and images, nothing is done. An interrupted run is done again, to the same result.
+
+    Raises SourceError when there are no images or two of them would write the same file, ConfigError when `out` holds
+    something else, OSError when writing fails. A broken image is left out and listed in the report.
+    """
+    names, ignored = _list_images(config.images)
+    digests = [(name, file_digest(config.images / name)) for name in names]
+    identity = {
+        "simulator_version": SIMULATOR_VERSION,
+        "simulation": config.simulation.model_dump(mode="json"),
+        "images": manifest_digest(digests),
+    }
+    provenance = Provenance(config.out, "simulation", identity)
+    with writer_lock(config.out, provenance.name):
+        done = provenance.check()
+        if done and _num_recordings(config.out) == done["num_recordings"]:
+            quarantined = tuple((name, reason) for name, reason in done["quarantined"])
+            return SimulationReport(done["num_recordings"], done["num_events"], quarantined, ignored, up_to_date=True)
+        provenance.begin()
+        outcomes = _simulate_all(config, names, map_tasks)
+        report = SimulationReport(
+            num_recordings=sum(not outcome.fault for outcome in outcomes),
+            num_events=sum(outcome.num_events for outcome in outcomes),
+            quarantined=tuple((n, o.fault) for n, o in zip(names, outcomes, strict=True) if o.fault),
+            ignored=ignored,
+            up_to_date=False,
+        )
+        counts = {"num_recordings": report.num_recordings, "num_events": report.num_events}
+        provenance.finish({**counts, "quarantined": report.quarantined})
+    return report
+
+
+def _list_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """The images as "<class>/<file name>", in code point order, and what else lies there."""
+    if not folder.is_dir():
+        raise SourceError(f"{folder}: is not a folder; expected a folder with one folder of images for each class")
+    names: list[str] = []
+    ignored: list[str] = []
+    for class_folder in sorted(folder.iterdir()):
+        if not class_folder.is_dir():
+            ignored.append(class_folder.name)
+            continue
+        for path in sorted(class_folder.iterdir()):
+            is_image = path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+            (names if is_image else ignored).append(f"{class_folder.name}/{path.name}")
+    if not names:
+        raise SourceError(
+            f"{folder}: holds no images; expected <class>/<name> with one of the endings {', '.join(IMAGE_SUFFIXES)}"
+        )
+    taken: dict[Path, str] = {}
+    for name in names:
+        _, annotation = _outputs(name)
+        if annotation in taken:
+            raise SourceError(f"{folder}: {taken[annotation]} and {name} would write the same {annotation}; rename one")
+        taken[annotation] = name
+    return names, tuple(ignored)
+
+
+def _outputs(name: str) -> tuple[Path, Path]:
+    """Recording and annotation of the image "<class>/<file name>", relative to the output folder."""
+    class_name, stem = Path(name).parent.name, Path(name).stem
+    recording = Path(RECORDINGS, class_name, f"{stem}.bin")
+    return recording, Path(ANNOTATIONS, class_name, f"annotation_{stem.removeprefix('image_')}.bin")
+
+
+def _num_recordings(out: Path) -> int:
+    return sum(1 for _ in out.glob(f"{RECORDINGS}/*/*.bin"))
+
+
+def _simulate_all(config: SimulateConfig, names: Sequence[str], map_tasks: TaskRunner) -> list[_Outcome]:
+    for folder in {(config.out / path).parent for name in names for path in _outputs(name)}:
+        folder.mkdir(parents=True, exist_ok=True)
+    chunks = [names[start : start + _IMAGES_PER_TASK] for start in range(0, len(names), _IMAGES_PER_TASK)]
+    simulate = partial(_simulate_chunk, config.images, config.out, config.simulation)
+    return [outcome for chunk in map_tasks(simulate, chunks, label="simulate") for outcome in chunk]
+
+
+def _simulate_chunk(images: Path, out: Path, simulation: SimulationConfig, names: Sequence[str]) -> list[_Outcome]:
+    return [_simulate_one(images, out, simulation, name) for name in names]
+
+
+def _simulate_one(images: Path, out: Path, simulation: SimulationConfig, name: str) -> _Outcome:
+    path = images / name
+    try:
+        image = decode_image(path.read_bytes(), str(path))
+    except SourceError as error:
+        return _Outcome(0, str(error))
+    events = simulate_image(image, simulation, str(Path(name).with_suffix("")))
+    if not len(events):
+        return _Outcome(0, f"{path}: nothing in it moves a pixel by its threshold, and there is no background activity")
+    recording, annotation = _outputs(name)
+    frame = box_contour(*shown_box(image.shape[1], image.shape[0], simulation))
+    write_bytes(out / recording, encode_records(events))
+    write_bytes(out / annotation, encode_annotation(frame, frame))
+    return _Outcome(len(events))

@@ -1,0 +1,181 @@
+"""CEP-DVS: 10,000 pairs of an event recording and an image in 20 classes (Deng et al., IEEE TIP 2021).
+
+`pathFile.csv` has a header line; line i after it (from 0) describes sample i, and its fifth word is the class. Labels
+follow the code point order of the class names, which for the published 20 is the order in the method's released code.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.errors import SourceError
+from .base import Events, Sample, UInt8Array
+from .images import decode_image
+from .layout import Place, open_place
+from .mat import read_mat
+from .reader import FileReader
+
+_CLASS_WORD: Final = 4  # the fifth
+_CLASS_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]+")
+_LARGEST_SENSOR: Final = (1280, 960)  # (width, height) of the largest event camera, pixels: more is a damaged file
+_VARIABLES: Final = ("x", "y", "ts", "p")
+
+
+class _CepDvs(FileReader):
+    """The part that recordings and images share: ids "<class>/<i>" by `pathFile.csv`, one file `<i>.<suffix>` each.
+
+    A file that is missing is still listed: reading it raises, so it is counted and reported instead of dropped.
+    """
+
+    origin = "the link that the authors give in https://github.com/Brain-Cog-Lab/Transfer-for-DVS/issues/2 (by hand)"
+    licence = "not known; ask its authors"
+    num_samples = 10_000
+    num_classes = 20
+    folder: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
+        root = self._find_root(open_place(self.path))
+        csv = root.where("pathFile.csv")
+        classes = parse_path_file(root.read("pathFile.csv"), csv)
+        place = root.child(self.folder)
+        files = self._files_by_number(place, len(classes), csv)
+        class_names = tuple(sorted(set(classes)))
+        labels = {name: label for label, name in enumerate(class_names)}
+        samples = [
+            self._add(name, str(number), labels[name], place, files.get(number, f"{number}{self.suffix}"))
+            for number, name in enumerate(classes)
+        ]
+        return class_names, tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
+
+    def _find_root(self, start: Place) -> Place:
+        folders, files = start.children()
+        if "pathFile.csv" not in files and len(folders) == 1:  # an archive may add a folder of its own
+            start = start.child(folders[0])
+            files = start.children()[1]
+        if "pathFile.csv" not in files:
+            raise self.wrong_layout(start)
+        return start
+
+    def _files_by_number(self, place: Place, num_rows: int, csv: str) -> dict[int, str]:
+        numbers: dict[int, str] = {}
+        for file in place.children()[1]:
+            stem = file.removesuffix(self.suffix)
+            if stem == file:
+                continue
+            if not (stem.isascii() and stem.isdigit()) or int(stem) >= num_rows:
+                raise SourceError(
+                    f"{place.where(file)}: no label: {csv} describes the samples 0 to {num_rows - 1}; "
+                    "remove the file or add its line"
+                )
+            if int(stem) in numbers:
+                raise SourceError(
+                    f"{place.where(file)}: has the same number as {numbers[int(stem)]}; remove one of them"
+                )
+            numbers[int(stem)] = file
+        if not numbers:
+            raise self.wrong_layout(place)
+        return numbers
+
+
+class CepDvs(_CepDvs):
+    """The recordings: MAT files of version 5 or 7.3 with x, y, ts (us) and p (-1 or 1)."""
+
+    name = "cepdvs"
+    kind = "events"
+    title = "CEP-DVS (recordings)"
+    layout = "pathFile.csv and data/MAT/img/<number>.mat"
+    folder = "data/MAT/img"
+    suffix = ".mat"
+
+    def decode(self, sample: Sample, data: bytes) -> Events:
+        variables = read_mat(data, _VARIABLES, sample.location)
+        return events_from_variables(variables, sample.location)
+
+    def decode_events(self, sample: Sample, data: bytes) -> Events:
+        """The same as `decode`, which checks everything already."""
+        return self.decode(sample, data)
+
+
+class CepDvsImages(_CepDvs):
+    """The images, under the ids of their recordings."""
+
+    name = "cepdvs-images"
+    kind = "images"
+    title = "CEP-DVS (images)"
+    layout = "pathFile.csv and data/img/<number>.jpg"
+    folder = "data/img"
+    suffix = ".jpg"
+
+    def decode(self, sample: Sample, data: bytes) -> UInt8Array:
+        return decode_image(data, sample.location)
+
+
+def parse_path_file(data: bytes, location: str) -> list[str]:
+    """The class name of each sample, in order. Raises SourceError, naming the line, where there is none."""
+    try:
+        lines = data.decode("utf-8-sig").rstrip().splitlines()[1:]
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{location}: byte {error.start} is no UTF-8 text; fetch the file again") from error
+    if not lines:
+        raise SourceError(f"{location}: expected a header line and one line for each sample, found no sample")
+    classes = []
+    for number, line in enumerate(lines):
+        words = line.split()
+        if len(words) <= _CLASS_WORD or not _CLASS_NAME.fullmatch(words[_CLASS_WORD]):
+            raise SourceError(
+                f"{location}: line {number + 2} (sample {number}) has no class name as its fifth word: {line[:80]!r}"
+            )
+        classes.append(words[_CLASS_WORD])
+    return classes
+
+
+def events_from_variables(variables: dict[str, NDArray[Any]], location: str) -> Events:
+    """Checked events from x, y, ts in us and p, each of shape (n,), (n, 1) or (1, n), of any type with whole values.
+
+    p is -1 or 1 (also read: 0 or 1). Raises SourceError, naming variable and event.
+    """
+    whole = {name: _whole_numbers(name, values, location) for name, values in variables.items()}
+    lengths = {name: len(values) for name, values in whole.items()}
+    if len(set(lengths.values())) != 1 or not lengths["x"]:
+        raise SourceError(
+            f"{location}: expected x, y, ts and p of the same length above 0, found {lengths}; fetch it again"
+        )
+    for name, limit in zip("xy", _LARGEST_SENSOR, strict=True):
+        _refuse(
+            name, whole[name], (whole[name] < 0) | (whole[name] >= limit), f"expected 0 to {limit - 1} pixels", location
+        )
+    polarity = whole["p"]
+    _refuse("p", polarity, (polarity != 1) & (polarity != polarity.min()), "expected two values", location)
+    _refuse("p", polarity, (polarity < -1) | (polarity > 1), "expected -1 or 1", location)
+    backwards = np.zeros(len(polarity), dtype=bool)
+    np.less(whole["ts"][1:], whole["ts"][:-1], out=backwards[1:])
+    _refuse("ts", whole["ts"], backwards, "earlier than the event before", location)
+    return Events(
+        whole["x"].astype(np.uint16), whole["y"].astype(np.uint16), whole["ts"], (polarity == 1).astype(np.uint8)
+    )
+
+
+def _whole_numbers(name: str, values: NDArray[Any], location: str) -> NDArray[np.int64]:
+    if values.dtype.kind not in "iuf" or values.size != max(values.shape, default=0) or values.ndim > 2:
+        raise SourceError(
+            f"{location}: {name} has the shape {values.shape} and type {values.dtype}, "
+            "expected numbers of shape (n,), (n, 1) or (1, n)"
+        )
+    flat = values.reshape(-1)
+    if flat.dtype.kind == "f":
+        fits = np.isfinite(flat) & (np.abs(flat) < 2.0**53)
+        _refuse(name, flat, ~fits | (np.floor(flat) != flat), "expected a whole number (ts in us)", location)
+    elif flat.dtype == np.uint64:
+        _refuse(name, flat, flat > np.iinfo(np.int64).max, "expected less than 2^63", location)
+    return flat.astype(np.int64)
+
+
+def _refuse(name: str, values: NDArray[Any], wrong: NDArray[np.bool_], expected: str, location: str) -> None:
+    if wrong.any():
+        event = int(np.argmax(wrong))
+        raise SourceError(f"{location}: {name} = {values[event]} of event {event}: {expected}; fetch the file again")

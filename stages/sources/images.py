@@ -1,0 +1,64 @@
+"""An image file to RGB. Pillow decodes; every way in which a file can be broken becomes a SourceError."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import Final
+
+import numpy as np
+from PIL import Image
+
+from ...cache.errors import SourceError
+from .base import UInt8Array
+
+MAX_PIXELS: Final = 1 << 25  # 33 megapixels, 100 MB as RGB; Caltech101's photos have 0.1
+_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
+_BROKEN: Final = (
+    OSError,  # unidentified or truncated
+    ValueError,
+    SyntaxError,  # Pillow's word for a broken PNG
+    EOFError,
+    ArithmeticError,
+    LookupError,
+    TypeError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+def decode_image(data: bytes, location: str) -> UInt8Array:
+    """The image as (H, W, 3) uint8 RGB, in the orientation in which its pixels are stored.
+
+    Grey is copied to the three channels; palettes and CMYK are converted; 16-bit grey keeps its upper byte;
+    transparency is dropped. An EXIF orientation is not applied: boxes and recordings refer to the stored pixels.
+    Raises SourceError when the file is broken or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise SourceError(f"{location}: {width} x {height} pixels, the limit is {MAX_PIXELS}; remove the image")
+            return np.array(_to_rgb(image), dtype=np.uint8)
+    except _BROKEN as error:
+        raise SourceError(
+            f"{location}: {len(data)} bytes are not a whole {', '.join(_FORMATS)} image "
+            f"({type(error).__name__}: {error}); fetch it again"
+        ) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits, in one of Pillow's several modes for them
+        values = np.asarray(image).astype(np.int64)
+        if values.size and not 0 <= values.min() <= values.max() <= 0xFFFF:
+            raise ValueError(f"grey values {values.min()} to {values.max()} do not fit 16 bits")
+        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no defined range")
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")

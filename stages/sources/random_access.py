@@ -1,0 +1,197 @@
+"""Random access to bytes that lie in a file, in a part of a file, or compressed inside one; safe for several threads.
+
+This is what lets an archive inside an archive be read in place: a stored member is a `Slice` of the file, a deflated
+one an `Inflated` view that remembers the decoder's state every few MiB and inflates from the nearest one.
+"""
+
+from __future__ import annotations
+
+import bisect
+import io
+import os
+import threading
+import weakref
+import zlib
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from ...cache.errors import SourceError
+
+MAX_READ_BYTES: Final = 1 << 26  # no header, directory or sample of a known data set comes near 64 MiB
+MAX_RATIO: Final = 200  # times; deflate reaches 1032 on zeros, recordings and photos stay below 10
+_MAX_DIRECTORY_BYTES: Final = 1 << 24  # of an archive; 200,000 members have room
+_INPUT_BYTES: Final = 1 << 14  # fed to a decoder at once; a copy of the decoder keeps what it has not used yet
+_OUTPUT_BYTES: Final = 1 << 18
+_CHECKPOINT_BYTES: Final = 1 << 23  # a copy takes at most 60 kB: below 1 % of what it spans
+
+
+class RandomAccess(Protocol):
+    """Bytes of known `size` that can be read at any offset. `location` is how messages name them."""
+
+    @property
+    def location(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        """The bytes [offset, offset + size), fewer at the end. Raises SourceError when they cannot be read."""
+        ...
+
+
+class FileBytes:
+    """The bytes of a file on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path)
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY)
+        except OSError as error:
+            raise SourceError(f"{path}: cannot be opened: {error.strerror}") from error
+        weakref.finalize(self, os.close, self._descriptor)
+        self.size = os.fstat(self._descriptor).st_size
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        try:
+            return os.pread(self._descriptor, _checked(size, self.location), offset)
+        except OSError as error:
+            raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
+
+
+class Slice:
+    """A part of other bytes, such as a member that an archive stores uncompressed."""
+
+    def __init__(self, parent: RandomAccess, offset: int, size: int, location: str) -> None:
+        self._parent, self._offset, self.size, self.location = parent, offset, size, location
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self._parent.read_at(self._offset + offset, max(0, min(size, self.size - offset)))
+
+
+class Inflated:
+    """A deflated stream (`wbits` -15: raw, 31: gzip) as if it were not, in bounded memory.
+
+    Opening inflates it once from end to end and keeps a copy of the decoder every 8 MiB; a read starts at the copy
+    before it, or where the last read ended, so reading in order costs nothing extra.
+    Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size.
+    """
+
+    def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
+        self.location = location
+        self._lock = threading.Lock()
+        self._cursor = _Decoder(parent, wbits, location)
+        self._checkpoints = [self._cursor.copy()]
+        limit = MAX_RATIO * parent.size
+        while self._cursor.step():
+            if self._cursor.out > limit:
+                raise SourceError(
+                    f"{location}: {parent.size} compressed bytes inflate to more than {limit} "
+                    f"({MAX_RATIO} times as many, the limit for an archive); this is not a published data set"
+                )
+            if self._cursor.out - self._checkpoints[-1].out >= _CHECKPOINT_BYTES:
+                self._checkpoints.append(self._cursor.copy())
+        self.size = self._cursor.out
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        end = min(offset + _checked(size, self.location), self.size)
+        with self._lock:
+            if not self._cursor.start <= offset <= self._cursor.start + _CHECKPOINT_BYTES:
+                nearest = bisect.bisect_right(self._checkpoints, offset, key=lambda decoder: decoder.out) - 1
+                self._cursor = self._checkpoints[nearest].copy()
+            pieces = []
+            while offset < end:
+                if self._cursor.out <= offset and not self._cursor.step():
+                    break
+                piece = self._cursor.piece(offset, end)
+                pieces.append(piece)
+                offset += len(piece)
+            return b"".join(pieces)
+
+
+class _Decoder:
+    """A place in a deflated stream: `block` is the last step's output, the bytes [start, out) of the plain stream."""
+
+    def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
+        self._parent, self._location = parent, location
+        self._zlib: Any = zlib.decompressobj(wbits)
+        self._next_byte = 0
+        self.block = b""
+        self.out = 0
+
+    @property
+    def start(self) -> int:
+        return self.out - len(self.block)
+
+    def copy(self) -> _Decoder:
+        twin = object.__new__(_Decoder)
+        twin.__dict__.update(self.__dict__, _zlib=self._zlib.copy(), block=b"")
+        return twin
+
+    def piece(self, offset: int, end: int) -> bytes:
+        """What the block holds of [offset, end)."""
+        return self.block[offset - self.start : end - self.start]
+
+    def step(self) -> bool:
+        """Inflate the next block; False at the end of the stream."""
+        while not self._zlib.eof:
+            data = self._zlib.unconsumed_tail
+            if not data:
+                data = self._parent.read_at(self._next_byte, _INPUT_BYTES)
+                self._next_byte += len(data)
+            try:
+                block = self._zlib.decompress(data, _OUTPUT_BYTES)
+            except zlib.error as error:
+                raise SourceError(
+                    f"{self._location}: damaged before compressed byte {self._next_byte} ({error}); fetch it again"
+                ) from error
+            if block:
+                self.block = block
+                self.out += len(block)
+                return True
+            if not data and not self._zlib.eof:
+                raise SourceError(
+                    f"{self._location}: the compressed data end after {self._next_byte} bytes, before their end mark; "
+                    "the archive is truncated: fetch it again"
+                )
+        return False
+
+
+class AsFile(io.RawIOBase):
+    """Random access with a position, for the standard library's archive readers."""
+
+    def __init__(self, data: RandomAccess) -> None:
+        self._data, self._position = data, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._data.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        wanted = max(0, self._data.size - self._position) if size is None or size < 0 else size
+        if wanted > _MAX_DIRECTORY_BYTES:
+            raise SourceError(
+                f"{self._data.location}: a directory or header of {wanted} bytes, the limit is {_MAX_DIRECTORY_BYTES}; "
+                "the archive is damaged or unsafe"
+            )
+        data = self._data.read_at(self._position, wanted)
+        self._position += len(data)
+        return data
+
+
+def _checked(size: int, location: str) -> int:
+    if size > MAX_READ_BYTES:
+        raise SourceError(
+            f"{location}: a piece of {size} bytes would have to be held in memory; the limit is {MAX_READ_BYTES}: "
+            "the file is damaged or is not what it is named"
+        )
+    return size

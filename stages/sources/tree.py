@@ -1,0 +1,84 @@
+"""A read-only tree of files, the same for a folder on disk and for an archive, so that a reader is written once."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+from ...cache.errors import SourceError
+from .random_access import MAX_READ_BYTES, FileBytes, RandomAccess
+
+
+class FileTree(ABC):
+    """Files by their path, relative to the root and with "/" between parts; "" is the root.
+
+    location: the root, as messages name it.
+    """
+
+    location: str
+
+    @abstractmethod
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        """Names of the folders and of the files in `folder`, in code point order; both empty if it is not there."""
+
+    @abstractmethod
+    def exists(self, name: str) -> bool:
+        """Whether there is a file `name`."""
+
+    @abstractmethod
+    def where(self, name: str) -> str:
+        """The full name of a file or folder, for messages."""
+
+    @abstractmethod
+    def open(self, name: str) -> RandomAccess:
+        """The file's content, to be read in pieces. Raises SourceError when it cannot be opened."""
+
+    @abstractmethod
+    def read(self, name: str) -> bytes:
+        """The file's content. Raises SourceError when it cannot be read, or has more than `MAX_READ_BYTES`."""
+
+
+class FolderTree(FileTree):
+    """The files of a folder on disk."""
+
+    def __init__(self, path: Path) -> None:
+        self.location = str(path)
+        self._path = path
+
+    def children(self, folder: str) -> tuple[list[str], list[str]]:
+        folders, files = [], []
+        try:
+            with os.scandir(self._path / folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        folders.append(entry.name)
+                    elif entry.is_file():
+                        files.append(entry.name)
+        except (FileNotFoundError, NotADirectoryError):
+            return [], []
+        except OSError as error:
+            raise SourceError(f"{self.where(folder)}: cannot be listed: {error.strerror}") from error
+        return sorted(folders), sorted(files)
+
+    def exists(self, name: str) -> bool:
+        return (self._path / name).is_file()
+
+    def where(self, name: str) -> str:
+        return str(self._path / name)
+
+    def open(self, name: str) -> RandomAccess:
+        return FileBytes(self._path / name)
+
+    def read(self, name: str) -> bytes:
+        path = self._path / name
+        try:
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size > MAX_READ_BYTES:
+                    raise SourceError(f"{path}: {size} bytes; no sample has more than {MAX_READ_BYTES}")
+                return file.read()
+        except OSError as error:
+            raise SourceError(
+                f"{path}: cannot be read: {error.strerror}; see whether it is there and readable"
+            ) from error

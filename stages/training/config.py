@@ -1,0 +1,131 @@
+"""What can be chosen about the network, its training and its evaluation. Defaults are the method's (N-Caltech101)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+# One number for each block of 3x3 convolution, batch norm and LIF; "P" halves the image by averaging.
+Widths = tuple[int | Literal["P"], ...]
+
+PRESET_WIDTHS: dict[str, Widths] = {
+    "vgg_snn": (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512, "P"),
+    "vgg_snn_small": (16, "P", 32, "P", 64, "P", 64, "P"),
+}
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(_Frozen):
+    """The spiking network. The number of classes, time steps and pixels come from the data."""
+
+    name: Literal["vgg_snn", "vgg_snn_small"] = Field("vgg_snn", description="network; sets the widths of its layers")
+    widths: Widths | None = Field(
+        None, description='channels of each block, "P" for a pool that halves height and width; unset: as the name says'
+    )
+    batch_norm: Literal["per_step", "merged"] = Field(
+        "per_step",
+        description="batch statistics of each time step alone (the method's), or over time and batch (faster)",
+    )
+    tau: float = Field(2.0, ge=1, description="membrane time constant, in time steps")
+    threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
+    surrogate_alpha: float = Field(2.0, gt=0, description="height of the surrogate gradient; it reaches 1/alpha far")
+
+    @field_validator("widths")
+    @classmethod
+    def _has_blocks(cls, widths: Widths | None) -> Widths | None:
+        if widths is not None and not any(width != "P" for width in widths):
+            raise ValueError("at least one block is needed")
+        if widths is not None and any(width != "P" and width < 1 for width in widths):
+            raise ValueError("a block has at least one channel")
+        return widths
+
+    @property
+    def layers(self) -> Widths:
+        """The widths in force."""
+        return PRESET_WIDTHS[self.name] if self.widths is None else self.widths
+
+
+class LossConfig(_Frozen):
+    """The method's loss. Each field switches one thing alone."""
+
+    alignment_weight: float = Field(0.5, ge=0, description="weight of the alignment (CKA) in the total; 0: without")
+    regularization: Literal["learned", "fixed", "none"] = Field(
+        "learned",
+        description="coefficient w_t of each step: sigmoid of a learned number, a fixed number, or none (factors of 1)",
+    )
+    initial_coefficient: float = Field(
+        1.0, description="learned regularization: eta_t at the start, w_t = sigmoid(eta_t)"
+    )
+    fixed_coefficient: float = Field(0.5, ge=0, le=1, description="fixed regularization: w_t")
+    tet: bool = Field(True, description="classify at each step (TET); otherwise the mean of the steps' logits")
+    tet_mse_weight: float = Field(1e-3, ge=0, le=1, description="share of the squared distance to 0.5 in TET's loss")
+
+
+class AugmentationConfig(_Frozen):
+    """Augmentation of training recordings: one draw for a recording, the same for all its frames."""
+
+    crop: bool = Field(True, description="shift by up to size // 12 pixels each way (pad, then crop at random)")
+    flip: bool = Field(False, description="mirror left and right with probability 0.5 (the method's --DVS-DA)")
+    rotation_degrees: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees (15 with --DVS-DA)")
+
+
+class TrainConfig(_Frozen):
+    """One training run."""
+
+    method: Literal["transfer", "events"] = Field(
+        "transfer", description="knowledge transfer from images, or the recordings alone (the TET baseline)"
+    )
+    epochs: int = Field(300, ge=1, description="passes over the training split")
+    batch_size: int = Field(120, ge=2, description="recordings (and as many images) in a step")
+    seed: int = Field(42, ge=0, description="seed of the initial weights and of every draw")
+    base_learning_rate: float = Field(
+        5e-3, gt=0, description="peak learning rate of a batch of 1,024; scaled with batch_size"
+    )
+    min_learning_rate: float = Field(1e-5, ge=0, description="learning rate where the cosine ends")
+    warmup_learning_rate: float = Field(1e-6, ge=0, description="learning rate of the first epoch")
+    warmup_epochs: int = Field(5, ge=0, description="epochs of linear warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    loss: LossConfig = LossConfig()
+    sliding: Literal["power", "linear", "step", "static", "events"] = Field(
+        "power",
+        description="probability that a static image is replaced by its recording: progress to a power, epoch by epoch "
+        "from 0 to 1, 0 then 1 at half time, always 0, always 1",
+    )
+    sliding_exponent: float = Field(3.0, gt=0, description="exponent of sliding = power")
+    augmentation: AugmentationConfig = AugmentationConfig()
+    sampling: Literal["balanced", "shuffled", "sequential"] = Field(
+        "balanced",
+        description="recordings of an epoch: classes equally often, with replacement; a permutation; as stored",
+    )
+    pairing: Literal["class", "instance"] = Field(
+        "class", description="a recording's static image: a random one of its class, or its own photo"
+    )
+    encoding: Literal["value", "grey", "red", "green", "blue", "mean"] = Field(
+        "value", description="channel of the static image: HSV's V, luma, one of RGB, or the mean of RGB"
+    )
+    select: Literal["validation", "last", "test_as_released"] = Field(
+        "validation",
+        description="the `best` epoch: by validation accuracy, the last, or by test accuracy as the released code does",
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
+    log_interval: int = Field(10, ge=1, description="steps between progress reports and checks for NaN")
+    deterministic: bool = Field(False, description="only algorithms that give the same bits again")
+
+
+# What does not change the result of a run, and may differ when it is resumed.
+NEUTRAL_TRAIN_FIELDS = frozenset({"device", "threads", "log_interval"})
+
+
+class EvaluateConfig(_Frozen):
+    """One evaluation of a trained network."""
+
+    split: Literal["validation", "test"] = Field("test", description="split to evaluate on")
+    checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")
+    batch_size: int = Field(64, ge=1, description="recordings in a step; changes speed and memory only")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

@@ -1,0 +1,96 @@
+"""Naive twins of the frame kernels: the definitions, event by event, in Python's own whole numbers.
+
+An event is a tuple (x, y, t, p). Slow and obvious on purpose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Event = tuple[int, int, int, int]
+
+
+def decode_records(data: bytes) -> list[Event]:
+    """Events of raw 5-byte records; y = 240 is no event and adds 2**13 us to all later times."""
+    events = []
+    offset = 0
+    for i in range(0, len(data), 5):
+        x, y, b2, b3, b4 = data[i : i + 5]
+        if y == 240:
+            offset += 8192
+        else:
+            events.append((x, y, ((b2 & 127) << 16 | b3 << 8 | b4) + offset, b2 >> 7))
+    return events
+
+
+def encode_records(events: Sequence[Event]) -> bytes:
+    """The inverse, with an overflow marker wherever a time does not fit into 23 bits with those before."""
+    records = bytearray()
+    offset = 0
+    for x, y, t, p in events:
+        while t - offset >= 1 << 23:
+            records += bytes([0, 240, 0, 0, 0])
+            offset += 8192
+        time = t - offset
+        records += bytes([x, y, p << 7 | time >> 16, time >> 8 & 255, time & 255])
+    return bytes(records)
+
+
+def bin_of(i: int, events: Sequence[Event], mode: str, num_bins: int, window_us: int | None) -> int | None:
+    """The bin of event i, None when it is in none."""
+    if mode == "count":
+        size = len(events) // num_bins
+        return i // size if size and i // size < num_bins else None
+    first, last = events[0][2], events[-1][2]
+    window = window_us if mode == "window" else (last - first) // num_bins
+    k = (events[i][2] - first) // window if window else num_bins
+    if mode == "exact":
+        return min(k, num_bins - 1)
+    return k if k < num_bins else None
+
+
+def count(
+    events: Sequence[Event],
+    mode: str,
+    num_bins: int,
+    window_us: int | None,
+    box: tuple[int, int, int, int],
+    shape: tuple[int, int],
+) -> tuple[NDArray[np.int64], int]:
+    """Counts (T, 2, H, W) and the number of events in no bin.
+
+    `box` (x, y, width, height) is scaled to `shape` (H, W); of the same size there is nothing to scale.
+    """
+    left, top, width, height = box
+    out = np.zeros((num_bins, 2, *shape), np.int64)
+    num_dropped = 0
+    for i, (x, y, _, p) in enumerate(events):
+        k = bin_of(i, events, mode, num_bins, window_us)
+        if k is None:
+            num_dropped += 1
+        else:
+            out[k, p, (y - top) * shape[0] // height, (x - left) * shape[1] // width] += 1
+    return out, num_dropped
+
+
+def bounding_box(events: Sequence[Event]) -> tuple[int, int, int, int]:
+    """(x, y, width, height) of the smallest box with every event."""
+    x, y = ([event[axis] for event in events] for axis in (0, 1))
+    return min(x), min(y), max(x) - min(x) + 1, max(y) - min(y) + 1
+
+
+def bilinear(image: NDArray[np.int64], size: int) -> NDArray[np.float64]:
+    """One image (H, W) resized to (size, size) with aligned corners, in double precision."""
+    height, width = image.shape
+    out = np.zeros((size, size))
+    for i in range(size):
+        for j in range(size):
+            y = i * (height - 1) / (size - 1) if size > 1 else 0.0
+            x = j * (width - 1) / (size - 1) if size > 1 else 0.0
+            for row in range(height):
+                for column in range(width):
+                    out[i, j] += max(0.0, 1 - abs(y - row)) * max(0.0, 1 - abs(x - column)) * image[row, column]
+    return out

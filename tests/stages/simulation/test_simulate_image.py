@@ -1,0 +1,85 @@
+"""One image, one recording."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from dvs_transfer.stages.simulation import SimulationConfig, simulate_image
+
+CALM = SimulationConfig(threshold_sigma=0, noise_rate_hz=0, refractory_us=0)
+
+
+def texture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (28, 28), (34, 34), (2, 900), (900, 2), (300, 200), (600, 800)])
+def test_images_of_any_size_stay_within_the_sensor(shape: tuple[int, int]) -> None:
+    events = simulate_image(texture(*shape), SimulationConfig(), "a/b")
+    assert len(events) > 0
+    assert events.x.max() < 240
+    assert events.y.max() < 180
+    assert events.t[0] >= 0
+    assert events.t[-1] <= 300_000
+    assert (np.diff(events.t) >= 0).all()
+    assert set(events.p.tolist()) == {0, 1}
+
+
+def test_small_sensor_like_n_mnist() -> None:
+    events = simulate_image(texture(28, 28), SimulationConfig(sensor_width=34, sensor_height=34), "5/00001")
+    assert (events.x.max(), events.y.max()) == (33, 33)
+
+
+def test_the_same_name_and_seed_give_the_same_events_and_others_do_not() -> None:
+    image = texture(60, 80)
+
+    def times(seed: int, key: str) -> list[int]:
+        return simulate_image(image, SimulationConfig(seed=seed), key).t.tolist()
+
+    assert times(0, "ant/image_0001") == times(0, "ant/image_0001")
+    assert times(0, "ant/image_0001") != times(0, "ant/image_0002")
+    assert times(0, "ant/image_0001") != times(1, "ant/image_0001")
+
+
+def test_a_flat_image_fires_nothing_without_background_activity() -> None:
+    assert len(simulate_image(np.full((50, 50), 128, np.uint8), CALM, "a/b")) == 0
+
+
+def test_an_edge_fires_once_for_each_threshold_it_crosses() -> None:
+    """Dark left, bright right, moved by whole pixels: the edge darkens the pixels right of it, then gives them back."""
+    image = np.full((175, 235), 50, np.uint8)
+    image[:, 100:] = 200
+    config = CALM.model_copy(update={"amplitude_px": 4.0, "sensor_width": 239, "sensor_height": 179})
+    events = simulate_image(image, config, "a/b")
+    num_levels = math.floor(math.log(200 / 50) / 0.25)
+    assert set(events.x.tolist()) == {100, 101, 102, 103}
+    per_pixel = len(events) / (4 * 179)
+    assert per_pixel == 2 * num_levels
+    assert (events.p[events.t < 200_000] == 0).all()
+    assert (events.p[events.t > 200_000] == 1).all()
+
+
+def test_thresholds_of_the_two_polarities_are_separate() -> None:
+    on_only = simulate_image(texture(40, 40), CALM.model_copy(update={"off_threshold": 2.0}), "a/b")
+    both = simulate_image(texture(40, 40), CALM, "a/b")
+    assert (on_only.p == 0).sum() < 0.3 * (both.p == 0).sum()
+    assert (on_only.p == 1).sum() > 0
+
+
+def test_grey_and_colour_of_the_same_grey_are_the_same() -> None:
+    grey = texture(40, 50)
+    a = simulate_image(grey, SimulationConfig(), "a/b")
+    b = simulate_image(np.repeat(grey[:, :, None], 3, axis=2), SimulationConfig(), "a/b")
+    np.testing.assert_array_equal(a.t, b.t)
+    np.testing.assert_array_equal(a.x, b.x)
+
+
+@pytest.mark.parametrize(
+    "image", [np.zeros((4, 4)), np.zeros((4, 4, 4), np.uint8), np.zeros((0, 4), np.uint8), np.zeros(4, np.uint8)]
+)
+def test_other_arrays_are_refused(image: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="expected an image"):
+        simulate_image(image, SimulationConfig(), "a/b")

@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages.sources import archives
+from dvs_transfer.stages.sources.archives import ArchiveTree, extract_safely, open_archive
+from dvs_transfer.stages.sources.random_access import FileBytes
+
+FILES = {"b/one.txt": b"one", "b/c/two.txt": b"two" * 1000, "a.txt": b"", "b/zero.bin": bytes(5000)}
+
+
+def open_bytes(folder: Path, content: bytes) -> ArchiveTree:
+    path = folder / "archive"
+    path.write_bytes(content)
+    return open_archive(FileBytes(path))
+
+
+def read_all(folder: Path, content: bytes) -> dict[str, bytes]:
+    tree = open_bytes(folder, content)
+    return {member.name: tree.read(member.name) for member in tree.members}
+
+
+def zip_with(name: str, content: bytes = b"x", *, mode: int = 0) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        info = zipfile.ZipInfo("placeholder")
+        info.filename = name
+        info.external_attr = mode << 16
+        archive.writestr(info, content)
+    return buffer.getvalue()
+
+
+def tar_with(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.type, info.linkname = kind, target
+        archive.addfile(info)
+    return buffer.getvalue()
+
+
+@pytest.fixture(params=["stored zip", "deflated zip", "tar", "tar.gz"])
+def archive(request: pytest.FixtureRequest, make: Any) -> bytes:
+    kinds = {
+        "stored zip": lambda: make.zip(FILES, zipfile.ZIP_STORED),
+        "deflated zip": lambda: make.zip(FILES, zipfile.ZIP_DEFLATED),
+        "tar": lambda: make.tar(FILES, gzipped=False),
+        "tar.gz": lambda: make.tar(FILES),
+    }
+    return kinds[request.param]()
+
+
+def test_a_tree_lists_and_reads_every_member(tmp_path: Path, archive: bytes) -> None:
+    tree = open_bytes(tmp_path, archive)
+    assert tree.children("") == (["b"], ["a.txt"])
+    assert tree.children("b") == (["c"], ["one.txt", "zero.bin"])
+    assert tree.children("nowhere") == ([], [])
+    assert read_all(tmp_path, archive) == FILES
+    assert tree.exists("a.txt")
+    assert not tree.exists("b")
+
+
+def test_extracted_files_equal_the_members(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(archive)
+    target = tmp_path / "out here" / "für"
+    assert extract_safely(path, target) == len(FILES)
+    assert {str(file.relative_to(target)): file.read_bytes() for file in target.rglob("*") if file.is_file()} == FILES
+    assert sorted(p.name for p in target.parent.iterdir()) == ["für"]
+
+
+def test_extraction_does_not_touch_what_is_there(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(archive)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "a.txt").write_text("mine")
+    with pytest.raises(SourceError, match="exists already"):
+        extract_safely(path, tmp_path / "mine")
+    assert (tmp_path / "mine" / "a.txt").read_text() == "mine"
+
+
+SYMLINK = stat.S_IFLNK | 0o777
+UNSAFE = {
+    "zip: parent": (zip_with("../evil"), "outside"),
+    "zip: parent inside": (zip_with("a/../../evil"), "outside"),
+    "zip: absolute": (zip_with("/tmp/evil"), "outside"),
+    "zip: backslash": (zip_with("..\\evil"), "outside"),
+    "zip: drive": (zip_with("C:/evil"), "outside"),
+    "zip: symbolic link": (zip_with("link", b"/etc/passwd", mode=SYMLINK), "link"),
+    "zip: device": (zip_with("device", mode=stat.S_IFCHR | 0o666), "device"),
+    "tar: parent": (tar_with("../evil"), "outside"),
+    "tar: absolute": (tar_with("/tmp/evil"), "outside"),
+    "tar: symbolic link": (tar_with("link", tarfile.SYMTYPE, "/etc/passwd"), "link"),
+    "tar: hard link": (tar_with("link", tarfile.LNKTYPE, "../x"), "link"),
+    "tar: device": (tar_with("device", tarfile.CHRTYPE), "device"),
+    "tar: pipe": (tar_with("pipe", tarfile.FIFOTYPE), "device"),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), UNSAFE.values(), ids=UNSAFE.keys())
+def test_unsafe_members_are_refused_and_nothing_is_written(tmp_path: Path, content: bytes, problem: str) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(content)
+    with pytest.raises(SourceError, match=problem):
+        extract_safely(path, tmp_path / "deep" / "target")
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [path]
+
+
+def test_the_same_name_twice_is_refused(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("a", b"1")
+        with pytest.warns(UserWarning, match="Duplicate"):
+            archive.writestr("./a".removeprefix("./"), b"2")
+    with pytest.raises(SourceError, match="twice"):
+        open_bytes(tmp_path, buffer.getvalue())
+    tar = io.BytesIO()
+    with tarfile.open(fileobj=tar, mode="w") as archive_tar:
+        archive_tar.addfile(tarfile.TarInfo("a"))
+        archive_tar.addfile(tarfile.TarInfo("./a"))
+    with pytest.raises(SourceError, match="twice"):
+        open_bytes(tmp_path, tar.getvalue())
+
+
+def test_a_bomb_is_refused(tmp_path: Path, make: Any) -> None:
+    with pytest.raises(SourceError, match="200 times"):
+        open_bytes(tmp_path, make.zip({"bomb": bytes(20_000_000)}))
+    with pytest.raises(SourceError, match="200 times"):
+        open_bytes(tmp_path, make.tar({"bomb": bytes(20_000_000)}))
+
+
+def test_a_member_that_lies_about_its_size_is_refused(tmp_path: Path, make: Any) -> None:
+    content = bytearray(make.zip({"a": bytes(1000)}))
+    directory = content.index(b"PK\x01\x02")
+    struct.pack_into("<I", content, directory + 24, 10)  # announces 10 bytes, inflates to 1,000
+    with pytest.raises(SourceError, match="damaged"):
+        open_bytes(tmp_path, bytes(content)).read("a")
+
+
+def test_overlapping_members_are_refused(tmp_path: Path, make: Any) -> None:
+    content = bytearray(make.zip({"a": b"1" * 100, "b": b"2" * 100}, zipfile.ZIP_STORED))
+    second = content.index(b"PK\x01\x02", content.index(b"PK\x01\x02") + 4)
+    struct.pack_into("<I", content, second + 42, 10)  # the second member starts within the first
+    with pytest.raises(SourceError):
+        open_bytes(tmp_path, bytes(content)).read("b")
+
+
+@pytest.mark.parametrize(("limit", "value"), [("MAX_MEMBERS", 3), ("MAX_TOTAL_BYTES", 7000)])
+def test_the_caps_hold(tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch, limit: str, value: int) -> None:
+    monkeypatch.setattr(archives, limit, value)
+    with pytest.raises(SourceError, match=str(value)):
+        open_bytes(tmp_path, archive)
+
+
+def test_encryption_and_other_methods_are_refused(tmp_path: Path, make: Any) -> None:
+    with pytest.raises(SourceError, match="method 14"):
+        open_bytes(tmp_path, make.zip({"a": b"1" * 100}, zipfile.ZIP_LZMA))
+    content = bytearray(make.zip({"a": b"1"}))
+    content[content.index(b"PK\x01\x02") + 8] |= 1
+    with pytest.raises(SourceError, match="encrypted"):
+        open_bytes(tmp_path, bytes(content))
+
+
+def test_a_header_as_large_as_memory_is_refused(tmp_path: Path) -> None:
+    """A pax header may announce any size, and the standard library would read it whole."""
+    info = tarfile.TarInfo("pax")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 33
+    with pytest.raises(SourceError, match="limit"):
+        open_bytes(tmp_path, info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    for content in (b"", b"PK\x03\x04 but no more", b"Rar!\x1a\x07\x00", gzip.compress(b"text" * 500)):
+        with pytest.raises(SourceError, match="archive"):
+            open_bytes(tmp_path, content)
+
+
+def test_every_truncation_is_noticed(tmp_path: Path, archive: bytes) -> None:
+    for size in range(0, len(archive) - 1, max(1, len(archive) // 60)):
+        if archive[257:262] == b"ustar" and not any(archive[size:]):
+            continue  # only padding was cut off
+        with pytest.raises(SourceError):
+            read_all(tmp_path, archive[:size])
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255))
+def test_a_flipped_byte_is_an_error_or_harmless(tmp_path: Path, archive: bytes, place: float, value: int) -> None:
+    content = bytearray(archive)
+    content[int(place * len(content))] = value
+    with contextlib.suppress(SourceError):  # any other exception fails
+        read_all(tmp_path, bytes(content))
+
+
+def test_the_checksum_of_a_zip_member_is_checked(tmp_path: Path, make: Any) -> None:
+    content = make.zip({"a": b"recording"}, zipfile.ZIP_STORED).replace(b"recording", b"rEcording", 1)
+    with pytest.raises(SourceError, match=f"{zlib.crc32(b'recording'):08x}"):
+        open_bytes(tmp_path, content).read("a")
+
+
+def test_a_full_disk_and_a_name_that_is_file_and_folder(
+    tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "archive"
+    path.write_bytes(make.zip({"a": b"1", "a/b": b"2"}))
+    with pytest.raises(SourceError, match="cannot be written"):
+        extract_safely(path, tmp_path / "target")
+    monkeypatch.setattr(archives.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": 1}))
+    with pytest.raises(SourceError, match=r"2 bytes are needed to unpack .*, 1 are free"):
+        extract_safely(path, tmp_path / "target")
+    assert list(tmp_path.iterdir()) == [path]

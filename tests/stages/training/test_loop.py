@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from tiny_split import TinySplit, open_tiny_split
+
+from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
+from dvs_transfer.stages.training.config import ModelConfig, TrainConfig
+
+MODEL = ModelConfig(widths=(8, "P", 8, "P"))
+CONFIG = TrainConfig(
+    epochs=3, batch_size=8, base_learning_rate=0.3, warmup_epochs=1, threads=1, deterministic=True, log_interval=2
+)
+
+
+class KilledError(Exception):
+    pass
+
+
+def train(folder, config=CONFIG, open_split=open_tiny_split, **options):
+    return loop.run(MODEL, config, open_split, folder, **options)
+
+
+def changed(**changes) -> TrainConfig:
+    return TrainConfig(**{**CONFIG.model_dump(), **changes})
+
+
+def metrics(folder):
+    """The lines of metrics.jsonl without the timing, which is nobody's to repeat."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        del line["pairs_per_s"]
+    return lines
+
+
+def weights(folder, name="last") -> bytes:
+    return weights_path(folder, name).read_bytes()
+
+
+@pytest.mark.parametrize("method", ["transfer", "events"])
+def test_training_learns_and_writes_the_run_folder(tmp_path, method):
+    seen = []
+    report = train(tmp_path, changed(method=method, epochs=12), on_progress=seen.append)
+    assert report.best_accuracy > 0.9
+    assert report.selection_split == "validation"
+    assert report.num_images == (24 if method == "transfer" else 0)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "metrics.jsonl"]
+    lines = metrics(tmp_path)
+    assert [line["epoch"] for line in lines] == list(range(1, 13))
+    assert max(line["validation_accuracy"] for line in lines) == report.best_accuracy
+    best = next(line["epoch"] for line in lines if line["validation_accuracy"] == report.best_accuracy)
+    assert report.best_epoch == best  # the earlier of equals
+    assert load_weights(weights_path(tmp_path, "best"), torch.device("cpu"))[1].epoch == best
+    assert [(p.epoch, p.step) for p in seen[:3]] == [(1, 2), (1, 3), (2, 2)]
+
+
+def test_same_seed_same_bytes(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        train(tmp_path / name, changed(seed=seed, epochs=2))
+    assert weights(tmp_path / "a") == weights(tmp_path / "b") != weights(tmp_path / "c")
+    assert metrics(tmp_path / "a") == metrics(tmp_path / "b")
+
+
+@pytest.mark.parametrize("kill_at", [(1, 2), (2, 2), (2, 3), (3, 2)])
+def test_killed_and_resumed_equals_one_go_bit_for_bit(tmp_path, kill_at):
+    def kill(progress):
+        if (progress.epoch, progress.step) == kill_at:
+            raise KilledError
+
+    train(tmp_path / "one_go")
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed", on_progress=kill)
+    report = train(tmp_path / "killed", changed(log_interval=1))
+    assert report.resumed_after == (kill_at[0] if kill_at[1] == 3 else kill_at[0] - 1)
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "one_go")
+    for name in ("best", "last"):
+        assert weights(tmp_path / "killed", name) == weights(tmp_path / "one_go", name)
+
+
+def test_killed_between_metrics_and_state_repeats_the_epoch(tmp_path, monkeypatch):
+    train(tmp_path / "one_go")
+    save_state = loop.save_state
+
+    def kill(path, state):
+        if state.epoch == 2:
+            raise KilledError
+        save_state(path, state)
+
+    monkeypatch.setattr(loop, "save_state", kill)
+    with pytest.raises(KilledError):
+        train(tmp_path / "killed")
+    monkeypatch.undo()
+    assert len(metrics(tmp_path / "killed")) == 2
+    assert train(tmp_path / "killed").resumed_after == 1
+    assert metrics(tmp_path / "killed") == metrics(tmp_path / "one_go")
+    assert weights(tmp_path / "killed") == weights(tmp_path / "one_go")
+
+
+def test_finished_run_is_left_as_it_is(tmp_path):
+    first = train(tmp_path)
+    before = weights(tmp_path), metrics(tmp_path)
+    again = train(tmp_path)
+    assert again.resumed_after == 3
+    assert (again.best_epoch, again.last_accuracy) == (first.best_epoch, first.last_accuracy)
+    assert (weights(tmp_path), metrics(tmp_path)) == before
+
+
+def test_other_settings_do_not_continue_a_run(tmp_path):
+    train(tmp_path)
+    with pytest.raises(TrainingError, match=r"train\.epochs is 3 there and 4 here; train\.seed is 42 there and 1 here"):
+        train(tmp_path, changed(epochs=4, seed=1))
+    with pytest.raises(TrainingError, match=r"cache\.split_digest is '0123456789ab' there and 'other' here"):
+        train(tmp_path, open_split=lambda name: replace(open_tiny_split(name), split_digest="other"))
+
+
+def test_damaged_state_is_not_taken_for_a_new_run(tmp_path):
+    train(tmp_path)
+    state = tmp_path / "checkpoints" / "state.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(TrainingError, match=r"state\.pt: damaged"):
+        train(tmp_path)
+
+
+def test_nan_in_a_recording_stops_with_the_batch(tmp_path):
+    class Broken(TinySplit):
+        def load_events(self):
+            frames = super().load_events()
+            frames[5, 0, 0, 8, 8] = np.nan
+            return frames
+
+    def open_split(name):
+        return Broken() if name == "train" else open_tiny_split(name)
+
+    with pytest.raises(TrainingError, match=r"step 1 of epoch 1 .*no epoch was finished.*bee/train_0005"):
+        train(tmp_path, changed(sampling="sequential"), open_split)
+    assert not weights_path(tmp_path, "last").exists()
+
+
+def test_nan_in_a_later_epoch_keeps_the_weights_of_the_one_before(tmp_path, monkeypatch):
+    true_rate = loop.learning_rate
+    monkeypatch.setattr(
+        loop, "learning_rate", lambda config, epoch: float("nan") if epoch else true_rate(config, epoch)
+    )
+    with pytest.raises(TrainingError, match="step 2 of epoch 2 .*the weights of epoch 1 are kept"):
+        train(tmp_path)
+    _, info = load_weights(weights_path(tmp_path, "last"), torch.device("cpu"))
+    assert info.epoch == 1
+
+
+def test_nan_in_a_gradient_alone_stops_in_the_same_step(tmp_path, monkeypatch):
+    true_loss = loop.Learner._transfer
+
+    def poisoned(self, static, events, labels):
+        loss, logits = true_loss(self, static, events, labels)
+        loss.total.register_hook(lambda gradient: gradient * float("nan"))
+        return loss, logits
+
+    monkeypatch.setattr(loop.Learner, "_transfer", poisoned)
+    with pytest.raises(TrainingError, match=r"step 1 of epoch 1 .*grad_norm nan"):
+        train(tmp_path)
+
+
+def test_select_last_needs_no_validation_split(tmp_path):
+    def no_validation(name):
+        return replace(open_tiny_split(name), num_recordings=0) if name == "validation" else open_tiny_split(name)
+
+    with pytest.raises(TrainingError, match="needs recordings in the validation split"):
+        train(tmp_path / "best", open_split=no_validation)
+    report = train(tmp_path / "last", changed(select="last"), no_validation)
+    assert (report.best_epoch, report.last_accuracy, report.selection_split) == (3, None, None)
+    assert weights(tmp_path / "last", "best") == weights(tmp_path / "last", "last")
+
+
+def test_test_split_is_only_opened_when_asked(tmp_path):
+    opened = []
+
+    def open_split(name):
+        opened.append(name)
+        return open_tiny_split(name)
+
+    train(tmp_path / "validation", changed(epochs=1), open_split)
+    assert opened == ["train", "validation"]
+    opened.clear()
+    train(tmp_path / "released", changed(epochs=1, select="test_as_released"), open_split)
+    assert opened == ["train", "test"]
+
+
+@pytest.mark.parametrize("device", ["tpu9", "mps", "cuda:99"])
+def test_unknown_device(tmp_path, device):
+    with pytest.raises(TrainingError, match="device"):
+        train(tmp_path, changed(device=device))
