@@ -64,15 +64,12 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as left:
         return int(left.code or 0)
     except DvsTransferError as error:
-        return fail(str(error), EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR)
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
     except OSError as error:
-        return fail(f"{error.filename or 'input/output'}: {error.strerror or error}", EXIT_ERROR)
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        return EXIT_ERROR
     return 0
-
-
-def fail(message: str, code: int) -> int:
-    print(f"error: {message}", file=sys.stderr)
-    return code
 
 
 def runner(scheduler: str, workers: int) -> Any:
@@ -106,11 +103,9 @@ def preprocess(
     )
     if as_json:
         return show(report, as_json)
-    if report.demo is not None:
-        show(report.demo, False, "demo data")
-    show(report.events, False, "recordings")
-    show(report.images, False, "images")
-    show(report.pairs, False, "pairs")
+    for title in ("demo", "events", "images", "pairs"):
+        if getattr(report, title) is not None:
+            show(getattr(report, title), False, title)
     print(f"picture of some pairs: {report.picture}")
 
 
@@ -198,15 +193,15 @@ def convert(
     from .stages.frames.images import ImagesConfig
     from .stages.frames.spec import FramesConfig
 
-    frames = given(mode=mode, num_bins=num_bins, window_us=window_us, size=size, resize=resize, dtype=dtype, crop=crop)
+    bins = {"mode": mode, "num_bins": num_bins, "window_us": window_us}
     settings = build(
         config.ConvertConfig,
         source=source,
         raw=raw,
         out=out or Settings.workspace.cache,
-        frames=build(FramesConfig, **frames),
-        images=build(ImagesConfig, **given(size=size, value_order=value_order)),
-        conversion=build(config.ConversionOptions, **given(samples_per_shard=samples_per_shard, strict=strict)),
+        frames=build(FramesConfig, **bins, size=size, resize=resize, dtype=dtype, crop=crop),
+        images=build(ImagesConfig, size=size, value_order=value_order),
+        conversion=build(config.ConversionOptions, samples_per_shard=samples_per_shard, strict=strict),
     )
     show(run.run(settings, runner(scheduler, workers), Settings.reporter.say), as_json, "converted")
 
@@ -230,8 +225,8 @@ def pair(
     from .pipeline.config import build
     from .stages import pairing
 
-    shares = given(train=train, validation=validation, test=test, train_share=train_share)
-    settings = build(pairing.PairingConfig, **shares, **given(protocol=protocol, seed=seed))
+    shares = {"train": train, "validation": validation, "test": test, "train_share": train_share}
+    settings = build(pairing.PairingConfig, **shares, protocol=protocol, seed=seed)
     show(pairing.run(settings, events, images, events.parent), as_json, "paired")
 
 
@@ -289,8 +284,7 @@ def download(
 
     settings = build(download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive)
     with Settings.reporter.bytes() as progress:
-        report = download.run(settings, progress=progress)
-    show(report, as_json, "downloaded")
+        show(download.run(settings, progress=progress), as_json, "downloaded")
 
 
 @app.command()
@@ -371,10 +365,8 @@ def cache_verify(
     from .cache.verify import verify_store
 
     reports = [verify_store(store) for store in stores or list_stores(Settings.workspace.cache)]
-    if as_json:
-        show(reports, as_json)
-    for report in reports if not as_json else []:
-        show(report, False, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
+    for report in reports:
+        show(report, as_json, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
     if not all(report.is_whole for report in reports):
         raise typer.Exit(EXIT_ERROR)
 
@@ -406,8 +398,3 @@ def bench_frames(
     show(report, False, "frames, one core")
     if json_file is not None:
         write_json(json_file, to_document(report))
-
-
-def given(**options: Any) -> dict[str, Any]:
-    """The options that were given: the others keep their one default, in the configuration's model."""
-    return {name: value for name, value in options.items() if value is not None}

@@ -83,7 +83,7 @@ class FramesBenchReport:
 
 
 def run(
-    nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 512, repeats: int = 15
+    nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 512, num_turns: int = 5
 ) -> FramesBenchReport:
     """Measure everything in this process, on one core.
 
@@ -94,20 +94,20 @@ def run(
     with _one_core() as cores, tempfile.TemporaryDirectory(dir=folder) as name:
         files = _write_recordings(Path(name) / "raw", num_recordings)
         _check_against_tonic(files[0])
-        ours, tonics = _medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], repeats)
-        converted, released = _conversion(Path(name), files, max(1, repeats // 5))
+        ours, tonics = _medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], num_turns, num_calls=20)
+        converted, released = _conversion(Path(name), files, num_turns)
         data = np.fromfile(files[0], np.uint8)
         words = data[: data.size // 8 * 8].view(np.uint64)
         return FramesBenchReport(
-            kernel_mev_per_s=NUM_EVENTS / _kernel_seconds(data, 10 * repeats) / 1e6,
+            kernel_mev_per_s=NUM_EVENTS / _kernel_seconds(data, num_turns) / 1e6,
             raw_to_frame_ratio=tonics / ours,
             conversion_ratio=released / converted,
-            nmnist_ratio=None if nmnist is None else _nmnist_ratio(nmnist, max(1, repeats // 5)),
+            nmnist_ratio=None if nmnist is None else _nmnist_ratio(nmnist, num_turns),
             raw_to_frame_us=ours * 1e6,
             tonic_raw_to_frame_us=tonics * 1e6,
             conversion_us=converted * 1e6,
             released_conversion_us=released * 1e6,
-            floor_us=_medians([lambda: words.sum()], 10 * repeats)[0] * 1e6,
+            floor_us=_medians([lambda: words.sum()], num_turns, num_calls=20)[0] * 1e6,
             num_events=NUM_EVENTS,
             num_recordings=num_recordings,
             machine=_machine(cores),
@@ -174,7 +174,7 @@ def _check_against_tonic(file: Path) -> None:
         raise AssertionError(f"frames differ from tonic's by {difference}: nothing to compare the speed of")
 
 
-def _kernel_seconds(data: NDArray[np.uint8], repeats: int) -> float:
+def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     """Bin edges, zeroing the counts and counting; the checks are not in it."""
     x, y = data[0::5].astype(np.uint16), data[1::5].astype(np.uint16)
     t = (data[2::5] & 127).astype(np.int64) << 16 | data[3::5].astype(np.int64) << 8 | data[4::5]
@@ -189,10 +189,10 @@ def _kernel_seconds(data: NDArray[np.uint8], repeats: int) -> float:
         counts.fill(0)
         recording.count(splits(recording, config), tables, counts)
 
-    return _medians([count], repeats)[0]
+    return _medians([count], num_turns, num_calls=20)[0]
 
 
-def _conversion(folder: Path, files: Sequence[Path], repeats: int) -> tuple[float, float]:
+def _conversion(folder: Path, files: Sequence[Path], num_turns: int) -> tuple[float, float]:
     """Seconds for a recording: this project's conversion of all of them, and the released code's way with some.
 
     A store has fixed costs, so it is made of all recordings; the released way has none, an eighth of them will do.
@@ -211,31 +211,34 @@ def _conversion(folder: Path, files: Sequence[Path], repeats: int) -> tuple[floa
         for i, file in enumerate(some):
             save_to_disk_cache(_tonic_frames(file), i % 2, file_path=out / f"{i}_0.hdf5")
 
-    converted, released = _medians([convert, release], repeats)
+    converted, released = _medians([convert, release], num_turns)
     return converted / len(files), released / len(some)
 
 
-def _nmnist_ratio(folder: Path, repeats: int) -> float:
+def _nmnist_ratio(folder: Path, num_turns: int) -> float:
     files = sorted(folder.rglob("*.bin"))[:100]
     ours, tonics = _medians(
-        [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]], repeats
+        [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]],
+        num_turns,
     )
     return tonics / ours
 
 
-def _medians(functions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median seconds of each, in turns, so that a slow moment of the machine meets all.
+def _medians(functions: Sequence[Callable[[], object]], num_turns: int, num_calls: int = 1) -> list[float]:
+    """Median seconds of each. They take turns of `num_calls`, so that a slow moment of the machine meets all.
 
-    The first call of each turn is not measured: it compiles, and finds the caches as the other function left them.
+    A first call of each compiles and is not measured.
     """
-    seconds = np.empty((repeats, len(functions)))
-    for repeat in range(repeats):
+    seconds = np.empty((num_turns, len(functions), num_calls))
+    for function in functions:
+        function()
+    for turn in range(num_turns):
         for i, function in enumerate(functions):
-            function()
-            began = time.perf_counter()
-            function()
-            seconds[repeat, i] = time.perf_counter() - began
-    return [float(median) for median in np.median(seconds, axis=0)]
+            for call in range(num_calls):
+                began = time.perf_counter()
+                function()
+                seconds[turn, i, call] = time.perf_counter() - began
+    return [float(median) for median in np.median(seconds, axis=(0, 2))]
 
 
 @contextmanager

@@ -152,9 +152,12 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
 
 
 def build(model: type[Model], **values: Any) -> Model:
-    """A model from a command's options. Raises ConfigError, a line for each problem, named as the options are."""
+    """A model from a command's options; one that was not given (None) keeps the model's default.
+
+    Raises ConfigError, a line for each problem, named as the options are.
+    """
     try:
-        return model(**values)
+        return model(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
         problems = [_describe(problem) for problem in error.errors()]
     raise ConfigError("\n".join(problems))

@@ -42,17 +42,19 @@ def list_cache(folder: Path) -> list[CacheEntry]:
 
 
 def prune(folder: Path, *, superseded: bool = False, dry_run: bool = False) -> list[Path]:
-    """Delete unfinished builds that nobody is writing, and with `superseded` stores of which a newer one exists.
+    """Delete unfinished builds and locks that nobody holds, and with `superseded` stores of which a newer one exists.
 
     A store is superseded when a newer one of its data set was made and no newest pair store names it. Returns what was
     deleted, or with `dry_run` would be.
     """
-    doomed = [path for path in list_partials(folder) if _is_abandoned(path)]
+    names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
+    names |= {path: path.name[1:].removesuffix(".lock") for path in folder.glob(f".*{STORE_SUFFIX}.lock")}
+    doomed = [path for path, name in names.items() if _is_free(lock_path(folder, name))]
     if superseded:
         doomed += _superseded(folder)
     if not dry_run:
         for path in doomed:
-            shutil.rmtree(path)
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return doomed
 
 
@@ -70,9 +72,8 @@ def _superseded(folder: Path) -> list[Path]:
     return sorted(path for found in versions.values() for _, path, _ in found if path not in kept)
 
 
-def _is_abandoned(partial: Path) -> bool:
-    name = partial.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX
-    lock = FileLock(lock_path(partial.parent, name))
+def _is_free(path: Path) -> bool:
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:

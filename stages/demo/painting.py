@@ -39,7 +39,7 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Plane:
     grain = _cloud(width, height, rng, finest=5)
     mixed = np.clip(0.6 * texture + 1.2 * grain - 0.4, 0, 1)[:, :, None]
     colours: Plane = first + mixed * (second - first)
-    return colours.astype(np.float32)
+    return colours
 
 
 def _cloud(width: int, height: int, rng: np.random.Generator, finest: int = 12) -> Plane:
@@ -56,7 +56,8 @@ def _stripes(width: int, height: int, rng: np.random.Generator) -> Plane:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(14, 50)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + 2 * _cloud(width, height, rng))
-    return np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1).astype(np.float32)
+    plane: Plane = np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1)
+    return plane
 
 
 def _checks(width: int, height: int, rng: np.random.Generator) -> Plane:

@@ -24,7 +24,7 @@ _RADIX_BITS = 10
 
 @njit(nogil=True, cache=True, inline="always")
 def _splitmix64(counter: Any) -> Any:
-    """The number-th output of splitmix64 (Steele et al. 2014), uniform over uint64."""
+    """The output of splitmix64 (Steele et al. 2014) at `counter`: a hash, uniform over uint64."""
     z = np.uint64(counter) * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -33,7 +33,7 @@ def _splitmix64(counter: Any) -> Any:
 
 @njit(nogil=True, cache=True, inline="always")
 def _uniform(bits: Any) -> Any:
-    """The upper 53 bits as a float in (0, 1): never 0, so that its logarithm exists."""
+    """The upper 53 bits as a float in (0, 1]: never 0, so that its logarithm exists."""
     return (np.float64(bits >> np.uint64(11)) + 0.5) * (1.0 / 9007199254740992.0)
 
 

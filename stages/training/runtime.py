@@ -11,7 +11,6 @@ import torch
 
 from ...cache.errors import TrainingError
 
-
 # Parameters of mallopt(3), from <malloc.h>.
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_MAX = -4

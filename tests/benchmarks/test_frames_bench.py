@@ -18,7 +18,7 @@ from dvs_transfer.stages.sources.base import AtisRecords
 def test_a_short_run_fills_the_report(tmp_path: Path) -> None:
     num_threads = torch.get_num_threads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-    report = bench.run(folder=tmp_path, num_recordings=2, repeats=1)
+    report = bench.run(folder=tmp_path, num_recordings=2, num_turns=1)
     assert report.nmnist_ratio is None
     assert all(value > 0 for value in asdict(report).values() if isinstance(value, int | float))
     assert {"cpu", "cores", "cores_used", "python", "tonic"} <= set(report.machine)

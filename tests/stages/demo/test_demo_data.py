@@ -19,6 +19,7 @@ from dvs_transfer.stages.demo import DemoConfig, run
 from dvs_transfer.stages.demo.painting import paint
 from dvs_transfer.stages.demo.run import encode_mat
 from dvs_transfer.stages.demo.shapes import HOLE, SHAPES
+from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.base import Events
 
 TONIC_DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
@@ -74,6 +75,23 @@ def test_pairs_are_laid_out_as_cep_dvs(demo: Path) -> None:
         with Image.open(demo / f"CEP-DVS/data/img/{number}.jpg") as image:
             assert image.mode == "RGB"
     assert not any("," in line or "#" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("source", "folder", "num_samples"),
+    [
+        ("caltech101", "Caltech101", 20),
+        ("ncaltech101", "N-Caltech101", 20),
+        ("cepdvs", "CEP-DVS", 10),
+        ("cepdvs-images", "CEP-DVS", 10),
+    ],
+)
+def test_the_real_data_sets_readers_read_it(demo: Path, source: str, folder: str, num_samples: int) -> None:
+    reader = open_source(source, demo / folder)
+    assert len(reader.samples) == num_samples
+    assert reader.class_names == tuple(SHAPES)
+    for sample in reader.samples:
+        reader.decode(sample, reader.read_bytes(sample))
 
 
 def test_pairs_are_other_drawings_than_the_photos(demo: Path) -> None:

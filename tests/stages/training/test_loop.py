@@ -147,7 +147,7 @@ def test_nan_in_a_later_epoch_keeps_the_weights_of_the_one_before(tmp_path, monk
     monkeypatch.setattr(
         loop, "learning_rate", lambda config, epoch: float("nan") if epoch else true_rate(config, epoch)
     )
-    with pytest.raises(TrainingError, match="step 2 of epoch 2 .*the weights of epoch 1 are kept"):
+    with pytest.raises(TrainingError, match=r"step 2 of epoch 2 .*the weights of epoch 1 are kept"):
         train(tmp_path)
     _, info = load_weights(weights_path(tmp_path, "last"), torch.device("cpu"))
     assert info.epoch == 1

@@ -1,0 +1,55 @@
+# Everything runs in .venv, which is made on first use with the tested versions of constraints.txt.
+#   make preprocess train evaluate                                  the demo
+#   make preprocess train evaluate CONFIG=configs/ncaltech101.toml  a real data set
+
+CONFIG ?= configs/demo.toml
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup preprocess train evaluate report test check bench clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@echo "  CONFIG=$(CONFIG)   ARGS='--set train.epochs=5' adds options to preprocess, train, evaluate and report"
+
+setup: $(READY)  ## make .venv and install the project with its tested versions
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+preprocess: $(READY)  ## convert and pair the raw data of CONFIG (what is up to date is skipped)
+	$(BIN)/dvs-transfer preprocess --config $(CONFIG) $(ARGS)
+
+train: $(READY)  ## train the network of CONFIG; an interrupted run goes on
+	$(BIN)/dvs-transfer train --config $(CONFIG) $(ARGS)
+
+evaluate: $(READY)  ## measure the trained network on the test recordings, with pictures
+	$(BIN)/dvs-transfer evaluate --config $(CONFIG) $(ARGS)
+
+report: $(READY)  ## write the run's page: curves, results, pictures
+	$(BIN)/dvs-transfer report --config $(CONFIG) $(ARGS)
+
+test: $(READY)  ## run the tests
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(READY)  ## lint, format, types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p build/types && ln -sfn ../.. build/types/dvs_transfer
+	$(BIN)/mypy
+
+bench: $(READY)  ## measure the frame kernels and the conversion against tonic
+	$(BIN)/dvs-transfer bench frames $(ARGS)
+
+clean:  ## remove what tools left; data, caches, runs and .venv stay
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,71 @@
+"""Tasks on dask: results in order, the first error raised, progress told, a cluster used when there is one."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from dvs_transfer.cache.errors import ConfigError, SourceError
+from dvs_transfer.pipeline.execution import DaskRunner
+from dvs_transfer.pipeline.progress import Reporter
+
+
+def square(number: int) -> int:
+    if number == 13:
+        raise SourceError("thirteen.bin: unlucky")
+    return number**2
+
+
+@pytest.mark.parametrize("scheduler", ["serial", "threads", "processes"])
+def test_results_come_in_order(scheduler: str) -> None:
+    runner = DaskRunner(Reporter(0), scheduler, 2)
+    assert list(runner(square, range(10), label="square")) == [n**2 for n in range(10)]
+    assert list(runner(square, [], label="nothing")) == []
+
+
+@pytest.mark.parametrize("scheduler", ["serial", "threads", "processes"])
+def test_the_first_error_is_raised_as_it_is(scheduler: str) -> None:
+    with pytest.raises(SourceError, match=r"thirteen\.bin: unlucky"):
+        list(DaskRunner(Reporter(0), scheduler, 2)(square, range(10, 20), label="square"))
+
+
+def test_threads_are_as_many_as_asked_for() -> None:
+    together = threading.Barrier(3, timeout=20)
+    list(DaskRunner(Reporter(0), "threads", 3)(lambda _: together.wait(), range(3), label="wait"))
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    out = io.StringIO()
+    runner = DaskRunner(Reporter(1, Console(file=out)), "threads", 1)
+    list(runner(square, range(4), label="square numbers"))
+    assert out.getvalue().startswith("square numbers: 4 of 4, ")
+    list(DaskRunner(Reporter(0, Console(file=out)), "serial")(square, range(4), label="quiet"))
+    assert "quiet" not in out.getvalue()
+
+
+def test_bars_on_a_terminal() -> None:
+    out = io.StringIO()
+    list(DaskRunner(Reporter(1, Console(file=out, force_terminal=True)), "serial")(square, range(4), label="square"))
+    assert "4/4" in out.getvalue()
+
+
+def test_impossible_settings_are_refused() -> None:
+    with pytest.raises(ConfigError, match="scheduler 'fork': expected threads, processes, serial or an address"):
+        DaskRunner(Reporter(0), "fork")
+    with pytest.raises(ConfigError, match="workers -1"):
+        DaskRunner(Reporter(0), "threads", -1)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # distributed's own clean-up warns of sockets
+def test_a_cluster_that_exists() -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster:
+        runner = DaskRunner(Reporter(0), cluster.scheduler_address)
+        assert list(runner(square, range(6), label="square")) == [0, 1, 4, 9, 16, 25]
+        with pytest.raises(SourceError, match="unlucky"):
+            list(runner(square, range(10, 20), label="square"))

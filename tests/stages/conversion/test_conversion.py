@@ -1,0 +1,246 @@
+"""A raw data set becomes a store: the same for any workers, resumable, nothing lost silently, nothing done twice."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.cache.store import FrameStore
+from dvs_transfer.pipeline.execution import DaskRunner
+from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.stages.conversion import run as conversion
+from dvs_transfer.stages.conversion import shards
+from dvs_transfer.stages.conversion.config import ConvertConfig
+from dvs_transfer.stages.conversion.run import ConversionReport
+from dvs_transfer.stages.frames import kernels
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources import open_source
+
+
+def config(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConvertConfig:
+    folder = raw / ("events" if source == "ncaltech101" else "images")
+    return ConvertConfig.model_validate(
+        {
+            "source": source,
+            "raw": folder,
+            "out": out,
+            "frames": {"num_bins": 4, "size": 16},
+            "images": {"size": 16},
+            "conversion": {"samples_per_shard": 4},
+            **values,
+        }
+    )
+
+
+def convert(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConversionReport:
+    return conversion.run(config(raw, out, source, **values))
+
+
+def contents(store: Path) -> dict[str, bytes]:
+    """Every file but the root's metadata, which carries the time of writing."""
+    return {
+        path.relative_to(store).as_posix(): path.read_bytes()
+        for path in store.rglob("*")
+        if path.is_file() and path != store / "zarr.json"
+    }
+
+
+def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
+    report = convert(raw, tmp_path / "cache")
+    store = FrameStore(report.path)
+    source = open_source("ncaltech101", raw / "events")
+    assert list(store.sample_id) == [sample.sample_id for sample in source.samples]
+    assert list(store.label) == [0] * 7 + [1] * 7
+    frames = store.read("frames")
+    for row, sample in enumerate(source.samples):
+        expected = make_frames(source.decode(sample, source.read_bytes(sample)), FramesConfig(num_bins=4, size=16))
+        np.testing.assert_array_equal(frames[row], expected.data)
+        assert store.column("num_events")[row] == expected.num_events == 3000
+        assert store.column("num_dropped")[row] == expected.num_dropped
+    assert (report.was_built, report.num_samples, report.num_events) == (True, 14, 42_000)
+    assert report.path.parent == tmp_path / "cache"
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [report.path.name]
+
+
+def test_images_are_stored_with_their_value(raw: Path, tmp_path: Path) -> None:
+    store = FrameStore(convert(raw, tmp_path, "caltech101").path)
+    images, value = store.read("images"), store.read("value")
+    assert (images.shape, images.dtype) == ((14, 3, 16, 16), np.uint8)
+    np.testing.assert_array_equal(value, images.max(axis=1, keepdims=True).astype(np.float32) / np.float32(255))
+
+
+def test_a_second_run_does_nothing(raw: Path, tmp_path: Path) -> None:
+    first = convert(raw, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in first.path.rglob("*")}
+    again = convert(raw, tmp_path)
+    assert (again.path, again.was_built) == (first.path, False)
+    assert {path: path.stat().st_mtime_ns for path in first.path.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("scheduler", "workers"), [("threads", 2), ("threads", 8), ("processes", 2)])
+def test_any_workers_write_the_same_bytes(raw: Path, tmp_path: Path, scheduler: str, workers: int) -> None:
+    alone = convert(raw, tmp_path / "alone")
+    runner = DaskRunner(Reporter(0), scheduler, workers)
+    together = conversion.run(config(raw, tmp_path / "together"), runner)
+    assert together.path.name == alone.path.name
+    assert contents(together.path) == contents(alone.path)
+    assert FrameStore(together.path).attributes.seal == FrameStore(alone.path).attributes.seal
+
+
+def test_what_changes_the_result_changes_the_fingerprint(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def name_of(**values: Any) -> str:
+        settings = config(raw, **{"out": tmp_path, **values})
+        source = open_source("ncaltech101", settings.raw)
+        digests = conversion.take_digests(source, settings.raw, lambda function, items, label: map(function, items))
+        return conversion.plan_layout(settings, source, digests).name
+
+    base = name_of()
+    changes: list[dict[str, Any]] = [
+        {"num_bins": 5},
+        {"size": 17},
+        {"resize": "sum"},
+        {"mode": "exact"},
+        {"mode": "count"},
+        {"mode": "window", "window_us": 10_000},
+        {"dtype": "float32"},
+        {"crop": False},
+    ]
+    assert set(FramesConfig.model_fields) == {key for change in changes for key in change}
+    names = [name_of(frames={"num_bins": 4, "size": 16, **change}) for change in changes]
+    names.append(name_of(conversion={"samples_per_shard": 5}))
+    assert len({base, *names}) == len(names) + 1
+    assert name_of(out=tmp_path / "elsewhere") == base
+    assert name_of(conversion={"samples_per_shard": 4, "strict": True}) == base
+
+    moved = raw.with_name("moved")
+    raw.rename(moved)
+    assert name_of(raw=moved / "events") == base
+    moved.rename(raw)
+
+    recording = raw / "events" / "Caltech101" / "ant" / "image_0001.bin"
+    data = bytearray(recording.read_bytes())
+    data[0] ^= 1
+    recording.write_bytes(data)
+    assert name_of() != base
+    data[0] ^= 1
+    recording.write_bytes(data)
+    assert name_of() == base
+
+    copy = tmp_path / "kernels.py"
+    copy.write_bytes(Path(kernels.__file__).read_bytes() + b"\n")
+    files = conversion._code_files(open_source("ncaltech101", raw / "events"))
+    assert Path(kernels.__file__) in files
+    monkeypatch.setattr(
+        conversion, "_code_files", lambda source: [copy if path.name == "kernels.py" else path for path in files]
+    )
+    assert name_of() != base
+
+
+def break_recording(raw: Path, name: str, data: bytes) -> None:
+    (raw / "events" / "Caltech101" / f"{name}.bin").write_bytes(data)
+
+
+def test_broken_recordings_are_quarantined_and_named(raw: Path, tmp_path: Path) -> None:
+    break_recording(raw, "ant/image_0002", b"")
+    break_recording(raw, "bee/image_0007", b"\x00" * 12)
+    report = convert(raw, tmp_path)
+    assert list(report.quarantined) == ["ant/image_0002", "bee/image_0007"]
+    assert "image_0007.bin: 12 bytes is not a whole number of 5-byte" in report.quarantined["bee/image_0007"]
+    store = FrameStore(report.path)
+    assert np.flatnonzero(~store.valid).tolist() == [1, 13]
+    assert store.label[[1, 13]].tolist() == [-1, -1]
+    assert not store.read("frames", np.array([1, 13])).any()
+
+
+def test_strict_stops_at_the_first_broken_recording(raw: Path, tmp_path: Path) -> None:
+    break_recording(raw, "ant/image_0002", b"\x00" * 12)
+    with pytest.raises(SourceError, match=r"image_0002\.bin: 12 bytes"):
+        convert(raw, tmp_path, conversion={"samples_per_shard": 4, "strict": True})
+    assert not list(tmp_path.glob("*.zarr"))
+
+
+def test_nothing_readable_is_an_error(raw: Path, tmp_path: Path) -> None:
+    for path in (raw / "events").rglob("*.bin"):
+        path.write_bytes(b"abc")
+    with pytest.raises(SourceError, match="none of the 14 samples can be read"):
+        convert(raw, tmp_path)
+    assert not [path for path in tmp_path.glob("*.zarr*") if path.is_dir()]
+
+
+def test_a_file_that_changes_meanwhile_is_noticed(raw: Path, tmp_path: Path) -> None:
+    def meddling(function: Any, items: Any, *, label: str) -> Any:
+        if label.startswith("convert"):
+            path = raw / "events" / "Caltech101" / "ant" / "image_0003.bin"
+            path.write_bytes(path.read_bytes()[:-5])
+        return map(function, items)
+
+    with pytest.raises(SourceError, match=r"image_0003\.bin: the file changed while"):
+        conversion.run(config(raw, tmp_path), meddling)
+    assert convert(raw, tmp_path).was_built
+
+
+def test_a_conversion_that_stopped_goes_on(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    undisturbed = convert(raw, tmp_path / "undisturbed")
+    written: list[int] = []
+    original = shards.StoreBuilder.write_shard
+
+    def failing(self: Any, shard: int, *rest: Any) -> None:
+        if len(written) == 2:
+            raise OSError(28, "No space left on device", "frames")
+        original(self, shard, *rest)
+        written.append(shard)
+
+    monkeypatch.setattr(shards.StoreBuilder, "write_shard", failing)
+    with pytest.raises(OSError, match="No space left"):
+        convert(raw, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.zarr"))
+    monkeypatch.setattr(
+        shards.StoreBuilder,
+        "write_shard",
+        lambda self, shard, *rest: (written.append(shard), original(self, shard, *rest)),
+    )
+    report = convert(raw, tmp_path / "cache")
+    assert written == [0, 1, 2, 3]
+    assert contents(report.path) == contents(undisturbed.path)
+
+
+@pytest.mark.slow
+def test_killed_conversions_end_in_the_same_store(raw: Path, tmp_path: Path) -> None:
+    """Kill the whole process group at several moments, then run the same command again."""
+    undisturbed = convert(raw, tmp_path / "undisturbed")
+    options = ["--num-bins", "4", "--size", "16", "--samples-per-shard", "4", "--out", str(tmp_path / "cache")]
+    command = [sys.executable, "-m", "dvs_transfer", "convert", "ncaltech101", str(raw / "events"), *options]
+    partial = tmp_path / "cache" / undisturbed.path.name.replace(".zarr", ".zarr.partial")
+    for shard_files in (0, 1, 3):
+        process = subprocess.Popen(
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        deadline = time.monotonic() + 60
+        while process.poll() is None and len(list(partial.glob("store/frames/c/*/*/*/*/*"))) < shard_files:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [undisturbed.path.name]
+    assert contents(tmp_path / "cache" / undisturbed.path.name) == contents(undisturbed.path)
+
+
+def test_a_damaged_store_is_not_taken_for_a_whole_one(raw: Path, tmp_path: Path) -> None:
+    report = convert(raw, tmp_path)
+    shutil.rmtree(report.path / "frames" / "c" / "1")
+    with pytest.raises(Exception, match="missing, it should have"):
+        convert(raw, tmp_path)
