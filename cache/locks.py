@@ -41,8 +41,8 @@ def writer_lock(
             ) from None
     try:
         yield
-        # The work is done, so whoever gets this lock next finds a whole store and leaves: the file may go. After an error
-        # it stays: two waiting writers must not end up with two different lock files.
+        # The work is done, so whoever gets this lock next finds a whole store and leaves: the file may go.
+        # After an error it stays: two waiting writers must not end up with two different lock files.
         path.unlink(missing_ok=True)
     finally:
         lock.release()

@@ -1,8 +1,9 @@
 """Writing a store shard by shard: each shard encoded in memory, written aside, renamed; whole only when all are there.
 
-While it is built, a store is the folder `<name>.zarr.partial`. A shard is recorded there once its data are on the disk;
-a run that was killed goes on where the records end. `finish` refuses while any is missing, writes the columns and the
-attributes, and renames the folder: a store with its final name is a whole one.
+While it is built, a store is the folder `<name>.zarr.partial`. A finished shard is recorded there with its digest; a
+run that was killed goes on with the shards whose record is missing or does not match. `finish` refuses while any is
+missing, writes the columns and the attributes, flushes all to the disk and renames the folder: a store with its final
+name is a whole one.
 Which process writes which shard, and when, changes no byte.
 """
 
@@ -20,9 +21,9 @@ import numpy as np
 import zarr
 from numpy.typing import NDArray
 from zarr.abc.codec import BytesBytesCodec
+from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.core.buffer import Buffer
-from zarr.storage import LocalStore, MemoryStore
+from zarr.storage import LocalStore
 
 from . import durable
 from .digests import content_digest, file_digest, fingerprint
@@ -39,8 +40,8 @@ from .schema import (
     store_name,
     timestamp,
 )
+from .sharding import ZSTD_LEVEL, encode_shard
 
-ZSTD_LEVEL = 1
 VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
 Columns = Mapping[str, NDArray[Any]]
 
@@ -86,7 +87,7 @@ class StoreLayout:
 
 
 def create_array(
-    store: LocalStore | MemoryStore, name: str, layout: ArrayLayout, num_samples: int, samples_per_shard: int
+    store: Store, name: str, layout: ArrayLayout, num_samples: int, samples_per_shard: int
 ) -> zarr.Array[Any]:
     """An empty array with the format's chunks and codecs.
 
@@ -106,18 +107,6 @@ def create_array(
         dimension_names=DIMENSIONS[name],
         config={"write_empty_chunks": True},
     )
-
-
-def encode_shard(name: str, layout: ArrayLayout, samples_per_shard: int, data: NDArray[Any]) -> bytes:
-    """The bytes of one shard file holding `data` (n, ...); a last, shorter shard is filled up with zeros."""
-    if len(data) < samples_per_shard:
-        padding = np.zeros((samples_per_shard - len(data), *layout.sample_shape), layout.dtype)
-        data = np.concatenate([data, padding])
-    files: dict[str, Buffer] = {}
-    array = create_array(MemoryStore(files), name, layout, samples_per_shard, samples_per_shard)
-    array[...] = data
-    encoded: bytes = files[_shard_key(name, 0, layout)].to_bytes()
-    return encoded
 
 
 class StoreBuilder:
@@ -150,6 +139,9 @@ class StoreBuilder:
         self._store.mkdir(exist_ok=True)
         if not description.is_file():
             durable.write_json(description, {"digest": mine})
+        for record in (self.partial / "shards").glob("*.json"):
+            if not self._is_intact(int(record.stem)):
+                record.unlink()
         return self._missing_shards()
 
     def write_shard(self, shard: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -168,12 +160,12 @@ class StoreBuilder:
                     f"{self.partial}: shard {shard} of {name} must be {(expected, *layout.sample_shape)} "
                     f"{layout.dtype}, got {data.shape} {data.dtype}"
                 )
-            encoded = encode_shard(name, layout, self.layout.samples_per_shard, data)
+            encoded = encode_shard(data, self.layout.samples_per_shard)
             key = _shard_key(name, shard, layout)
             (self._store / key).parent.mkdir(parents=True, exist_ok=True)
-            durable.write_bytes(self._store / key, encoded)
+            durable.write_bytes(self._store / key, encoded, flush=False)
             files[key] = ChunkFile(num_bytes=len(encoded), digest=content_digest(encoded)).model_dump()
-        durable.write_json(self._record(shard), {"files": files, "rows": [dict(row) for row in rows]})
+        durable.write_json(self._record(shard), {"files": files, "rows": [dict(row) for row in rows]}, flush=False)
 
     def read_rows(self) -> list[dict[str, Any]]:
         """The rows of all finished shards, in order. Raises StoreError, naming the shards that are missing."""
@@ -219,17 +211,15 @@ class StoreBuilder:
         return record
 
     def _missing_shards(self) -> list[int]:
-        return [shard for shard in range(self.layout.num_shards) if not self._is_recorded(shard)]
+        return [shard for shard in range(self.layout.num_shards) if not self._record(shard).is_file()]
 
-    def _is_recorded(self, shard: int) -> bool:
-        """Whether the shard was finished and its files still have the recorded sizes."""
-        if not self._record(shard).is_file():
+    def _is_intact(self, shard: int) -> bool:
+        """Whether the shard's files are what its record says: a power cut may have spared neither."""
+        try:
+            files = self._read_record(shard)["files"]
+            return all(file_digest(self._store / key) == chunk["digest"] for key, chunk in files.items())
+        except (FileNotFoundError, ValueError, KeyError):
             return False
-        for key, chunk in self._read_record(shard)["files"].items():
-            path = self._store / key
-            if not path.is_file() or path.stat().st_size != chunk["num_bytes"]:
-                return False
-        return True
 
     def _attributes(self) -> StoreAttributes:
         files = {}

@@ -69,6 +69,17 @@ def test_a_shard_that_lost_its_file_is_written_again(tmp_path: Path) -> None:
     assert 0 not in builder.begin()
 
 
+def test_a_shard_that_a_power_cut_garbled_is_written_again(tmp_path: Path) -> None:
+    """Data are not flushed before the record is: a file of the right length may hold zeros, a record nothing at all."""
+    builder = StoreBuilder(tmp_path, make_layout("events", 30))
+    builder.begin()
+    write_shards(builder, [0, 1, 2])
+    data = builder.partial / "store" / "frames" / "c" / "1" / "0" / "0" / "0" / "0"
+    data.write_bytes(bytes(data.stat().st_size))
+    (builder.partial / "shards" / "000002.json").write_bytes(b"")
+    assert builder.begin() == [1, 2, 3, 4, 5, 6, 7]
+
+
 def test_finish_refuses_and_names_the_missing_shards(tmp_path: Path) -> None:
     builder = StoreBuilder(tmp_path, make_layout("events", 30))
     builder.begin()
@@ -103,12 +114,12 @@ def test_wrong_shapes_and_row_counts_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_failing_write_leaves_nothing_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_handle: int) -> None:
+    def full(_from: Path, _to: Path) -> None:
         raise OSError(28, "No space left on device")
 
     builder = StoreBuilder(tmp_path, make_layout("events", 6))
     builder.begin()
-    monkeypatch.setattr(durable.os, "fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(OSError, match="No space left") as caught:
         write_shards(builder, [0])
     assert "frames" in str(caught.value.filename)

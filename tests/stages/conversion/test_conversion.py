@@ -102,7 +102,7 @@ def test_what_changes_the_result_changes_the_fingerprint(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def name_of(**values: Any) -> str:
-        settings = config(raw, **{"out": tmp_path, **values})
+        settings = config(values.pop("raw", raw), values.pop("out", tmp_path), **values)
         source = open_source("ncaltech101", settings.raw)
         digests = conversion.take_digests(source, settings.raw, lambda function, items, label: map(function, items))
         return conversion.plan_layout(settings, source, digests).name
@@ -127,7 +127,7 @@ def test_what_changes_the_result_changes_the_fingerprint(
 
     moved = raw.with_name("moved")
     raw.rename(moved)
-    assert name_of(raw=moved / "events") == base
+    assert name_of(raw=moved) == base
     moved.rename(raw)
 
     recording = raw / "events" / "Caltech101" / "ant" / "image_0001.bin"
