@@ -83,7 +83,7 @@ class FramesBenchReport:
 
 
 def run(
-    nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 512, num_turns: int = 5
+    nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 2048, num_turns: int = 5
 ) -> FramesBenchReport:
     """Measure everything in this process, on one core.
 

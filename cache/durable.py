@@ -39,9 +39,11 @@ def write_bytes(path: Path, data: bytes | bytearray | memoryview, *, flush: bool
         sync(path.parent)
 
 
-def write_json(path: Path, document: Mapping[str, Any] | list[Any], *, flush: bool = True) -> None:
-    """`write_bytes` of a readable JSON document with a newline at its end."""
-    write_bytes(path, (json.dumps(document, indent=1, ensure_ascii=False) + "\n").encode(), flush=flush)
+def write_json(
+    path: Path, document: Mapping[str, Any] | list[Any], *, flush: bool = True, indent: int | None = 1
+) -> None:
+    """`write_bytes` of a JSON document with a newline at its end; without `indent` faster, and on one line."""
+    write_bytes(path, (json.dumps(document, indent=indent, ensure_ascii=False) + "\n").encode(), flush=flush)
 
 
 def sync(path: Path) -> None:

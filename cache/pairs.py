@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from .digests import fingerprint
 from .errors import StoreError
 from .locks import writer_lock
-from .store import FrameStore
+from .store import FrameStore, list_stores, read_attributes
 from .writer import StoreBuilder, StoreLayout
 
 IntArray = NDArray[np.int64]
@@ -92,17 +92,17 @@ def write_pairs(folder: Path, name: str, description: PairDescription, plan: Pai
         samples_per_shard=len(plan.split),
         class_names=events.class_names,
         config=config,
-        fingerprint=fingerprint(config),
-        manifest_digest=description.split_digest,
+        recipe=fingerprint(config),
         arrays={},
     )
     with writer_lock(folder, layout.name):
+        for path in list_stores(folder, name):
+            if read_attributes(path).recipe == layout.recipe:
+                return path
         builder = StoreBuilder(folder, layout)
-        if not builder.final.exists():
-            builder.begin()
-            builder.write_shard(0, {}, [{}] * len(plan.split))
-            builder.finish(vars(plan))
-    return builder.final
+        builder.begin()
+        builder.write_shard(0, {}, [{}] * len(plan.split))
+        return builder.finish(vars(plan), description.split_digest)
 
 
 class PairStore:

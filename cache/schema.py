@@ -48,7 +48,9 @@ class StoreAttributes(BaseModel):
     """The attributes of a store's root group.
 
     config: what the store was made with, enough to make it again from the raw data.
+    recipe: digest of what the store was made with and by which code: all but the contents of the raw data.
     manifest_digest: of the raw samples' ids and digests.
+    fingerprint: of recipe and manifest together; what the store is named by.
     files: every chunk file, by its path inside the store.
     seal: digest of all the other attributes but `created`; tells a damaged root from a whole one.
     """
@@ -62,16 +64,13 @@ class StoreAttributes(BaseModel):
     samples_per_shard: int
     class_names: tuple[str, ...]
     config: dict[str, Any]
-    fingerprint: str
+    recipe: str
     manifest_digest: str
+    fingerprint: str
     files: dict[str, ChunkFile]
     versions: dict[str, str]
     created: str
     seal: str = ""
-
-    @property
-    def store_name(self) -> str:
-        return store_name(self.dataset, self.fingerprint)
 
     def sealed(self) -> StoreAttributes:
         """The same attributes with the seal that belongs to them."""

@@ -16,6 +16,7 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
+from .digests import FINGERPRINT_DIGITS
 from .errors import StoreError
 from .schema import PARTIAL_SUFFIX, STORE_SUFFIX, Kind, StoreAttributes, parse_attributes
 
@@ -136,9 +137,10 @@ def read_attributes(path: Path) -> StoreAttributes:
     return parse_attributes(raw, path)
 
 
-def list_stores(folder: Path) -> list[Path]:
-    """The whole stores in a folder, by name."""
-    return sorted(path for path in folder.glob(f"*{STORE_SUFFIX}") if path.is_dir())
+def list_stores(folder: Path, dataset: str | None = None) -> list[Path]:
+    """The whole stores in a folder, by name; of one data set if it is given."""
+    prefix = "*" if dataset is None else f"{dataset}-" + "[0-9a-f]" * FINGERPRINT_DIGITS
+    return sorted(path for path in folder.glob(f"{prefix}{STORE_SUFFIX}") if path.is_dir())
 
 
 def list_partials(folder: Path) -> list[Path]:

@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,8 +65,7 @@ class StoreLayout:
     samples_per_shard: int
     class_names: tuple[str, ...]
     config: dict[str, Any]
-    fingerprint: str
-    manifest_digest: str
+    recipe: str
     arrays: dict[str, ArrayLayout]
 
     def __post_init__(self) -> None:
@@ -76,7 +76,8 @@ class StoreLayout:
 
     @property
     def name(self) -> str:
-        return store_name(self.dataset, self.fingerprint)
+        """What the store is called until it is whole and has a fingerprint; also the name of its lock."""
+        return store_name(self.dataset, self.recipe)
 
     @property
     def num_shards(self) -> int:
@@ -119,8 +120,8 @@ class StoreBuilder:
     """
 
     def __init__(self, folder: Path, layout: StoreLayout) -> None:
+        self.folder = folder
         self.layout = layout
-        self.final = folder / layout.name
         self.partial = folder / (layout.name.removesuffix(STORE_SUFFIX) + PARTIAL_SUFFIX)
         self._store = self.partial / "store"
 
@@ -165,7 +166,8 @@ class StoreBuilder:
             (self._store / key).parent.mkdir(parents=True, exist_ok=True)
             durable.write_bytes(self._store / key, encoded, flush=False)
             files[key] = ChunkFile(num_bytes=len(encoded), digest=content_digest(encoded)).model_dump()
-        durable.write_json(self._record(shard), {"files": files, "rows": [dict(row) for row in rows]}, flush=False)
+        record = {"files": files, "rows": [dict(row) for row in rows]}
+        durable.write_json(self._record(shard), record, flush=False, indent=None)
 
     def read_rows(self) -> list[dict[str, Any]]:
         """The rows of all finished shards, in order. Raises StoreError, naming the shards that are missing."""
@@ -175,14 +177,27 @@ class StoreBuilder:
                 f"{self.partial}: {len(missing)} of {self.layout.num_shards} shards are not there yet ({shown}); "
                 "run the same command again"
             )
-        return [row for shard in range(self.layout.num_shards) for row in self._read_record(shard)["rows"]]
+        return [row for shard in range(self.layout.num_shards) for row in self.read_shard_rows(shard)]
 
-    def finish(self, columns: Columns) -> Path:
-        """Write the columns and the attributes, and give the store its name. Returns its path.
+    def read_shard_rows(self, shard: int) -> list[dict[str, Any]]:
+        """The rows of one finished shard."""
+        rows: list[dict[str, Any]] = self._read_record(shard)["rows"]
+        return rows
 
-        Raises StoreError when shards are missing or a column has another length than the store.
+    def forget(self, shard: int) -> None:
+        """Drop the record of a finished shard, so that it counts as missing."""
+        self._record(shard).unlink()
+
+    def finish(self, columns: Columns, manifest_digest: str) -> Path:
+        """Write the columns and the attributes, and give the store the name of its fingerprint. Returns its path.
+
+        Raises StoreError when shards are missing, a column has another length than the store, or the name is taken.
         """
         self.read_rows()
+        full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
+        final = self.folder / store_name(self.layout.dataset, full_fingerprint)
+        if final.exists():
+            raise StoreError(f"{final}: stands where the new store belongs, and is none; move it away")
         store = LocalStore(self._store)
         for name, layout in self.layout.arrays.items():
             if not (self._store / name / "zarr.json").exists():
@@ -192,12 +207,12 @@ class StoreBuilder:
                 raise StoreError(f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}")
             _write_column(store, name, values)
         group = zarr.open_group(store, mode="a")
-        group.attrs.put(self._attributes().model_dump(mode="json"))
+        group.attrs.put(self._attributes(manifest_digest, full_fingerprint).model_dump(mode="json"))
         durable.sync_tree(self._store)
-        self._store.rename(self.final)
-        durable.sync(self.final.parent)
+        self._store.rename(final)
+        durable.sync(self.folder)
         self.discard()
-        return self.final
+        return final
 
     def discard(self) -> None:
         """Remove the working folder, if there is one."""
@@ -221,7 +236,7 @@ class StoreBuilder:
         except (FileNotFoundError, ValueError, KeyError):
             return False
 
-    def _attributes(self) -> StoreAttributes:
+    def _attributes(self, manifest_digest: str, full_fingerprint: str) -> StoreAttributes:
         files = {}
         for shard in range(self.layout.num_shards):
             files.update(self._read_record(shard)["files"])
@@ -237,12 +252,18 @@ class StoreBuilder:
             samples_per_shard=self.layout.samples_per_shard,
             class_names=self.layout.class_names,
             config=self.layout.config,
-            fingerprint=self.layout.fingerprint,
-            manifest_digest=self.layout.manifest_digest,
+            recipe=self.layout.recipe,
+            manifest_digest=manifest_digest,
+            fingerprint=full_fingerprint,
             files={key: ChunkFile.model_validate(files[key]) for key in sorted(files)},
-            versions={name: version(name) for name in VERSIONED},
+            versions=_versions(),
             created=timestamp(),
         ).sealed()
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in VERSIONED}
 
 
 def _shard_key(name: str, shard: int, layout: ArrayLayout) -> str:

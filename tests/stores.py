@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from dvs_transfer.cache.digests import fingerprint
+from dvs_transfer.cache.schema import store_name
 from dvs_transfer.cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 
 CLASS_NAMES = ("ant", "bee", "cat")
@@ -34,10 +35,15 @@ def make_layout(
         samples_per_shard=samples_per_shard,
         class_names=CLASS_NAMES,
         config=config,
-        fingerprint=fingerprint(config),
-        manifest_digest="",
+        recipe=fingerprint(config),
         arrays=arrays[kind],
     )
+
+
+def store_path(folder: Path, layout: StoreLayout) -> Path:
+    """Where `build_store` puts the store of this layout."""
+    full = fingerprint({"recipe": layout.recipe, "manifest": "the manifest"})
+    return folder / store_name(layout.dataset, full)
 
 
 def make_arrays(layout: StoreLayout) -> dict[str, np.ndarray[Any, Any]]:
@@ -74,4 +80,4 @@ def build_store(
     """A whole store in `folder`; returns its path."""
     builder = StoreBuilder(folder, make_layout(kind, num_samples, **layout))
     write_shards(builder, builder.begin())
-    return builder.finish(make_columns(builder.layout, quarantined))
+    return builder.finish(make_columns(builder.layout, quarantined), "the manifest")

@@ -1,8 +1,8 @@
-"""The digests of all raw samples, taken before anything is converted: they decide the store's fingerprint."""
+"""The digests of raw samples without converting them: to see whether a store, or a part of one, is up to date."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -46,12 +46,12 @@ def _digest(source: Reader, sample: Sample) -> str:
         return UNREADABLE
 
 
-def take_digests(source: Reader, raw: Path, map_tasks: TaskRunner) -> list[str]:
-    """The content digest of every sample of the source, in its order."""
-    samples = source.samples
+def take_digests(source: Reader, raw: Path, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[tuple[str, str]]:
+    """The (sample id, content digest) of each of the samples, in their order."""
     tasks = [
-        DigestTask(source.name, raw, samples[first : first + SAMPLES_PER_TASK])
+        DigestTask(source.name, raw, tuple(samples[first : first + SAMPLES_PER_TASK]))
         for first in range(0, len(samples), SAMPLES_PER_TASK)
     ]
-    parts: Iterable[list[str]] = map_tasks(digest_samples, tasks, label=f"read {source.name}")
-    return [digest for part in parts for digest in part]
+    parts: Iterable[list[str]] = map_tasks(digest_samples, tasks, label=f"check {source.name}")
+    digests = [digest for part in parts for digest in part]
+    return [(sample.sample_id, digest) for sample, digest in zip(samples, digests, strict=True)]

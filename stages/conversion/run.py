@@ -14,7 +14,7 @@ from ...cache.digests import code_digest, fingerprint, manifest_digest
 from ...cache.errors import SourceError
 from ...cache.locks import writer_lock
 from ...cache.schema import SCHEMA_VERSION
-from ...cache.store import FrameStore
+from ...cache.store import FrameStore, list_stores, read_attributes
 from ...cache.writer import StoreBuilder, StoreLayout
 from .. import frames as frames_package
 from ..sources.reader import Reader
@@ -64,25 +64,27 @@ def run(
     began = time.perf_counter()
     opened_source.cache_clear()  # the folder may have changed since this process last looked
     source = opened_source(config.source, config.raw)
-    digests = take_digests(source, config.raw, map_tasks)
-    layout = plan_layout(config, source, digests)
-    builder = StoreBuilder(config.out, layout)
+    layout = plan_layout(config, source)
+    path = _find_whole(config, source, layout, map_tasks)
     was_built = False
-    if not builder.final.exists():
+    if path is None:
         with writer_lock(config.out, layout.name, on_wait=on_wait):
-            if not builder.final.exists():
-                _build(config, source, digests, builder, map_tasks)
-                was_built = True
-            builder.discard()
-    return _report(builder.final, config.source, was_built, began)
+            path = _find_whole(config, source, layout, map_tasks)  # another process may have made it meanwhile
+            was_built = path is None
+            path = path or _build(config, source, StoreBuilder(config.out, layout), map_tasks)
+    return _report(path, config.source, was_built, began)
 
 
-def plan_layout(config: ConvertConfig, source: Reader, digests: list[str]) -> StoreLayout:
-    """The store to be made, its fingerprint from the configuration, the code that computes it, and the raw data."""
+def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
+    """The store to be made; its recipe is all that decides what it holds but the contents of the raw files."""
     described = config.for_kind(source.kind)
-    manifest = manifest_digest(
-        (sample.sample_id, digest) for sample, digest in zip(source.samples, digests, strict=True)
-    )
+    recipe = {
+        "schema_version": SCHEMA_VERSION,
+        "config": described,
+        "class_names": source.class_names,
+        "samples": [sample.sample_id for sample in source.samples],
+        "code": code_digest(_code_files(source)),
+    }
     return StoreLayout(
         kind=source.kind,
         dataset=source.name,
@@ -90,36 +92,54 @@ def plan_layout(config: ConvertConfig, source: Reader, digests: list[str]) -> St
         samples_per_shard=config.conversion.samples_per_shard,
         class_names=source.class_names,
         config=described,
-        fingerprint=fingerprint(
-            {
-                "schema_version": SCHEMA_VERSION,
-                "config": described,
-                "class_names": source.class_names,
-                "manifest": manifest,
-                "code": code_digest(_code_files(source)),
-            }
-        ),
-        manifest_digest=manifest,
+        recipe=fingerprint(recipe),
         arrays=array_layouts(source, config),
     )
 
 
-def _build(
-    config: ConvertConfig, source: Reader, digests: list[str], builder: StoreBuilder, map_tasks: TaskRunner
-) -> None:
+def _find_whole(config: ConvertConfig, source: Reader, layout: StoreLayout, map_tasks: TaskRunner) -> Path | None:
+    """The store that was made by this recipe from what the raw files hold now, if there is one."""
+    candidates = {path: read_attributes(path) for path in list_stores(config.out, layout.dataset)}
+    candidates = {path: found for path, found in candidates.items() if found.recipe == layout.recipe}
+    if not candidates:
+        return None
+    manifest = manifest_digest(take_digests(source, config.raw, source.samples, map_tasks))
+    return next((path for path, found in candidates.items() if found.manifest_digest == manifest), None)
+
+
+def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tasks: TaskRunner) -> Path:
     layout = builder.layout
+    missing = builder.begin()
+    if len(missing) < layout.num_shards:
+        missing = _forget_changed(config, source, builder, missing, map_tasks)
     tasks = []
-    for shard in builder.begin():
-        wanted = slice(layout.rows_of(shard).start, layout.rows_of(shard).stop)
-        tasks.append(ShardTask(config, layout, shard, source.samples[wanted], tuple(digests[wanted])))
+    for shard in missing:
+        rows = layout.rows_of(shard)
+        tasks.append(ShardTask(config, layout, shard, source.samples[rows.start : rows.stop]))
     for _ in map_tasks(convert_shard, tasks, label=f"convert {source.name}"):
         pass
-    rows = builder.read_rows()
-    if all(row["problem"] for row in rows):
+    rows_of_all = builder.read_rows()
+    if all(row["problem"] for row in rows_of_all):
         builder.discard()
-        problems = "\n  ".join(row["problem"] for row in rows[:MAX_PROBLEMS_SHOWN])
-        raise SourceError(f"{config.raw}: none of the {len(rows)} samples can be read:\n  {problems}")
-    builder.finish(columns_from_rows(rows, source.kind))
+        problems = "\n  ".join(row["problem"] for row in rows_of_all[:MAX_PROBLEMS_SHOWN])
+        raise SourceError(f"{config.raw}: none of the {len(rows_of_all)} samples can be read:\n  {problems}")
+    manifest = manifest_digest((row["sample_id"], row["source_digest"]) for row in rows_of_all)
+    return builder.finish(columns_from_rows(rows_of_all, source.kind), manifest)
+
+
+def _forget_changed(
+    config: ConvertConfig, source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner
+) -> list[int]:
+    """The shards to convert when a build goes on: those missing, and those whose raw files are others now."""
+    layout = builder.layout
+    finished = sorted(set(range(layout.num_shards)) - set(missing))
+    samples = tuple(source.samples[row] for shard in finished for row in layout.rows_of(shard))
+    digests = dict(take_digests(source, config.raw, samples, map_tasks))
+    for shard in finished:
+        if any(digests[row["sample_id"]] != row["source_digest"] for row in builder.read_shard_rows(shard)):
+            builder.forget(shard)
+            missing = [*missing, shard]
+    return sorted(missing)
 
 
 def _code_files(source: Reader) -> list[Path]:

@@ -46,19 +46,18 @@ COLUMNS_OF_KIND: Mapping[str, Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class ShardTask:
-    """The samples of one shard and the digests that they had when the conversion began."""
+    """The samples of one shard, to be read, converted and written."""
 
     config: ConvertConfig
     layout: StoreLayout
     shard: int
     samples: tuple[Sample, ...]
-    digests: tuple[str, ...]
 
 
 def convert_shard(task: ShardTask) -> int:
     """Convert and write one shard; returns its number of samples.
 
-    Raises SourceError when a sample changed since its digest was taken, or, with `strict`, when one is broken.
+    Raises SourceError when a sample is broken and the configuration is `strict`.
     """
     source = opened_source(task.config.source, task.config.raw)
     convert = _convert_events if source.kind == "events" else _convert_image
@@ -67,9 +66,9 @@ def convert_shard(task: ShardTask) -> int:
         for name, array in task.layout.arrays.items()
     }
     rows = []
-    for position, (sample, digest) in enumerate(zip(task.samples, task.digests, strict=True)):
+    for position, sample in enumerate(task.samples):
         out = {name: array[position] for name, array in arrays.items()}
-        rows.append(_convert_sample(source, sample, digest, task.config, convert, out))
+        rows.append(_convert_sample(source, sample, task.config, convert, out))
     StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
     return len(rows)
 
@@ -95,24 +94,18 @@ def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
 def _convert_sample(
     source: Reader,
     sample: Sample,
-    digest: str,
     config: ConvertConfig,
     convert: Callable[[Reader, Sample, bytes, ConvertConfig, Arrays], Row],
     out: Arrays,
 ) -> Row:
     """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
     row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
-    row |= {"label": sample.label, "sample_id": sample.sample_id, "source_digest": digest, "sensor_size": [0, 0]}
+    row |= {"label": sample.label, "sample_id": sample.sample_id, "source_digest": UNREADABLE, "sensor_size": [0, 0]}
     try:
         data = source.read_bytes(sample)
-        if digest != UNREADABLE and content_digest(data) != digest:
-            raise ChangedSourceError(
-                f"{sample.location}: the file changed while the data set was converted; run the command again"
-            )
+        row["source_digest"] = content_digest(data)
         facts = convert(source, sample, data, config, out)
         metadata = source.metadata(sample)
-    except ChangedSourceError:
-        raise
     except SourceError as error:
         if config.conversion.strict:
             raise
@@ -120,10 +113,6 @@ def _convert_sample(
             array[...] = 0
         return row | {"label": -1, "problem": str(error)}
     return row | facts | {"metadata": json.dumps(metadata, sort_keys=True) if metadata else ""}
-
-
-class ChangedSourceError(SourceError):
-    """A raw file is not what it was when the conversion began; never quarantined."""
 
 
 def _convert_events(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:

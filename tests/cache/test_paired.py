@@ -17,14 +17,14 @@ from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.pairing import PairingConfig, PairingReport
 
-from stores import build_store, make_arrays, make_layout
+from stores import build_store, make_arrays, make_layout, store_path
 
 NUM_EVENTS, NUM_IMAGES = 60, 60
 
 
 def pair(folder: Path, quarantined: tuple[int, ...] = (), **config: object) -> PairingReport:
-    events = folder / make_layout("events", NUM_EVENTS).name
-    images = folder / make_layout("images", NUM_IMAGES).name
+    events = store_path(folder, make_layout("events", NUM_EVENTS))
+    images = store_path(folder, make_layout("images", NUM_IMAGES))
     if not events.exists():
         build_store(folder, "events", NUM_EVENTS, quarantined)
         build_store(folder, "images", NUM_IMAGES)
@@ -127,7 +127,7 @@ def test_a_data_loader_with_spawned_workers(tmp_path: Path) -> None:
 
 def test_wrong_input_is_refused(tmp_path: Path) -> None:
     report = pair(tmp_path)
-    events = report.path.parent / make_layout("events", NUM_EVENTS).name
+    events = store_path(report.path.parent, make_layout("events", NUM_EVENTS))
     with pytest.raises(StoreError, match="no split 'dev'; expected one of train, validation, test"):
         PairedCache.open(report.path, "dev")  # type: ignore[arg-type]
     with pytest.raises(StoreError, match="a store of events; expected a pair store"):
@@ -145,10 +145,9 @@ def test_wrong_input_is_refused(tmp_path: Path) -> None:
 
 def test_a_store_made_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     report = pair(tmp_path)
-    name = make_layout("events", NUM_EVENTS).name
-    shutil.rmtree(tmp_path / name)
-    build_store(tmp_path / "other", "events", NUM_EVENTS, seed=3)
-    shutil.move(tmp_path / "other" / make_layout("events", NUM_EVENTS, seed=3).name, tmp_path / name)
+    path = store_path(tmp_path, make_layout("events", NUM_EVENTS))
+    shutil.rmtree(path)
+    shutil.move(build_store(tmp_path / "other", "events", NUM_EVENTS, seed=3), path)
     with pytest.raises(StoreError, match=r"was made with .* of fingerprint"):
         PairStore(report.path)
 

@@ -38,7 +38,7 @@ def test_shards_in_any_order_give_the_same_bytes(tmp_path: Path) -> None:
     first = build_store(tmp_path / "a", "images", 30)
     builder = StoreBuilder(tmp_path / "b", make_layout("images", 30))
     write_shards(builder, builder.begin()[::-1])
-    second = builder.finish(make_columns(builder.layout))
+    second = builder.finish(make_columns(builder.layout), "the manifest")
     assert chunk_bytes(first) == chunk_bytes(second)
     assert FrameStore(first).attributes.seal == FrameStore(second).attributes.seal
 
@@ -55,7 +55,7 @@ def test_a_build_goes_on_where_it_stopped(tmp_path: Path) -> None:
     assert not leftover.exists()
     write_shards(again, [1, 2, 4, 5, 6, 7])
     assert {path: path.stat().st_mtime_ns for path in written} == written
-    path = again.finish(make_columns(again.layout))
+    path = again.finish(make_columns(again.layout), "the manifest")
     assert chunk_bytes(path) == chunk_bytes(build_store(tmp_path / "undisturbed", "events", 30))
     assert not again.partial.exists()
 
@@ -85,8 +85,8 @@ def test_finish_refuses_and_names_the_missing_shards(tmp_path: Path) -> None:
     builder.begin()
     write_shards(builder, [0, 1, 3, 4, 5, 6])
     with pytest.raises(StoreError, match=r"2 of 8 shards are not there yet \(2, 7\)"):
-        builder.finish(make_columns(builder.layout))
-    assert not builder.final.exists()
+        builder.finish(make_columns(builder.layout), "the manifest")
+    assert not list(tmp_path.glob("*.zarr"))
 
 
 def test_another_layout_starts_anew(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_wrong_shapes_and_row_counts_are_refused(tmp_path: Path) -> None:
         builder.write_shard(0, {"frames": frames[:3]}, [{}] * 4)
     write_shards(builder, [0, 1])
     with pytest.raises(StoreError, match="column label has 5 rows, not 6"):
-        builder.finish({"label": np.zeros(5, np.int64)})
+        builder.finish({"label": np.zeros(5, np.int64)}, "the manifest")
 
 
 def test_a_failing_write_leaves_nothing_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
