@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict
 from .digests import fingerprint
 from .errors import StoreError
 from .locks import writer_lock
-from .store import FrameStore, list_stores, read_attributes
+from .store import FrameStore, find_stores
 from .writer import StoreBuilder, StoreLayout
 
 IntArray = NDArray[np.int64]
@@ -96,9 +96,8 @@ def write_pairs(folder: Path, name: str, description: PairDescription, plan: Pai
         arrays={},
     )
     with writer_lock(folder, layout.name):
-        for path in list_stores(folder, name):
-            if read_attributes(path).recipe == layout.recipe:
-                return path
+        for path in find_stores(folder, name, layout.recipe):
+            return path
         builder = StoreBuilder(folder, layout)
         builder.begin()
         builder.write_shard(0, {}, [{}] * len(plan.split))

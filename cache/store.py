@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -137,10 +138,19 @@ def read_attributes(path: Path) -> StoreAttributes:
     return parse_attributes(raw, path)
 
 
-def list_stores(folder: Path, dataset: str | None = None) -> list[Path]:
-    """The whole stores in a folder, by name; of one data set if it is given."""
-    prefix = "*" if dataset is None else f"{dataset}-" + "[0-9a-f]" * FINGERPRINT_DIGITS
-    return sorted(path for path in folder.glob(f"{prefix}{STORE_SUFFIX}") if path.is_dir())
+def list_stores(folder: Path) -> list[Path]:
+    """The whole stores in a folder, by name."""
+    return sorted(path for path in folder.glob(f"*{STORE_SUFFIX}") if path.is_dir())
+
+
+def find_stores(folder: Path, dataset: str, recipe: str) -> dict[Path, StoreAttributes]:
+    """The whole stores in a folder that were made by this recipe; damaged ones and those of other schemas are none."""
+    found = {}
+    for path in list_stores(folder):
+        if path.name[: -FINGERPRINT_DIGITS - len(STORE_SUFFIX)] == f"{dataset}-":
+            with suppress(StoreError):
+                found[path] = read_attributes(path)
+    return {path: attributes for path, attributes in found.items() if attributes.recipe == recipe}
 
 
 def list_partials(folder: Path) -> list[Path]:

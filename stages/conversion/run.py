@@ -14,7 +14,7 @@ from ...cache.digests import code_digest, fingerprint, manifest_digest
 from ...cache.errors import SourceError
 from ...cache.locks import writer_lock
 from ...cache.schema import SCHEMA_VERSION
-from ...cache.store import FrameStore, list_stores, read_attributes
+from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
 from .. import frames as frames_package
 from ..sources.reader import Reader
@@ -99,8 +99,7 @@ def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
 
 def _find_whole(config: ConvertConfig, source: Reader, layout: StoreLayout, map_tasks: TaskRunner) -> Path | None:
     """The store that was made by this recipe from what the raw files hold now, if there is one."""
-    candidates = {path: read_attributes(path) for path in list_stores(config.out, layout.dataset)}
-    candidates = {path: found for path, found in candidates.items() if found.recipe == layout.recipe}
+    candidates = find_stores(config.out, layout.dataset, layout.recipe)
     if not candidates:
         return None
     manifest = manifest_digest(take_digests(source, config.raw, source.samples, map_tasks))

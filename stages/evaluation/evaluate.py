@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -44,7 +46,7 @@ class EvaluationReport(Accuracies):
 
 
 def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> EvaluationReport:
-    """Evaluate the weights in `run_folder` and write `evaluation-<split>.json` there.
+    """Evaluate the weights in `run_folder`; write `evaluation-<split>.json` and `predictions-<split>.csv` there.
 
     Raises TrainingError: no weights, weights of other data, a split without recordings.
     """
@@ -70,8 +72,19 @@ def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> Eval
         selection=info.selection,
         method=info.method,
     )
+    durable.write_bytes(run_folder / f"predictions-{config.split}.csv", _predictions(split, scores).encode())
     durable.write_json(run_folder / f"evaluation-{config.split}.json", report.model_dump())
     return report
+
+
+def _predictions(split: PairedSplit, scores: Tensor) -> str:
+    """A table of sample_id, class and predicted class, in the split's order."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["sample_id", "class", "predicted"])
+    for sample_id, label, predicted in zip(split.sample_ids, split.event_labels, scores.argmax(1), strict=True):
+        writer.writerow([sample_id, split.class_names[label], split.class_names[predicted]])
+    return out.getvalue()
 
 
 def measure(scores: Tensor, labels: Tensor) -> Accuracies:

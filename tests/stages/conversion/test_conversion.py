@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.cache.errors import SourceError, StoreError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.pipeline.execution import DaskRunner
 from dvs_transfer.pipeline.progress import Reporter
@@ -251,8 +251,19 @@ def test_killed_conversions_end_in_the_same_store(raw: Path, tmp_path: Path) -> 
     assert contents(tmp_path / "cache" / undisturbed.path.name) == contents(undisturbed.path)
 
 
+def test_a_store_that_cannot_be_read_stands_in_nobody_s_way(raw: Path, tmp_path: Path) -> None:
+    other = tmp_path / "ncaltech101-0123456789ab.zarr"
+    other.mkdir()
+    (other / "zarr.json").write_text('{"attributes": {"schema_version": 0}}')
+    first = convert(raw, tmp_path)
+    assert first.was_built
+    (first.path / "zarr.json").write_text("{}")
+    with pytest.raises(StoreError, match="stands where the new store belongs"):
+        convert(raw, tmp_path)
+
+
 def test_a_damaged_store_is_not_taken_for_a_whole_one(raw: Path, tmp_path: Path) -> None:
     report = convert(raw, tmp_path)
     shutil.rmtree(report.path / "frames" / "c" / "1")
-    with pytest.raises(Exception, match="missing, it should have"):
+    with pytest.raises(StoreError, match="missing, it should have"):
         convert(raw, tmp_path)
