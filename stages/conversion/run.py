@@ -31,24 +31,21 @@ class ConversionReport:
     """What a conversion did.
 
     was_built: False when the store was there already.  quarantined: sample id -> what is wrong with it.
-    num_saturated: pixel counts clipped by the storage type.  seconds: of this call.
+    num_events, num_dropped (in no time bin), num_saturated (counts clipped by the storage type): None for images.
+    megabytes: 1e6 bytes on disk.  seconds: of this call.  mev_per_s: million events a second over it, when built.
     """
 
     path: Path
     source: str
     was_built: bool
     num_samples: int
-    num_events: int
-    num_dropped: int
-    num_saturated: int
     quarantined: dict[str, str]
-    num_bytes: int
+    num_events: int | None
+    num_dropped: int | None
+    num_saturated: int | None
+    megabytes: float
     seconds: float
-
-    @property
-    def mev_per_s(self) -> float:
-        """Million events a second over the whole call."""
-        return self.num_events / self.seconds / 1e6 if self.was_built else 0.0
+    mev_per_s: float | None
 
 
 def run(
@@ -150,17 +147,20 @@ def _code_files(source: Reader) -> list[Path]:
 
 def _report(path: Path, source_name: str, was_built: bool, began: float) -> ConversionReport:
     store = FrameStore(path)
-    counts = {"num_events": 0, "num_dropped": 0, "num_saturated": 0}
+    totals: dict[str, int | None] = dict.fromkeys(("num_events", "num_dropped", "num_saturated"))
     if store.kind == "events":
-        counts = {name: int(store.column(name).sum()) for name in counts}
+        totals = {name: int(store.column(name).sum()) for name in totals}
     broken = np.flatnonzero(~store.valid)
+    num_events = totals["num_events"]
+    seconds = time.perf_counter() - began
     return ConversionReport(
         path=path,
         source=source_name,
         was_built=was_built,
         num_samples=len(store),
         quarantined={str(store.sample_id[row]): str(store.column("problem")[row]) for row in broken},
-        num_bytes=sum(chunk.num_bytes for chunk in store.attributes.files.values()),
-        seconds=time.perf_counter() - began,
-        **counts,
+        megabytes=sum(chunk.num_bytes for chunk in store.attributes.files.values()) / 1e6,
+        seconds=seconds,
+        mev_per_s=num_events / seconds / 1e6 if was_built and num_events is not None else None,
+        **totals,
     )
