@@ -341,8 +341,7 @@ def cache_list(as_json: Json = False) -> None:
         return show(entries, as_json)
     for entry in entries:
         print(f"{entry.name}  {entry.state}, {entry.num_samples:,} samples, {entry.num_bytes / 1e6:,.1f} MB")
-    if not entries:
-        print(f"no stores in {Settings.workspace.cache}")
+    print(f"{len(entries)} stores in {Settings.workspace.cache}")
 
 
 @cache_app.command("info")
@@ -385,6 +384,7 @@ def cache_prune(
 
 @bench_app.command("frames")
 def bench_frames(
+    nmnist: Annotated[Path | None, typer.Option(help="Folder of real N-MNIST recordings, measured too.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Compare the frame kernels and the conversion with tonic and the released code, on one core.
@@ -394,7 +394,7 @@ def bench_frames(
     from .benchmarks import frames
     from .cache.durable import write_json
 
-    report = frames.run()
-    show(report, False, "frames, one core")
+    report = frames.run(nmnist)
+    show(report.rows(), False, "frames, one core")
     if json_file is not None:
         write_json(json_file, to_document(report))

@@ -15,12 +15,15 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from ..stages.training.loop import TrainingProgress
@@ -98,6 +101,7 @@ class Reporter:
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
+            _RateColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(compact=True),
             console=self.console,
@@ -117,6 +121,13 @@ class Reporter:
                 self.say(f"{label}: {done} of {total}, {now - began:.1f} s" + (f", {left:.0f} s left" if left else ""))
 
         return advance
+
+
+class _RateColumn(ProgressColumn):
+    """Pieces done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 def describe_training(at: TrainingProgress) -> str:

@@ -75,7 +75,7 @@ def draw(samples: Sequence[PreviewSample]) -> Figure:
     cells = [_cells(sample) for sample in samples]
     columns = max(map(len, cells))
     figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
-    rows = np.atleast_1d(figure.subfigures(len(samples), 1))
+    rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
     for row, sample, pictures in zip(rows, samples, cells, strict=True):
         row.suptitle(sample.title, fontsize=8, x=0.01, ha="left")
         axes = row.subplots(1, columns, squeeze=False)[0]

@@ -22,7 +22,7 @@ def test_a_short_run_fills_the_report(tmp_path: Path) -> None:
     assert report.nmnist_ratio is None
     assert all(value > 0 for value in asdict(report).values() if isinstance(value, int | float))
     assert {"cpu", "cores", "cores_used", "python", "tonic"} <= set(report.machine)
-    assert len(report.rows()) == 6
+    assert {"simulator", "whole conversion", "cpu"} <= set(report.rows())
     assert torch.get_num_threads() == num_threads
     assert cores is None or os.sched_getaffinity(0) == cores
     assert not list(tmp_path.iterdir())
