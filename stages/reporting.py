@@ -109,9 +109,9 @@ def _spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
 def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str:
     lines = [f"# Run {folder.name}", "", f"{len(metrics)} epochs. Settings: `../config.json`.", ""]
     for result in evaluations:
-        if result["protocol"] == "unrestricted":
+        if result["leaky"]:
             lines += [
-                "**Leaky protocol (unrestricted): photos of evaluated recordings may have taught the network.**",
+                "**Leaky protocol: photos of evaluated recordings may have taught the network.**",
                 "",
             ]
         lines += ["| | |", "|---|---|"]

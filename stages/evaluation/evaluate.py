@@ -35,9 +35,8 @@ class EvaluationReport(Accuracies):
     split: str
     num_samples: int
     num_classes: int
-    protocol: str = Field(
-        description='"unrestricted" is leaky: photos of evaluated recordings may be in the static pool'
-    )
+    protocol: str
+    leaky: bool = Field(description="photos of the evaluated recordings may be in the static pool")
     split_digest: str
     checkpoint: str
     epoch: int = Field(description="epochs that the weights were trained")
@@ -66,6 +65,7 @@ def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> Eval
         num_samples=len(split),
         num_classes=split.num_classes,
         protocol=split.protocol,
+        leaky=split.protocol != "disjoint",
         split_digest=split.split_digest,
         checkpoint=config.checkpoint,
         epoch=info.epoch,
