@@ -46,9 +46,7 @@ DEFAULT_CONFIG = Path("configs/demo.toml")
 
 @app.callback()
 def common(
-    root: Annotated[
-        Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder that holds data/raw, data/cache and runs.")
-    ] = None,
+    root: Annotated[Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder of data/ and runs/.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
 ) -> None:
@@ -60,7 +58,7 @@ def common(
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 (Ctrl-C)."""
     try:
-        app(arguments)
+        app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:
         return int(left.code or 0)
     except DvsTransferError as error:
@@ -98,9 +96,7 @@ def preprocess(
     """
     from .pipeline import experiment
 
-    report = experiment.preprocess(
-        load(config, override), Settings.workspace, runner(scheduler, workers), Settings.reporter.say
-    )
+    report = experiment.preprocess(load(config, override), Settings.workspace, runner(scheduler, workers))
     if as_json:
         return show(report, as_json)
     for title in ("demo", "events", "images", "pairs"):
@@ -200,10 +196,10 @@ def convert(
         raw=raw,
         out=out or Settings.workspace.cache,
         frames=build(FramesConfig, **bins, size=size, resize=resize, dtype=dtype, crop=crop),
-        images=build(ImagesConfig, size=size, value_order=value_order),
+        images=build(ImagesConfig, size=size or None, value_order=value_order),
         conversion=build(config.ConversionOptions, samples_per_shard=samples_per_shard, strict=strict),
     )
-    show(run.run(settings, runner(scheduler, workers), Settings.reporter.say), as_json, "converted")
+    show(run.run(settings, runner(scheduler, workers)), as_json, "converted")
 
 
 @app.command()
@@ -265,8 +261,8 @@ def demo(
     from .pipeline.config import build, parse_overrides
     from .stages import demo
 
-    settings = build(demo.DemoConfig, out=out, **parse_overrides(override))
-    show(demo.run(settings, runner(scheduler, workers)), as_json, f"drawn into {out}")
+    settings = build(demo.DemoConfig, **{"out": out, **parse_overrides(override)})
+    show(demo.run(settings, runner(scheduler, workers)), as_json, f"drawn into {settings.out}")
 
 
 @app.command()
@@ -364,7 +360,9 @@ def cache_verify(
     from .cache.verify import verify_store
 
     reports = [verify_store(store) for store in stores or list_stores(Settings.workspace.cache)]
-    for report in reports:
+    if as_json:
+        show(reports, as_json)
+    for report in [] if as_json else reports:
         show(report, as_json, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
     if not all(report.is_whole for report in reports):
         raise typer.Exit(EXIT_ERROR)

@@ -33,8 +33,8 @@ def fingerprint(description: Any) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def manifest_digest(entries: Iterable[tuple[str, str]]) -> str:
-    """The digest of a source: of its (sample id, content digest) pairs in order."""
+def manifest_digest(entries: Iterable[tuple[str, ...]]) -> str:
+    """The digest of a source: of its samples' identities (id, content digest, metadata) in order."""
     return fingerprint([list(entry) for entry in entries])
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,18 +11,18 @@ from filelock import FileLock, Timeout
 
 from .errors import StoreError
 
+logger = logging.getLogger(__name__)
+
 
 def lock_path(folder: Path, name: str) -> Path:
     return folder / f".{name}.lock"
 
 
 @contextmanager
-def writer_lock(
-    folder: Path, name: str, *, timeout_s: float = 3600.0, on_wait: Callable[[str], None] | None = None
-) -> Iterator[None]:
+def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterator[None]:
     """Hold the right to write the store `name` in `folder`.
 
-    While another process holds it, `on_wait` is told once and this one waits up to `timeout_s` seconds.
+    While another process holds it, this one logs a warning and waits up to `timeout_s` seconds.
     Raises StoreError when the time is up.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -30,8 +31,7 @@ def writer_lock(
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        if on_wait is not None:
-            on_wait(f"{folder / name}: another process is writing this store; waiting for it")
+        logger.warning("%s: another process is writing here; waiting for it", folder / name)
         try:
             lock.acquire(timeout=timeout_s)
         except Timeout:

@@ -95,9 +95,11 @@ def write_pairs(folder: Path, name: str, description: PairDescription, plan: Pai
         recipe=fingerprint(config),
         arrays={},
     )
+    if found := find_stores(folder, name, layout.recipe):
+        return next(iter(found))
     with writer_lock(folder, layout.name):
-        for path in find_stores(folder, name, layout.recipe):
-            return path
+        if found := find_stores(folder, name, layout.recipe):
+            return next(iter(found))
         builder = StoreBuilder(folder, layout)
         builder.begin()
         builder.write_shard(0, {}, [{}] * len(plan.split))

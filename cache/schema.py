@@ -36,7 +36,7 @@ ARRAYS_OF_KIND: dict[str, tuple[str, ...]] = {"events": ("frames",), "images": (
 
 
 class ChunkFile(BaseModel):
-    """One chunk file of a store: its size in bytes and its digest."""
+    """One file of a store, a chunk or an array's metadata: its size in bytes and its digest."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -51,7 +51,7 @@ class StoreAttributes(BaseModel):
     recipe: digest of what the store was made with and by which code: all but the contents of the raw data.
     manifest_digest: of the raw samples' ids and digests.
     fingerprint: of recipe and manifest together; what the store is named by.
-    files: every chunk file, by its path inside the store.
+    files: every file of every array, its metadata and its chunks, by its path inside the store.
     seal: digest of all the other attributes but `created`; tells a damaged root from a whole one.
     """
 
@@ -95,7 +95,7 @@ def parse_attributes(raw: dict[str, Any], path: object) -> StoreAttributes:
         raise StoreError(f"{path}: a zarr group, but no dvs-transfer store (it has no schema_version)")
     if found != SCHEMA_VERSION:
         raise StoreError(
-            f"{path}: the store has schema version {found}, this software reads version {SCHEMA_VERSION}; "
+            f"{path}: the store has schema version {found!r}, this software reads version {SCHEMA_VERSION}; "
             "make it again with `dvs-transfer preprocess` or `convert`, or use the release that wrote it"
         )
     try:

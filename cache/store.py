@@ -28,7 +28,7 @@ class FrameStore:
     """One converted data set, or a pair store, read-only.
 
     attributes: what it is, of what, made how (`StoreAttributes`).
-    Raises StoreError when the path holds no whole store of this schema, or chunk files are missing or cut short.
+    Raises StoreError when the path holds no whole store of this schema, or files are missing or cut short.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -74,17 +74,21 @@ class FrameStore:
     def column(self, name: str) -> NDArray[Any]:
         """A column, read whole and kept."""
         if name not in self._columns:
-            self._columns[name] = np.asarray(self.array(name)[...])
+            self._columns[name] = self.read(name)
         return self._columns[name]
 
     def array(self, name: str) -> zarr.Array[Any]:
-        """The zarr array `name`, for lazy access. Raises StoreError when there is none."""
-        if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
+        """The zarr array `name`, for lazy access. Raises StoreError when there is none, or its metadata are damaged."""
         try:
+            if self._opened is None or self._opened[0] != os.getpid():
+                self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
             found = self._opened[1][name]
         except KeyError:
             raise StoreError(f"{self.path}: a store of {self.kind} has no array {name!r}") from None
+        except (ValueError, TypeError) as error:
+            raise StoreError(
+                f"{self.path / name}/zarr.json: the array's metadata are damaged ({error}); make the store again"
+            ) from error
         assert isinstance(found, zarr.Array)
         return found
 
@@ -132,7 +136,7 @@ def read_attributes(path: Path) -> StoreAttributes:
         raise StoreError(f"{path}: {_what_is_wrong(path)}")
     try:
         document = json.loads(root.read_bytes())
-        raw = document["attributes"]
+        raw = dict(document["attributes"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{root}: not the metadata of a zarr group ({error}); make the store again") from None
     return parse_attributes(raw, path)
@@ -177,6 +181,6 @@ def _check_files(path: Path, attributes: StoreAttributes) -> None:
         if found != chunk.num_bytes:
             state = "missing" if found is None else f"{found} bytes long"
             raise StoreError(
-                f"{file}: this chunk file is {state}, it should have {chunk.num_bytes} bytes; "
+                f"{file}: this file is {state}, it should have {chunk.num_bytes} bytes; "
                 "`dvs-transfer cache verify` lists all such files; delete the store and make it again"
             )

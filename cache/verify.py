@@ -1,4 +1,4 @@
-"""Comparing every chunk file of a store with the digest it was recorded with."""
+"""Comparing every file of a store's arrays with the digest it was recorded with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .store import read_attributes
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The result of `verify_store`. bad: chunk file inside the store -> what is wrong with it."""
+    """The result of `verify_store`. bad: file inside the store -> what is wrong with it."""
 
     path: Path
     num_files: int
@@ -26,7 +26,7 @@ class VerifyReport:
 
 
 def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
-    """Read and digest every chunk file of the store at `path`; also name files that do not belong to it.
+    """Read and digest every file of the arrays of the store at `path`; also name files that do not belong to it.
 
     Raises StoreError when its attributes cannot be read or are not sealed.
     """
@@ -34,7 +34,7 @@ def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
     with ThreadPoolExecutor(num_threads) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
     bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}
-    for file in path.glob("*/c/**/*"):
+    for file in path.glob("*/**/*"):
         key = file.relative_to(path).as_posix()
         if file.is_file() and key not in attributes.files:
             bad[key] = "not a file of this store"
@@ -43,7 +43,7 @@ def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
 
 
 def _check(path: Path, attributes: StoreAttributes, key: str) -> str:
-    """What is wrong with one chunk file; "" when nothing is."""
+    """What is wrong with one file; "" when nothing is."""
     try:
         found = file_digest(path / key)
     except FileNotFoundError:

@@ -134,7 +134,7 @@ class StoreBuilder:
         mine = fingerprint(asdict(self.layout))
         if self.partial.exists():
             durable.remove_temporaries(self.partial)
-            if not (description.is_file() and json.loads(description.read_text())["digest"] == mine):
+            if not _names(description, mine):
                 shutil.rmtree(self.partial)
         (self.partial / "shards").mkdir(parents=True, exist_ok=True)
         self._store.mkdir(exist_ok=True)
@@ -240,7 +240,7 @@ class StoreBuilder:
         files = {}
         for shard in range(self.layout.num_shards):
             files.update(self._read_record(shard)["files"])
-        for path in self._store.glob("*/c/**/*"):
+        for path in self._store.glob("*/**/*"):
             key = path.relative_to(self._store).as_posix()
             if path.is_file() and key not in files:
                 files[key] = {"num_bytes": path.stat().st_size, "digest": file_digest(path)}
@@ -259,6 +259,14 @@ class StoreBuilder:
             versions=_versions(),
             created=timestamp(),
         ).sealed()
+
+
+def _names(description: Path, digest: str) -> bool:
+    """Whether `layout.json` is there, whole, and of this layout."""
+    try:
+        return bool(json.loads(description.read_bytes()) == {"digest": digest})
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 @cache

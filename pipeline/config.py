@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..cache.errors import ConfigError
 from ..stages.conversion.config import ConversionOptions
@@ -58,6 +58,16 @@ class ExperimentConfig(BaseModel):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @field_validator("frames")
+    @classmethod
+    def _has_a_size(cls, frames: FramesConfig) -> FramesConfig:
+        if frames.size == 0:
+            raise ValueError(
+                "resize 'none' leaves images without a size: choose bilinear or sum "
+                "(a size of the sensor's own, with crop = false, keeps its pixels)"
+            )
+        return frames
+
     def images_config(self) -> ImagesConfig:
         return ImagesConfig(size=self.frames.size, value_order=self.images.value_order)
 
@@ -85,7 +95,7 @@ def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig
     try:
         return ExperimentConfig.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
+        problems = [_describe(problem, ExperimentConfig) for problem in error.errors()]
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise ConfigError(f"{where}: {count} in the configuration\n" + "\n".join(f"  {line}" for line in problems))
 
@@ -110,12 +120,12 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _describe(problem: Any) -> str:
-    """One line: the key, what is wrong, what was found, and a key that may have been meant."""
+def _describe(problem: Any, model: type[BaseModel]) -> str:
+    """One line: the key, what is wrong, what was found, and a key of `model` that may have been meant."""
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location) or "(file)"
+    key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        known = _keys_beside(location)
+        known = _keys_beside(location, model)
         close = difflib.get_close_matches(location[-1], known, n=1)
         hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
@@ -123,12 +133,12 @@ def _describe(problem: Any) -> str:
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
     found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
-    return f"{key}: {message[0].lower()}{message[1:]}{found}"
+    text = f"{message[0].lower()}{message[1:]}{found}"
+    return f"{key}: {text}" if key else text
 
 
-def _keys_beside(location: list[str]) -> list[str]:
-    """The keys that the section of `location` knows."""
-    model: Any = ExperimentConfig
+def _keys_beside(location: list[str], model: Any) -> list[str]:
+    """The keys that the section of `location` in `model` knows."""
     for part in location[:-1]:
         field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
         if field is None:
@@ -151,7 +161,7 @@ def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     return document
 
 
-def build(model: type[Model], **values: Any) -> Model:
+def build(model: type[Model], /, **values: Any) -> Model:
     """A model from a command's options; one that was not given (None) keeps the model's default.
 
     Raises ConfigError, a line for each problem, named as the options are.
@@ -159,5 +169,5 @@ def build(model: type[Model], **values: Any) -> Model:
     try:
         return model(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        problems = [_describe(problem) for problem in error.errors()]
+        problems = [_describe(problem, model) for problem in error.errors()]
     raise ConfigError("\n".join(problems))

@@ -44,9 +44,7 @@ class PreprocessReport:
     picture: Path
 
 
-def preprocess(
-    config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRunner, on_wait: Callable[[str], None] | None = None
-) -> PreprocessReport:
+def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRunner) -> PreprocessReport:
     """Everything up to the pair store: the demo's raw data if asked for, both conversions, the pairing, a picture.
 
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
@@ -59,7 +57,7 @@ def preprocess(
     if config.demo is not None:
         drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
     events, images = (
-        conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks, on_wait)
+        conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks)
         for section in (config.events, config.images)
     )
     pairs = pairing.run(config.pairing, events.path, images.path, workspace.cache)
@@ -82,7 +80,7 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
             "run `dvs-transfer preprocess` with the same file first"
         ) from None
-    except (ValueError, KeyError):
+    except (ValueError, KeyError, TypeError):
         raise StoreError(f"{recipe}: damaged; run `dvs-transfer preprocess` again") from None
     return workspace.cache / str(name)
 
@@ -134,7 +132,7 @@ def report(folder: Path) -> reporting.ReportFiles:
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     """Opens splits of the pair store that the run was trained on. Raises TrainingError when there is no such run."""
-    pairs = Path(read_run(folder)["pairs"])
+    pairs = Path(str(read_run(folder)["pairs"]))
     return lambda split: PairedCache.open(pairs, split)
 
 
@@ -148,7 +146,9 @@ def read_run(folder: Path) -> dict[str, Any]:
             f"{folder}: no run here (it has no config.json); train one with `dvs-transfer train`"
         ) from None
     except ValueError as error:
-        raise TrainingError(f"{path}: damaged: {error}") from None
+        raise TrainingError(f"{path}: damaged ({error}); train again") from None
+    if not isinstance(document, dict) or "pairs" not in document:
+        raise TrainingError(f"{path}: does not name the run's pair store; train again with `dvs-transfer train`")
     return document
 
 

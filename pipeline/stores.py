@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,12 +50,14 @@ def prune(folder: Path, *, superseded: bool = False, dry_run: bool = False) -> l
     """
     names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
     names |= {path: path.name[1:].removesuffix(".lock") for path in folder.glob(f".*{STORE_SUFFIX}.lock")}
-    doomed = [path for path, name in names.items() if _is_free(lock_path(folder, name))]
-    if superseded:
-        doomed += _superseded(folder)
-    if not dry_run:
-        for path in doomed:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    with ExitStack() as held:
+        free = {name for name in set(names.values()) if _take(lock_path(folder, name), held)}
+        doomed = [path for path, name in names.items() if name in free]
+        if superseded:
+            doomed += _superseded(folder)
+        if not dry_run:
+            for path in doomed:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return doomed
 
 
@@ -72,13 +75,13 @@ def _superseded(folder: Path) -> list[Path]:
     return sorted(path for found in versions.values() for _, path, _ in found if path not in kept)
 
 
-def _is_free(path: Path) -> bool:
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    lock.release()
+def _take(path: Path, held: ExitStack) -> bool:
+    """Hold a lock until `held` is closed; False when another process does. One that does not exist is free."""
+    if path.exists():
+        try:
+            held.enter_context(FileLock(path).acquire(timeout=0))
+        except Timeout:
+            return False
     return True
 
 

@@ -75,11 +75,12 @@ class PairingReport:
 def run(config: PairingConfig, events_path: Path, images_path: Path, out: Path) -> PairingReport:
     """Pair two stores of the folder `out` and write the pair store there.
 
-    Raises StoreError: stores of the wrong kind or in another folder, class names that differ, a class without training
-    recordings or photos.
+    Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
+    training recordings or photos.
     """
     events, images = _open(events_path, "events", out), _open(images_path, "images", out)
     _require_same_classes(events, images)
+    _require_same_size(events, images)
     plan = plan_pairs(config, events, images)
     split: dict[str, NDArray[np.str_]] = {
         name: events.sample_id[plan.split == code] for name, code in SPLIT_CODES.items()
@@ -172,3 +173,12 @@ def _require_same_classes(events: FrameStore, images: FrameStore) -> None:
         f"{len(images.class_names)}; without images: {', '.join(missing) or 'none'}; without recordings: "
         f"{', '.join(extra) or 'none'}. Convert both from the same set of classes"
     )
+
+
+def _require_same_size(events: FrameStore, images: FrameStore) -> None:
+    frame, image = (store.array(name).shape[-2:] for store, name in ((events, "frames"), (images, "images")))
+    if frame != image:
+        raise StoreError(
+            f"the sizes differ: frames of {events.path.name} have {frame[1]} x {frame[0]} pixels, images of "
+            f"{images.path.name} have {image[1]} x {image[0]}. Convert both to the same size"
+        )

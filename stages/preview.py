@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..cache.errors import StoreError
+from ..cache import durable
+from ..cache.errors import ConfigError, StoreError
 from ..cache.pairs import PairStore
 from ..cache.store import FrameStore
 
@@ -36,17 +38,26 @@ class PreviewSample:
 def run(store_path: Path, out: Path, num_samples: int = 4) -> tuple[Path, Path | None]:
     """Draw some samples of a pair, event or image store to `out` (PNG); recordings also animated, beside it.
 
-    Returns both paths, None for the second where there are no recordings. Raises StoreError: nothing to draw.
+    Returns both paths, None for the second where there are no recordings. Raises ConfigError: `out` is named as another
+    kind of file; StoreError: nothing to draw.
     """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
     samples = choose_samples(FrameStore(store_path), num_samples)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draw(samples).savefig(out, dpi=110)
     recordings = [sample.frames for sample in samples if sample.frames is not None]
-    if not recordings:
-        return out, None
-    animated = out.with_name(f"{out.stem}-animated.png")
-    animate(recordings, animated)
+    animated = out.with_name(f"{out.stem}-animated.png") if recordings else None
+    if animated is not None:
+        animate(recordings, animated)
+    draw_to(out, samples)  # last: where it is, both are
     return out, animated
+
+
+def draw_to(path: Path, samples: Sequence[PreviewSample]) -> None:
+    """Write what `draw` draws as a PNG, whole or not at all."""
+    png = io.BytesIO()
+    draw(samples).savefig(png, format="png", dpi=110)
+    durable.write_bytes(path, png.getbuffer())
 
 
 def choose_samples(store: FrameStore, num_samples: int) -> list[PreviewSample]:
@@ -97,7 +108,9 @@ def animate(recordings: Sequence[NDArray[Any]], path: Path) -> None:
     larger = [
         p.resize((p.width * ANIMATION_SCALE, p.height * ANIMATION_SCALE), Image.Resampling.NEAREST) for p in pictures
     ]
-    larger[0].save(path, save_all=True, append_images=larger[1:], duration=ANIMATION_FRAME_MS, loop=0)
+    png = io.BytesIO()
+    larger[0].save(png, "PNG", save_all=True, append_images=larger[1:], duration=ANIMATION_FRAME_MS, loop=0)
+    durable.write_bytes(path, png.getbuffer())
 
 
 def event_picture(frames: NDArray[Any]) -> NDArray[np.float32]:

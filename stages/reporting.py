@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from ..cache import durable
 from ..cache.errors import TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
-from .preview import PreviewSample, draw
+from .evaluation.evaluate import PREDICTION_COLUMNS, EvaluationReport
+from .preview import PreviewSample, draw_to
 
 MAX_DRAWN = 8
 
@@ -34,13 +36,13 @@ class ReportFiles:
 def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
     """Write `report/` into the run's folder: `report.md` with `curves.png` and, per evaluated split, pictures.
 
-    Raises TrainingError when the run has no metrics yet.
+    Raises TrainingError when the run has no metrics yet, or what it left is damaged.
     """
     out = folder / "report"
     metrics = read_metrics(folder)
     out.mkdir(exist_ok=True)
     curves = draw_curves(metrics, out / "curves.png")
-    evaluations = [json.loads(path.read_text()) for path in sorted(folder.glob("evaluation-*.json"))]
+    evaluations = [_read_evaluation(path) for path in sorted(folder.glob("evaluation-*.json"))]
     drawn = [draw_predictions(folder, open_split(result["split"]), out) for result in evaluations]
     page = out / "report.md"
     durable.write_bytes(page, _page(folder, metrics, evaluations).encode())
@@ -48,11 +50,42 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The run's epochs. Raises TrainingError when there are none."""
+    """The run's epochs. Raises TrainingError when there are none, or a line is damaged."""
     path = folder / "metrics.jsonl"
-    if not path.is_file() or not (lines := path.read_text().splitlines()):
+    if not path.is_file() or not (lines := path.read_bytes().splitlines()):
         raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
-    return [json.loads(line) for line in lines]
+    metrics = []
+    for number, line in enumerate(lines, 1):
+        try:
+            metrics.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            metrics.append({})
+        if metrics[-1].get("epoch") != number:
+            raise TrainingError(
+                f"{path}: line {number} is not the record of epoch {number}; "
+                "go on with `dvs-transfer train`, or delete the run"
+            )
+    return metrics
+
+
+def _read_evaluation(path: Path) -> dict[str, Any]:
+    try:
+        return EvaluationReport.model_validate_json(path.read_bytes()).model_dump()
+    except ValidationError as error:
+        problem = error.errors()[0]["msg"]
+        raise TrainingError(f"{path}: damaged ({problem}); run `dvs-transfer evaluate` again") from None
+
+
+def _read_predictions(path: Path, sample_ids: Sequence[str]) -> list[dict[str, str]]:
+    """What was said of each recording of a split. Raises TrainingError unless it is of just these recordings."""
+    lines = path.read_bytes().decode(errors="replace").splitlines()
+    rows = [dict(zip(PREDICTION_COLUMNS, row, strict=False)) for row in csv.reader(lines)]
+    if [row.get("sample_id") for row in rows[1:]] != list(sample_ids) or any(len(row) < 3 for row in rows):
+        raise TrainingError(
+            f"{path}: does not hold a prediction for each of the split's {len(sample_ids)} recordings; "
+            "run `dvs-transfer evaluate` again"
+        )
+    return rows[1:]
 
 
 def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:
@@ -78,8 +111,7 @@ def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:
 
 def draw_predictions(folder: Path, split: PairedCache, out: Path) -> Path:
     """Some recordings of the split, wrongly named ones first, beside their image: what the network saw and said."""
-    with (folder / f"predictions-{split.split}.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = _read_predictions(folder / f"predictions-{split.split}.csv", split.sample_ids)
     wrong = [row for row in rows if row["predicted"] != row["class"]]
     right = [row for row in rows if row["predicted"] == row["class"]]
     chosen = [*_spread(wrong, MAX_DRAWN // 2), *_spread(right, MAX_DRAWN - min(len(wrong), MAX_DRAWN // 2))]
@@ -97,7 +129,7 @@ def draw_predictions(folder: Path, split: PairedCache, out: Path) -> Path:
         for index, row in enumerate(chosen)
     ]
     path = out / f"predictions-{split.split}.png"
-    draw(samples).savefig(path, dpi=110)
+    draw_to(path, samples)
     return path
 
 

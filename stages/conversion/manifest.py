@@ -1,15 +1,13 @@
-"""The digests of raw samples without converting them: to see whether a store, or a part of one, is up to date."""
+"""Raw samples and their identity: what a store's fingerprint covers, and whether a store is up to date."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 
 from ...cache.digests import content_digest
 from ...cache.errors import SourceError
-from ..sources import open_source
 from ..sources.base import Sample
 from ..sources.reader import Reader
 from ..tasks import TaskRunner
@@ -17,41 +15,61 @@ from ..tasks import TaskRunner
 SAMPLES_PER_TASK = 256
 UNREADABLE = "unreadable"
 
-
-@lru_cache(maxsize=8)
-def opened_source(name: str, path: Path) -> Reader:
-    """The source, listed once in each process."""
-    return open_source(name, path)
+Identity = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
-class DigestTask:
-    """A piece of a source to digest."""
+class RawSample:
+    """A sample as it lies on disk. digest: of its file; metadata: JSON, or ""; problem: why it cannot be used, or ""."""
 
-    source: str
-    raw: Path
+    sample_id: str
+    data: bytes
+    digest: str
+    metadata: str
+    problem: str
+
+    @property
+    def identity(self) -> Identity:
+        """What must not change for a converted sample to be up to date."""
+        return self.sample_id, self.digest, self.metadata
+
+
+def read_raw(source: Reader, sample: Sample) -> RawSample:
+    """Read a sample's file and metadata; what cannot be read is told in `problem`."""
+    data, digest, metadata, problem = b"", UNREADABLE, "", ""
+    try:
+        data = source.read_bytes(sample)
+        digest = content_digest(data)
+        if found := source.metadata(sample):
+            metadata = json.dumps(found, sort_keys=True)
+    except SourceError as error:
+        problem = str(error)
+    return RawSample(sample.sample_id, data, digest, metadata, problem)
+
+
+@dataclass(frozen=True)
+class IdentifyTask:
+    """A piece of a source to read."""
+
+    source: Reader
     samples: tuple[Sample, ...]
 
 
-def digest_samples(task: DigestTask) -> list[str]:
-    """The content digest of each sample of the task; "unreadable" where its file cannot be read."""
-    source = opened_source(task.source, task.raw)
-    return [_digest(source, sample) for sample in task.samples]
+def identify(task: IdentifyTask) -> list[Identity]:
+    """The identity of each sample of the task."""
+    return [read_raw(task.source, sample).identity for sample in task.samples]
 
 
-def _digest(source: Reader, sample: Sample) -> str:
-    try:
-        return content_digest(source.read_bytes(sample))
-    except SourceError:
-        return UNREADABLE
-
-
-def take_digests(source: Reader, raw: Path, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[tuple[str, str]]:
-    """The (sample id, content digest) of each of the samples, in their order."""
+def take_identities(source: Reader, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[Identity]:
+    """The identity of each of the samples, in their order, without converting them."""
     tasks = [
-        DigestTask(source.name, raw, tuple(samples[first : first + SAMPLES_PER_TASK]))
+        IdentifyTask(source, tuple(samples[first : first + SAMPLES_PER_TASK]))
         for first in range(0, len(samples), SAMPLES_PER_TASK)
     ]
-    parts: Iterable[list[str]] = map_tasks(digest_samples, tasks, label=f"check {source.name}")
-    digests = [digest for part in parts for digest in part]
-    return [(sample.sample_id, digest) for sample, digest in zip(samples, digests, strict=True)]
+    parts: Iterable[list[Identity]] = map_tasks(identify, tasks, label=f"check {source.name}")
+    return [identity for part in parts for identity in part]
+
+
+def identity_of_row(row: dict[str, str]) -> Identity:
+    """The identity that a converted sample had."""
+    return row["sample_id"], row["source_digest"], row["metadata"]

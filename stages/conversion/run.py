@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +15,12 @@ from ...cache.schema import SCHEMA_VERSION
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
 from .. import frames as frames_package
+from .. import sources as sources_package
+from ..sources import open_source
 from ..sources.reader import Reader
 from ..tasks import TaskRunner, run_serially
 from .config import ConvertConfig
-from .manifest import opened_source, take_digests
+from .manifest import identity_of_row, take_identities
 from .shards import ShardTask, array_layouts, columns_from_rows, convert_shard
 
 MAX_PROBLEMS_SHOWN = 10
@@ -48,28 +48,31 @@ class ConversionReport:
     mev_per_s: float | None
 
 
-def run(
-    config: ConvertConfig,
-    map_tasks: TaskRunner = run_serially,
-    on_wait: Callable[[str], None] | None = None,
-) -> ConversionReport:
+def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> ConversionReport:
     """Make the store that `config` describes, unless it is there; take up what an interrupted run left.
 
     Raises SourceError (no such raw data, no readable sample, a broken one with `strict`), StoreError (a damaged store
     stands in the way, another writer does not end), OSError (disk full, no permission).
     """
     began = time.perf_counter()
-    opened_source.cache_clear()  # the folder may have changed since this process last looked
-    source = opened_source(config.source, config.raw)
+    source = open_source(config.source, config.raw)
     layout = plan_layout(config, source)
-    path = _find_whole(config, source, layout, map_tasks)
+    builder = StoreBuilder(config.out, layout)
+    path = _find_whole(config.out, source, layout, map_tasks)
     was_built = False
-    if path is None:
-        with writer_lock(config.out, layout.name, on_wait=on_wait):
-            path = _find_whole(config, source, layout, map_tasks)  # another process may have made it meanwhile
+    if path is None or builder.partial.exists():
+        with writer_lock(config.out, layout.name):
+            path = _find_whole(config.out, source, layout, map_tasks)  # another process may have made it meanwhile
             was_built = path is None
-            path = path or _build(config, source, StoreBuilder(config.out, layout), map_tasks)
-    return _report(path, config.source, was_built, began)
+            path = path or _build(config, source, builder, map_tasks)
+            builder.discard()  # of a run that was killed when its store was whole already
+    report = _report(path, config.source, was_built, began)
+    if config.conversion.strict and report.quarantined:
+        problem = next(iter(report.quarantined.values()))
+        raise SourceError(
+            f"{path}: was made without the {len(report.quarantined)} broken samples, the first: {problem}"
+        )
+    return report
 
 
 def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
@@ -80,7 +83,7 @@ def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
         "config": described,
         "class_names": source.class_names,
         "samples": [sample.sample_id for sample in source.samples],
-        "code": code_digest(_code_files(source)),
+        "code": code_digest(_code_files()),
     }
     return StoreLayout(
         kind=source.kind,
@@ -94,12 +97,12 @@ def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
     )
 
 
-def _find_whole(config: ConvertConfig, source: Reader, layout: StoreLayout, map_tasks: TaskRunner) -> Path | None:
+def _find_whole(out: Path, source: Reader, layout: StoreLayout, map_tasks: TaskRunner) -> Path | None:
     """The store that was made by this recipe from what the raw files hold now, if there is one."""
-    candidates = find_stores(config.out, layout.dataset, layout.recipe)
+    candidates = find_stores(out, layout.dataset, layout.recipe)
     if not candidates:
         return None
-    manifest = manifest_digest(take_digests(source, config.raw, source.samples, map_tasks))
+    manifest = manifest_digest(take_identities(source, source.samples, map_tasks))
     return next((path for path, found in candidates.items() if found.manifest_digest == manifest), None)
 
 
@@ -107,11 +110,11 @@ def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tas
     layout = builder.layout
     missing = builder.begin()
     if len(missing) < layout.num_shards:
-        missing = _forget_changed(config, source, builder, missing, map_tasks)
+        missing = _forget_changed(source, builder, missing, map_tasks)
     tasks = []
     for shard in missing:
         rows = layout.rows_of(shard)
-        tasks.append(ShardTask(config, layout, shard, source.samples[rows.start : rows.stop]))
+        tasks.append(ShardTask(config, source, layout, shard, source.samples[rows.start : rows.stop]))
     for _ in map_tasks(convert_shard, tasks, label=f"convert {source.name}"):
         pass
     rows_of_all = builder.read_rows()
@@ -119,30 +122,27 @@ def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tas
         builder.discard()
         problems = "\n  ".join(row["problem"] for row in rows_of_all[:MAX_PROBLEMS_SHOWN])
         raise SourceError(f"{config.raw}: none of the {len(rows_of_all)} samples can be read:\n  {problems}")
-    manifest = manifest_digest((row["sample_id"], row["source_digest"]) for row in rows_of_all)
+    manifest = manifest_digest(map(identity_of_row, rows_of_all))
     return builder.finish(columns_from_rows(rows_of_all, source.kind), manifest)
 
 
-def _forget_changed(
-    config: ConvertConfig, source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner
-) -> list[int]:
+def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner) -> list[int]:
     """The shards to convert when a build goes on: those missing, and those whose raw files are others now."""
     layout = builder.layout
     finished = sorted(set(range(layout.num_shards)) - set(missing))
     samples = tuple(source.samples[row] for shard in finished for row in layout.rows_of(shard))
-    digests = dict(take_digests(source, config.raw, samples, map_tasks))
+    now = set(take_identities(source, samples, map_tasks))
     for shard in finished:
-        if any(digests[row["sample_id"]] != row["source_digest"] for row in builder.read_shard_rows(shard)):
+        if any(identity_of_row(row) not in now for row in builder.read_shard_rows(shard)):
             builder.forget(shard)
             missing = [*missing, shard]
     return sorted(missing)
 
 
-def _code_files(source: Reader) -> list[Path]:
-    """The source files that decide what the frames hold: the frames package and the modules of the reader."""
-    modules = {cls.__module__ for cls in type(source).__mro__ if cls.__module__.startswith(__package__.split(".")[0])}
-    readers = [Path(str(sys.modules[module].__file__)) for module in modules]
-    return readers + list(Path(str(frames_package.__file__)).parent.glob("*.py"))
+def _code_files() -> list[Path]:
+    """The source files that decide what a store holds: the frames, the readers with their decoders, the columns."""
+    packages = (Path(str(package.__file__)).parent for package in (frames_package, sources_package))
+    return [Path(__file__).with_name("shards.py"), *(path for package in packages for path in package.glob("*.py"))]
 
 
 def _report(path: Path, source_name: str, was_built: bool, began: float) -> ConversionReport:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.digests import content_digest
 from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
@@ -18,7 +16,7 @@ from ..frames.images import encode_image
 from ..sources.base import Sample
 from ..sources.reader import Reader
 from .config import ConvertConfig
-from .manifest import UNREADABLE, opened_source
+from .manifest import read_raw
 
 Arrays = dict[str, NDArray[Any]]
 Row = dict[str, Any]
@@ -49,6 +47,7 @@ class ShardTask:
     """The samples of one shard, to be read, converted and written."""
 
     config: ConvertConfig
+    source: Reader
     layout: StoreLayout
     shard: int
     samples: tuple[Sample, ...]
@@ -59,7 +58,7 @@ def convert_shard(task: ShardTask) -> int:
 
     Raises SourceError when a sample is broken and the configuration is `strict`.
     """
-    source = opened_source(task.config.source, task.config.raw)
+    source = task.source
     convert = _convert_events if source.kind == "events" else _convert_image
     arrays = {
         name: np.zeros((len(task.samples), *array.sample_shape), array.dtype)
@@ -99,20 +98,20 @@ def _convert_sample(
     out: Arrays,
 ) -> Row:
     """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
+    raw = read_raw(source, sample)
     row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
-    row |= {"label": sample.label, "sample_id": sample.sample_id, "source_digest": UNREADABLE, "sensor_size": [0, 0]}
-    try:
-        data = source.read_bytes(sample)
-        row["source_digest"] = content_digest(data)
-        facts = convert(source, sample, data, config, out)
-        metadata = source.metadata(sample)
-    except SourceError as error:
-        if config.conversion.strict:
-            raise
-        for array in out.values():
-            array[...] = 0
-        return row | {"label": -1, "problem": str(error)}
-    return row | facts | {"metadata": json.dumps(metadata, sort_keys=True) if metadata else ""}
+    row |= {"sample_id": sample.sample_id, "source_digest": raw.digest, "metadata": raw.metadata, "sensor_size": [0, 0]}
+    problem = raw.problem
+    if not problem:
+        try:
+            return row | {"label": sample.label} | convert(source, sample, raw.data, config, out)
+        except SourceError as error:
+            problem = str(error)
+    if config.conversion.strict:
+        raise SourceError(problem)
+    for array in out.values():
+        array[...] = 0
+    return row | {"label": -1, "problem": problem}
 
 
 def _convert_events(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:

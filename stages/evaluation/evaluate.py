@@ -18,6 +18,8 @@ from ..training.data import OpenSplit, PairedSplit, load_events
 from ..training.prediction import predict
 from ..training.runtime import select_device, torch_settings
 
+PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
+
 
 class Accuracies(BaseModel):
     """Shares in [0, 1]."""
@@ -81,7 +83,7 @@ def _predictions(split: PairedSplit, scores: Tensor) -> str:
     """A table of sample_id, class and predicted class, in the split's order."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["sample_id", "class", "predicted"])
+    writer.writerow(PREDICTION_COLUMNS)
     for sample_id, label, predicted in zip(split.sample_ids, split.event_labels, scores.argmax(1), strict=True):
         writer.writerow([sample_id, split.class_names[label], split.class_names[predicted]])
     return out.getvalue()

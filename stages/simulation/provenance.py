@@ -9,7 +9,6 @@ from typing import Any
 
 from ...cache.durable import remove_temporaries, write_json
 from ...cache.errors import ConfigError
-from ...cache.locks import lock_path
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Provenance:
                     f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
                 )
             return found if path == self._done else None
-        strangers = sorted(path.name for path in self.folder.iterdir() if path != lock_path(self.folder, self.name))
+        strangers = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
         if strangers:
             raise ConfigError(
                 f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "

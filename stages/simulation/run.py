@@ -23,7 +23,7 @@ from .sensor import simulate_image
 SIMULATOR_VERSION: Final = 1  # raised whenever the same image and configuration give other events
 RECORDINGS: Final = "Caltech101"
 ANNOTATIONS: Final = "Caltech101_annotations"
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")  # what `decode_image` reads
 _IMAGES_PER_TASK: Final = 16
 
 

@@ -89,6 +89,7 @@ class CepDvs(_CepDvs):
     kind = "events"
     title = "CEP-DVS (recordings)"
     layout = "pathFile.csv and data/MAT/img/<number>.mat"
+    sensor_size = _LARGEST_SENSOR
     folder = "data/MAT/img"
     suffix = ".mat"
 

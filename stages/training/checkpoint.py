@@ -104,11 +104,12 @@ def load_state(path: Path, device: torch.device) -> TrainingState | None:
     """The state at `path`, None where there is none. Nothing in the file is executed. Raises TrainingError: damaged."""
     if not path.exists():
         return None
+    content = io.BytesIO(path.read_bytes())
     try:
-        return TrainingState(**torch.load(path, map_location=device, weights_only=True))
-    except (RuntimeError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
+        return TrainingState(**torch.load(content, map_location=device, weights_only=True))
+    except (RuntimeError, OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
         raise TrainingError(
-            f"{path}: damaged, the run cannot go on from it ({error}); delete the run folder to start anew"
+            f"{path}: damaged, the run cannot go on from it; delete the run folder to start anew"
         ) from error
 
 

@@ -16,7 +16,7 @@ PRESET_WIDTHS: dict[str, Widths] = {
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ModelConfig(_Frozen):
@@ -81,7 +81,7 @@ class TrainConfig(_Frozen):
     )
     epochs: int = Field(300, ge=1, description="passes over the training split")
     batch_size: int = Field(120, ge=2, description="recordings (and as many images) in a step")
-    seed: int = Field(42, ge=0, description="seed of the initial weights and of every draw")
+    seed: int = Field(42, ge=0, lt=2**63, description="seed of the initial weights and of every draw")
     base_learning_rate: float = Field(
         5e-3, gt=0, description="peak learning rate of a batch of 1,024; scaled with batch_size"
     )

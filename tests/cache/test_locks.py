@@ -35,14 +35,15 @@ def holder(tmp_path: Path) -> Iterator[SpawnProcess]:
     process.join()
 
 
-def test_a_second_writer_is_told_and_gives_up_in_the_end(tmp_path: Path, holder: SpawnProcess) -> None:
-    said: list[str] = []
+def test_a_second_writer_is_told_and_gives_up_in_the_end(
+    tmp_path: Path, holder: SpawnProcess, caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         pytest.raises(StoreError, match=r"another process still holds \.a\.zarr\.lock after 0 s"),
-        writer_lock(tmp_path, "a.zarr", timeout_s=0.2, on_wait=said.append),
+        writer_lock(tmp_path, "a.zarr", timeout_s=0.2),
     ):
         pass
-    assert said == [f"{tmp_path / 'a.zarr'}: another process is writing this store; waiting for it"]
+    assert caplog.messages == [f"{tmp_path / 'a.zarr'}: another process is writing here; waiting for it"]
     with writer_lock(tmp_path, "b.zarr", timeout_s=0):
         pass
 

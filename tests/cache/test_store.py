@@ -47,7 +47,7 @@ def test_quarantined_samples_have_no_label(tmp_path: Path) -> None:
 def test_a_missing_or_short_shard_is_an_error(store: Path) -> None:
     data = shard_file(store, 2).read_bytes()
     shard_file(store, 2).write_bytes(data[:-1])
-    with pytest.raises(StoreError, match=r"frames/c/2/0/0/0/0: this chunk file is \d+ bytes long, it should have"):
+    with pytest.raises(StoreError, match=r"frames/c/2/0/0/0/0: this file is \d+ bytes long, it should have"):
         FrameStore(store)
     shard_file(store, 2).unlink()
     with pytest.raises(StoreError, match="is missing"):

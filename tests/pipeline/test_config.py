@@ -77,6 +77,7 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
         ("name = ", "not valid TOML"),
         (MINIMAL + "[pairing]\ntrain = 0.9\nvalidation = 0.1\ntest = 0.1\n", r"must be at most 1, they are 1\.1"),
         (MINIMAL + "[frames]\nmode = 'window'\n", "mode 'window' needs window_us"),
+        (MINIMAL + f"[train]\nseed = {2**63}\n", r"train\.seed: input should be less than 9223372036854775808"),
         (MINIMAL.replace('"x"', '"../x"'), "name: string should match"),
     ],
 )

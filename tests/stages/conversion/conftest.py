@@ -1,42 +1,13 @@
-"""A small raw data set in N-Caltech101's and Caltech101's formats."""
+"""What the tests of the conversion share."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
-
-from dvs_transfer.stages.sources.atis_writer import encode_records
-from dvs_transfer.stages.sources.base import Events
-
-CLASSES = ("ant", "bee")
-PER_CLASS = 7
-
-
-def make_events(seed: int, num_events: int = 3000) -> Events:
-    rng = np.random.default_rng(seed)
-    return Events(
-        x=rng.integers(0, 120, num_events).astype(np.uint16),
-        y=rng.integers(0, 90, num_events).astype(np.uint16),
-        t=np.sort(rng.integers(0, 300_000, num_events)),
-        p=rng.integers(0, 2, num_events).astype(np.uint8),
-    )
+from raw_data import write_raw_data
 
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
-    """`<raw>/events` and `<raw>/images`: 14 recordings with their photos."""
-    folder = tmp_path / "räw data"  # paths may hold spaces and letters beyond ASCII
-    for label, name in enumerate(CLASSES):
-        recordings = folder / "events" / "Caltech101" / name
-        photos = folder / "images" / "101_ObjectCategories" / name
-        recordings.mkdir(parents=True)
-        photos.mkdir(parents=True)
-        for number in range(1, PER_CLASS + 1):
-            seed = label * 100 + number
-            (recordings / f"image_{number:04d}.bin").write_bytes(encode_records(make_events(seed)))
-            pixels = np.random.default_rng(seed).integers(0, 256, (90, 120, 3)).astype(np.uint8)
-            Image.fromarray(pixels).save(photos / f"image_{number:04d}.jpg")
-    return folder
+    return write_raw_data(tmp_path / "räw data")  # paths may hold spaces and letters beyond ASCII

@@ -16,16 +16,18 @@ import pytest
 
 from dvs_transfer.cache.errors import SourceError, StoreError
 from dvs_transfer.cache.store import FrameStore
+from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.execution import DaskRunner
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion import shards
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.conversion.run import ConversionReport
+from dvs_transfer.stages.demo.run import encode_mat
 from dvs_transfer.stages.frames import kernels
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.sources import open_source
+from dvs_transfer.stages.sources import Events, atis, images, mat, open_source
 
 
 def config(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConvertConfig:
@@ -129,14 +131,19 @@ def test_what_changes_the_result_changes_the_fingerprint(
     assert name_of(raw=moved) == base
     moved.rename(raw)
 
-    copy = tmp_path / "kernels.py"
-    copy.write_bytes(Path(kernels.__file__).read_bytes() + b"\n")
-    files = conversion._code_files(open_source("ncaltech101", raw / "events"))
-    assert Path(kernels.__file__) in files
-    monkeypatch.setattr(
-        conversion, "_code_files", lambda source: [copy if path.name == "kernels.py" else path for path in files]
-    )
-    assert name_of() != base
+    files = sorted(conversion._code_files())
+    copies = [tmp_path / f"{number:03}" / path.name for number, path in enumerate(files)]
+    for original, copy in zip(files, copies, strict=True):
+        copy.parent.mkdir()
+        shutil.copy(original, copy)
+    monkeypatch.setattr(conversion, "_code_files", lambda: copies)
+    assert name_of() == base
+    for module in (kernels, atis, images, mat, shards):
+        copy = copies[files.index(Path(module.__file__))]
+        code = copy.read_bytes()
+        copy.write_bytes(code + b"\n")
+        assert name_of() != base
+        copy.write_bytes(code)
 
 
 def break_recording(raw: Path, name: str, data: bytes) -> None:
@@ -160,6 +167,13 @@ def test_strict_stops_at_the_first_broken_recording(raw: Path, tmp_path: Path) -
     with pytest.raises(SourceError, match=r"image_0002\.bin: 12 bytes"):
         convert(raw, tmp_path, conversion={"samples_per_shard": 4, "strict": True})
     assert not list(tmp_path.glob("*.zarr"))
+
+
+def test_strict_takes_no_store_that_was_made_without_broken_recordings(raw: Path, tmp_path: Path) -> None:
+    break_recording(raw, "ant/image_0002", b"\x00" * 12)
+    path = convert(raw, tmp_path).path
+    with pytest.raises(SourceError, match=rf"{path.name}: .* 1 broken samples, the first: .*image_0002\.bin: 12 bytes"):
+        convert(raw, tmp_path, conversion={"samples_per_shard": 4, "strict": True})
 
 
 def test_nothing_readable_is_an_error(raw: Path, tmp_path: Path) -> None:
@@ -225,6 +239,42 @@ def test_a_conversion_that_stopped_goes_on(raw: Path, tmp_path: Path, monkeypatc
     report = convert(raw, tmp_path / "cache")
     assert written == [2, 3]
     assert contents(report.path) == contents(undisturbed.path)
+
+
+def test_a_conversion_killed_at_its_very_end_leaves_nothing(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(self: StoreBuilder) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(StoreBuilder, "discard", killed)
+    with pytest.raises(KeyboardInterrupt):
+        convert(raw, tmp_path)
+    monkeypatch.undo()
+    report = convert(raw, tmp_path)
+    assert not report.was_built
+    assert [path for path in tmp_path.iterdir() if path.name.startswith((".", "ncal"))] == [report.path]
+
+
+def test_cepdvs_recordings_are_converted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    raw = tmp_path / "CEP-DVS"
+    folder = raw / "data" / "MAT" / "img"
+    folder.mkdir(parents=True)
+    (raw / "pathFile.csv").write_text("header\n" + "".join(f"{i} a b c {'ab'[i % 2]}\n" for i in range(4)))
+    recordings = []
+    for number in range(4):
+        x, y = rng.integers(0, 300, 500, np.uint16), rng.integers(0, 200, 500, np.uint16)
+        recordings.append(Events(x, y, np.sort(rng.integers(0, 10**6, 500)), rng.integers(0, 2, 500, np.uint8)))
+        (folder / f"{number}.mat").write_bytes(encode_mat(recordings[-1]))
+    options = ConvertConfig(source="cepdvs", raw=raw, out=tmp_path / "cache", frames=FramesConfig(num_bins=4, size=16))
+    report = conversion.run(options)
+    store = FrameStore(report.path)
+    assert (report.num_samples, report.num_events, report.quarantined) == (4, 2000, {})
+    for row, sample_id in enumerate(store.sample_id):
+        recording = recordings[int(sample_id.partition("/")[2])]
+        expected = make_frames(recording, options.frames, (1280, 960)).data
+        np.testing.assert_array_equal(store.read("frames", np.array([row]))[0], expected)
 
 
 @pytest.mark.slow

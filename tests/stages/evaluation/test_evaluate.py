@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 
@@ -8,7 +10,7 @@ import torch
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.evaluation.evaluate import measure, run
+from dvs_transfer.stages.evaluation.evaluate import _predictions, measure, run
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 
@@ -28,6 +30,25 @@ def test_report_is_returned_and_written(run_folder):
     assert (report.protocol, report.split_digest) == ("disjoint", "0123456789ab")
     assert (report.checkpoint, report.selection, report.method) == ("best", "validation", "transfer")
     assert json.loads((run_folder / "evaluation-test.json").read_text()) == report.model_dump()
+
+
+def test_predictions_are_written_for_each_recording_and_give_the_report_s_accuracy(run_folder):
+    report = run(EvaluateConfig(split="validation"), open_tiny_split, run_folder)
+    split = open_tiny_split("validation")
+    with (run_folder / "predictions-validation.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["sample_id"] for row in rows] == list(split.sample_ids)
+    assert [row["class"] for row in rows] == [split.class_names[label] for label in split.event_labels]
+    assert {row["predicted"] for row in rows} <= set(split.class_names)
+    assert sum(row["class"] == row["predicted"] for row in rows) / len(rows) == pytest.approx(report.top1)
+
+
+def test_class_names_with_commas_and_quotes_survive_the_table(run_folder):
+    split = replace(open_tiny_split("test"), class_names=("a,b", 'c"d', "e\u00fc", "f g"))
+    table = _predictions(split, torch.eye(4)[torch.arange(16) % 4])
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["class"] for row in rows] == [row["predicted"] for row in rows]
+    assert {row["class"] for row in rows} == set(split.class_names)
 
 
 def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_folder):

@@ -1,0 +1,59 @@
+"""What doctor tells: the machine, and for each source whether its raw data are there, whole, in part or broken."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import succeed
+from raw_data import write_raw_data
+
+from dvs_transfer.pipeline.doctor import PACKAGES, examine
+from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.stages.sources import SOURCES
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Recordings in part, broken MNIST files, and nothing else."""
+    raw = Workspace(tmp_path).raw
+    write_raw_data(tmp_path / "some")
+    raw.mkdir(parents=True)
+    (tmp_path / "some" / "events").rename(raw / "ncaltech101")
+    (raw / "mnist").mkdir()
+    return Workspace(tmp_path)
+
+
+def test_the_state_of_raw_data(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = examine(workspace)["raw_data"]
+    assert set(states) == set(SOURCES)
+    assert states["ncaltech101"] == "14 samples of the 8,709 published"
+    assert states["mnist"].startswith("broken: ")
+    assert str(workspace.raw / "mnist") in states["mnist"]
+    assert states["cepdvs-images"] == f"not there (looked in {workspace.raw / 'cepdvs'})"
+    monkeypatch.setattr(SOURCES["ncaltech101"], "num_samples", 14)
+    assert examine(workspace)["raw_data"]["ncaltech101"] == "14 samples, whole"
+
+
+def test_the_machine(workspace: Workspace) -> None:
+    found = examine(workspace)
+    assert all(found[name] for name in PACKAGES)
+    assert found["cores"] >= 1
+    assert found["memory_free_gb"] > 0
+    assert found["disk_free_gb"] > 0
+    assert found["root"] == str(workspace.root)
+
+
+def test_the_command_s_json_is_what_was_found(workspace: Workspace) -> None:
+    printed = succeed("--root", workspace.root, "doctor", "--json").document
+    changing = {"memory_free_gb", "disk_free_gb"}
+    expected = json.loads(json.dumps(examine(workspace)))
+    assert {key: printed[key] for key in printed.keys() - changing} == {
+        key: expected[key] for key in expected.keys() - changing
+    }
+
+
+def test_a_root_that_does_not_exist_yet(tmp_path: Path) -> None:
+    assert "not there" in succeed("--root", tmp_path / "a" / "b", "doctor").out
+    assert list(tmp_path.iterdir()) == []

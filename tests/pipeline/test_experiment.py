@@ -1,0 +1,158 @@
+"""From a configuration to its stores and run: found by what decides them, and by nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import snapshot
+from raw_data import write_raw_data
+
+from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
+from dvs_transfer.pipeline import experiment
+from dvs_transfer.pipeline.config import ExperimentConfig, validate_config
+from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder
+from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.stages.tasks import run_serially
+
+BASE: dict[str, Any] = {
+    "name": "small",
+    "events": {"source": "ncaltech101", "raw": "events"},
+    "images": {"source": "caltech101", "raw": "images"},
+    "frames": {"num_bins": 2, "size": 8},
+    "pairing": {"train": 0.4, "validation": 0.3, "test": 0.3},
+}
+
+
+def config(**sections: Any) -> ExperimentConfig:
+    """The base with some sections, or keys of them, replaced."""
+    merged = {
+        key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value for key, value in sections.items()
+    }
+    return validate_config({**BASE, **merged}, "test")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    workspace = Workspace(tmp_path / "my röot")
+    write_raw_data(workspace.raw)
+    return workspace
+
+
+def test_preprocess_makes_the_stores_and_finds_them_again(workspace: Workspace) -> None:
+    first = preprocess(config(), workspace, run_serially)
+    assert first.demo is None
+    assert first.events.was_built
+    assert first.images.was_built
+    assert (first.pairs.num_train, first.pairs.num_validation, first.pairs.num_test) == (6, 4, 4)
+    assert first.pairs.num_with_photo == 14
+    assert first.picture.is_file()
+    assert find_pairs(config(), workspace) == first.pairs.path
+    before = {name: entry for name, entry in snapshot(workspace.root).items() if "recipes" not in name}
+    again = preprocess(config(), workspace, run_serially)
+    assert not again.events.was_built
+    assert not again.images.was_built
+    assert again.pairs == first.pairs
+    files = {name for name in before if (workspace.root / name).is_file()}
+    after = snapshot(workspace.root)
+    assert {name: after[name] for name in files} == {name: before[name] for name in files}
+    assert after.keys() - before.keys() == {name for name in after if "recipes" in name}
+
+
+def test_another_configuration_makes_only_what_it_needs(workspace: Workspace) -> None:
+    first = preprocess(config(), workspace, run_serially)
+    other = preprocess(config(frames={"num_bins": 3}), workspace, run_serially)
+    assert other.events.path != first.events.path
+    assert (other.images.path, other.images.was_built) == (first.images.path, False)
+    split = preprocess(config(pairing={"seed": 1}), workspace, run_serially)
+    assert (split.events.was_built, split.images.was_built) == (False, False)
+    assert split.pairs.path not in (first.pairs.path, other.pairs.path)
+    assert find_pairs(config(), workspace) == first.pairs.path
+
+
+def test_changed_raw_data_lead_to_other_stores(workspace: Workspace) -> None:
+    first = preprocess(config(), workspace, run_serially)
+    recording = workspace.raw / "events" / "Caltech101" / "ant" / "image_0001.bin"
+    recording.write_bytes(recording.read_bytes()[:-5])
+    changed = preprocess(config(), workspace, run_serially)
+    assert changed.events.was_built
+    assert not changed.images.was_built
+    assert find_pairs(config(), workspace) == changed.pairs.path != first.pairs.path
+
+
+def test_the_run_s_folder_follows_what_decides_its_result(workspace: Workspace) -> None:
+    preprocess(config(), workspace, run_serially)
+    preprocess(config(pairing={"seed": 1}), workspace, run_serially)
+    base = run_folder(config(), workspace)
+    assert base.parent == workspace.runs
+    assert base.name.startswith("small-")
+    changes: list[dict[str, Any]] = [
+        {"train": {"epochs": 5}},
+        {"train": {"seed": 1}},
+        {"train": {"loss": {"tet": False}}},
+        {"model": {"tau": 3}},
+        {"pairing": {"seed": 1}},
+        {"name": "other"},
+    ]
+    assert len({base, *(run_folder(config(**change), workspace) for change in changes)}) == len(changes) + 1
+    neutral: list[dict[str, Any]] = [
+        {"train": {"threads": 1}},
+        {"train": {"device": "cpu"}},
+        {"train": {"log_interval": 1}},
+        {"evaluate": {"split": "validation"}},
+    ]
+    assert {run_folder(config(**change), workspace) for change in neutral} == {base}
+
+
+def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:
+    with pytest.raises(StoreError, match=r"for this configuration \(small\) yet; run `dvs-transfer preprocess`"):
+        find_pairs(config(), workspace)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"pairs": "nowhere.zarr"}', "\0"])
+def test_a_damaged_recipe_is_not_followed(text: str, workspace: Workspace) -> None:
+    made = preprocess(config(), workspace, run_serially)
+    (recipe,) = (workspace.cache / experiment.RECIPES).iterdir()
+    recipe.write_text(text)
+    with pytest.raises(StoreError, match=r"damaged; run `dvs-transfer preprocess` again|nowhere\.zarr: no such store"):
+        run_folder(config(), workspace)
+    preprocess(config(), workspace, run_serially)
+    assert find_pairs(config(), workspace) == made.pairs.path
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"events": {"source": "mnist"}},
+        {"images": {"source": "cepdvs"}},
+        {"events": {"source": "nonsense"}},
+    ],
+)
+def test_a_source_of_the_wrong_kind_is_refused_before_anything_is_written(
+    sections: dict[str, Any], workspace: Workspace
+) -> None:
+    before = snapshot(workspace.root)
+    with pytest.raises(ConfigError, match=r"source: no source of \w+ is called .*; there are"):
+        preprocess(config(**sections), workspace, run_serially)
+    assert snapshot(workspace.root) == before
+
+
+def test_class_sets_that_differ_leave_nothing_to_train_on(workspace: Workspace) -> None:
+    (workspace.raw / "images" / "101_ObjectCategories" / "bee").rename(workspace.root / "bee")
+    with pytest.raises(StoreError, match="without images: bee"):
+        preprocess(config(), workspace, run_serially)
+    with pytest.raises(StoreError, match="no data for this configuration"):
+        find_pairs(config(), workspace)
+
+
+@pytest.mark.parametrize("text", [None, "", "[]", "{}", "null", "3"])
+def test_a_folder_that_is_no_run(text: str | None, tmp_path: Path) -> None:
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(TrainingError, match=r"no run here|config\.json: (damaged|does not name the run's pair store)"):
+        read_run(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"pairs": str(tmp_path / "gone.zarr")}))
+    with pytest.raises(StoreError, match=r"gone\.zarr: no such store"):
+        experiment.open_splits_of(tmp_path)("test")

@@ -1,0 +1,238 @@
+"""The command line: help that teaches, options that reach the configuration, messages instead of tracebacks."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from command_line import run_command, succeed
+from pydantic import BaseModel
+from raw_data import write_raw_data
+
+from dvs_transfer.cache.verify import verify_store
+from dvs_transfer.cli import app
+from dvs_transfer.pipeline.printing import to_document
+from dvs_transfer.stages import pairing
+from dvs_transfer.stages.conversion import run as conversion
+from dvs_transfer.stages.conversion.config import ConversionOptions, ConvertConfig
+from dvs_transfer.stages.frames.images import ImagesConfig
+from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.pairing import PairingConfig
+
+from stores import build_store
+
+
+def list_commands() -> Iterator[tuple[str, Any]]:
+    """Every command by the words that call it."""
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        yield from ((f"{name} {key}", value) for key, value in inner.items()) if inner else [(name, command)]
+
+
+COMMANDS = dict(list_commands())
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_raw_data(tmp_path / "räw data")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    """Three stores: of events, of their images, and their pairs."""
+    folder = tmp_path / "cache"
+    pairing.run(PairingConfig(), build_store(folder, "events"), build_store(folder, "images"), folder)
+    return folder
+
+
+def stores_of(cache: Path) -> tuple[Path, Path, Path]:
+    """The stores of events, images and pairs."""
+    events, images, pairs = (next(cache.glob(f"{name}-?????*.zarr")) for name in ("toy-events", "toy-images", "*+*"))
+    return events, images, pairs
+
+
+# Help
+
+
+def test_every_command_is_known_here() -> None:
+    assert {"preprocess", "train", "evaluate", "convert", "pair", "cache prune", "bench frames"} <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_is_printed(name: str) -> None:
+    outcome = succeed(*name.split(), "--help")
+    assert outcome.out.startswith(f"Usage: dvs-transfer {name}".rstrip())
+    assert outcome.err == ""
+    assert not name or "Example: dvs-transfer" in " ".join(outcome.out.split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_example_in_the_help_is_a_command_that_parses(name: str) -> None:
+    words = shlex.split(COMMANDS[name].help.partition("Example:")[2])
+    assert words[: 1 + len(name.split())] == ["dvs-transfer", *name.split()]
+    COMMANDS[name].make_context(name, words[1 + len(name.split()) :])  # raises for what the command does not know
+
+
+@pytest.mark.parametrize(
+    ("command", "model"),
+    [
+        ("convert", FramesConfig),
+        ("convert", ImagesConfig),
+        ("convert", ConversionOptions),
+        ("pair", PairingConfig),
+    ],
+)
+def test_every_field_is_an_option_of_the_same_name(command: str, model: type[BaseModel]) -> None:
+    options = {option for parameter in COMMANDS[command].params for option in parameter.opts}
+    assert {f"--{field.replace('_', '-')}" for field in model.model_fields} <= options
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("options", "frames", "images", "conversion_options"),
+    [
+        ("", {}, {}, {}),
+        (
+            "--size 32 --resize sum --dtype uint8 --mode exact --no-crop --num-bins 3",
+            {"size": 32, "resize": "sum", "dtype": "uint8", "mode": "exact", "crop": False, "num_bins": 3},
+            {"size": 32},
+            {},
+        ),
+        ("--resize none", {"resize": "none", "size": 0}, {}, {}),
+        ("--resize none --size 0", {"resize": "none", "size": 0}, {}, {}),
+        ("--mode window --window-us 500", {"mode": "window", "window_us": 500}, {}, {}),
+        ("--value-order before_resize", {}, {"value_order": "before_resize"}, {}),
+        ("--samples-per-shard 7 --strict", {}, {}, {"samples_per_shard": 7, "strict": True}),
+    ],
+)
+def test_convert_s_options_reach_the_configuration(
+    options: str,
+    frames: dict[str, Any],
+    images: dict[str, Any],
+    conversion_options: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    given: list[ConvertConfig] = []
+    monkeypatch.setattr(conversion, "run", lambda config, *_: given.append(config) or {})
+    succeed("--root", tmp_path, "convert", "nmnist", "some where", *options.split())
+    expected = ConvertConfig(
+        source="nmnist",
+        raw=Path("some where"),
+        out=tmp_path / "data" / "cache",
+        frames=FramesConfig(**frames),
+        images=ImagesConfig(**images),
+        conversion=ConversionOptions(**conversion_options),
+    )
+    assert given == [expected]
+
+
+def test_pair_s_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr(pairing, "run", lambda *arguments: given.append(arguments) or {})
+    options = "--protocol unrestricted --train 0.5 --validation 0.2 --test 0.3 --train-share 0.1 --seed 4"
+    succeed("pair", "c/e.zarr", "c/i.zarr", *options.split())
+    expected = PairingConfig(protocol="unrestricted", train=0.5, validation=0.2, test=0.3, train_share=0.1, seed=4)
+    assert given == [(expected, Path("c/e.zarr"), Path("c/i.zarr"), Path("c"))]
+
+
+def test_overrides_of_demo_and_simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvs_transfer.stages import demo, simulation
+
+    given: list[Any] = []
+    for stage in (demo, simulation):
+        monkeypatch.setattr(stage, "run", lambda config, *_: given.append(config) or {})
+    succeed("demo", tmp_path, "--set", "images_per_class=3", "--set", "simulation.seed=5")
+    succeed("simulate", tmp_path, tmp_path / "out", "--set", "on_threshold=0.3")
+    assert (given[0].images_per_class, given[0].simulation.seed, given[0].out) == (3, 5, tmp_path)
+    assert (given[1].simulation.on_threshold, given[1].out) == (0.3, tmp_path / "out")
+
+
+# Output
+
+
+def test_json_is_the_report(raw: Path, tmp_path: Path) -> None:
+    out = tmp_path / "cache"
+    made = succeed(*convert_command(raw, out), "--json").document
+    again = to_document(conversion.run(ConvertConfig(**_settings(raw, out))))
+    assert made | {"was_built": False, "seconds": 0, "mev_per_s": None} == again | {"seconds": 0}
+    assert (made["was_built"], made["num_samples"], made["num_events"]) == (True, 14, 42_000)
+    images = succeed(*convert_command(raw, out, "caltech101"), "--json").document["path"]
+    paired = succeed("--quiet", "pair", made["path"], images, "--json").document
+    assert paired == to_document(pairing.run(PairingConfig(), Path(made["path"]), Path(images), out))
+    verified = succeed("cache", "verify", made["path"], images, "--json").document
+    assert verified == [to_document(verify_store(Path(path))) for path in (made["path"], images)]
+    listed = succeed("sources", "--json").document
+    assert (listed["mnist"]["kind"], listed["ncaltech101"]["num_samples"]) == ("images", 8709)
+
+
+def _settings(raw: Path, out: Path) -> dict[str, Any]:
+    return {
+        "source": "ncaltech101",
+        "raw": raw / "events",
+        "out": out,
+        "frames": {"size": 8},
+        "conversion": {"samples_per_shard": 5},
+    }
+
+
+def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_path: Path) -> None:
+    told = succeed(*convert_command(raw, tmp_path / "a")[1:])
+    assert "convert ncaltech101: 3 of 3" in told.err
+    assert "convert ncaltech101: 3 of 3" not in told.out
+    quiet = succeed(*convert_command(raw, tmp_path / "b"))
+    assert quiet.err == ""
+    assert "samples                14" in quiet.out.splitlines()[4]
+
+
+def test_the_root_is_an_option_or_an_environment_variable(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for root in ("one", "two ü"):
+        shutil.copytree(cache, tmp_path / root / "data" / "cache")
+    shutil.rmtree(stores_of(tmp_path / "one" / "data" / "cache")[2])
+    assert len(succeed("--root", tmp_path / "two ü", "cache", "ls", "--json").document) == 3
+    monkeypatch.setenv("DVS_TRANSFER_ROOT", str(tmp_path / "two ü"))
+    assert len(succeed("cache", "ls", "--json").document) == 3
+    assert len(succeed("--root", tmp_path / "one", "cache", "ls", "--json").document) == 2
+    assert succeed("--root", tmp_path / "none", "cache", "ls", "--json").document == []
+
+
+# The process
+
+
+def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conversion, "convert_shard", interrupt)
+    outcome = run_command(*convert_command(raw, tmp_path / "out"), "--scheduler", "serial")
+    assert (outcome.code, outcome.out) == (130, "")
+    assert not list((tmp_path / "out").glob("*.zarr"))
+
+
+@pytest.mark.parametrize("code", ["import dvs_transfer", "from dvs_transfer import cli; cli.main(['--help'])"])
+def test_starting_is_quick_and_imports_no_heavy_library(code: str) -> None:
+    check = "import sys; print(sorted({'torch', 'zarr', 'numba', 'dask', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", f"{code}; {check}"], capture_output=True, text=True, timeout=60)
+    assert time.monotonic() - began < 2
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_module_is_the_command() -> None:
+    command = [sys.executable, "-m", "dvs_transfer", "convert", "nonsense", "x"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: nonsense: no such source")

@@ -1,0 +1,322 @@
+"""From raw data to a trained network and its page, by the commands that a user types."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import refuse, snapshot, succeed
+from PIL import Image
+
+CONFIG = """
+name = "tiny"
+
+[demo]
+out = "demo"
+images_per_class = 5
+pairs_per_class = 4
+
+[demo.simulation]
+sensor_width = 64
+sensor_height = 48
+
+[events]
+source = "ncaltech101"
+raw = "demo/N-Caltech101"
+
+[images]
+source = "caltech101"
+raw = "demo/Caltech101"
+
+[frames]
+num_bins = 3
+size = 16
+
+[conversion]
+samples_per_shard = 16
+
+[pairing]
+train = 0.6
+validation = 0.2
+test = 0.2
+
+[model]
+widths = [4, "P", 8, "P"]
+
+[train]
+epochs = 2
+batch_size = 10
+warmup_epochs = 1
+threads = 1
+"""
+CEPDVS = [
+    *("--set", 'events.source="cepdvs"', "--set", 'events.raw="demo/CEP-DVS"'),
+    *("--set", 'images.source="cepdvs-images"', "--set", 'images.raw="demo/CEP-DVS"'),
+    *("--set", "images.value_order=before_resize", "--set", "pairing.train=0.5"),
+    *("--set", "pairing.validation=0.25", "--set", "pairing.test=0.25"),
+]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A finished experiment: its folders, and what the commands reported."""
+
+    root: Path
+    config: Path
+    preprocessed: Any
+    trained: Any
+    evaluated: Any
+
+    @property
+    def cache(self) -> Path:
+        return self.root / "data" / "cache"
+
+    @property
+    def run(self) -> Path:
+        return Path(self.trained["run"])
+
+    def command(self, name: str, *arguments: str | Path) -> list[str | Path]:
+        return ["--quiet", "--root", self.root, name, "--config", self.config, *arguments]
+
+
+def do_all(root: Path, config: Path, *overrides: str) -> Experiment:
+    """Preprocess, train and evaluate, quietly."""
+    outcomes = [
+        succeed("--quiet", "--root", root, name, "--config", config, *overrides, "--json")
+        for name in ("preprocess", "train", "evaluate")
+    ]
+    assert [outcome.err for outcome in outcomes] == ["", "", ""]
+    return Experiment(root, config, *(outcome.document for outcome in outcomes))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """The demo in a folder with a space and letters beyond ASCII."""
+    folder = tmp_path_factory.mktemp("wörk space")
+    config = folder / "tiny.toml"
+    config.write_text(CONFIG)
+    return do_all(folder / "the röot", config)
+
+
+def pictures_below(folder: Path) -> dict[str, int]:
+    """Every PNG below a folder with its number of frames; each is decoded."""
+    frames = {}
+    for path in folder.rglob("*.png"):
+        with Image.open(path) as picture:
+            frames[path.name] = picture.n_frames  # type: ignore[attr-defined]
+            for frame in range(frames[path.name]):
+                picture.seek(frame)
+                picture.load()
+    return frames
+
+
+def test_preprocess_makes_the_demo_s_stores(demo: Experiment) -> None:
+    made = demo.preprocessed
+    assert (made["demo"]["num_photos"], made["demo"]["num_pairs"]) == (50, 40)
+    assert (made["events"]["was_built"], made["images"]["was_built"]) == (True, True)
+    assert (made["events"]["num_samples"], made["events"]["quarantined"]) == (50, {})
+    assert made["events"]["num_events"] == made["demo"]["num_events"] > 10_000
+    pairs = made["pairs"]
+    assert (pairs["num_train"], pairs["num_validation"], pairs["num_test"]) == (30, 10, 10)
+    assert (pairs["num_with_photo"], pairs["num_pool"]) == (50, 30)
+    stores = succeed("--root", demo.root, "cache", "ls", "--json").document
+    assert {entry["state"] for entry in stores} == {"events", "images", "pairs"}
+    assert succeed("--root", demo.root, "cache", "verify").out.count(": whole") == 3
+
+
+def test_preprocess_again_does_nothing(demo: Experiment) -> None:
+    before = snapshot(demo.root / "data")
+    again = succeed(*demo.command("preprocess"), "--json").document
+    assert again["demo"]["up_to_date"]
+    assert (again["events"]["was_built"], again["images"]["was_built"]) == (False, False)
+    assert again["pairs"] == demo.preprocessed["pairs"]
+    after = snapshot(demo.root / "data")
+    assert after.keys() == before.keys()
+    files = [name for name in before if "recipes" not in name and (demo.root / "data" / name).is_file()]
+    assert len(files) > 100
+    assert {name: after[name] for name in files} == {name: before[name] for name in files}
+
+
+def test_train_again_has_nothing_left_to_do(demo: Experiment) -> None:
+    files = {path: path.read_bytes() for path in demo.run.rglob("*") if path.is_file()}
+    again = succeed(*demo.command("train"), "--json").document
+    assert (demo.trained["resumed_after"], again["resumed_after"]) == (0, 2)
+    changing = {"seconds": 0, "resumed_after": 0}
+    assert again | changing == demo.trained | changing
+    assert {path: path.read_bytes() for path in demo.run.rglob("*") if path.is_file()} == files
+
+
+def test_evaluate_writes_what_it_prints(demo: Experiment) -> None:
+    written = json.loads((demo.run / "evaluation-test.json").read_text())
+    assert {key: demo.evaluated[key] for key in written} == written
+    assert demo.evaluated["split_digest"] == demo.trained["split_digest"] == demo.preprocessed["pairs"]["split_digest"]
+    with (demo.run / "predictions-test.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == written["num_samples"] == 10
+    right = sum(row["class"] == row["predicted"] for row in rows)
+    assert right / len(rows) == pytest.approx(written["top1"])
+    assert 0 <= written["top1"] <= written["top5"] <= 1
+
+
+def test_the_other_split_is_an_option(demo: Experiment) -> None:
+    validation = succeed(*demo.command("evaluate", "--split", "validation"), "--json").document
+    assert validation["split"] == "validation"
+    assert validation["top1"] == pytest.approx(demo.trained["best_accuracy"])
+    page = Path(validation["page"]).read_text()
+    assert "predictions-validation.png" in page
+    assert "predictions-test.png" in page
+
+
+def test_pictures_are_whole(demo: Experiment) -> None:
+    previews = pictures_below(demo.cache / "previews")
+    name = Path(demo.preprocessed["pairs"]["path"]).stem
+    assert previews == {f"{name}.png": 1, f"{name}-animated.png": 3}
+    assert {"curves.png", "predictions-test.png"} <= pictures_below(demo.run).keys()
+
+
+def test_report_and_preview_print_their_files(demo: Experiment, tmp_path: Path) -> None:
+    shown = succeed(*demo.command("report"), "--json").document
+    assert all(Path(path).is_file() for path in shown.values())
+    assert set(shown) == {"page", "curves", "predictions"}
+    out = tmp_path / "ein Bild.png"
+    for store in ("events", "images", "pairs"):
+        printed = succeed("preview", demo.preprocessed[store]["path"], "--out", out, "--samples", "2").out
+        assert printed.splitlines()[0] == str(out)
+        assert pictures_below(tmp_path).keys() == {Path(line).name for line in printed.splitlines()}
+        for path in tmp_path.iterdir():
+            path.unlink()
+
+
+def test_the_environment_names_the_root(demo: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVS_TRANSFER_ROOT", str(demo.root))
+    again = succeed("--quiet", "evaluate", "--config", demo.config, "--json").document
+    assert again == demo.evaluated
+    assert succeed("doctor", "--json").document["root"] == str(demo.root)
+
+
+def test_whoever_reads_the_cache_writes_nothing_into_it(demo: Experiment, tmp_path: Path) -> None:
+    """As for a cache that is somebody else's; its folder's own time of change tells of files that came and went."""
+    run = tmp_path / "run"
+    before, folder = snapshot(demo.cache), demo.cache.stat().st_mtime_ns
+    succeed(*demo.command("train", "--run", run, "--set", "train.epochs=1"))
+    succeed(*demo.command("evaluate", run))
+    succeed(*demo.command("report", run))
+    for store in ("events", "images", "pairs"):
+        info = succeed("cache", "info", demo.preprocessed[store]["path"], "--json").document
+        assert (info["kind"], info["schema_version"]) == (store, 1)
+    succeed("preview", demo.preprocessed["pairs"]["path"], "--out", tmp_path / "a.png")
+    succeed("--root", demo.root, "cache", "verify")
+    succeed("--root", demo.root, "cache", "ls")
+    succeed("--root", demo.root, "cache", "prune", "--superseded", "--dry-run")
+    assert (snapshot(demo.cache), demo.cache.stat().st_mtime_ns) == (before, folder)
+
+
+def test_prune_finds_nothing_in_a_tidy_cache(demo: Experiment) -> None:
+    before = snapshot(demo.cache)
+    assert succeed("--root", demo.root, "cache", "prune", "--superseded").out == ""
+    assert snapshot(demo.cache) == before
+
+
+@pytest.fixture
+def copy(demo: Experiment, tmp_path: Path) -> Path:
+    """A copy of the run, to damage."""
+    return Path(shutil.copytree(demo.run, tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        ("evaluate", "config.json"),
+        ("evaluate", "checkpoints/best.safetensors"),
+        ("evaluate", "metrics.jsonl"),
+        ("report", "evaluation-test.json"),
+        ("report", "predictions-test.csv"),
+        ("train", "checkpoints/state.pt"),
+    ],
+)
+@pytest.mark.parametrize("damage", ["empty", "cut", "garbled"])
+def test_damaged_runs_are_named(command: str, file: str, damage: str, demo: Experiment, copy: Path) -> None:
+    path = copy / file
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "garbled": b"\x93garbled"}[damage])
+    arguments = ["--run", copy] if command == "train" else [copy]
+    named = copy if (file, damage) == ("metrics.jsonl", "empty") else path
+    refuse(*demo.command(command, *arguments), code=1, says=[f"error: {named}"])
+
+
+def test_a_run_of_other_settings_is_not_continued(demo: Experiment, copy: Path) -> None:
+    says = [f"{copy}", "train.seed is 42 there and 7 here", "choose another run folder or delete this one"]
+    before = snapshot(copy)
+    refuse(*demo.command("train", "--run", copy, "--set", "train.seed=7"), code=1, says=says)
+    assert snapshot(copy) == before
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("train.batch_size=31", "the training split has 30 recordings, fewer than one batch"),
+        ("train.device=cuda:99", "device 'cuda:99' is not there"),
+        ("train.device=abacus", "device 'abacus' is not known; use auto, cpu, cuda or cuda:N"),
+        ('model.widths=[4, "P", "P", "P", "P", "P"]', "5 pools leave nothing of a 16 x 16 frame"),
+    ],
+)
+def test_training_that_cannot_start_says_why(override: str, says: str, demo: Experiment, tmp_path: Path) -> None:
+    refuse(*demo.command("train", "--run", tmp_path / "run", "--set", override), code=1, says=[says])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_whose_cache_is_gone(demo: Experiment, copy: Path) -> None:
+    document = json.loads((copy / "config.json").read_text())
+    gone = copy.parent / "gone.zarr"
+    (copy / "config.json").write_text(json.dumps(document | {"pairs": str(gone)}))
+    refuse(*demo.command("evaluate", copy), code=1, says=[f"{gone}: no such store"])
+
+
+def test_the_demo_s_cepdvs_data(demo: Experiment) -> None:
+    made = do_all(demo.root, demo.config, *CEPDVS)
+    assert made.preprocessed["demo"]["up_to_date"]
+    assert made.preprocessed["events"]["source"] == "cepdvs"
+    assert made.preprocessed["images"]["source"] == "cepdvs-images"
+    pairs = made.preprocessed["pairs"]
+    assert (pairs["num_classes"], pairs["num_with_photo"]) == (10, 40)
+    assert (pairs["num_train"], pairs["num_validation"], pairs["num_test"], pairs["num_pool"]) == (20, 10, 10, 20)
+    assert made.run != demo.run
+    assert made.evaluated["num_samples"] == 10
+
+
+def test_real_recordings_and_digits(shared_data: Path, tmp_path: Path) -> None:
+    """N-MNIST taught by MNIST: no digit is the source of a recording, so they pair by class."""
+    raw = tmp_path / "data" / "raw"
+    raw.mkdir(parents=True)
+    for name in ("NMNIST", "MNIST"):
+        (raw / name.lower()).symlink_to(shared_data / name)
+    sizes = ["--size", "17", "--num-bins", "4", "--samples-per-shard", "512", "--json"]
+    root = ["--quiet", "--root", tmp_path]
+    events, images = (
+        succeed(*root, "convert", source, raw / source, *sizes).document for source in ("nmnist", "mnist")
+    )
+    assert (events["num_samples"], events["quarantined"], images["num_samples"]) == (600, {}, 9_900)
+    split = {"train": 0.5, "validation": 0.1, "test": 0.4}
+    ratios = [word for name, value in split.items() for word in (f"--{name}", str(value))]
+    paired = succeed(*root, "pair", events["path"], images["path"], *ratios, "--json").document
+    assert (paired["num_classes"], paired["num_with_photo"], paired["num_pool"]) == (10, 0, 9_900)
+    assert paired["num_train"] + paired["num_validation"] + paired["num_test"] == 600
+
+    config = tmp_path / "nmnist.toml"
+    config.write_text(
+        'name = "nmnist"\n[events]\nsource = "nmnist"\nraw = "nmnist"\n[images]\nsource = "mnist"\nraw = "mnist"\n'
+        "[frames]\nsize = 17\nnum_bins = 4\n[conversion]\nsamples_per_shard = 512\n[pairing]\n"
+        + "".join(f"{name} = {value}\n" for name, value in split.items())
+        + '[model]\nwidths = [8, "P", 16, "P"]\n'
+        "[train]\nepochs = 3\nbatch_size = 20\nbase_learning_rate = 0.5\nwarmup_epochs = 1\nthreads = 1\n"
+    )
+    done = do_all(tmp_path, config)
+    assert (done.preprocessed["events"]["was_built"], done.preprocessed["images"]["was_built"]) == (False, False)
+    assert done.preprocessed["pairs"] == paired
+    assert done.evaluated["num_samples"] == paired["num_test"]
+    assert done.evaluated["top1"] > 0.3  # ten classes: it learns
