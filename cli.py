@@ -138,7 +138,8 @@ def evaluate(
     """
     from .pipeline import experiment
 
-    loaded = load(config, override + ([f'evaluate.split="{split}"'] if split else []))
+    overrides = override + ([f'evaluate.split="{split}"'] if split else [])
+    loaded = experiment.config_of_run(run, overrides) if run else load(config, overrides)
     folder = run or experiment.run_folder(loaded, Settings.workspace)
     report, files = experiment.evaluate(loaded.evaluate, folder)
     show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
@@ -370,13 +371,13 @@ def cache_verify(
 
 @cache_app.command("prune")
 def cache_prune(
-    superseded: Annotated[bool, typer.Option(help="Also stores of which a newer one exists.")] = False,
+    unused: Annotated[bool, typer.Option(help="Also stores that no preprocessed configuration or run uses.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
 ) -> None:
-    """Delete what unfinished builds left. Example: dvs-transfer cache prune --superseded --dry-run"""
+    """Delete what unfinished builds left. Example: dvs-transfer cache prune --unused --dry-run"""
     from .pipeline.stores import prune
 
-    for path in prune(Settings.workspace.cache, superseded=superseded, dry_run=dry_run):
+    for path in prune(Settings.workspace, unused=unused, dry_run=dry_run):
         print(f"{'would delete' if dry_run else 'deleted'} {path}")
 
 

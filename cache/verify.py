@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .digests import file_digest
+from .errors import StoreError
 from .schema import StoreAttributes
 from .store import read_attributes
 
@@ -28,9 +29,12 @@ class VerifyReport:
 def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
     """Read and digest every file of the arrays of the store at `path`; also name files that do not belong to it.
 
-    Raises StoreError when its attributes cannot be read or are not sealed.
+    Attributes that cannot be read or are not sealed are told as what is wrong with zarr.json.
     """
-    attributes = read_attributes(path)
+    try:
+        attributes = read_attributes(path)
+    except StoreError as error:
+        return VerifyReport(path=path, num_files=0, num_bytes=0, bad={"zarr.json": str(error)})
     with ThreadPoolExecutor(num_threads) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
     bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}

@@ -193,7 +193,8 @@ class StoreBuilder:
 
         Raises StoreError when shards are missing, a column has another length than the store, or the name is taken.
         """
-        self.read_rows()
+        if self._missing_shards():
+            self.read_rows()  # says which
         full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
         final = self.folder / store_name(self.layout.dataset, full_fingerprint)
         if final.exists():

@@ -85,8 +85,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    for override in overrides:
-        _apply_override(document, override)
+    apply_overrides(document, overrides)
     return validate_config(document, str(path))
 
 
@@ -100,8 +99,13 @@ def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig
     raise ConfigError(f"{where}: {count} in the configuration\n" + "\n".join(f"  {line}" for line in problems))
 
 
+def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Set keys of the document, in place, from texts like "train.epochs=5". Raises ConfigError."""
+    for override in overrides:
+        _apply_override(document, override)
+
+
 def _apply_override(document: dict[str, Any], override: str) -> None:
-    """Set a dotted key of the document, in place."""
     key, equals, text = override.partition("=")
     parts = [part.strip() for part in key.split(".")]
     if not equals or not all(parts):
@@ -156,8 +160,7 @@ def _files_beside(path: Path) -> str:
 def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
     """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
     document: dict[str, Any] = {}
-    for override in overrides:
-        _apply_override(document, override)
+    apply_overrides(document, overrides)
     return document
 
 

@@ -7,7 +7,7 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,8 @@ from ..stages.sources import SOURCES
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
-from .config import ExperimentConfig
-from .workspace import Workspace
-
-RECIPES = "recipes"
+from .config import ExperimentConfig, apply_overrides, validate_config
+from .workspace import RECIPES, Workspace
 
 
 @dataclass(frozen=True)
@@ -134,6 +132,13 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     """Opens splits of the pair store that the run was trained on. Raises TrainingError when there is no such run."""
     pairs = Path(str(read_run(folder)["pairs"]))
     return lambda split: PairedCache.open(pairs, split)
+
+
+def config_of_run(folder: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """The configuration that a run was trained with, with overrides. Raises TrainingError when there is no such run."""
+    document = read_run(folder).get("experiment", {})
+    apply_overrides(document, overrides)
+    return validate_config(document, str(folder / "config.json"))
 
 
 def read_run(folder: Path) -> dict[str, Any]:

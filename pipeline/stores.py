@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,9 @@ from filelock import FileLock, Timeout
 from ..cache.errors import StoreError
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
-from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX, StoreAttributes
+from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
 from ..cache.store import list_partials, list_stores, read_attributes
+from .workspace import RECIPES, Workspace
 
 
 @dataclass(frozen=True)
@@ -42,37 +43,37 @@ def list_cache(folder: Path) -> list[CacheEntry]:
     return entries + [CacheEntry(path.name, "unfinished", 0, _num_bytes(path), "") for path in list_partials(folder)]
 
 
-def prune(folder: Path, *, superseded: bool = False, dry_run: bool = False) -> list[Path]:
-    """Delete unfinished builds and locks that nobody holds, and with `superseded` stores of which a newer one exists.
+def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) -> list[Path]:
+    """Delete unfinished builds and locks that nobody holds; with `unused` also stores that nothing leads to.
 
-    A store is superseded when a newer one of its data set was made and no newest pair store names it. Returns what was
+    What `preprocess` noted as a configuration's stores, and what a run was trained on, is used. Returns what was
     deleted, or with `dry_run` would be.
     """
+    folder = workspace.cache
     names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
     names |= {path: path.name[1:].removesuffix(".lock") for path in folder.glob(f".*{STORE_SUFFIX}.lock")}
     with ExitStack() as held:
         free = {name for name in set(names.values()) if _take(lock_path(folder, name), held)}
         doomed = [path for path, name in names.items() if name in free]
-        if superseded:
-            doomed += _superseded(folder)
+        if unused:
+            used = _used_stores(workspace)
+            doomed += [path for path in list_stores(folder) if path.name not in used]
         if not dry_run:
             for path in doomed:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return doomed
 
 
-def _superseded(folder: Path) -> list[Path]:
-    versions: dict[str, list[tuple[str, Path, StoreAttributes]]] = defaultdict(list)
-    for path in list_stores(folder):
-        attributes = read_attributes(path)
-        versions[attributes.dataset].append((attributes.created, path, attributes))
-    newest = [max(found, key=lambda entry: entry[:2]) for found in versions.values()]
-    kept = {path for _, path, _ in newest}
-    for _, _, attributes in newest:
-        if attributes.kind == "pairs":
-            description = PairDescription.model_validate(attributes.config)
-            kept |= {folder / description.events.name, folder / description.images.name}
-    return sorted(path for found in versions.values() for _, path, _ in found if path not in kept)
+def _used_stores(workspace: Workspace) -> set[str]:
+    """The names of the pair stores that recipes and runs name, and of the stores that those join."""
+    notes = [*workspace.cache.glob(f"{RECIPES}/*.json"), *workspace.runs.glob("*/config.json")]
+    used = set()
+    for note in notes:
+        name = Path(json.loads(note.read_text())["pairs"]).name
+        with suppress(StoreError):
+            description = PairDescription.model_validate(read_attributes(workspace.cache / name).config)
+            used |= {name, description.events.name, description.images.name}
+    return used
 
 
 def _take(path: Path, held: ExitStack) -> bool:

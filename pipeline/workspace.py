@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT_VARIABLE = "DVS_TRANSFER_ROOT"
+RECIPES = "recipes"
 
 
 @dataclass(frozen=True)

@@ -164,6 +164,8 @@ def _open(path: Path, kind: str, out: Path) -> FrameStore:
 
 
 def _require_same_classes(events: FrameStore, images: FrameStore) -> None:
+    if len(events.class_names) < 2:
+        raise StoreError(f"{events.path.name}: has {len(events.class_names)} class; there is nothing to tell apart")
     if events.class_names == images.class_names:
         return
     missing = sorted(set(events.class_names) - set(images.class_names))

@@ -1,9 +1,8 @@
-"""The command line: help that teaches, options that reach the configuration, messages instead of tracebacks."""
+"""The command line: help that teaches, options that reach the configuration, results as text and JSON."""
 
 from __future__ import annotations
 
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -13,7 +12,7 @@ from typing import Any
 
 import pytest
 import typer
-from command_line import run_command, succeed
+from command_line import convert_command, run_command, succeed
 from pydantic import BaseModel
 from raw_data import write_raw_data
 
@@ -43,20 +42,6 @@ COMMANDS = dict(list_commands())
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     return write_raw_data(tmp_path / "räw data")
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> Path:
-    """Three stores: of events, of their images, and their pairs."""
-    folder = tmp_path / "cache"
-    pairing.run(PairingConfig(), build_store(folder, "events"), build_store(folder, "images"), folder)
-    return folder
-
-
-def stores_of(cache: Path) -> tuple[Path, Path, Path]:
-    """The stores of events, images and pairs."""
-    events, images, pairs = (next(cache.glob(f"{name}-?????*.zarr")) for name in ("toy-events", "toy-images", "*+*"))
-    return events, images, pairs
 
 
 # Help
@@ -195,16 +180,15 @@ def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_pa
     assert "samples                14" in quiet.out.splitlines()[4]
 
 
-def test_the_root_is_an_option_or_an_environment_variable(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for root in ("one", "two ü"):
-        shutil.copytree(cache, tmp_path / root / "data" / "cache")
-    shutil.rmtree(stores_of(tmp_path / "one" / "data" / "cache")[2])
-    assert len(succeed("--root", tmp_path / "two ü", "cache", "ls", "--json").document) == 3
-    monkeypatch.setenv("DVS_TRANSFER_ROOT", str(tmp_path / "two ü"))
-    assert len(succeed("cache", "ls", "--json").document) == 3
-    assert len(succeed("--root", tmp_path / "one", "cache", "ls", "--json").document) == 2
+def test_the_root_is_an_option_or_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = tmp_path / "one", tmp_path / "zwei ü"
+    for root, kinds in ((one, ["events"]), (two, ["events", "images"])):
+        for kind in kinds:
+            build_store(root / "data" / "cache", kind)
+    assert len(succeed("--root", two, "cache", "ls", "--json").document) == 2
+    monkeypatch.setenv("DVS_TRANSFER_ROOT", str(two))
+    assert len(succeed("cache", "ls", "--json").document) == 2
+    assert len(succeed("--root", one, "cache", "ls", "--json").document) == 1
     assert succeed("--root", tmp_path / "none", "cache", "ls", "--json").document == []
 
 

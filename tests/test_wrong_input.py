@@ -166,12 +166,10 @@ def test_raw_data_without_a_readable_sample_leave_no_store(raw: Path, tmp_path: 
 def test_class_sets_that_differ(raw: Path, tmp_path: Path) -> None:
     shutil.rmtree(raw / "images" / "101_ObjectCategories" / "bee")
     out = tmp_path / "out"
-    events, images = (
-        succeed(*convert_command(raw, out, source), "--json").document["path"]
-        for source in ("ncaltech101", "caltech101")
-    )
+    made = [succeed(*convert_command(raw, out, name), "--json").document for name in ("ncaltech101", "caltech101")]
     before = snapshot(out)
-    refuse("pair", events, images, code=1, says=["the classes differ", "without images: bee", "Convert both"])
+    stores = [report["path"] for report in made]
+    refuse("pair", *stores, code=1, says=["the classes differ", "without images: bee", "Convert both"])
     assert snapshot(out) == before
 
 

@@ -20,7 +20,7 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample as it lies on disk. digest: of its file; metadata: JSON, or ""; problem: why it cannot be used, or ""."""
+    """A sample as it lies on disk. digest: of its file; metadata: JSON or ""; problem: why it is of no use, or ""."""
 
     sample_id: str
     data: bytes

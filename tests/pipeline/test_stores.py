@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from command_line import run_command, snapshot, succeed
 from filelock import FileLock
 
-from dvs_transfer.cache import writer
-from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.locks import lock_path
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.stores import list_cache, prune
+from dvs_transfer.pipeline.workspace import RECIPES, Workspace
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.pairing import PairingConfig
 
@@ -27,6 +27,13 @@ def begin_build(folder: Path, seed: int) -> StoreBuilder:
     write_shards(builder, [0])
     lock_path(folder, builder.layout.name).touch()
     return builder
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = Workspace(tmp_path / "root")
+    made.cache.mkdir(parents=True)
+    return made
 
 
 def names(paths: list[Path]) -> list[str]:
@@ -48,7 +55,8 @@ def test_the_list_shows_every_store_and_what_is_wrong_with_it(tmp_path: Path) ->
     assert entries[unfinished.name].num_bytes > 0
 
 
-def test_prune_deletes_what_nobody_works_on(tmp_path: Path) -> None:
+def test_prune_deletes_what_nobody_works_on(workspace: Workspace) -> None:
+    tmp_path = workspace.cache
     store = build_store(tmp_path, "events")
     before = snapshot(store)
     free, held = begin_build(tmp_path, seed=1), begin_build(tmp_path, seed=2)
@@ -63,66 +71,58 @@ def test_prune_deletes_what_nobody_works_on(tmp_path: Path) -> None:
 
     with FileLock(held_lock):
         everything = snapshot(tmp_path)
-        assert names(prune(tmp_path, dry_run=True)) == names(doomed)
+        assert names(prune(workspace, dry_run=True)) == names(doomed)
         assert snapshot(tmp_path) == everything
-        assert names(prune(tmp_path)) == names(doomed)
+        assert names(prune(workspace)) == names(doomed)
     assert names(list(tmp_path.iterdir())) == names([store, held.partial, held_lock, foreign])
     assert snapshot(store) == before
     assert held.begin() == list(range(1, held.layout.num_shards))
-    assert names(prune(tmp_path)) == names([held.partial, held_lock])
-    assert prune(tmp_path) == []
+    assert names(prune(workspace)) == names([held.partial, held_lock])
+    assert prune(workspace) == []
 
 
 @pytest.fixture
-def generations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
-    """Stores of events and images of three days, paired on the second; and another pairing of the first day."""
+def stores(workspace: Workspace) -> dict[str, Path]:
+    """Stores of three days: the first noted by preprocess, the second trained on, the third used by nobody."""
     made: dict[str, Path] = {}
     for day in (1, 2, 3):
-        monkeypatch.setattr(writer, "timestamp", lambda day=day: f"2026-01-0{day}T00:00:00+00:00")
         for kind in ("events", "images"):
-            made[f"{kind} {day}"] = build_store(tmp_path, kind, seed=day)
+            made[f"{kind} {day}"] = build_store(workspace.cache, kind, seed=day)
         if day < 3:
-            paired = pairing.run(PairingConfig(), made[f"events {day}"], made[f"images {day}"], tmp_path)
-            made[f"pairs {day}"] = paired.path
+            report = pairing.run(PairingConfig(), made[f"events {day}"], made[f"images {day}"], workspace.cache)
+            made[f"pairs {day}"] = report.path
+    recipe, run = workspace.cache / RECIPES / "0123456789ab.json", workspace.runs / "demo-0123456789ab" / "config.json"
+    for note, pairs in ((recipe, made["pairs 1"].name), (run, str(made["pairs 2"]))):
+        note.parent.mkdir(parents=True)
+        note.write_text(json.dumps({"pairs": pairs}))
     return made
 
 
-def test_superseded_keeps_the_newest_and_what_the_newest_pairs_name(
-    generations: dict[str, Path], tmp_path: Path
+def test_unused_stores_are_those_that_no_recipe_and_no_run_leads_to(
+    stores: dict[str, Path], workspace: Workspace
 ) -> None:
-    assert prune(tmp_path) == []
-    before = snapshot(tmp_path)
-    old = names([generations[name] for name in ("events 1", "images 1", "pairs 1")])
-    assert names(prune(tmp_path, superseded=True, dry_run=True)) == old
-    assert snapshot(tmp_path) == before
-    assert names(prune(tmp_path, superseded=True)) == old
-    kept = [path for name, path in generations.items() if not name.endswith("1")]
-    assert names(list(tmp_path.iterdir())) == names(kept)
-    PairStore(generations["pairs 2"])
+    assert prune(workspace) == []
+    before = snapshot(workspace.cache)
+    loose = names([stores["events 3"], stores["images 3"]])
+    assert names(prune(workspace, unused=True, dry_run=True)) == loose
+    assert snapshot(workspace.cache) == before
+    assert names(prune(workspace, unused=True)) == loose
+    for pairs in ("pairs 1", "pairs 2"):
+        PairStore(stores[pairs])
 
 
-def test_a_store_that_cannot_be_read_stops_superseded_before_anything_is_deleted(
-    generations: dict[str, Path], tmp_path: Path
-) -> None:
-    (generations["events 2"] / "zarr.json").write_text("{}")
-    unfinished = begin_build(tmp_path, seed=9).partial
-    with pytest.raises(StoreError, match=f"{generations['events 2'].name}/zarr.json"):
-        prune(tmp_path, superseded=True)
-    assert unfinished.is_dir()
-    assert all(path.is_dir() for path in generations.values())
+def test_a_store_that_cannot_be_read_does_not_stop_it(stores: dict[str, Path], workspace: Workspace) -> None:
+    (stores["events 3"] / "zarr.json").write_text("{}")
+    (stores["events 1"] / "zarr.json").write_text("{}")
+    assert names(prune(workspace, unused=True)) == names([stores["events 3"], stores["images 3"]])
+    assert stores["events 1"].is_dir()
 
 
-def test_the_command_says_what_it_deleted(generations: dict[str, Path], tmp_path: Path) -> None:
-    root = tmp_path / "root"
-    (root / "data").mkdir(parents=True)
-    cache = root / "data" / "cache"
-    cache.mkdir()
-    for path in generations.values():
-        path.rename(cache / path.name)
-    would = succeed("--root", root, "cache", "prune", "--superseded", "--dry-run")
-    done = succeed("--root", root, "cache", "prune", "--superseded")
+def test_the_command_says_what_it_deleted(stores: dict[str, Path], workspace: Workspace) -> None:
+    would = succeed("--root", workspace.root, "cache", "prune", "--unused", "--dry-run")
+    done = succeed("--root", workspace.root, "cache", "prune", "--unused")
     assert would.out == done.out.replace("deleted", "would delete")
-    assert done.out.splitlines()[0].startswith(f"deleted {cache}")
-    assert len(done.out.splitlines()) == 3
-    assert run_command("--root", root, "cache", "verify").code == 0
-    assert succeed("--root", root, "cache", "prune").out == ""
+    assert done.out.splitlines()[0].startswith(f"deleted {workspace.cache}")
+    assert len(done.out.splitlines()) == 2
+    assert run_command("--root", workspace.root, "cache", "verify").code == 0
+    assert succeed("--root", workspace.root, "cache", "prune").out == ""

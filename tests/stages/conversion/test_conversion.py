@@ -28,6 +28,7 @@ from dvs_transfer.stages.frames import kernels
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import Events, atis, images, mat, open_source
+from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
 
 
 def config(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConvertConfig:
@@ -195,6 +196,18 @@ def test_one_changed_byte_makes_another_store_and_back_the_first(raw: Path, tmp_
     recording.write_bytes(data)
     again = convert(raw, tmp_path / "cache")
     assert (again.path, again.was_built) == (first.path, False)
+
+
+def test_a_changed_annotation_makes_another_store(raw: Path, tmp_path: Path) -> None:
+    first = convert(raw, tmp_path / "cache")
+    annotation = raw / "events" / "Caltech101_annotations" / "ant" / "annotation_0001.bin"
+    annotation.parent.mkdir(parents=True)
+    contour = box_contour(1, 2, 30, 40)
+    annotation.write_bytes(encode_annotation(contour, contour))
+    second = convert(raw, tmp_path / "cache")
+    assert second.path != first.path
+    assert FrameStore(second.path).column("metadata")[0] == '{"box": [1, 2, 30, 40]}'
+    assert not convert(raw, tmp_path / "cache").was_built
 
 
 def test_what_changed_while_a_build_was_stopped_is_converted_again(
