@@ -1,6 +1,8 @@
-"""`python -m dvs_transfer`: the same as the command `dvs-transfer`."""
+"""`python -m dvs_transfer`: the same as the command `dvs-transfer`, with its exit code; what `torchrun -m` starts."""
+
+import sys
 
 from .cli import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
