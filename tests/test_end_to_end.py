@@ -212,13 +212,13 @@ def test_whoever_reads_the_cache_writes_nothing_into_it(demo: Experiment, tmp_pa
     succeed("preview", demo.preprocessed["pairs"]["path"], "--out", tmp_path / "a.png")
     succeed("--root", demo.root, "cache", "verify")
     succeed("--root", demo.root, "cache", "ls")
-    succeed("--root", demo.root, "cache", "prune", "--superseded", "--dry-run")
+    succeed("--root", demo.root, "cache", "prune", "--unused", "--dry-run")
     assert (snapshot(demo.cache), demo.cache.stat().st_mtime_ns) == (before, folder)
 
 
 def test_prune_finds_nothing_in_a_tidy_cache(demo: Experiment) -> None:
     before = snapshot(demo.cache)
-    assert succeed("--root", demo.root, "cache", "prune", "--superseded").out == ""
+    assert succeed("--root", demo.root, "cache", "prune", "--unused").out == ""
     assert snapshot(demo.cache) == before
 
 

@@ -241,11 +241,15 @@ def test_what_is_no_store_of_this_schema(root_document: str | None, says: str, c
     picture = tmp_path / "picture.png"
     for command in (
         ["cache", "info", events],
-        ["cache", "verify", events],
         ["preview", events, "--out", picture],
         ["pair", events, images, "--seed", "1"],
     ):
         refuse(*command, code=1, says=[str(events), says])
+    verified = run_command("cache", "verify", events, images)
+    assert verified.code == 1
+    assert f"{events.name}: DAMAGED" in verified.out
+    assert says in verified.out
+    assert f"{images.name}: whole" in verified.out
     assert not picture.exists()
     assert len(list(cache.glob("*+*"))) == 1
     listed = succeed("--root", _root_with(cache, tmp_path), "cache", "ls").out
@@ -263,8 +267,11 @@ def _root_with(cache: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", ["nothing.zarr", "file.zarr"])
 def test_a_path_that_is_no_store(path: str, tmp_path: Path) -> None:
     (tmp_path / "file.zarr").write_text("")
-    for command in (["cache", "info"], ["cache", "verify"], ["preview"]):
+    for command in (["cache", "info"], ["preview"]):
         refuse(*command, tmp_path / path, code=1, says=[str(tmp_path / path)])
+    verified = run_command("cache", "verify", tmp_path / path, "--json")
+    assert verified.code == 1
+    assert str(tmp_path / path) in verified.document[0]["bad"]["zarr.json"]
 
 
 @pytest.mark.parametrize(
