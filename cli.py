@@ -9,9 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from .cache.errors import DvsTransferError
+from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
+from .stages.conversion.config import ConversionOptions
+from .stages.frames.spec import FramesConfig, ImagesConfig
 
 app = typer.Typer(
     name="dvs-transfer",
@@ -163,23 +166,15 @@ def report(
 
 
 @app.command()
+@options_from(FramesConfig, ImagesConfig, ConversionOptions)
 def convert(
     source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
     out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
-    mode: Annotated[str | None, typer.Option(help="time, count, window or exact.")] = None,
-    num_bins: Annotated[int | None, typer.Option(help="Time bins of a recording.")] = None,
-    window_us: Annotated[int | None, typer.Option(help="Length of a bin in us, with mode window.")] = None,
-    size: Annotated[int | None, typer.Option(help="Height and width of a frame or image, pixels.")] = None,
-    resize: Annotated[str | None, typer.Option(help="bilinear, sum or none.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="float16, float32, uint8 or uint16.")] = None,
-    crop: Annotated[bool | None, typer.Option(help="Cut frames to the pixels that saw events.")] = None,
-    value_order: Annotated[str | None, typer.Option(help="after_resize or before_resize, for images.")] = None,
-    samples_per_shard: Annotated[int | None, typer.Option(help="Samples in one shard.")] = None,
-    strict: Annotated[bool | None, typer.Option(help="Stop at the first broken sample.")] = None,
     workers: Workers = 0,
     scheduler: Scheduler = "threads",
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Convert one raw data set into a store; options left out have the defaults of the configuration file.
 
@@ -187,18 +182,15 @@ def convert(
     """
     from .pipeline.config import build
     from .stages.conversion import config, run
-    from .stages.frames.images import ImagesConfig
-    from .stages.frames.spec import FramesConfig
 
-    bins = {"mode": mode, "num_bins": num_bins, "window_us": window_us}
     settings = build(
         config.ConvertConfig,
         source=source,
         raw=raw,
         out=out or Settings.workspace.cache,
-        frames=build(FramesConfig, **bins, size=size, resize=resize, dtype=dtype, crop=crop),
-        images=build(ImagesConfig, size=size or None, value_order=value_order),
-        conversion=build(config.ConversionOptions, samples_per_shard=samples_per_shard, strict=strict),
+        frames=build(FramesConfig, **chosen(FramesConfig, options)),
+        images=build(ImagesConfig, size=options["size"] or None, value_order=options["value_order"]),
+        conversion=build(ConversionOptions, **chosen(ConversionOptions, options)),
     )
     show(run.run(settings, runner(scheduler, workers)), as_json, "converted")
 
@@ -371,7 +363,9 @@ def cache_verify(
 
 @cache_app.command("prune")
 def cache_prune(
-    unused: Annotated[bool, typer.Option(help="Also stores that no preprocessed configuration or run uses.")] = False,
+    unused: Annotated[
+        bool, typer.Option(help="Also stores that no configuration's preprocess and no run in runs/ uses.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
 ) -> None:
     """Delete what unfinished builds left. Example: dvs-transfer cache prune --unused --dry-run"""

@@ -27,10 +27,10 @@ from tonic.transforms import ToFrame
 
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
-from ..stages.frames import FramesConfig, make_frames
-from ..stages.frames.binning import splits
+from ..stages.frames.binning import make_frames, splits
 from ..stages.frames.checked import check
 from ..stages.frames.resize import address_tables, plan_axis
+from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.base import AtisRecords, Events
 

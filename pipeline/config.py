@@ -13,8 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from ..cache.errors import ConfigError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
-from ..stages.frames.images import ImagesConfig
-from ..stages.frames.spec import FramesConfig
+from ..stages.frames.spec import FramesConfig, ImagesConfig
 from ..stages.pairing import PairingConfig
 from ..stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,12 +65,17 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
 
 
 def _used_stores(workspace: Workspace) -> set[str]:
-    """The names of the pair stores that recipes and runs name, and of the stores that those join."""
-    notes = [*workspace.cache.glob(f"{RECIPES}/*.json"), *workspace.runs.glob("*/config.json")]
+    """The names of the pair stores that recipes and runs name, and of the stores that those join.
+
+    Raises StoreError when a note or a pair store is damaged: what it leads to cannot be known, so nothing may go.
+    """
     used = set()
-    for note in notes:
-        name = Path(json.loads(note.read_text())["pairs"]).name
-        with suppress(StoreError):
+    for note in [*workspace.cache.glob(f"{RECIPES}/*.json"), *workspace.runs.glob("*/config.json")]:
+        try:
+            name = Path(json.loads(note.read_text())["pairs"]).name
+        except (ValueError, KeyError, TypeError) as error:
+            raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
+        if (workspace.cache / name).exists():
             description = PairDescription.model_validate(read_attributes(workspace.cache / name).config)
             used |= {name, description.events.name, description.images.name}
     return used

@@ -22,8 +22,7 @@ from dvs_transfer.pipeline.printing import to_document
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConversionOptions, ConvertConfig
-from dvs_transfer.stages.frames.images import ImagesConfig
-from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
 from dvs_transfer.stages.pairing import PairingConfig
 
 from stores import build_store

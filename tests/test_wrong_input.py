@@ -48,7 +48,7 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("convert nmnist x --size many", "--size"),
         ("convert nmnist x --workers -1", "--workers"),
         ("convert nmnist x --num-bins 0", "num_bins: input should be greater than or equal to 1 (found 0)"),
-        ("convert nmnist x --dtype int16", "dtype: input should be 'float16', 'float32', 'uint8' or 'uint16'"),
+        ("convert nmnist x --dtype int16", "'int16' is not one of 'float16', 'float32', 'uint8', 'uint16'"),
         ("convert nmnist x --dtype uint8", "choose float16 or float32, or resize 'sum' or 'none'"),
         ("convert nmnist x --size 0", "resize 'bilinear' needs a size of at least 1 pixel"),
         ("convert nmnist x --mode window", "mode 'window' needs window_us"),

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..frames.images import ImagesConfig
-from ..frames.spec import FramesConfig
+from ..frames.spec import FramesConfig, ImagesConfig
 
 
 class ConversionOptions(BaseModel):

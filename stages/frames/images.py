@@ -2,29 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
 
 from .resize import half_pixel_taps
-
-
-class ImagesConfig(BaseModel):
-    """How photos are stored: image (3, S, S) and V channel (1, S, S) with S = `size`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    size: int = Field(48, ge=1, le=4096, description="height and width of a stored image in pixels")
-    value_order: Literal["after_resize", "before_resize"] = Field(
-        "after_resize",
-        description=(
-            "after_resize: V of the resized image (the method on Caltech101); "
-            "before_resize: V at full size, then resized (the method on CEP-DVS)"
-        ),
-    )
+from .spec import ImagesConfig
 
 
 class EncodedImage(NamedTuple):

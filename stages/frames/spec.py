@@ -1,4 +1,4 @@
-"""How recordings become frames: one frozen model, whose fields are the options of `dvs-transfer convert`."""
+"""How recordings become frames, and photos images: models whose fields are the options of `dvs-transfer convert`."""
 
 from __future__ import annotations
 
@@ -82,3 +82,18 @@ class FramesConfig(BaseModel):
         """Shape (T, 2, H, W) of one recording's frames; `sensor_size` is (width, height) in pixels."""
         width, height = sensor_size if self.resize == "none" else (self.size, self.size)
         return (self.num_bins, 2, height, width)
+
+
+class ImagesConfig(BaseModel):
+    """How photos are stored: image (3, S, S) and V channel (1, S, S) with S = `size`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(48, ge=1, le=4096, description="height and width of a stored image in pixels")
+    value_order: Literal["after_resize", "before_resize"] = Field(
+        "after_resize",
+        description=(
+            "after_resize: V of the resized image (the method on Caltech101); "
+            "before_resize: V at full size, then resized (the method on CEP-DVS)"
+        ),
+    )

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from dvs_transfer.benchmarks import frames as bench
-from dvs_transfer.stages.frames import FramesConfig, make_frames
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources.base import AtisRecords
 
 

@@ -9,6 +9,7 @@ import pytest
 from command_line import run_command, snapshot, succeed
 from filelock import FileLock
 
+from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.locks import lock_path
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.writer import StoreBuilder
@@ -116,6 +117,18 @@ def test_a_store_that_cannot_be_read_does_not_stop_it(stores: dict[str, Path], w
     (stores["events 1"] / "zarr.json").write_text("{}")
     assert names(prune(workspace, unused=True)) == names([stores["events 3"], stores["images 3"]])
     assert stores["events 1"].is_dir()
+
+
+@pytest.mark.parametrize("what", ["recipe", "pairs"])
+def test_nothing_goes_while_it_is_unknown_what_is_used(
+    what: str, stores: dict[str, Path], workspace: Workspace
+) -> None:
+    recipe = next((workspace.cache / RECIPES).iterdir())
+    damaged = recipe if what == "recipe" else stores["pairs 1"] / "zarr.json"
+    damaged.write_text("{}")
+    with pytest.raises(StoreError, match=damaged.name):
+        prune(workspace, unused=True)
+    assert all(path.is_dir() for path in stores.values())
 
 
 def test_the_command_says_what_it_deleted(stores: dict[str, Path], workspace: Workspace) -> None:

@@ -14,7 +14,8 @@ from tonic.io import read_mnist_file
 from tonic.transforms import ToFrame
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.frames import FramesConfig, make_frames
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources.base import AtisRecords, Events
 
 from naive import Event, bilinear, bounding_box, count, decode_records

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from dvs_transfer.stages.frames import FramesConfig
+from dvs_transfer.stages.frames.spec import FramesConfig
 
 
 @pytest.mark.parametrize(

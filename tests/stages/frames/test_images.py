@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dvs_transfer.stages.frames import ImagesConfig, encode_image
+from dvs_transfer.stages.frames.images import encode_image
+from dvs_transfer.stages.frames.spec import ImagesConfig
 
 PHOTO = np.random.default_rng(2).integers(0, 256, (61, 83, 3), np.uint8)
 
