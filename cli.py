@@ -8,12 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from .cache.errors import ConfigError, DvsTransferError
+from .cache.errors import DvsTransferError
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
-
-EXIT_ERROR, EXIT_USAGE = 1, 2
 
 app = typer.Typer(
     name="dvs-transfer",
@@ -56,17 +54,17 @@ def common(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 (Ctrl-C)."""
+    """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 or 143."""
     try:
         app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:
         return int(left.code or 0)
     except DvsTransferError as error:
         print(f"error: {error}", file=sys.stderr)
-        return EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
+        return error.exit_code
     except OSError as error:
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
-        return EXIT_ERROR
+        return DvsTransferError.exit_code
     return 0
 
 
@@ -110,18 +108,20 @@ def train(
     config: Config = DEFAULT_CONFIG,
     override: Override = [],
     run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
+    restart: Annotated[bool, typer.Option("--restart", help="Delete what the run has so far, and start anew.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train the network of a configuration; an interrupted run goes on where it stopped.
+    """Train the network of a configuration; an interrupted run goes on where it stopped. Also under torchrun.
 
     Example: dvs-transfer train --set train.epochs=5
     """
     from .pipeline import experiment
 
-    loaded = load(config, override)
+    loaded, say = load(config, override), Settings.reporter.say
     with Settings.reporter.training() as on_progress:
-        folder, report = experiment.train(loaded, Settings.workspace, run, on_progress)
-    show({"run": folder, **to_document(report)}, as_json, "trained")
+        folder, report = experiment.train(loaded, Settings.workspace, run, restart, on_progress, say)
+    if report is not None:
+        show({"run": folder, **to_document(report)}, as_json, "trained")
 
 
 @app.command()
@@ -366,7 +366,7 @@ def cache_verify(
     for report in [] if as_json else reports:
         show(report, as_json, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
     if not all(report.is_whole for report in reports):
-        raise typer.Exit(EXIT_ERROR)
+        raise typer.Exit(DvsTransferError.exit_code)
 
 
 @cache_app.command("prune")

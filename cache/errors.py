@@ -2,7 +2,12 @@
 
 
 class DvsTransferError(Exception):
-    """Base of every error that is the input's or the environment's fault, not a bug. The command line exits with 1."""
+    """Base of every error that is the input's or the environment's fault, not a bug.
+
+    exit_code: what the command line leaves with.
+    """
+
+    exit_code = 1
 
 
 class StoreError(DvsTransferError):
@@ -15,6 +20,8 @@ class SourceError(DvsTransferError):
 
 class ConfigError(DvsTransferError):
     """A configuration cannot be used; every problem is listed in one message."""
+
+    exit_code = 2
 
 
 class TrainingError(DvsTransferError):

@@ -27,6 +27,8 @@ from ..stages.sources import SOURCES
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
+from ..stages.training.distributed import is_main_process
+from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
 from .config import ExperimentConfig, apply_overrides, validate_config
 from .workspace import RECIPES, Workspace
 
@@ -97,9 +99,14 @@ def train(
     config: ExperimentConfig,
     workspace: Workspace,
     folder: Path | None = None,
-    on_progress: Callable[[training.TrainingProgress], None] = lambda progress: None,
-) -> tuple[Path, training.TrainingReport]:
-    """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report."""
+    restart: bool = False,
+    on_progress: OnProgress = lambda progress: None,
+    on_message: OnMessage = lambda message: None,
+) -> tuple[Path, TrainingReport | None]:
+    """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report.
+
+    Of the processes that `torchrun` starts, the first alone gets the report.
+    """
     pairs = find_pairs(config, workspace)
     folder = folder or run_folder(config, workspace)
     resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
@@ -109,9 +116,11 @@ def train(
         lambda split: PairedCache.open(pairs, split),
         folder,
         resolved=resolved,
+        restart=restart,
         on_progress=on_progress,
+        on_message=on_message,
     )
-    return folder, report
+    return folder, report if is_main_process() else None
 
 
 def evaluate(config: EvaluateConfig, folder: Path) -> tuple[evaluation.EvaluationReport, reporting.ReportFiles]:

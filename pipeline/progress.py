@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..stages.training.loop import TrainingProgress
+    from ..stages.training.observing import TrainingProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -74,7 +74,7 @@ class Reporter:
                     bar.update(
                         task, completed=done, total=at.num_epochs * at.num_steps, description=describe_training(at)
                     )
-                elif at.train_accuracy is not None:
+                elif at.ends_epoch:
                     self.say(describe_training(at))
 
             yield tell
@@ -132,10 +132,14 @@ class _RateColumn(ProgressColumn):
 
 def describe_training(at: TrainingProgress) -> str:
     """One line on where a training run stands."""
-    accuracies = [
-        f"{name} {value:.1%}"
-        for name, value in (("train", at.train_accuracy), ("validation", at.selection_accuracy))
-        if value is not None
-    ]
-    parts = [f"epoch {at.epoch} of {at.num_epochs}", f"loss {at.loss:.3f}", *accuracies]
-    return ", ".join([*parts, f"sliding {at.sliding_probability:.2f}", f"{at.pairs_per_s:.0f} pairs/s"])
+    loss = f"loss {at.loss:.3f} (static {at.loss_static:.3f}, event {at.loss_event:.3f}, align {at.loss_alignment:.3f})"
+    parts = [f"epoch {at.epoch} of {at.num_epochs}", loss, f"train {at.train_accuracy:.1%}"]
+    if at.selection_accuracy is not None:
+        parts.append(f"validation {at.selection_accuracy:.1%}")
+    if at.w_t is not None:
+        parts.append(f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}")
+    parts.append(f"sliding {at.sliding_probability:.2f}")
+    if at.firing_rates is not None:
+        parts.append(f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}")
+    minutes, seconds = divmod(round(at.seconds_left), 60)
+    return ", ".join([*parts, f"{at.pairs_per_s:.0f} pairs/s", f"{minutes}:{seconds:02d} left"])

@@ -1,24 +1,17 @@
-"""Weights that outlive a run (safetensors), and the state that lets an interrupted run go on.
+"""Weights that outlive a run.
 
 `<run>/checkpoints/best.safetensors`, `last.safetensors`: the network, with a `CheckpointInfo` in the header.
-`<run>/checkpoints/state.pt`: network, optimiser and position, complete in itself; written last, it commits an epoch.
-Every file is written aside, flushed and renamed.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import pickle
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import safetensors.torch
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
@@ -48,25 +41,8 @@ class CheckpointInfo(BaseModel):
     cache_fingerprint: str
 
 
-@dataclass
-class TrainingState:
-    """Where a run stands after `epoch` epochs. `identity`: what it was started with, as JSON."""
-
-    epoch: int
-    network: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    best_epoch: int
-    best_accuracy: float | None
-    last_accuracy: float | None
-    identity: str
-
-
 def weights_path(run_folder: Path, name: CheckpointName) -> Path:
     return run_folder / "checkpoints" / f"{name}.safetensors"
-
-
-def state_path(run_folder: Path) -> Path:
-    return run_folder / "checkpoints" / "state.pt"
 
 
 def save_weights(path: Path, network: SpikingVGG, info: CheckpointInfo) -> None:
@@ -92,48 +68,3 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingVGG, Checkpoi
     except RuntimeError as error:
         raise TrainingError(f"{path}: its weights do not fit the network that it names: {error}") from error
     return network.to(device).eval(), info
-
-
-def save_state(path: Path, state: TrainingState) -> None:
-    buffer = io.BytesIO()
-    torch.save(vars(state), buffer)
-    durable.write_bytes(path, buffer.getbuffer())
-
-
-def load_state(path: Path, device: torch.device) -> TrainingState | None:
-    """The state at `path`, None where there is none. Nothing in the file is executed. Raises TrainingError: damaged."""
-    if not path.exists():
-        return None
-    content = io.BytesIO(path.read_bytes())
-    try:
-        return TrainingState(**torch.load(content, map_location=device, weights_only=True))
-    except (RuntimeError, OSError, EOFError, ValueError, TypeError, pickle.UnpicklingError) as error:
-        raise TrainingError(
-            f"{path}: damaged, the run cannot go on from it; delete the run folder to start anew"
-        ) from error
-
-
-def check_identity(path: Path, found: str, expected: str) -> None:
-    """Raise TrainingError, naming every difference, unless the run at `path` was started with the same settings."""
-    if found == expected:
-        return
-    there, here = _flatten(json.loads(found)), _flatten(json.loads(expected))
-    differences = [
-        f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
-    ]
-    raise TrainingError(
-        f"{path}: belongs to a run with other settings ({'; '.join(differences)}); "
-        f"choose another run folder or delete this one"
-    )
-
-
-def _flatten(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -115,10 +115,26 @@ class TrainConfig(_Frozen):
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
     log_interval: int = Field(10, ge=1, description="steps between progress reports and checks for NaN")
     deterministic: bool = Field(False, description="only algorithms that give the same bits again")
+    checkpoint_minutes: float = Field(
+        10.0, ge=0, description="minutes between checkpoints within an epoch; 0: at the ends of epochs alone"
+    )
+    checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0: by minutes alone")
+    keep_checkpoints: int = Field(2, ge=1, description="checkpoints to go on from that are kept, the newest ones")
+    tensorboard: bool = Field(False, description="also write to <run>/tensorboard (needs the extra `tensorboard`)")
 
 
 # What does not change the result of a run, and may differ when it is resumed.
-NEUTRAL_TRAIN_FIELDS = frozenset({"device", "threads", "log_interval"})
+NEUTRAL_TRAIN_FIELDS = frozenset(
+    {
+        "device",
+        "threads",
+        "log_interval",
+        "checkpoint_minutes",
+        "checkpoint_steps",
+        "keep_checkpoints",
+        "tensorboard",
+    }
+)
 
 
 class EvaluateConfig(_Frozen):

@@ -1,80 +1,41 @@
 """Training, read from the top: set up, fit epoch by epoch, validate, keep the weights.
 
-Losses and accuracies follow from configuration and data alone; an interrupted run goes on after its last whole epoch.
+Losses and accuracies follow from configuration and data alone; an interrupted run goes on where its newest state is.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from .checkpoint import (
-    CheckpointInfo,
-    TrainingState,
-    check_identity,
-    load_state,
-    save_state,
-    save_weights,
-    state_path,
-    weights_path,
-)
+from .checkpoint import CheckpointInfo, save_weights, weights_path
 from .config import NEUTRAL_TRAIN_FIELDS, ModelConfig, TrainConfig
-from .data import EventData, OpenSplit, PairedSplit, SplitName, load_events, load_static
-from .metrics import append_metrics, keep_metrics
+from .data import EventData, OpenSplit, PairedSplit, SplitName, event_frames, load_events, load_static
+from .distributed import Processes, join
+from .folder import delete_contents, only_one_trains
+from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
+from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
 from .prediction import accuracy, predict
 from .runtime import select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, sliding_strategy
+from .state import States, TrainingState, random_state, set_random_state
 from .step import Learner, StepRecord
+from .stopping import StopSignals, TrainingStoppedError
 
-
-@dataclass(frozen=True)
-class TrainingProgress:
-    """Where a run stands. Epochs and steps count from 1; accuracies are top-1 in [0, 1], set at an epoch's end."""
-
-    epoch: int
-    num_epochs: int
-    step: int
-    num_steps: int
-    loss: float
-    learning_rate: float
-    sliding_probability: float
-    pairs_per_s: float
-    train_accuracy: float | None = None
-    selection_accuracy: float | None = None
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """The outcome of a run. Accuracies: top-1 in [0, 1] on `selection_split`; None without such a split."""
-
-    epochs: int
-    resumed_after: int
-    best_epoch: int
-    best_accuracy: float | None
-    last_accuracy: float | None
-    selection_split: str | None
-    num_parameters: int
-    num_recordings: int
-    num_images: int
-    protocol: str
-    split_digest: str
-    device: str
-    seconds: float
-
-
-OnProgress = Callable[[TrainingProgress], None]
+_NUM_VALUES = len(StepRecord._fields)
 
 
 def run(
@@ -84,24 +45,39 @@ def run(
     run_folder: Path,
     *,
     resolved: Mapping[str, Any] | None = None,
+    restart: bool = False,
     on_progress: OnProgress = lambda progress: None,
+    on_message: OnMessage = lambda message: None,
 ) -> TrainingReport:
-    """Train a network, or go on with the run that `run_folder` holds.
+    """Train a network, or go on with the run that `run_folder` holds; `restart` deletes that one first.
 
     Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl` and `checkpoints/`.
-    Raises TrainingError: data that cannot be trained on, a run folder of other settings, a loss that is not finite.
+    Raises TrainingError: data that cannot be trained on, a run folder of other settings or in use, damaged
+    checkpoints, a loss that is not finite. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
     """
     started = time.perf_counter()
-    with torch_settings(threads=config.threads, deterministic=config.deterministic):
-        training = _Training.set_up(model, config, open_split, run_folder)
-        resumed_after = training.resume()
-        document = {"model": model.model_dump(), "train": config.model_dump()} if resolved is None else dict(resolved)
-        durable.write_json(run_folder / "config.json", document)
-        for epoch in range(resumed_after, config.epochs):
-            training.run_epoch(epoch, on_progress)
+    with ExitStack() as stack:
+        stack.enter_context(torch_settings(threads=config.threads, deterministic=config.deterministic))
+        processes, device = stack.enter_context(join(select_device(config.device)))
+        if processes.is_main:
+            stack.enter_context(only_one_trains(run_folder))
+        else:
+            on_progress, on_message = (lambda progress: None), (lambda message: None)
+        if restart and processes.is_main:
+            _start_anew(run_folder, on_message)
+        training = _Training.set_up(model, config, open_split, run_folder, device, processes)
+        resumed_after, resumed_steps = training.resume(on_message)
+        if processes.is_main:
+            document = {"model": model.model_dump(), "train": config.model_dump()}
+            durable.write_json(run_folder / "config.json", document if resolved is None else dict(resolved))
+        if config.tensorboard and processes.is_main:
+            board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
+            on_progress = stack.enter_context(board).beside(on_progress)
+        training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,
         resumed_after=resumed_after,
+        resumed_steps=resumed_steps,
         best_epoch=training.best_epoch,
         best_accuracy=training.best_accuracy,
         last_accuracy=training.last_accuracy,
@@ -111,32 +87,51 @@ def run(
         num_images=0 if training.learner.images is None else len(training.learner.images),
         protocol=training.split.protocol,
         split_digest=training.split.split_digest,
-        device=str(training.device),
+        device=str(device) if processes.count == 1 else f"{processes.count} x {device.type}",
         seconds=time.perf_counter() - started,
     )
 
 
+def _start_anew(run_folder: Path, on_message: OnMessage) -> None:
+    on_message(f"{run_folder}: starts anew; its checkpoints, metrics and evaluations are deleted")
+    delete_contents(run_folder)
+    (run_folder / "checkpoints").mkdir()
+
+
 @dataclass
 class _Training:
-    """A run in progress."""
+    """A run in progress. `records` (step, R): `StepRecord`s of the steps that the epoch has done, on the CPU."""
 
     model: ModelConfig
     config: TrainConfig
     run_folder: Path
     device: torch.device
+    processes: Processes
     split: PairedSplit
     sampler: Sampler
     sliding: SlidingStrategy
     learner: Learner
     selection_split: str | None
     selection: EventData | None
+    epoch: int = 0
+    records: Tensor = field(default_factory=lambda: torch.zeros(0, _NUM_VALUES))
     best_epoch: int = 0
     best_accuracy: float | None = None
     last_accuracy: float | None = None
+    saved_step: int = 0
+    saved_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def set_up(cls, model: ModelConfig, config: TrainConfig, open_split: OpenSplit, run_folder: Path) -> _Training:
-        device = select_device(config.device)
+    def set_up(
+        cls,
+        model: ModelConfig,
+        config: TrainConfig,
+        open_split: OpenSplit,
+        run_folder: Path,
+        device: torch.device,
+        processes: Processes,
+    ) -> _Training:
+        processes.check_batch_size(config.batch_size)
         split = open_split("train")
         sampler = Sampler(split, config)
         selection_split: SplitName = "test" if config.select == "test_as_released" else "validation"
@@ -157,13 +152,14 @@ class _Training:
             optimizer=torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True),
             events=load_events(split, device),
             images=load_static(split, config.encoding, device) if config.method == "transfer" else None,
+            processes=processes,
         )
-        (run_folder / "checkpoints").mkdir(parents=True, exist_ok=True)
         return cls(
             model=model,
             config=config,
             run_folder=run_folder,
             device=device,
+            processes=processes,
             split=split,
             sampler=sampler,
             sliding=sliding_strategy(config),
@@ -172,157 +168,208 @@ class _Training:
             selection=selection if len(selection) else None,
         )
 
-    def resume(self) -> int:
-        """Take up the run that the folder holds; returns the epochs it has done, 0 for a new one."""
-        path = state_path(self.run_folder)
-        state = load_state(path, self.device)
-        if state is not None:
-            check_identity(path, state.identity, self.identity)
-            self.learner.network.load_state_dict(state.network)
-            self.learner.optimizer.load_state_dict(state.optimizer)
-            self.best_epoch, self.best_accuracy = state.best_epoch, state.best_accuracy
-            self.last_accuracy = state.last_accuracy
-        done = 0 if state is None else state.epoch
-        keep_metrics(self.run_folder, done)
-        return done
+    def resume(self, on_message: OnMessage) -> tuple[int, int]:
+        """Take up the run that the folder holds; returns the whole epochs, and steps of the next, that it has done."""
+        found = self.processes.from_main(self._load_state(on_message) if self.processes.is_main else None)
+        if found is None:
+            if self.processes.is_main:
+                self._save_state()
+            return 0, 0
+        weights, state = found
+        self.learner.network.load_state_dict(weights)
+        self.learner.optimizer.load_state_dict(state.optimizer)
+        set_random_state(state.random)
+        self.epoch, self.records, self.saved_step = state.epoch, state.records, state.step
+        self.best_epoch, self.best_accuracy = state.best_epoch, state.best_accuracy
+        self.last_accuracy = state.last_accuracy
+        return state.epoch, state.step
 
-    def run_epoch(self, epoch: int, on_progress: OnProgress) -> None:
-        """Train epoch `epoch` (from 0), validate, and commit it."""
-        started = time.perf_counter()
-        rate = learning_rate(self.config, epoch)
+    def _load_state(self, on_message: OnMessage) -> tuple[dict[str, Tensor], TrainingState] | None:
+        found = self.states.load(on_message)
+        metrics = metrics_path(self.run_folder)
+        if found is None and metrics.exists() and metrics.stat().st_size:
+            raise TrainingError(
+                f"{self.run_folder}: a run has left {metrics.name} here but no checkpoint to go on from; "
+                "start anew with --restart"
+            )
+        if found is not None:
+            step = f" and {found[1].step} steps" if found[1].step else ""
+            on_message(f"{self.run_folder}: goes on after {found[1].epoch} epochs{step} of {self.config.epochs} epochs")
+        keep_metrics(self.run_folder, 0 if found is None else found[1].epoch)
+        return found
+
+    def fit(self, on_progress: OnProgress) -> None:
+        """Train the epochs that are left. Raises TrainingStoppedError after SIGTERM or Ctrl-C."""
+        with StopSignals() as signals:
+            while self.epoch < self.config.epochs:
+                self._train_epoch(signals, on_progress)
+                number = self.processes.highest(signals.received, self.device)
+                if number and self.epoch < self.config.epochs:
+                    raise TrainingStoppedError(self.run_folder, number)
+
+    def _train_epoch(self, signals: StopSignals, on_progress: OnProgress) -> None:
+        """Train what is left of an epoch, validate, and commit it."""
+        rate = learning_rate(self.config, self.epoch)
         for group in self.learner.optimizer.param_groups:
             group["lr"] = rate
-        steps = self._train(epoch, rate, on_progress)
-        seconds = time.perf_counter() - started
-        num_pairs = self.sampler.num_steps * self.config.batch_size
-        train_accuracy = float(steps.num_correct.sum()) / num_pairs
-        if self.selection is not None:
-            scores = predict(self.learner.network, self.selection, self.config.batch_size)
-            self.last_accuracy = accuracy(scores, self.selection.labels)
-        progress = TrainingProgress(
-            epoch=epoch + 1,
-            num_epochs=self.config.epochs,
-            step=self.sampler.num_steps,
-            num_steps=self.sampler.num_steps,
-            loss=float(steps.total.mean()),
-            learning_rate=rate,
-            sliding_probability=self._sliding_probability(epoch, self.sampler.num_steps - 1),
-            pairs_per_s=num_pairs / seconds,
-            train_accuracy=train_accuracy,
-            selection_accuracy=self.last_accuracy,
-        )
-        append_metrics(self.run_folder, self._metrics(progress, steps))
-        self._commit(epoch + 1)
+        plan = self.sampler.plan(self.epoch)
+        part = self.processes.part(plan).to(self.device)
+        values = torch.zeros(len(plan), _NUM_VALUES, device=self.device)
+        started, first = time.perf_counter(), len(self.records)
+
+        def tell(done: int, records: Tensor, **at_end: Any) -> TrainingProgress:
+            pairs_per_s = (done - first) * self.config.batch_size / (time.perf_counter() - started)
+            return self._progress(done, records, rate, pairs_per_s, **at_end)
+
+        self.learner.network.train()
+        for step in range(first, len(plan)):
+            values[step] = self.learner.step(part, step, self._sliding_probability(step))
+            done = step + 1
+            if done < len(plan):
+                at_interval = done % self.config.log_interval == 0
+                if at_interval:
+                    on_progress(tell(done, self._read(values, done, plan)))
+                if at_interval or self.processes.count == 1:
+                    self._save_or_stop(signals, values, done, plan)
+        self._read(values, len(plan), plan)
+        self._check_weights(plan)
+        progress = tell(len(plan), self.records, ends_epoch=True, **self._validate())
+        self.epoch, self.records = self.epoch + 1, torch.zeros(0, _NUM_VALUES)
+        if self.processes.is_main:
+            self._commit(progress)
         on_progress(progress)
 
-    def _train(self, epoch: int, rate: float, on_progress: OnProgress) -> StepRecord:
-        """The steps of one epoch; returns their records, each field (L,), on the CPU."""
-        plan = self.sampler.plan(epoch).to(self.device)
-        records = torch.zeros(len(plan), len(StepRecord._fields), device=self.device)
-        read = torch.zeros(0, len(StepRecord._fields))
-        started = time.perf_counter()
-        self.learner.network.train()
-        for step in range(len(plan)):
-            probability = self._sliding_probability(epoch, step)
-            records[step] = self.learner.step(plan, step, probability)
-            last = step + 1 == len(plan)
-            if last or (step + 1) % self.config.log_interval == 0:
-                new = records[len(read) : step + 1].cpu()
-                self._check_finite(new, plan, epoch, first_step=len(read))
-                read = torch.cat([read, new])
-            if not last and len(read) == step + 1:
-                on_progress(
-                    TrainingProgress(
-                        epoch=epoch + 1,
-                        num_epochs=self.config.epochs,
-                        step=step + 1,
-                        num_steps=len(plan),
-                        loss=float(StepRecord(*new.unbind(1)).total.mean()),
-                        learning_rate=rate,
-                        sliding_probability=probability,
-                        pairs_per_s=(step + 1) * self.config.batch_size / (time.perf_counter() - started),
-                    )
-                )
-        return StepRecord(*read.unbind(1))
-
-    def _sliding_probability(self, epoch: int, step: int) -> float:
-        num_steps = self.sampler.num_steps
-        return self.sliding((step + epoch * num_steps) / (self.config.epochs * num_steps))
-
-    def _check_finite(self, records: Tensor, plan: EpochPlan, epoch: int, first_step: int) -> None:
-        """Raise TrainingError for the first step whose loss or gradient is not finite."""
-        broken = (~records.isfinite()).any(1).nonzero()
-        if not len(broken):
+    def _save_or_stop(self, signals: StopSignals, values: Tensor, done: int, plan: EpochPlan) -> None:
+        """Save the state in mid-epoch if a signal came or it is time, and then leave if a signal came."""
+        wish = self.processes.highest(signals.received or int(self._is_time_to_save(done)), self.device)
+        if not wish:
             return
-        row = int(broken[0])
-        step = first_step + row
-        ids = ", ".join(self.split.sample_ids[i] for i in plan.recordings[step].tolist())
-        values = ", ".join(f"{k} {v:g}" for k, v in zip(StepRecord._fields, records[row].tolist(), strict=True))
-        kept = f"the weights of epoch {epoch} are kept" if epoch else "no epoch was finished"
-        raise TrainingError(
-            f"the loss or its gradient is not finite in step {step + 1} of epoch {epoch + 1} ({values}); {kept} in "
-            f"{self.run_folder}. Lower train.base_learning_rate, or look at the batch's recordings: {ids}"
+        self._read(values, done, plan)
+        self._check_weights(plan)
+        if self.processes.is_main:
+            self._save_state()
+        self.saved_step = done
+        if wish > 1:
+            raise TrainingStoppedError(self.run_folder, wish)
+
+    def _is_time_to_save(self, done: int) -> bool:
+        steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
+        return (steps > 0 and done - self.saved_step >= steps) or (
+            minutes > 0 and time.monotonic() - self.saved_at >= 60 * minutes
         )
 
-    def _metrics(self, progress: TrainingProgress, steps: StepRecord) -> dict[str, Any]:
-        """The epoch's line of `metrics.jsonl`; w_t are the alignment's coefficients after the epoch."""
-        coefficients = torch.sigmoid(self.learner.network.coefficients.detach()).tolist()
-        return {
-            "epoch": progress.epoch,
-            "loss": progress.loss,
-            "loss_static": float(steps.static.mean()),
-            "loss_event": float(steps.event.mean()),
-            "loss_alignment": float(steps.alignment.mean()),
-            "grad_norm": float(steps.grad_norm.mean()),
-            "w_t": coefficients if self.config.loss.regularization == "learned" else None,
-            "sliding_probability": progress.sliding_probability,
-            "learning_rate": progress.learning_rate,
-            "train_accuracy": progress.train_accuracy,
-            f"{self.selection_split or 'validation'}_accuracy": self.last_accuracy,
-            "pairs_per_s": round(progress.pairs_per_s, 2),
-        }
+    def _sliding_probability(self, step: int) -> float:
+        num_steps = self.sampler.num_steps
+        return self.sliding((step + self.epoch * num_steps) / (self.config.epochs * num_steps))
 
-    def _commit(self, epoch: int) -> None:
-        """Keep the weights after `epoch` epochs; the state is written last and makes the epoch count."""
+    def _read(self, values: Tensor, done: int, plan: EpochPlan) -> Tensor:
+        """Fetch the records of the steps up to `done` that were not fetched yet, and check that they are finite."""
+        first = len(self.records)
+        if done == first:
+            return self.records[done:]
+        new = self.processes.mean(values[first:done]).cpu()
+        broken = (~new.isfinite()).any(1).nonzero()
+        if len(broken):
+            row = int(broken[0])
+            named = ", ".join(f"{k} {v:g}" for k, v in zip(StepRecord._fields, new[row].tolist(), strict=True))
+            self._stop_not_finite(f"the loss or its gradient ({named})", first + row, plan)
+        self.records = torch.cat([self.records, new])
+        return new
+
+    def _check_weights(self, plan: EpochPlan) -> None:
+        """A loss and a gradient that are finite can still make a weight that is not."""
+        weights = self.learner.network.state_dict().values()
+        if not bool(torch.stack([weight.isfinite().all() for weight in weights]).all()):
+            self._stop_not_finite("a weight", len(self.records) - 1, plan)
+
+    def _stop_not_finite(self, what: str, step: int, plan: EpochPlan) -> NoReturn:
+        ids = ", ".join(self.split.sample_ids[i] for i in plan.recordings[step].tolist())
+        raise TrainingError(
+            f"{what} is not finite in step {step + 1} of epoch {self.epoch + 1}; the last good checkpoint is kept: "
+            f"{self.states.newest()}. Lower train.base_learning_rate, or look at the batch's recordings: {ids}"
+        )
+
+    def _validate(self) -> dict[str, Any]:
+        """Accuracy and firing rates at an epoch's end; the main process measures them."""
+        if not self.processes.is_main:
+            return {}
+        network, seen = self.learner.network, self.selection
+        if seen is not None:
+            self.last_accuracy = accuracy(predict(network, seen, self.config.batch_size), seen.labels)
+        shown = (self.learner.events if seen is None else seen).batch(slice(0, self.config.batch_size))
+        rates = firing_rates(network, event_frames(shown))
+        return {"selection_accuracy": self.last_accuracy, "firing_rates": rates}
+
+    def _progress(self, done: int, records: Tensor, rate: float, pairs_per_s: float, **at_end: Any) -> TrainingProgress:
+        means = dict(zip(StepRecord._fields, records.double().mean(0).tolist(), strict=True))
+        learned = self.config.method == "transfer" and self.config.loss.regularization == "learned"
+        num_steps = self.sampler.num_steps
+        steps_left = (self.config.epochs - self.epoch) * num_steps - done
+        return TrainingProgress(
+            epoch=self.epoch + 1,
+            num_epochs=self.config.epochs,
+            step=done,
+            num_steps=num_steps,
+            loss=means["total"],
+            loss_static=means["static"],
+            loss_event=means["event"],
+            loss_alignment=means["alignment"],
+            grad_norm=means["grad_norm"],
+            train_accuracy=means["accuracy"],
+            w_t=tuple(self.learner.network.coefficients.detach().sigmoid().tolist()) if learned else None,
+            learning_rate=rate,
+            sliding_probability=self._sliding_probability(done - 1),
+            pairs_per_s=pairs_per_s,
+            seconds_left=steps_left * self.config.batch_size / pairs_per_s,
+            **at_end,
+        )
+
+    def _commit(self, progress: TrainingProgress) -> None:
+        """Keep an epoch: its metrics, its weights, and last the state, which makes it count."""
+        append_metrics(self.run_folder, epoch_metrics(progress, self.selection_split or "validation"))
         best, now = self.best_accuracy, self.last_accuracy
         if self.config.select == "last" or best is None or (now is not None and now > best):
-            self.best_epoch, self.best_accuracy = epoch, now
-            save_weights(weights_path(self.run_folder, "best"), self.learner.network, self._info(epoch))
-        save_weights(weights_path(self.run_folder, "last"), self.learner.network, self._info(epoch))
+            self.best_epoch, self.best_accuracy = self.epoch, now
+            save_weights(weights_path(self.run_folder, "best"), self.learner.network, self._info())
+        save_weights(weights_path(self.run_folder, "last"), self.learner.network, self._info())
+        self._save_state()
+
+    def _save_state(self) -> None:
         state = TrainingState(
-            epoch=epoch,
-            network=self.learner.network.state_dict(),
+            epoch=self.epoch,
+            step=len(self.records),
+            records=self.records,
             optimizer=self.learner.optimizer.state_dict(),
+            random=random_state(),
             best_epoch=self.best_epoch,
             best_accuracy=self.best_accuracy,
             last_accuracy=self.last_accuracy,
-            identity=self.identity,
         )
-        save_state(state_path(self.run_folder), state)
+        self.states.save(self.learner.network.state_dict(), state)
+        self.saved_step, self.saved_at = state.step, time.monotonic()
 
-    def _info(self, epoch: int) -> CheckpointInfo:
+    @property
+    def states(self) -> States:
+        identity = {
+            "model": self.model.model_dump(mode="json"),
+            "train": self.config.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
+            "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
+            "processes": self.processes.count,
+        }
+        folder = self.run_folder / "checkpoints"
+        return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True))
+
+    def _info(self) -> CheckpointInfo:
         return CheckpointInfo(
             model=self.model,
             method=self.config.method,
             class_names=self.split.class_names,
             num_steps=self.split.num_bins,
             size=self.split.size,
-            epoch=epoch,
+            epoch=self.epoch,
             selection=self.config.select,
             accuracy=self.last_accuracy,
             protocol=self.split.protocol,
             split_digest=self.split.split_digest,
             cache_fingerprint=self.split.fingerprint,
-        )
-
-    @property
-    def identity(self) -> str:
-        """What must be the same to go on with a run."""
-        return json.dumps(
-            {
-                "model": self.model.model_dump(mode="json"),
-                "train": self.config.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
-                "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
-            },
-            sort_keys=True,
         )

@@ -8,12 +8,21 @@ from pathlib import Path
 from typing import Any
 
 from ...cache import durable
+from .observing import TrainingProgress
 
 MetricsLine = dict[str, Any]
+
+_NOT_IN_METRICS = {"num_epochs", "step", "num_steps", "seconds_left", "ends_epoch", "selection_accuracy"}
 
 
 def metrics_path(run_folder: Path) -> Path:
     return run_folder / "metrics.jsonl"
+
+
+def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
+    """The line of an epoch from what its end told."""
+    line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
+    return {**line, f"{selection_split}_accuracy": at.selection_accuracy, "pairs_per_s": round(at.pairs_per_s, 2)}
 
 
 def append_metrics(run_folder: Path, line: MetricsLine) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,16 +46,24 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def torch_settings(*, threads: int = 0, deterministic: bool = False) -> Iterator[None]:
-    """Set torch's threads (0: as they are) and deterministic algorithms; both are put back at the end."""
+    """Set torch's threads (0: as they are) and deterministic algorithms; both are put back at the end.
+
+    On CUDA, deterministic also means cuBLAS with a workspace of fixed size, and cuDNN that does not choose its
+    algorithms by timing them.
+    """
     threads_before = torch.get_num_threads()
+    benchmark_before = torch.backends.cudnn.benchmark
     deterministic_before = torch.are_deterministic_algorithms_enabled()
     keep_freed_memory()
     try:
         if threads:
             torch.set_num_threads(threads)
         if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+            torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
         yield
     finally:
         torch.set_num_threads(threads_before)
         torch.use_deterministic_algorithms(deterministic_before)
+        torch.backends.cudnn.benchmark = benchmark_before

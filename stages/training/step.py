@@ -11,31 +11,36 @@ from torch import Tensor
 from .augmentation import augment
 from .config import TrainConfig
 from .data import EventData, event_frames, static_frames
+from .distributed import ALONE, Processes
 from .losses import LossParts, events_loss, transfer_loss
 from .networks import SpikingVGG
 from .sampling import EpochPlan
 
 
 class StepRecord(NamedTuple):
-    """What is kept of a step, float scalars: the loss in parts, the gradient's norm, recordings classified right."""
+    """What is kept of a step, float scalars: the loss in parts, the gradient's norm, share named right."""
 
     static: Tensor
     event: Tensor
     alignment: Tensor
     total: Tensor
     grad_norm: Tensor
-    num_correct: Tensor
+    accuracy: Tensor
 
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, its optimiser and the training data on its device. `images`: (m, 1, H, W); None without transfer."""
+    """A network, its optimiser and the training data on its device. `images`: (m, 1, H, W); None without transfer.
+
+    Gradients are averaged over `processes`, each of which steps on its own part of the batch.
+    """
 
     config: TrainConfig
     network: SpikingVGG
     optimizer: torch.optim.Optimizer
     events: EventData
     images: Tensor | None
+    processes: Processes = ALONE
 
     def step(self, plan: EpochPlan, step: int, sliding_probability: float) -> Tensor:
         """Train on batch `step` of the plan; returns a `StepRecord` stacked to (6,), still on the device."""
@@ -51,11 +56,12 @@ class Learner:
             loss, event_logits = self._transfer(static, events, labels)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
+        self.processes.average_gradients(self.network.parameters())
         gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
         self.optimizer.step()
-        num_correct = (event_logits.mean(0).argmax(1) == labels).sum()
-        return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, num_correct)])
+        accuracy = (event_logits.mean(0).argmax(1) == labels).float().mean()
+        return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
 
     def _transfer(self, static: Tensor, events: Tensor, labels: Tensor) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.

@@ -1,0 +1,50 @@
+"""SIGTERM and Ctrl-C: a run finishes its step, saves its state and leaves."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from ...cache.errors import DvsTransferError
+
+
+class TrainingStoppedError(DvsTransferError):
+    """A signal stopped the run, and its state is saved. Exit code: 128 + the signal, as a shell gives it."""
+
+    def __init__(self, run_folder: Path, signal_number: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}; the state is saved in {run_folder}: the same command goes on from there")
+        self.exit_code = 128 + signal_number
+
+
+class StopSignals:
+    """Context manager in which SIGTERM and SIGINT only leave a note in `received`; a second one acts as it always did.
+
+    Python lets the main thread alone take signals: in another thread nothing is noted.
+    """
+
+    def __init__(self) -> None:
+        self.received = 0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._put_back()
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = number
+        self._put_back()
+
+    def _put_back(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}

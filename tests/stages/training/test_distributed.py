@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load
+from tiny_run import CONFIG, metrics, weights
+from tiny_split import open_tiny_split
+
+from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.training.distributed import ALONE, Processes, is_main_process
+from dvs_transfer.stages.training.sampling import Sampler
+
+LOSSES = ("loss", "loss_static", "loss_event", "grad_norm", "train_accuracy", "validation_accuracy")
+
+
+def launch(folder, count, epochs=2):
+    """Run two_processes.py as `torchrun` does."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    if count == 1:
+        command = [sys.executable]
+    script = Path(__file__).with_name("two_processes.py")
+    path = os.pathsep.join(path for path in sys.path if path)
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, script, folder, str(epochs)], env=environment, capture_output=True, text=True, timeout=250
+    )
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path):
+    for count in (1, 2):
+        done = launch(tmp_path / str(count), count)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("reports 4") == 1
+        assert done.stdout.count("reports 0") == count - 1
+    for one, two in zip(metrics(tmp_path / "1"), metrics(tmp_path / "2"), strict=True):
+        np.testing.assert_allclose([two[key] for key in LOSSES], [one[key] for key in LOSSES], rtol=1e-4)
+    one, two = load(weights(tmp_path / "1")), load(weights(tmp_path / "2"))
+    for name, weight in one.items():
+        torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4)
+    other = launch(tmp_path / "2", 1)
+    assert "processes is 2 there and 1 here" in other.stderr
+
+
+def test_the_parts_of_a_plan_make_it_up():
+    plan = Sampler(open_tiny_split("train"), CONFIG).plan(0)
+    parts = [Processes(rank, 4).part(plan) for rank in range(4)]
+    for name, draws in vars(plan).items():
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts], dim=1), draws)
+
+
+@pytest.mark.parametrize(("batch_size", "count"), [(9, 2), (2, 2), (8, 3)])
+def test_a_batch_that_cannot_be_shared(batch_size, count):
+    with pytest.raises(TrainingError, match=f"use a multiple of {count}, at least {2 * count}"):
+        Processes(0, count).check_batch_size(batch_size)
+    ALONE.check_batch_size(batch_size)
+
+
+def test_main_process(monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    assert is_main_process()
+    monkeypatch.setenv("RANK", "1")
+    assert not is_main_process()
