@@ -1,4 +1,6 @@
-"""`python -m dvs_transfer`: the same as the command `dvs-transfer`."""
+"""`python -m dvs_transfer`: the same as the command `dvs-transfer`, with its exit code; what `torchrun -m` starts."""
+
+import sys
 
 import sys
 

@@ -10,14 +10,18 @@ from pathlib import Path
 from ...cache import durable
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import writer_lock
+from .observing import OnMessage
 
-# What a run and its evaluations write. The checkpoints go first: without them nothing else passes for a run.
+# What a run and its evaluations write. The checkpoints go first: what is left without them cannot pass for a run.
 _CONTENTS = ("checkpoints", "metrics.jsonl", "tensorboard", "evaluation-*.json", "predictions-*.csv", "report")
 
 
 @contextmanager
-def only_one_trains(run_folder: Path) -> Iterator[None]:
-    """Make the folder and hold the right to train in it. Raises TrainingError when another process has it."""
+def only_one_trains(run_folder: Path, *, restart: bool, on_message: OnMessage) -> Iterator[None]:
+    """Make the folder, emptied of an earlier run with `restart`, and hold the right to train in it.
+
+    Raises TrainingError when another process has it.
+    """
     with ExitStack() as stack:
         try:
             stack.enter_context(writer_lock(run_folder, "train", timeout_s=0))
@@ -25,17 +29,18 @@ def only_one_trains(run_folder: Path) -> Iterator[None]:
             raise TrainingError(
                 f"{run_folder}: another process is training in this folder; wait for it to end, or name another folder"
             ) from None
+        if restart and any((run_folder / name).exists() for name in ("checkpoints", "config.json")):
+            on_message(f"{run_folder}: starts anew; its checkpoints, metrics and evaluations are deleted")
+            _delete_contents(run_folder)
         (run_folder / "checkpoints").mkdir(exist_ok=True)
         durable.remove_temporaries(run_folder)
         yield
 
 
-def delete_contents(run_folder: Path) -> list[Path]:
-    """Delete what a run left in its folder, and nothing else; returns what it was."""
-    found = [path for pattern in _CONTENTS for path in sorted(run_folder.glob(pattern))]
-    for path in found:
+def _delete_contents(run_folder: Path) -> None:
+    """Delete what a run leaves in its folder, and nothing else."""
+    for path in [path for pattern in _CONTENTS for path in run_folder.glob(pattern)]:
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
-    return found

@@ -22,7 +22,7 @@ from .checkpoint import CheckpointInfo, save_weights, weights_path
 from .config import NEUTRAL_TRAIN_FIELDS, ModelConfig, TrainConfig
 from .data import EventData, OpenSplit, PairedSplit, SplitName, event_frames, load_events, load_static
 from .distributed import Processes, join
-from .folder import delete_contents, only_one_trains
+from .folder import only_one_trains
 from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
 from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
@@ -60,11 +60,9 @@ def run(
         stack.enter_context(torch_settings(threads=config.threads, deterministic=config.deterministic))
         processes, device = stack.enter_context(join(select_device(config.device)))
         if processes.is_main:
-            stack.enter_context(only_one_trains(run_folder))
+            stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
         else:
             on_progress, on_message = (lambda progress: None), (lambda message: None)
-        if restart and processes.is_main:
-            _start_anew(run_folder, on_message)
         training = _Training.set_up(model, config, open_split, run_folder, device, processes)
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
@@ -90,12 +88,6 @@ def run(
         device=str(device) if processes.count == 1 else f"{processes.count} x {device.type}",
         seconds=time.perf_counter() - started,
     )
-
-
-def _start_anew(run_folder: Path, on_message: OnMessage) -> None:
-    on_message(f"{run_folder}: starts anew; its checkpoints, metrics and evaluations are deleted")
-    delete_contents(run_folder)
-    (run_folder / "checkpoints").mkdir()
 
 
 @dataclass
@@ -193,14 +185,15 @@ class _Training:
                 "start anew with --restart"
             )
         if found is not None:
-            step = f" and {found[1].step} steps" if found[1].step else ""
-            on_message(f"{self.run_folder}: goes on after {found[1].epoch} epochs{step} of {self.config.epochs} epochs")
+            done, step = found[1].epoch, f" and {found[1].step} steps" if found[1].step else ""
+            going = "goes on after" if done < self.config.epochs else "is complete:"
+            on_message(f"{self.run_folder}: {going} {done} epochs{step} of {self.config.epochs} epochs")
         keep_metrics(self.run_folder, 0 if found is None else found[1].epoch)
         return found
 
     def fit(self, on_progress: OnProgress) -> None:
         """Train the epochs that are left. Raises TrainingStoppedError after SIGTERM or Ctrl-C."""
-        with StopSignals() as signals:
+        with StopSignals(hold=self.processes.count > 1) as signals:
             while self.epoch < self.config.epochs:
                 self._train_epoch(signals, on_progress)
                 number = self.processes.highest(signals.received, self.device)

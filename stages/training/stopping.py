@@ -23,10 +23,14 @@ class TrainingStoppedError(DvsTransferError):
 class StopSignals:
     """Context manager in which SIGTERM and SIGINT only leave a note in `received`; a second one acts as it always did.
 
+    Not with `hold`: torchrun passes on a Ctrl-C that its processes have had from the terminal already, and it kills
+    those that take too long.
+
     Python lets the main thread alone take signals: in another thread nothing is noted.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, hold: bool) -> None:
+        self.hold = hold
         self.received = 0
         self._before: dict[int, Any] = {}
 
@@ -42,7 +46,8 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number
-        self._put_back()
+        if not self.hold:
+            self._put_back()
 
     def _put_back(self) -> None:
         for number, handler in self._before.items():

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import runpy
 import signal
 import subprocess
 import sys
@@ -236,3 +237,10 @@ def test_a_weight_alone_that_is_not_finite_is_never_saved(tmp_path, monkeypatch)
     with pytest.raises(TrainingError, match=r"a weight is not finite in step 1 of epoch 2; .*state-000001-00000000"):
         train(tmp_path, EVERY_STEP)
     assert states(tmp_path)[-1] == "state-000001-00000000"
+
+
+def test_the_module_leaves_with_the_exit_code_of_the_command(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "argv", ["dvs-transfer", "report", str(tmp_path)])
+    with pytest.raises(SystemExit) as left:
+        runpy.run_module("dvs_transfer", run_name="__main__")
+    assert left.value.code == 1
