@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# One number for each block of 3x3 convolution, batch norm and LIF; "P" halves the image by averaging.
+# VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
+# ResNet18-SNN: one number for each stage of two blocks.
 Widths = tuple[int | Literal["P"], ...]
 
 PRESET_WIDTHS: dict[str, Widths] = {
     "vgg_snn": (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512, "P"),
     "vgg_snn_small": (16, "P", 32, "P", 64, "P", 64, "P"),
+    "resnet18": (64, 128, 256, 512),
+    "scnn": (15, "P", 40, "P", 300),
 }
 
 
@@ -22,9 +25,13 @@ class _Frozen(BaseModel):
 class ModelConfig(_Frozen):
     """The spiking network. The number of classes, time steps and pixels come from the data."""
 
-    name: Literal["vgg_snn", "vgg_snn_small"] = Field("vgg_snn", description="network; sets the widths of its layers")
+    name: Literal["vgg_snn", "vgg_snn_small", "resnet18", "scnn"] = Field(
+        "vgg_snn", description="network; sets the kind and the widths of its layers"
+    )
     widths: Widths | None = Field(
-        None, description='channels of each block, "P" for a pool that halves height and width; unset: as the name says'
+        None,
+        description='channels of each layer (resnet18: of each stage; scnn: neurons of the last), "P" for a pool that '
+        "halves height and width; unset: as the name says",
     )
     batch_norm: Literal["per_step", "merged"] = Field(
         "per_step",
@@ -34,14 +41,18 @@ class ModelConfig(_Frozen):
     threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
     surrogate_alpha: float = Field(2.0, gt=0, description="height of the surrogate gradient; it reaches 1/alpha far")
 
-    @field_validator("widths")
-    @classmethod
-    def _has_blocks(cls, widths: Widths | None) -> Widths | None:
-        if widths is not None and not any(width != "P" for width in widths):
-            raise ValueError("at least one block is needed")
-        if widths is not None and any(width != "P" and width < 1 for width in widths):
-            raise ValueError("a block has at least one channel")
-        return widths
+    @model_validator(mode="after")
+    def _has_possible_widths(self) -> ModelConfig:
+        blocks = [width for width in self.layers if width != "P"]
+        if not blocks:
+            raise ValueError("widths: at least one block is needed")
+        if any(width < 1 for width in blocks):
+            raise ValueError("widths: a block has at least one channel")
+        if self.name == "resnet18" and "P" in self.layers:
+            raise ValueError("widths: resnet18 has no pools; its second and later stages halve height and width")
+        if self.name == "scnn" and self.layers[-1] == "P":
+            raise ValueError("widths: the last one of scnn is its linear layer, not a pool")
+        return self
 
     @property
     def layers(self) -> Widths:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
 from .layers import SpikingConv
-from .networks import SpikingVGG
+from .networks import SpikingNetwork
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ OnMessage = Callable[[str], None]
 
 
 @torch.inference_mode()
-def firing_rates(network: SpikingVGG, frames: Tensor) -> dict[str, float]:
+def firing_rates(network: SpikingNetwork, frames: Tensor) -> dict[str, float]:
     """Spikes per neuron and time step of each layer, for frames (T, B, 2, H, W) of recordings in evaluation mode."""
     rates: dict[str, Tensor] = {}
 

@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from .data import EventData, event_frames
-from .networks import SpikingVGG
+from .networks import SpikingNetwork
 
 
 @torch.inference_mode()
-def predict(network: SpikingVGG, events: EventData, batch_size: int) -> Tensor:
+def predict(network: SpikingNetwork, events: EventData, batch_size: int) -> Tensor:
     """Scores (n, num_classes): the mean over time of the event head's logits. Leaves the network in its mode."""
     was_training = network.training
     network.eval()

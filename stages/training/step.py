@@ -13,7 +13,7 @@ from .config import TrainConfig
 from .data import EventData, event_frames, static_frames
 from .distributed import ALONE, Processes
 from .losses import LossParts, events_loss, transfer_loss
-from .networks import SpikingVGG
+from .networks import SpikingNetwork
 from .sampling import EpochPlan
 
 
@@ -36,7 +36,7 @@ class Learner:
     """
 
     config: TrainConfig
-    network: SpikingVGG
+    network: SpikingNetwork
     optimizer: torch.optim.Optimizer
     events: EventData
     images: Tensor | None
