@@ -130,6 +130,7 @@ def evaluate(
     config: Config = DEFAULT_CONFIG,
     override: Override = [],
     split: Annotated[str | None, typer.Option(help="validation or test; by default the configuration's.")] = None,
+    save_logits: Annotated[Path | None, typer.Option(help="Also write the logits of each step to this .npz.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained network on recordings that it was not trained on, and draw what it saw.
@@ -141,8 +142,27 @@ def evaluate(
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     loaded = experiment.config_of_run(run, overrides) if run else load(config, overrides)
     folder = run or experiment.run_folder(loaded, Settings.workspace)
-    report, files = experiment.evaluate(loaded.evaluate, folder)
+    report, files = experiment.evaluate(loaded.evaluate, folder, save_logits)
     show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
+
+
+@app.command()
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar).")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    pairs: Annotated[Path | None, typer.Option(help="Pair store to evaluate on; or name a configuration.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    as_json: Json = False,
+) -> None:
+    """Make a run of published weights, for `evaluate`; nothing in the file is executed.
+
+    Example: dvs-transfer import-checkpoint model_best.pth.tar --out runs/released --config configs/ncaltech101.toml
+    """
+    from .pipeline import experiment
+
+    store = pairs or experiment.find_pairs(load(config, override), Settings.workspace)
+    show(experiment.import_checkpoint(file, store, out), as_json, "imported")
 
 
 @app.command()
