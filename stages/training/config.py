@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +16,15 @@ PRESET_WIDTHS: dict[str, Widths] = {
     "vgg_snn_small": (16, "P", 32, "P", 64, "P", 64, "P"),
     "resnet18": (64, 128, 256, 512),
     "scnn": (15, "P", 40, "P", 300),
+}
+
+
+# What the released scripts run under one switch, where that is more than the one change which the paper names. All of
+# them choose the epoch on the test set. Keys are those of `TrainConfig`.
+RELEASED: dict[str, dict[str, Any]] = {
+    "method": {"select": "test_as_released"},
+    "without_sliding": {"select": "test_as_released", "sliding": "step", "loss": {"alignment_weight": 0.0}},
+    "without_v": {"select": "test_as_released", "encoding": "blue"},
 }
 
 
@@ -87,8 +97,18 @@ class AugmentationConfig(_Frozen):
 class TrainConfig(_Frozen):
     """One training run."""
 
-    method: Literal["transfer", "events"] = Field(
-        "transfer", description="knowledge transfer from images, or the recordings alone (the TET baseline)"
+    released: Literal["method", "without_sliding", "without_v"] | None = Field(
+        None,
+        description="the combination that a released script runs, beyond the one change of its name: sets several keys "
+        "of this section, which then cannot be set otherwise",
+    )
+    method: Literal["transfer", "events", "finetune"] = Field(
+        "transfer",
+        description="knowledge transfer from images, the recordings alone (the TET baseline), or first images alone "
+        "and then recordings alone, with one head and a new optimiser",
+    )
+    pretrain_epochs: int | None = Field(
+        None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"
     )
     epochs: int = Field(300, ge=1, description="passes over the training split")
     batch_size: int = Field(120, ge=2, description="recordings (and as many images) in a step")
@@ -96,6 +116,11 @@ class TrainConfig(_Frozen):
     base_learning_rate: float = Field(
         5e-3, gt=0, description="peak learning rate of a batch of 1,024; scaled with batch_size"
     )
+    schedule: Literal["cosine", "steps"] = Field(
+        "cosine", description="learning rate after the warm-up: down a cosine, or times decay_rate in steps"
+    )
+    decay_epochs: int = Field(40, ge=1, description="steps: epochs from one step to the next")
+    decay_rate: float = Field(0.1, gt=0, le=1, description="steps: factor of the learning rate at a step")
     min_learning_rate: float = Field(1e-5, ge=0, description="learning rate where the cosine ends")
     warmup_learning_rate: float = Field(1e-6, ge=0, description="learning rate of the first epoch")
     warmup_epochs: int = Field(5, ge=0, description="epochs of linear warm-up")
@@ -132,6 +157,43 @@ class TrainConfig(_Frozen):
     checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0: by minutes alone")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to go on from that are kept, the newest ones")
     tensorboard: bool = Field(False, description="also write to <run>/tensorboard (needs the extra `tensorboard`)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_released(cls, values: Any) -> Any:
+        preset = RELEASED.get(values.get("released") or "") if isinstance(values, Mapping) else None
+        return values if preset is None else _with_preset(values, preset)
+
+    @model_validator(mode="after")
+    def _has_two_phases(self) -> TrainConfig:
+        if self.method == "finetune" and not 0 < self.num_pretrain_epochs < self.epochs:
+            raise ValueError(
+                f"finetune needs epochs on images and on recordings: pretrain_epochs is {self.num_pretrain_epochs} of "
+                f"{self.epochs} epochs"
+            )
+        return self
+
+    @property
+    def num_pretrain_epochs(self) -> int:
+        """Epochs on images alone; 0 for other methods than fine-tuning."""
+        if self.method != "finetune":
+            return 0
+        return self.epochs // 2 if self.pretrain_epochs is None else self.pretrain_epochs
+
+
+def _with_preset(values: Mapping[str, Any], preset: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """The values with those of the preset. Raises ValueError for one that is given and another."""
+    merged = dict(values)
+    for key, wanted in preset.items():
+        found = merged.get(key, wanted)
+        if isinstance(wanted, Mapping):
+            found = found.model_dump(exclude_unset=True) if isinstance(found, BaseModel) else found
+            merged[key] = _with_preset(found, wanted, f"{section}{key}.") if isinstance(found, Mapping) else found
+        elif found != wanted:
+            raise ValueError(f"released = {values.get('released')} sets {section}{key} to {wanted!r}, not {found!r}")
+        else:
+            merged[key] = wanted
+    return merged
 
 
 # What does not change the result of a run, and may differ when it is resumed.

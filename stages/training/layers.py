@@ -42,6 +42,22 @@ class BatchNormOverTime(nn.Module):
         return F.batch_norm(images, self.running_mean, self.running_var, self.weight, self.bias, self.training)
 
 
+class Neurons(nn.Module):
+    """A layer of LIF neurons: currents (T, B, ...) to spikes of the same shape."""
+
+    def __init__(self, constants: LifConstants) -> None:
+        super().__init__()
+        self.constants = constants
+
+    def forward(self, current: Tensor) -> Tensor:
+        """The spikes."""
+        return lif(current, self.constants)
+
+    def with_membrane(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """The spikes and the membrane potentials after reset."""
+        return lif_with_membrane(current, self.constants)
+
+
 class SpikingConv(nn.Module):
     """Convolution, batch norm over time (none with mode None), LIF: (T, B, C_in, H, W) to (T, B, C_out, H', W')."""
 
@@ -58,15 +74,16 @@ class SpikingConv(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=False)
         self.norm = nn.Identity() if mode is None else BatchNormOverTime(out_channels, mode)
-        self.constants = constants
+        self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
         """The spikes."""
-        return lif(self._current(x), self.constants)
+        spikes: Tensor = self.neurons(self._current(x))
+        return spikes
 
     def with_membrane(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The spikes and the membrane potentials after reset."""
-        return lif_with_membrane(self._current(x), self.constants)
+        return self.neurons.with_membrane(self._current(x))
 
     def _current(self, x: Tensor) -> Tensor:
         current: Tensor = self.norm(_over_time(self.conv(x.flatten(0, 1)), x))
@@ -79,15 +96,16 @@ class SpikingLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int, constants: LifConstants) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
-        self.constants = constants
+        self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
         """The spikes."""
-        return lif(self.linear(x.flatten(2)), self.constants)
+        spikes: Tensor = self.neurons(self.linear(x.flatten(2)))
+        return spikes
 
     def with_membrane(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The spikes and the membrane potentials after reset."""
-        return lif_with_membrane(self.linear(x.flatten(2)), self.constants)
+        return self.neurons.with_membrane(self.linear(x.flatten(2)))
 
 
 class PreActivationConv(nn.Module):
@@ -106,10 +124,10 @@ class PreActivationConv(nn.Module):
         super().__init__()
         self.norm = BatchNormOverTime(in_channels, mode)
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
-        self.constants = constants
+        self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _over_time(self.conv(lif(self.norm(x), self.constants).flatten(0, 1)), x)
+        return _over_time(self.conv(self.neurons(self.norm(x)).flatten(0, 1)), x)
 
 
 class ResidualBlock(nn.Module):

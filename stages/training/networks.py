@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
 from .config import ModelConfig, Widths
-from .layers import AveragePool, BatchNormOverTime, PreActivationConv, ResidualBlock, SpikingConv, SpikingLinear
+from .layers import AveragePool, BatchNormOverTime, Neurons, ResidualBlock, SpikingConv, SpikingLinear
 from .neurons import LifConstants
 
 Domain = Literal["static", "event"]
@@ -112,7 +112,7 @@ def num_parameters(network: nn.Module) -> int:
 
 def num_neuron_layers(network: nn.Module) -> int:
     """Layers of neurons, each with a threshold and a surrogate gradient that the released code counts as learnable."""
-    return sum(isinstance(module, SpikingConv | SpikingLinear | PreActivationConv) for module in network.modules())
+    return sum(isinstance(module, Neurons) for module in network.modules())
 
 
 def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
-from .layers import SpikingConv
+from .layers import Neurons
 from .networks import SpikingNetwork
 
 
@@ -80,7 +80,8 @@ def firing_rates(network: SpikingNetwork, frames: Tensor) -> dict[str, float]:
     def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda layer, inputs, spikes: rates.update({name: spikes.mean(dtype=torch.float32)})
 
-    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, SpikingConv)]
+    modules = network.named_modules()
+    layers = [(name.removesuffix(".neurons"), layer) for name, layer in modules if isinstance(layer, Neurons)]
     hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
     was_training = network.training
     try:
