@@ -15,6 +15,7 @@ from .pipeline.progress import Reporter
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
 from .stages.conversion.config import ConversionOptions
 from .stages.frames.spec import FramesConfig, ImagesConfig
+from .stages.pairing_config import PairingConfig
 
 app = typer.Typer(
     name="dvs-transfer",
@@ -133,6 +134,7 @@ def evaluate(
     config: Config = DEFAULT_CONFIG,
     override: Override = [],
     split: Annotated[str | None, typer.Option(help="validation or test; by default the configuration's.")] = None,
+    save_logits: Annotated[Path | None, typer.Option(help="Also write the logits of each step to this .npz.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure a trained network on recordings that it was not trained on, and draw what it saw.
@@ -144,8 +146,27 @@ def evaluate(
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     loaded = experiment.config_of_run(run, overrides) if run else load(config, overrides)
     folder = run or experiment.run_folder(loaded, Settings.workspace)
-    report, files = experiment.evaluate(loaded.evaluate, folder)
+    report, files = experiment.evaluate(loaded.evaluate, folder, save_logits)
     show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
+
+
+@app.command()
+def import_checkpoint(
+    file: Annotated[Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar).")],
+    out: Annotated[Path, typer.Option(help="Run folder to make.")],
+    pairs: Annotated[Path | None, typer.Option(help="Pair store to evaluate on; or name a configuration.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    as_json: Json = False,
+) -> None:
+    """Make a run of published weights, for `evaluate`; nothing in the file is executed.
+
+    Example: dvs-transfer import-checkpoint model_best.pth.tar --out runs/released --config configs/ncaltech101.toml
+    """
+    from .pipeline import experiment
+
+    store = pairs or experiment.find_pairs(load(config, override), Settings.workspace)
+    show(experiment.import_checkpoint(file, store, out), as_json, "imported")
 
 
 @app.command()
@@ -196,26 +217,21 @@ def convert(
 
 
 @app.command()
+@options_from(PairingConfig)
 def pair(
     events: Annotated[Path, typer.Argument(help="Store of recordings.")],
     images: Annotated[Path, typer.Argument(help="Store of images.")],
-    protocol: Annotated[str | None, typer.Option(help="disjoint or unrestricted.")] = None,
-    train: Annotated[float | None, typer.Option(help="Share of each class that trains.")] = None,
-    validation: Annotated[float | None, typer.Option(help="Share that chooses the epoch.")] = None,
-    test: Annotated[float | None, typer.Option(help="Share that is tested once.")] = None,
-    train_share: Annotated[float | None, typer.Option(help="Part of the training recordings that is used.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of the split.")] = None,
     as_json: Json = False,
+    **options: Any,
 ) -> None:
     """Align recordings with photos and split them; writes a pair store beside the two stores.
 
-    Example: dvs-transfer pair data/cache/ncaltech101-*.zarr data/cache/caltech101-*.zarr --protocol disjoint
+    Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
     from .pipeline.config import build
     from .stages import pairing
 
-    shares = {"train": train, "validation": validation, "test": test, "train_share": train_share}
-    settings = build(pairing.PairingConfig, **shares, protocol=protocol, seed=seed)
+    settings = build(PairingConfig, **options)
     show(pairing.run(settings, events, images, events.parent), as_json, "paired")
 
 

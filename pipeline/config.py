@@ -14,7 +14,7 @@ from ..cache.errors import ConfigError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
-from ..stages.pairing import PairingConfig
+from ..stages.pairing_config import PairingConfig
 from ..stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)

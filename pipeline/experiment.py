@@ -26,6 +26,7 @@ from ..stages.pairing import PairingReport
 from ..stages.sources import SOURCES
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
+from ..stages.training import released
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
@@ -123,13 +124,20 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def evaluate(config: EvaluateConfig, folder: Path) -> tuple[evaluation.EvaluationReport, reporting.ReportFiles]:
+def evaluate(
+    config: EvaluateConfig, folder: Path, save_logits: Path | None = None
+) -> tuple[evaluation.EvaluationReport, reporting.ReportFiles]:
     """Evaluate the run in `folder` on the data that it was trained on, and write its page and pictures.
 
     Raises TrainingError when there is no such run, StoreError when its cache is gone.
     """
-    result = evaluation.run(config, open_splits_of(folder), folder)
+    result = evaluation.run(config, open_splits_of(folder), folder, save_logits)
     return result, report(folder)
+
+
+def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
+    """Make the run `folder` of a published checkpoint, to be evaluated on the pair store `pairs`."""
+    return released.run(path, PairedCache.open(pairs, "test"), folder, pairs)
 
 
 def report(folder: Path) -> reporting.ReportFiles:

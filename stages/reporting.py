@@ -26,23 +26,25 @@ OpenSplit = Callable[[Split], PairedCache]
 
 @dataclass(frozen=True)
 class ReportFiles:
-    """The page and its pictures. predictions: None while nothing was evaluated."""
+    """The page and its pictures. curves: None for imported weights. predictions: None while nothing was evaluated."""
 
     page: Path
-    curves: Path
+    curves: Path | None
     predictions: Path | None
 
 
 def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
     """Write `report/` into the run's folder: `report.md` with `curves.png` and, per evaluated split, pictures.
 
-    Raises TrainingError when the run has no metrics yet, or what it left is damaged.
+    Raises TrainingError when the run has neither metrics nor an evaluation yet, or what it left is damaged.
     """
     out = folder / "report"
-    metrics = read_metrics(folder)
-    out.mkdir(exist_ok=True)
-    curves = draw_curves(metrics, out / "curves.png")
     evaluations = [_read_evaluation(path) for path in sorted(folder.glob("evaluation-*.json"))]
+    metrics = read_metrics(folder)
+    if not metrics and not evaluations:
+        raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
+    out.mkdir(exist_ok=True)
+    curves = draw_curves(metrics, out / "curves.png") if metrics else None
     drawn = [draw_predictions(folder, open_split(result["split"]), out) for result in evaluations]
     page = out / "report.md"
     durable.write_bytes(page, _page(folder, metrics, evaluations).encode())
@@ -50,11 +52,10 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The run's epochs. Raises TrainingError when there are none, or a line is damaged."""
+    """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
     path = folder / "metrics.jsonl"
-    if not path.is_file() or not (lines := path.read_bytes().splitlines()):
-        raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
-    metrics = []
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    metrics: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:
             metrics.append(dict(json.loads(line)))
@@ -139,17 +140,19 @@ def _spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
 
 
 def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str:
-    lines = [f"# Run {folder.name}", "", f"{len(metrics)} epochs. Settings: `../config.json`.", ""]
+    imported = any(result["method"] == "imported" for result in evaluations)
+    origin = "Imported weights" if imported else f"{len(metrics)} epochs"
+    lines = [f"# Run {folder.name}", "", f"{origin}. Settings: `../config.json`.", ""]
     for result in evaluations:
         if result["leaky"]:
-            lines += [
-                "**Leaky protocol: photos of evaluated recordings may have taught the network.**",
-                "",
-            ]
+            taught = "evaluated recordings or photos of them" if imported else "photos of evaluated recordings"
+            lines += [f"**Leaky protocol: {taught} may have taught the network.**", ""]
         lines += ["| | |", "|---|---|"]
         lines += [f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in result.items()]
         lines += ["", f"![predictions](predictions-{result['split']}.png)", ""]
-    return "\n".join([*lines, "![learning curves](curves.png)", ""])
+    if metrics:
+        lines += ["![learning curves](curves.png)", ""]
+    return "\n".join(lines)
 
 
 def _cell(value: object) -> str:

@@ -23,7 +23,7 @@ from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConversionOptions, ConvertConfig
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
-from dvs_transfer.stages.pairing import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store
 

@@ -10,7 +10,7 @@ from command_line import convert_command, refuse, run_command, snapshot, succeed
 from raw_data import write_raw_data
 
 from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store
 

@@ -6,6 +6,7 @@ import csv
 import io
 from pathlib import Path
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
@@ -15,7 +16,7 @@ from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
 from ..training.config import EvaluateConfig
 from ..training.data import OpenSplit, PairedSplit, load_events
-from ..training.prediction import predict
+from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
@@ -37,8 +38,8 @@ class EvaluationReport(Accuracies):
     split: str
     num_samples: int
     num_classes: int
-    protocol: str
-    leaky: bool = Field(description="photos of the evaluated recordings may be in the static pool")
+    protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
+    leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
     split_digest: str
     checkpoint: str
     epoch: int = Field(description="epochs that the weights were trained")
@@ -46,9 +47,12 @@ class EvaluationReport(Accuracies):
     method: str
 
 
-def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> EvaluationReport:
+def run(
+    config: EvaluateConfig, open_split: OpenSplit, run_folder: Path, save_logits: Path | None = None
+) -> EvaluationReport:
     """Evaluate the weights in `run_folder`; write `evaluation-<split>.json` and `predictions-<split>.csv` there.
 
+    `save_logits`: also write this .npz: logits (T, N, C) float32, sample_id (N,), label (N,), class_names (C,).
     Raises TrainingError: no weights, weights of other data, a split without recordings.
     """
     device = select_device(config.device)
@@ -59,15 +63,20 @@ def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> Eval
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load_events(split, device)
-        scores = predict(network, events, config.batch_size)
+        if save_logits is None:
+            scores = predict(network, events, config.batch_size)
+        else:
+            logits = predict_steps(network, events, config.batch_size)
+            scores = logits.mean(0)
+            durable.write_bytes(save_logits, _logits_file(split, logits))
         accuracies = measure(scores, events.labels)
     report = EvaluationReport(
         **accuracies.model_dump(),
         split=config.split,
         num_samples=len(split),
         num_classes=split.num_classes,
-        protocol=split.protocol,
-        leaky=split.protocol != "disjoint",
+        protocol=info.protocol,
+        leaky=info.protocol != "disjoint",
         split_digest=split.split_digest,
         checkpoint=config.checkpoint,
         epoch=info.epoch,
@@ -77,6 +86,18 @@ def run(config: EvaluateConfig, open_split: OpenSplit, run_folder: Path) -> Eval
     durable.write_bytes(run_folder / f"predictions-{config.split}.csv", _predictions(split, scores).encode())
     durable.write_json(run_folder / f"evaluation-{config.split}.json", report.model_dump())
     return report
+
+
+def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(
+        buffer,
+        logits=logits.float().cpu().numpy(),
+        sample_id=np.array(split.sample_ids),
+        label=split.event_labels,
+        class_names=np.array(split.class_names),
+    )
+    return buffer.getvalue()
 
 
 def _predictions(split: PairedSplit, scores: Tensor) -> str:

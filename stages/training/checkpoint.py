@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ...cache import durable
 from ...cache.errors import TrainingError
 from .config import ModelConfig
-from .networks import SpikingVGG, build_network
+from .networks import SpikingNetwork, build_network
 
 _METADATA_KEY = "dvs_transfer"
 
@@ -45,13 +45,13 @@ def weights_path(run_folder: Path, name: CheckpointName) -> Path:
     return run_folder / "checkpoints" / f"{name}.safetensors"
 
 
-def save_weights(path: Path, network: SpikingVGG, info: CheckpointInfo) -> None:
+def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
     """Write the network's parameters and running statistics to `path`."""
     tensors = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
     durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
 
 
-def load_weights(path: Path, device: torch.device) -> tuple[SpikingVGG, CheckpointInfo]:
+def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
     """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")

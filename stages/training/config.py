@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-# One number for each block of 3x3 convolution, batch norm and LIF; "P" halves the image by averaging.
+# VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
+# ResNet18-SNN: one number for each stage of two blocks.
 Widths = tuple[int | Literal["P"], ...]
 
 PRESET_WIDTHS: dict[str, Widths] = {
     "vgg_snn": (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512, "P"),
     "vgg_snn_small": (16, "P", 32, "P", 64, "P", 64, "P"),
+    "resnet18": (64, 128, 256, 512),
+    "scnn": (15, "P", 40, "P", 300),
+}
+
+
+# What the released scripts run under one switch, where that is more than the one change which the paper names. All of
+# them choose the epoch on the test set. Keys are those of `TrainConfig`.
+RELEASED: dict[str, dict[str, Any]] = {
+    "method": {"select": "test_as_released"},
+    "without_sliding": {"select": "test_as_released", "sliding": "step", "loss": {"alignment_weight": 0.0}},
+    "without_v": {"select": "test_as_released", "encoding": "blue"},
 }
 
 
@@ -22,9 +35,13 @@ class _Frozen(BaseModel):
 class ModelConfig(_Frozen):
     """The spiking network. The number of classes, time steps and pixels come from the data."""
 
-    name: Literal["vgg_snn", "vgg_snn_small"] = Field("vgg_snn", description="network; sets the widths of its layers")
+    name: Literal["vgg_snn", "vgg_snn_small", "resnet18", "scnn"] = Field(
+        "vgg_snn", description="network; sets the kind and the widths of its layers"
+    )
     widths: Widths | None = Field(
-        None, description='channels of each block, "P" for a pool that halves height and width; unset: as the name says'
+        None,
+        description='channels of each layer (resnet18: of each stage; scnn: neurons of the last), "P" for a pool that '
+        "halves height and width; unset: as the name says",
     )
     batch_norm: Literal["per_step", "merged"] = Field(
         "per_step",
@@ -34,14 +51,18 @@ class ModelConfig(_Frozen):
     threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
     surrogate_alpha: float = Field(2.0, gt=0, description="height of the surrogate gradient; it reaches 1/alpha far")
 
-    @field_validator("widths")
-    @classmethod
-    def _has_blocks(cls, widths: Widths | None) -> Widths | None:
-        if widths is not None and not any(width != "P" for width in widths):
-            raise ValueError("at least one block is needed")
-        if widths is not None and any(width != "P" and width < 1 for width in widths):
-            raise ValueError("a block has at least one channel")
-        return widths
+    @model_validator(mode="after")
+    def _has_possible_widths(self) -> ModelConfig:
+        blocks = [width for width in self.layers if width != "P"]
+        if not blocks:
+            raise ValueError("widths: at least one block is needed")
+        if any(width < 1 for width in blocks):
+            raise ValueError("widths: a block has at least one channel")
+        if self.name == "resnet18" and "P" in self.layers:
+            raise ValueError("widths: resnet18 has no pools; its second and later stages halve height and width")
+        if self.name == "scnn" and self.layers[-1] == "P":
+            raise ValueError("widths: the last one of scnn is its linear layer, not a pool")
+        return self
 
     @property
     def layers(self) -> Widths:
@@ -76,8 +97,18 @@ class AugmentationConfig(_Frozen):
 class TrainConfig(_Frozen):
     """One training run."""
 
-    method: Literal["transfer", "events"] = Field(
-        "transfer", description="knowledge transfer from images, or the recordings alone (the TET baseline)"
+    released: Literal["method", "without_sliding", "without_v"] | None = Field(
+        None,
+        description="the combination that a released script runs, beyond the one change of its name: sets several keys "
+        "of this section, which then cannot be set otherwise",
+    )
+    method: Literal["transfer", "events", "finetune"] = Field(
+        "transfer",
+        description="knowledge transfer from images, the recordings alone (the TET baseline), or first images alone "
+        "and then recordings alone, with one head and a new optimiser",
+    )
+    pretrain_epochs: int | None = Field(
+        None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"
     )
     epochs: int = Field(300, ge=1, description="passes over the training split")
     batch_size: int = Field(120, ge=2, description="recordings (and as many images) in a step")
@@ -85,6 +116,11 @@ class TrainConfig(_Frozen):
     base_learning_rate: float = Field(
         5e-3, gt=0, description="peak learning rate of a batch of 1,024; scaled with batch_size"
     )
+    schedule: Literal["cosine", "steps"] = Field(
+        "cosine", description="learning rate after the warm-up: down a cosine, or times decay_rate in steps"
+    )
+    decay_epochs: int = Field(40, ge=1, description="steps: epochs from one step to the next")
+    decay_rate: float = Field(0.1, gt=0, le=1, description="steps: factor of the learning rate at a step")
     min_learning_rate: float = Field(1e-5, ge=0, description="learning rate where the cosine ends")
     warmup_learning_rate: float = Field(1e-6, ge=0, description="learning rate of the first epoch")
     warmup_epochs: int = Field(5, ge=0, description="epochs of linear warm-up")
@@ -121,6 +157,43 @@ class TrainConfig(_Frozen):
     checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0: by minutes alone")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to go on from that are kept, the newest ones")
     tensorboard: bool = Field(False, description="also write to <run>/tensorboard (needs the extra `tensorboard`)")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _set_released(cls, values: Any) -> Any:
+        preset = RELEASED.get(values.get("released") or "") if isinstance(values, Mapping) else None
+        return values if preset is None else _with_preset(values, preset)
+
+    @model_validator(mode="after")
+    def _has_two_phases(self) -> TrainConfig:
+        if self.method == "finetune" and not 0 < self.num_pretrain_epochs < self.epochs:
+            raise ValueError(
+                f"finetune needs epochs on images and on recordings: pretrain_epochs is {self.num_pretrain_epochs} of "
+                f"{self.epochs} epochs"
+            )
+        return self
+
+    @property
+    def num_pretrain_epochs(self) -> int:
+        """Epochs on images alone; 0 for other methods than fine-tuning."""
+        if self.method != "finetune":
+            return 0
+        return self.epochs // 2 if self.pretrain_epochs is None else self.pretrain_epochs
+
+
+def _with_preset(values: Mapping[str, Any], preset: Mapping[str, Any], section: str = "") -> dict[str, Any]:
+    """The values with those of the preset. Raises ValueError for one that is given and another."""
+    merged = dict(values)
+    for key, wanted in preset.items():
+        found = merged.get(key, wanted)
+        if isinstance(wanted, Mapping):
+            found = found.model_dump(exclude_unset=True) if isinstance(found, BaseModel) else found
+            merged[key] = _with_preset(found, wanted, f"{section}{key}.") if isinstance(found, Mapping) else found
+        elif found != wanted:
+            raise ValueError(f"released = {values.get('released')} sets {section}{key} to {wanted!r}, not {found!r}")
+        else:
+            merged[key] = wanted
+    return merged
 
 
 # What does not change the result of a run, and may differ when it is resumed.

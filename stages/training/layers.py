@@ -10,6 +10,8 @@ from torch.nn import functional as F
 
 from .neurons import LifConstants, lif, lif_with_membrane
 
+BatchNormMode = Literal["per_step", "merged"]
+
 
 class BatchNormOverTime(nn.Module):
     """Batch norm of (T, B, C, H, W) with one set of weights and running statistics for all steps.
@@ -22,7 +24,7 @@ class BatchNormOverTime(nn.Module):
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, num_channels: int, mode: Literal["per_step", "merged"]) -> None:
+    def __init__(self, num_channels: int, mode: BatchNormMode) -> None:
         super().__init__()
         self.mode = mode
         self.weight = nn.Parameter(torch.ones(num_channels))
@@ -40,28 +42,110 @@ class BatchNormOverTime(nn.Module):
         return F.batch_norm(images, self.running_mean, self.running_var, self.weight, self.bias, self.training)
 
 
+class Neurons(nn.Module):
+    """A layer of LIF neurons: currents (T, B, ...) to spikes of the same shape."""
+
+    def __init__(self, constants: LifConstants) -> None:
+        super().__init__()
+        self.constants = constants
+
+    def forward(self, current: Tensor) -> Tensor:
+        """The spikes."""
+        return lif(current, self.constants)
+
+    def with_membrane(self, current: Tensor) -> tuple[Tensor, Tensor]:
+        """The spikes and the membrane potentials after reset."""
+        return lif_with_membrane(current, self.constants)
+
+
 class SpikingConv(nn.Module):
-    """3x3 convolution, batch norm over time, LIF: (T, B, C_in, H, W) to (T, B, C_out, H, W)."""
+    """Convolution, batch norm over time (none with mode None), LIF: (T, B, C_in, H, W) to (T, B, C_out, H', W')."""
 
     def __init__(
-        self, in_channels: int, out_channels: int, mode: Literal["per_step", "merged"], constants: LifConstants
+        self,
+        in_channels: int,
+        out_channels: int,
+        mode: BatchNormMode | None,
+        constants: LifConstants,
+        *,
+        kernel_size: int = 3,
+        padding: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-        self.norm = BatchNormOverTime(out_channels, mode)
-        self.constants = constants
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=False)
+        self.norm = nn.Identity() if mode is None else BatchNormOverTime(out_channels, mode)
+        self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
         """The spikes."""
-        return lif(self._current(x), self.constants)
+        spikes: Tensor = self.neurons(self._current(x))
+        return spikes
 
     def with_membrane(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The spikes and the membrane potentials after reset."""
-        return lif_with_membrane(self._current(x), self.constants)
+        return self.neurons.with_membrane(self._current(x))
 
     def _current(self, x: Tensor) -> Tensor:
         current: Tensor = self.norm(_over_time(self.conv(x.flatten(0, 1)), x))
         return current
+
+
+class SpikingLinear(nn.Module):
+    """Linear, LIF: (T, B, ...) to (T, B, out_features)."""
+
+    def __init__(self, in_features: int, out_features: int, constants: LifConstants) -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_features, out_features)
+        self.neurons = Neurons(constants)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The spikes."""
+        spikes: Tensor = self.neurons(self.linear(x.flatten(2)))
+        return spikes
+
+    def with_membrane(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The spikes and the membrane potentials after reset."""
+        return self.neurons.with_membrane(self.linear(x.flatten(2)))
+
+
+class PreActivationConv(nn.Module):
+    """Batch norm over time, LIF, convolution: (T, B, C_in, H, W) to (T, B, C_out, H / stride, W / stride)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        mode: BatchNormMode,
+        constants: LifConstants,
+        *,
+        kernel_size: int = 3,
+        stride: int = 1,
+    ) -> None:
+        super().__init__()
+        self.norm = BatchNormOverTime(in_channels, mode)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        self.neurons = Neurons(constants)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _over_time(self.conv(self.neurons(self.norm(x)).flatten(0, 1)), x)
+
+
+class ResidualBlock(nn.Module):
+    """Two pre-activated convolutions beside a shortcut, which is one of 1x1 where the shape changes."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, mode: BatchNormMode, constants: LifConstants, stride: int
+    ) -> None:
+        super().__init__()
+        self.first = PreActivationConv(in_channels, out_channels, mode, constants, stride=stride)
+        self.second = PreActivationConv(out_channels, out_channels, mode, constants)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride > 1 or in_channels != out_channels:
+            self.shortcut = PreActivationConv(in_channels, out_channels, mode, constants, kernel_size=1, stride=stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.second(self.first(x)) + self.shortcut(x)
+        return out
 
 
 class AveragePool(nn.Module):

@@ -143,7 +143,7 @@ class _Training:
             network=network,
             optimizer=torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True),
             events=load_events(split, device),
-            images=load_static(split, config.encoding, device) if config.method == "transfer" else None,
+            images=None if config.method == "events" else load_static(split, config.encoding, device),
             processes=processes,
         )
         return cls(
@@ -228,6 +228,8 @@ class _Training:
         self._check_weights(plan)
         progress = tell(len(plan), self.records, ends_epoch=True, **self._validate())
         self.epoch, self.records = self.epoch + 1, torch.zeros(0, _NUM_VALUES)
+        if self.epoch == self.config.num_pretrain_epochs:
+            self.learner.optimizer.state.clear()  # fine-tuning starts with a new optimiser
         if self.processes.is_main:
             self._commit(progress)
         on_progress(progress)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
-from .layers import SpikingConv
-from .networks import SpikingVGG
+from .layers import Neurons
+from .networks import SpikingNetwork
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,15 @@ OnMessage = Callable[[str], None]
 
 
 @torch.inference_mode()
-def firing_rates(network: SpikingVGG, frames: Tensor) -> dict[str, float]:
+def firing_rates(network: SpikingNetwork, frames: Tensor) -> dict[str, float]:
     """Spikes per neuron and time step of each layer, for frames (T, B, 2, H, W) of recordings in evaluation mode."""
     rates: dict[str, Tensor] = {}
 
     def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         return lambda layer, inputs, spikes: rates.update({name: spikes.mean(dtype=torch.float32)})
 
-    layers = [(name, layer) for name, layer in network.named_modules() if isinstance(layer, SpikingConv)]
+    modules = network.named_modules()
+    layers = [(name.removesuffix(".neurons"), layer) for name, layer in modules if isinstance(layer, Neurons)]
     hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
     was_training = network.training
     try:

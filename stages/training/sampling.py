@@ -64,7 +64,7 @@ class Sampler:
         self.by_class = _RowsByClass(split.event_labels, split.num_classes)
         self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
         self.photo: IntArray = split.photo
-        if config.method == "transfer":
+        if config.method != "events":
             self._check_partners(split)
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -55,13 +55,18 @@ class Constant:
         return self.probability
 
 
+# A new strategy is a line here and a name in `TrainConfig.sliding`.
+STRATEGIES: dict[str, Callable[[TrainConfig], SlidingStrategy]] = {
+    "power": lambda config: Power(config.sliding_exponent),
+    "linear": lambda config: LinearInEpochs(config.epochs),
+    "step": lambda config: Step(),
+    "static": lambda config: Constant(0.0),
+    "events": lambda config: Constant(1.0),
+}
+
+
 def sliding_strategy(config: TrainConfig) -> SlidingStrategy:
-    """The strategy that the configuration names."""
-    strategies: dict[str, SlidingStrategy] = {
-        "power": Power(config.sliding_exponent),
-        "linear": LinearInEpochs(config.epochs),
-        "step": Step(),
-        "static": Constant(0.0),
-        "events": Constant(1.0),
-    }
-    return strategies[config.sliding]
+    """The strategy that the configuration names; fine-tuning goes from images to recordings in one step of its own."""
+    if config.method == "finetune":
+        return Step(config.num_pretrain_epochs / config.epochs)
+    return STRATEGIES[config.sliding](config)

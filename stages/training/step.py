@@ -13,7 +13,7 @@ from .config import TrainConfig
 from .data import EventData, event_frames, static_frames
 from .distributed import ALONE, Processes
 from .losses import LossParts, events_loss, transfer_loss
-from .networks import SpikingVGG
+from .networks import SpikingNetwork
 from .sampling import EpochPlan
 
 
@@ -36,7 +36,7 @@ class Learner:
     """
 
     config: TrainConfig
-    network: SpikingVGG
+    network: SpikingNetwork
     optimizer: torch.optim.Optimizer
     events: EventData
     images: Tensor | None
@@ -53,7 +53,11 @@ class Learner:
         else:
             replaced = plan.replacement[step] < sliding_probability
             static = static_frames(self.images[plan.images[step]], events, replaced)
-            loss, event_logits = self._transfer(static, events, labels)
+            if self.config.method == "finetune":  # one branch, of images at first and of recordings later
+                event_logits = self.network(static, "event")
+                loss = events_loss(event_logits, labels, self.config.loss)
+            else:
+                loss, event_logits = self._transfer(static, events, labels)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.network.parameters())

@@ -15,7 +15,8 @@ from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing import PairingConfig, PairingReport
+from dvs_transfer.stages.pairing import PairingReport
+from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store, make_arrays, make_layout, store_path
 

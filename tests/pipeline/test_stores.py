@@ -16,7 +16,7 @@ from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.stores import list_cache, prune
 from dvs_transfer.pipeline.workspace import RECIPES, Workspace
 from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store, make_layout, write_shards
 

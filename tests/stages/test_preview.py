@@ -14,7 +14,7 @@ from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages import pairing, preview
-from dvs_transfer.stages.pairing import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.preview import choose_samples, event_picture
 
 from stores import build_store

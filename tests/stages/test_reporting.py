@@ -14,7 +14,7 @@ from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.cache.pairs import Split
 from dvs_transfer.stages import pairing, reporting
 from dvs_transfer.stages.evaluation.evaluate import EvaluationReport
-from dvs_transfer.stages.pairing import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,13 @@ import torch
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.training.config import LossConfig, ModelConfig
 from dvs_transfer.stages.training.losses import transfer_loss
-from dvs_transfer.stages.training.networks import SpikingVGG, build_network, num_parameters
+from dvs_transfer.stages.training.networks import SpikingNetwork, build_network, num_neuron_layers, num_parameters
+from dvs_transfer.stages.training.released import released_weights
+
+GOLDEN = {"vgg_snn": 101, "resnet18": 20, "scnn": 1623}  # classes
 
 
-def our_key(reference_key: str) -> str:
-    """The name here of a parameter or buffer of the released code."""
-    for theirs, ours in (
-        ("feature.", "backbone."),
-        (".bn.", ".norm."),
-        ("rgb_fc.1", "static_head"),
-        ("dvs_fc.1", "event_head"),
-    ):
-        reference_key = reference_key.replace(theirs, ours)
-    return reference_key
-
-
-def reference_weights(trace) -> dict[str, torch.Tensor]:
+def reference_weights(name: str, trace) -> dict[str, torch.Tensor]:
     """The weights that the golden values' README defines."""
     weights = {}
     for j, (key, shape) in enumerate(zip(trace["keys"].tolist(), trace["shapes"].tolist(), strict=True)):
@@ -40,30 +32,35 @@ def reference_weights(trace) -> dict[str, torch.Tensor]:
             z = 0.1 * z + (0.2 if "bn" in key else 0)
         else:
             z = 1 + 0.1 * z
-        weights[our_key(key)] = torch.from_numpy(z)
-    num_steps = sum(key.startswith("coefficient.") for key in weights)
-    weights["coefficients"] = torch.cat([weights.pop(f"coefficient.{t}") for t in range(num_steps)])
-    return weights
+        weights[key] = torch.from_numpy(z)
+    return released_weights(name, weights)
 
 
-@pytest.fixture(scope="module")
-def trace(repository: Path) -> dict[str, np.ndarray]:
-    path = repository.parent / "shared" / "golden" / "vgg_snn.npz"
+@dataclass
+class Golden:
+    """A network in float64 with the golden weights, its two inputs (T, B, 2, H, W), and the released code's numbers."""
+
+    name: str
+    trace: dict[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        num_steps, size = self.trace["events"].shape[1], self.trace["events"].shape[-1]
+        config = ModelConfig(name=self.name)
+        self.network = build_network(
+            config, num_classes=GOLDEN[self.name], num_steps=num_steps, size=size, seed=0
+        ).double()
+        self.network.load_state_dict(reference_weights(self.name, self.trace))
+        self.events = torch.from_numpy(self.trace["events"]).double().transpose(0, 1)
+        self.static = torch.from_numpy(self.trace["static"])[None, :, None].expand_as(self.events)
+
+
+@pytest.fixture(params=GOLDEN)
+def golden_network(request, repository: Path) -> Golden:
+    path = repository.parent / "shared" / "golden" / f"{request.param}.npz"
     if not path.is_file():
         pytest.skip(f"needs the released code's numbers in {path}")
     with np.load(path) as file:
-        return dict(file)
-
-
-@pytest.fixture
-def reference(trace):
-    """The full network in float64 with the golden weights, and its two inputs (T, B, 2, H, W)."""
-    num_steps, size = trace["events"].shape[1], trace["events"].shape[-1]
-    network = build_network(ModelConfig(), num_classes=101, num_steps=num_steps, size=size, seed=0).double()
-    network.load_state_dict(reference_weights(trace))
-    events = torch.from_numpy(trace["events"]).double().transpose(0, 1)
-    static = torch.from_numpy(trace["static"])[None, :, None].expand_as(events)
-    return network, static, events
+        return Golden(request.param, dict(file))
 
 
 def assert_close(found, expected, name: str) -> None:
@@ -72,11 +69,10 @@ def assert_close(found, expected, name: str) -> None:
     assert error <= 1e-9, f"{name}: relative error {error:.2e}"
 
 
-def test_inference_golden(trace, reference):
-    network, static, events = reference
-    network.eval()
+def test_inference_golden(golden_network):
+    network, trace = golden_network.network.eval(), golden_network.trace
     with torch.no_grad():
-        for domain, frames in (("static", static), ("event", events)):
+        for domain, frames in (("static", golden_network.static), ("event", golden_network.events)):
             logits, features = network.with_features(frames, domain)
             assert_close(logits, trace[f"eval_{domain}_logits"], f"{domain} logits")
             stored = torch.from_numpy(trace[f"eval_{domain}_features"])  # float32
@@ -84,11 +80,10 @@ def test_inference_golden(trace, reference):
 
 
 @pytest.mark.slow
-def test_training_golden(trace, reference):
-    network, static, events = reference
-    network.train()
-    static_logits, static_features = network.with_features(static, "static")
-    event_logits, event_features = network.with_features(events, "event")
+def test_training_golden(golden_network):
+    network, trace = golden_network.network.train(), golden_network.trace
+    static_logits, static_features = network.with_features(golden_network.static, "static")
+    event_logits, event_features = network.with_features(golden_network.events, "event")
     assert_close(static_logits, trace["train_static_logits"], "static logits")
     assert_close(event_logits, trace["train_event_logits"], "event logits")
     labels = torch.from_numpy(trace["labels"])
@@ -104,19 +99,24 @@ def test_training_golden(trace, reference):
     buffers = dict(network.named_buffers())
     for name, expected in trace.items():
         kind, _, key = name.partition("/")
+        step = key.removeprefix("coefficient.")
+        (ours,) = released_weights(golden_network.name, {key: torch.zeros(1)})
         if kind == "buffer_after":
-            assert_close(buffers[our_key(key)], expected, name)
+            assert_close(buffers[ours], expected, name)
         elif kind in ("gradnorm", "grad"):
-            step = key.removeprefix("coefficient.")
-            gradient = gradients[our_key(key)] if step == key else gradients["coefficients"][int(step)].view(1)
+            gradient = gradients[ours] if step == key else gradients[ours][int(step)].view(1)
             assert_close(gradient if kind == "grad" else gradient.norm(), expected, name)
 
 
-def test_parameters_of_the_full_network():
-    """The published 10,153,700 count threshold and alpha of each of the 8 neuron layers, constants here."""
+@pytest.mark.parametrize(
+    ("name", "num_classes", "num_steps", "expected"),
+    [("vgg_snn", 101, 10, 10_153_700), ("resnet18", 20, 6, 11_187_924)],
+)
+def test_parameters_of_the_full_networks(name, num_classes, num_steps, expected):
+    """The published counts include threshold and alpha of each layer of neurons, constants here."""
     with torch.device("meta"):
-        network = SpikingVGG(ModelConfig(), num_classes=101, num_steps=10, size=48)
-    assert num_parameters(network) + 2 * 8 == 10_153_700
+        network = SpikingNetwork(ModelConfig(name=name), num_classes=num_classes, num_steps=num_steps, size=48)
+    assert num_parameters(network) + 2 * num_neuron_layers(network) == expected
 
 
 def test_same_seed_same_weights_and_torchs_generator_is_left_alone():
@@ -130,21 +130,42 @@ def test_same_seed_same_weights_and_torchs_generator_is_left_alone():
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_with_features_gives_the_same_logits():
-    network = build_network(ModelConfig(name="vgg_snn_small"), num_classes=4, num_steps=3, size=16, seed=0).eval()
-    frames = torch.rand(3, 2, 2, 16, 16)
-    logits, features = network.with_features(frames, "event")
-    assert torch.equal(logits, network(frames, "event"))
-    assert logits.shape == (3, 2, 4)
-    assert features.shape == (3, 2, 64 * 2 * 2)
+SMALL = {
+    "vgg_snn_small": (ModelConfig(name="vgg_snn_small"), 64 * 4 * 4),
+    "resnet18": (ModelConfig(name="resnet18", widths=(4, 8, 8)), 8),
+    "scnn": (ModelConfig(name="scnn", widths=(4, "P", 6, 20)), 20),
+}
 
 
-def test_too_many_pools_are_refused():
-    with pytest.raises(TrainingError, match="4 pools leave nothing of a 8 x 8 frame"):
-        SpikingVGG(ModelConfig(), num_classes=4, num_steps=3, size=8)
+@pytest.mark.parametrize("name", SMALL)
+def test_with_features_gives_the_same_logits(name):
+    config, num_features = SMALL[name]
+    network = build_network(config, num_classes=4, num_steps=3, size=32, seed=0).eval()
+    frames = torch.rand(3, 2, 2, 32, 32)
+    for domain in ("static", "event"):
+        logits, features = network.with_features(frames, domain)
+        assert torch.equal(logits, network(frames, domain))
+        assert logits.shape == (3, 2, 4)
+        assert features.shape == (3, 2, num_features)
 
 
-@pytest.mark.parametrize("widths", [(), ("P",), (8, 0), (8, "Q")])
-def test_impossible_widths_are_refused(widths):
+@pytest.mark.parametrize(("name", "size"), [("vgg_snn", 8), ("scnn", 12)])
+def test_frames_that_are_too_small_are_refused(name, size):
+    with pytest.raises(TrainingError, match=f"pools of {name} leave nothing of a {size} x {size} frame"):
+        SpikingNetwork(ModelConfig(name=name), num_classes=4, num_steps=3, size=size)
+
+
+@pytest.mark.parametrize(
+    ("name", "widths"),
+    [
+        ("vgg_snn", ()),
+        ("vgg_snn", ("P",)),
+        ("vgg_snn", (8, 0)),
+        ("vgg_snn", (8, "Q")),
+        ("resnet18", (8, "P")),
+        ("scnn", (8, "P")),
+    ],
+)
+def test_impossible_widths_are_refused(name, widths):
     with pytest.raises(ValueError, match="widths"):
-        ModelConfig(widths=widths)
+        ModelConfig(name=name, widths=widths)

@@ -1,0 +1,39 @@
+"""A published checkpoint from the command line: imported for a pair store, evaluated, its page written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from published import NUM_STEPS, published
+
+from dvs_transfer.cli import main
+from dvs_transfer.stages import pairing
+
+from stores import CLASS_NAMES, build_store
+
+
+def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    events, images = (build_store(tmp_path, kind, size=28, num_bins=NUM_STEPS) for kind in ("events", "images"))
+    pairs = pairing.run(pairing.PairingConfig(), events, images, tmp_path)
+    file, run, logits = tmp_path / "model_best.pth.tar", tmp_path / "run", tmp_path / "logits.npz"
+    torch.save(published(num_classes=len(CLASS_NAMES)), file)
+    assert main(["import-checkpoint", str(file), "--out", str(run), "--pairs", str(pairs.path)]) == 0
+    assert "Transfer_SCNN" in capsys.readouterr().out
+    configuration = Path(__file__).parents[2] / "configs" / "demo.toml"
+    evaluate = ["evaluate", str(run), "--config", str(configuration), "--save-logits", str(logits), "--json"]
+    assert main(evaluate) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["method"], report["selection"], report["leaky"]) == ("imported", "test_as_released", True)
+    page = Path(report["page"]).read_text()
+    assert "Imported weights" in page
+    assert "Leaky protocol: evaluated recordings or photos of them" in page
+    assert "curves.png" not in page
+    with np.load(logits) as written:
+        assert written["logits"].shape == (NUM_STEPS, pairs.num_test, len(CLASS_NAMES))
+        assert len(set(written["sample_id"].tolist())) == pairs.num_test
+        top1 = (written["logits"].mean(0).argmax(1) == written["label"]).mean()
+    assert top1 == pytest.approx(report["top1"])
