@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
@@ -26,7 +27,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
-bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 
@@ -144,9 +144,9 @@ def evaluate(
     from .pipeline import experiment
 
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
-    loaded = experiment.config_of_run(run, overrides) if run else load(config, overrides)
-    folder = run or experiment.run_folder(loaded, Settings.workspace)
-    report, files = experiment.evaluate(loaded.evaluate, folder, save_logits)
+    folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
+    settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
+    report, files = experiment.evaluate(settings, folder, save_logits)
     show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
 
 
@@ -389,21 +389,3 @@ def cache_prune(
 
     for path in prune(Settings.workspace, unused=unused, dry_run=dry_run):
         print(f"{'would delete' if dry_run else 'deleted'} {path}")
-
-
-@bench_app.command("frames")
-def bench_frames(
-    nmnist: Annotated[Path | None, typer.Option(help="Folder of real N-MNIST recordings, measured too.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-) -> None:
-    """Compare the frame kernels and the conversion with tonic and the released code, on one core.
-
-    Example: dvs-transfer bench frames --json frames.json
-    """
-    from .benchmarks import frames
-    from .cache.durable import write_json
-
-    report = frames.run(nmnist)
-    show(report.rows(), False, "frames, one core")
-    if json_file is not None:
-        write_json(json_file, to_document(report))

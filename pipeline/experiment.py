@@ -30,7 +30,7 @@ from ..stages.training import released
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
-from .config import ExperimentConfig, apply_overrides, validate_config
+from .config import ExperimentConfig, apply_overrides, build
 from .workspace import RECIPES, Workspace
 
 
@@ -151,11 +151,11 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     return lambda split: PairedCache.open(pairs, split)
 
 
-def config_of_run(folder: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """The configuration that a run was trained with, with overrides. Raises TrainingError when there is no such run."""
-    document = read_run(folder).get("experiment", {})
+def evaluation_of_run(folder: Path, overrides: Iterable[str] = ()) -> EvaluateConfig:
+    """How a run's own configuration evaluates, with overrides. Raises TrainingError when there is no such run."""
+    document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
     apply_overrides(document, overrides)
-    return validate_config(document, str(folder / "config.json"))
+    return build(EvaluateConfig, **document["evaluate"])
 
 
 def read_run(folder: Path) -> dict[str, Any]:
