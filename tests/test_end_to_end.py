@@ -236,7 +236,6 @@ def copy(demo: Experiment, tmp_path: Path) -> Path:
         ("evaluate", "metrics.jsonl"),
         ("report", "evaluation-test.json"),
         ("report", "predictions-test.csv"),
-        ("train", "checkpoints/state.pt"),
     ],
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbled"])
@@ -244,13 +243,12 @@ def test_damaged_runs_are_named(command: str, file: str, damage: str, demo: Expe
     path = copy / file
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "garbled": b"\x93garbled"}[damage])
-    arguments = ["--run", copy] if command == "train" else [copy]
     named = copy if (file, damage) == ("metrics.jsonl", "empty") else path
-    refuse(*demo.command(command, *arguments), code=1, says=[f"error: {named}"])
+    refuse(*demo.command(command, copy), code=1, says=[f"error: {named}"])
 
 
 def test_a_run_of_other_settings_is_not_continued(demo: Experiment, copy: Path) -> None:
-    says = [f"{copy}", "train.seed is 42 there and 7 here", "choose another run folder or delete this one"]
+    says = [f"{copy}", "train.seed is 42 there and 7 here", "start this one anew with --restart"]
     before = snapshot(copy)
     refuse(*demo.command("train", "--run", copy, "--set", "train.seed=7"), code=1, says=says)
     assert snapshot(copy) == before

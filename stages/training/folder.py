@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ...cache import durable
 from ...cache.errors import StoreError, TrainingError
-from ...cache.locks import writer_lock
+from ...cache.locks import lock_path, writer_lock
 from .observing import OnMessage
 
 # What a run and its evaluations write. The checkpoints go first: what is left without them cannot pass for a run.
@@ -34,7 +34,10 @@ def only_one_trains(run_folder: Path, *, restart: bool, on_message: OnMessage) -
             _delete_contents(run_folder)
         (run_folder / "checkpoints").mkdir(exist_ok=True)
         durable.remove_temporaries(run_folder)
-        yield
+        try:
+            yield
+        finally:  # nobody waits for this lock, so its file may go, after an error too
+            lock_path(run_folder, "train").unlink(missing_ok=True)
 
 
 def _delete_contents(run_folder: Path) -> None:

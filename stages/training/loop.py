@@ -59,11 +59,11 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(torch_settings(threads=config.threads, deterministic=config.deterministic))
         processes, device = stack.enter_context(join(select_device(config.device)))
+        training = _Training.set_up(model, config, open_split, run_folder, device, processes)
         if processes.is_main:
             stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
         else:
             on_progress, on_message = (lambda progress: None), (lambda message: None)
-        training = _Training.set_up(model, config, open_split, run_folder, device, processes)
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
             document = {"model": model.model_dump(), "train": config.model_dump()}

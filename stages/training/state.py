@@ -89,8 +89,8 @@ class States:
         for stem in reversed(stems):
             try:
                 return self._load(stem)
-            except _DAMAGE as error:
-                on_message(f"{self.folder / stem}: this checkpoint is damaged ({error}); trying the one before")
+            except _DAMAGE:
+                on_message(f"{self.folder / stem}: this checkpoint is damaged; trying the one before")
         if stems:
             raise TrainingError(
                 f"{self.folder}: all {len(stems)} checkpoints are damaged, the run cannot go on; "
