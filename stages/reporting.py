@@ -55,6 +55,10 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
     path = folder / "metrics.jsonl"
     lines = path.read_bytes().splitlines() if path.is_file() else []
+    if path.is_file() and not lines:
+        raise TrainingError(
+            f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
+        )
     metrics: list[dict[str, Any]] = []
     for number, line in enumerate(lines, 1):
         try:

@@ -260,7 +260,7 @@ def test_a_run_of_other_settings_is_not_continued(demo: Experiment, copy: Path) 
         ("train.batch_size=31", "the training split has 30 recordings, fewer than one batch"),
         ("train.device=cuda:99", "device 'cuda:99' is not there"),
         ("train.device=abacus", "device 'abacus' is not known; use auto, cpu, cuda or cuda:N"),
-        ('model.widths=[4, "P", "P", "P", "P", "P"]', "5 pools leave nothing of a 16 x 16 frame"),
+        ('model.widths=[4, "P", "P", "P", "P", "P"]', "pools of vgg_snn leave nothing of a 16 x 16 frame"),
     ],
 )
 def test_training_that_cannot_start_says_why(override: str, says: str, demo: Experiment, tmp_path: Path) -> None:
