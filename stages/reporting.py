@@ -36,12 +36,12 @@ class ReportFiles:
 def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
     """Write `report/` into the run's folder: `report.md` with `curves.png` and, per evaluated split, pictures.
 
-    Raises TrainingError when the run has neither metrics nor an evaluation yet, or what it left is damaged.
+    Raises TrainingError when the run has no metrics yet, or what it left is damaged. Imported weights have no metrics.
     """
     out = folder / "report"
     evaluations = [_read_evaluation(path) for path in sorted(folder.glob("evaluation-*.json"))]
     metrics = read_metrics(folder)
-    if not metrics and not evaluations:
+    if not metrics and not _is_imported(evaluations):
         raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
     out.mkdir(exist_ok=True)
     curves = draw_curves(metrics, out / "curves.png") if metrics else None
@@ -49,6 +49,10 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
     page = out / "report.md"
     durable.write_bytes(page, _page(folder, metrics, evaluations).encode())
     return ReportFiles(page, curves, drawn[-1] if drawn else None)
+
+
+def _is_imported(evaluations: list[dict[str, Any]]) -> bool:
+    return any(result["method"] == "imported" for result in evaluations)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -144,7 +148,7 @@ def _spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
 
 
 def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str:
-    imported = any(result["method"] == "imported" for result in evaluations)
+    imported = _is_imported(evaluations)
     origin = "Imported weights" if imported else f"{len(metrics)} epochs"
     lines = [f"# Run {folder.name}", "", f"{origin}. Settings: `../config.json`.", ""]
     for result in evaluations:
