@@ -8,9 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .neurons import LifConstants, lif, lif_with_membrane
+from . import compiled
+from .neurons import LifConstants, spike
 
 BatchNormMode = Literal["per_step", "merged"]
+
+# Batch norm's, as in torch: weight of new statistics in the running ones, and what is added to variances.
+MOMENTUM = 0.1
+EPSILON = 1e-5
 
 
 class BatchNormOverTime(nn.Module):
@@ -38,24 +43,50 @@ class BatchNormOverTime(nn.Module):
             return torch.stack([self._normalize(step) for step in x])
         return _over_time(self._normalize(x.flatten(0, 1)), x)
 
+    def then_lif(self, x: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+        """Spikes, and membranes after reset where wanted, of neurons whose current is the normalised x.
+
+        In one operation where there is one: what lies between norm and neuron is then neither written nor kept.
+        """
+        if not compiled.supports(x):
+            return spike(self(x), constants, want_membrane)
+        if self.training:
+            mean, variance = compiled.statistics(x, merged=self.mode == "merged")
+            count = x.numel() // (len(mean) * x.shape[2])
+            for mean_of_step, variance_of_step in zip(mean, variance * (count / max(count - 1, 1)), strict=True):
+                self.running_mean.lerp_(mean_of_step, MOMENTUM)
+                self.running_var.lerp_(variance_of_step, MOMENTUM)
+        else:
+            mean, variance = self.running_mean[None], self.running_var[None]
+        rstd = (variance + EPSILON).rsqrt()
+        return compiled.norm_lif(x, self.weight, self.bias, mean, rstd, self.training, constants, want_membrane)
+
     def _normalize(self, images: Tensor) -> Tensor:
-        return F.batch_norm(images, self.running_mean, self.running_var, self.weight, self.bias, self.training)
+        running = self.running_mean, self.running_var
+        return F.batch_norm(images, *running, self.weight, self.bias, self.training, MOMENTUM, EPSILON)
 
 
 class Neurons(nn.Module):
-    """A layer of LIF neurons: currents (T, B, ...) to spikes of the same shape."""
+    """A layer of LIF neurons, with the batch norm before it if there is one: (T, B, ...) to spikes of the same shape."""
 
     def __init__(self, constants: LifConstants) -> None:
         super().__init__()
         self.constants = constants
 
-    def forward(self, current: Tensor) -> Tensor:
-        """The spikes."""
-        return lif(current, self.constants)
+    def forward(self, x: Tensor, norm: BatchNormOverTime | None = None) -> Tensor:
+        """The spikes; x is the current, or what `norm` makes it of."""
+        return self._spike(x, norm, want_membrane=False)[0]
 
-    def with_membrane(self, current: Tensor) -> tuple[Tensor, Tensor]:
+    def with_membrane(self, x: Tensor, norm: BatchNormOverTime | None = None) -> tuple[Tensor, Tensor]:
         """The spikes and the membrane potentials after reset."""
-        return lif_with_membrane(current, self.constants)
+        spikes, membrane = self._spike(x, norm, want_membrane=True)
+        assert membrane is not None
+        return spikes, membrane
+
+    def _spike(self, x: Tensor, norm: BatchNormOverTime | None, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+        if norm is None:
+            return spike(x, self.constants, want_membrane)
+        return norm.then_lif(x, self.constants, want_membrane)
 
 
 class SpikingConv(nn.Module):
@@ -73,21 +104,20 @@ class SpikingConv(nn.Module):
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=False)
-        self.norm = nn.Identity() if mode is None else BatchNormOverTime(out_channels, mode)
+        self.norm = None if mode is None else BatchNormOverTime(out_channels, mode)
         self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
         """The spikes."""
-        spikes: Tensor = self.neurons(self._current(x))
+        spikes: Tensor = self.neurons(self._convolve(x), self.norm)
         return spikes
 
     def with_membrane(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The spikes and the membrane potentials after reset."""
-        return self.neurons.with_membrane(self._current(x))
+        return self.neurons.with_membrane(self._convolve(x), self.norm)
 
-    def _current(self, x: Tensor) -> Tensor:
-        current: Tensor = self.norm(_over_time(self.conv(x.flatten(0, 1)), x))
-        return current
+    def _convolve(self, x: Tensor) -> Tensor:
+        return _over_time(self.conv(x.flatten(0, 1)), x)
 
 
 class SpikingLinear(nn.Module):
@@ -127,7 +157,7 @@ class PreActivationConv(nn.Module):
         self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _over_time(self.conv(self.neurons(self.norm(x)).flatten(0, 1)), x)
+        return _over_time(self.conv(self.neurons(x, self.norm).flatten(0, 1)), x)
 
 
 class ResidualBlock(nn.Module):

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from . import compiled
+
 
 class LifConstants(NamedTuple):
     """tau: time constant in steps.  threshold: potential to exceed.  alpha: height of the surrogate gradient."""
@@ -27,14 +29,26 @@ class LifConstants(NamedTuple):
 
 def lif(current: Tensor, constants: LifConstants) -> Tensor:
     """Spikes (T, B, ...) in {0, 1} of neurons that start at rest and receive `current` (T, B, ...)."""
-    spikes: Tensor
-    spikes, _ = _LifOverTime.apply(current, constants, False)  # type: ignore[no-untyped-call]
-    return spikes
+    return spike(current, constants, want_membrane=False)[0]
 
 
 def lif_with_membrane(current: Tensor, constants: LifConstants) -> tuple[Tensor, Tensor]:
     """As `lif`, and the membrane potentials after reset (T, B, ...). Gradients flow through both."""
-    spikes, membrane = _LifOverTime.apply(current, constants, True)  # type: ignore[no-untyped-call]
+    spikes, membrane = spike(current, constants, want_membrane=True)
+    assert membrane is not None
+    return spikes, membrane
+
+
+def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+    """`lif` or `lif_with_membrane`, by the fastest implementation that can take `current`."""
+    if compiled.supports(current):
+        return compiled.lif(current, constants, want_membrane)
+    return plain_lif(current, constants, want_membrane)
+
+
+def plain_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+    """In torch's own operations, for every device and type; what the others are tested against."""
+    spikes, membrane = _LifOverTime.apply(current, constants, want_membrane)  # type: ignore[no-untyped-call]
     return spikes, membrane
 
 

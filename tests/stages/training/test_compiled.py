@@ -1,0 +1,100 @@
+"""The compiled neuron and batch norm with neuron against torch's own operations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dvs_transfer.stages.training import compiled
+from dvs_transfer.stages.training.layers import BatchNormOverTime
+from dvs_transfer.stages.training.neurons import LifConstants, plain_lif
+
+CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
+
+
+def layouts(x):
+    images = x.flatten(0, 1).contiguous(memory_format=torch.channels_last)
+    return {
+        "contiguous": x,
+        "channels_last": images.view(x.shape),
+        "strided": x.transpose(0, 1).clone().transpose(0, 1),
+    }
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
+@pytest.mark.parametrize("want_membrane", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 5, 7, 3), (32, 2, 16, 4, 4), (5, 3, 64, 9, 9)])
+def test_lif_equals_plain(shape, want_membrane, layout):
+    x = layouts(torch.randn(shape, generator=torch.Generator().manual_seed(1)))[layout]
+    upstream = torch.randn((2, *shape), generator=torch.Generator().manual_seed(2))
+    results = []
+    for function in (compiled.lif, plain_lif):
+        current = x.detach().requires_grad_()
+        outputs = function(current, CONSTANTS, want_membrane)
+        outputs = [output for output in outputs if output is not None]
+        torch.autograd.backward(outputs, list(upstream[: len(outputs)]))
+        results.append([*outputs, current.grad])
+    assert all(output.stride() == x.stride() for output in results[0][:-1])
+    assert torch.equal(results[0][0], results[1][0])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("mode", ["per_step", "merged"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_norm_then_lif_equals_norm_and_plain_lif(mode, training, threads):
+    generator = torch.Generator().manual_seed(3)
+    shape = (4, 3, 5, 6, 7)
+    x = torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 50  # a mean that float32 sums would drown in
+    upstream = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    results = []
+    try:
+        for fused in (True, False):
+            norm = BatchNormOverTime(5, mode).double().train(training)
+            with torch.no_grad():
+                norm.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(4))
+                norm.running_mean.fill_(49)
+                norm.running_var.fill_(7)
+            current = x.clone().requires_grad_()
+            function = norm.then_lif if fused else lambda x, *args, norm=norm: plain_lif(norm(x), *args)
+            outputs = function(current, CONSTANTS, True)
+            torch.autograd.backward(outputs, list(upstream))
+            gradients = (current.grad, norm.weight.grad, norm.bias.grad)
+            results.append((*outputs, *gradients, norm.running_mean, norm.running_var))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(results[0][0], results[1][0])
+    for found, expected in zip(*results, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_statistics_of_numbers_far_from_zero_in_float32():
+    x = torch.randn(2, 3, 4, 8, 8, generator=torch.Generator().manual_seed(5)) + 3000
+    mean, variance = compiled.statistics(x, merged=False)
+    exact = torch.var_mean(x.double(), dim=(1, 3, 4), correction=0)
+    torch.testing.assert_close(variance.double(), exact[0], rtol=1e-4, atol=0)
+    torch.testing.assert_close(mean.double(), exact[1], rtol=1e-6, atol=0)
+
+
+def test_threads_do_not_change_a_bit():
+    x = torch.randn(3, 5, 8, 6, 6, generator=torch.Generator().manual_seed(6))
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            norm = BatchNormOverTime(8, "per_step")
+            current = x.clone().requires_grad_()
+            spikes, _ = norm.then_lif(current, CONSTANTS, False)
+            (spikes * x).sum().backward()
+            results.append((spikes, current.grad, norm.weight.grad, norm.running_var))
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
+
+
+def test_constants_and_small_types_are_left_to_torch():
+    assert not compiled.supports(torch.zeros(2, 3, dtype=torch.bfloat16))
+    assert not compiled.supports(torch.zeros(2, 3, device="meta"))
