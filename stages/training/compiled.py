@@ -137,8 +137,8 @@ class _NormLif(torch.autograd.Function):
         num_steps, num_rows, width = x.shape
         number = x.numpy().dtype.type
         threshold, alpha = number(ctx.constants.threshold), number(ctx.constants.alpha)
-        images = abs(ctx.num_images) if mean is not None else -(-num_rows // 256)
-        size = -(-num_rows // images)
+        images = abs(ctx.num_images) if mean is not None else math.ceil(num_rows / 256)
+        size = math.ceil(num_rows / images)
         grad = torch.empty_like(x)
         sums, moments = x.new_empty(2, images, num_steps, width) if mean is not None else x.new_empty(2, images, 1, 1)
         centre = None if mean is None else mean.expand(num_steps, -1).contiguous().numpy()
@@ -172,7 +172,7 @@ class _NormLif(torch.autograd.Function):
                 shares = [part.sum(0, keepdim=True) / (num_steps * num_rows) for part in (sum_grad, sum_moment)]
             else:
                 shares = [sum_grad / num_rows, sum_moment / num_rows]
-            slope = -(scale * rstd * shares[1])
+            slope = scale * rstd * -shares[1]
             offset = -scale * shares[0] - slope * mean
         else:
             slope = offset = torch.zeros_like(scale)

@@ -67,7 +67,7 @@ class BatchNormOverTime(nn.Module):
 
 
 class Neurons(nn.Module):
-    """A layer of LIF neurons, with the batch norm before it if there is one: (T, B, ...) to spikes of the same shape."""
+    """A layer of LIF neurons, with the batch norm before it where there is one: (T, B, ...) to spikes like it."""
 
     def __init__(self, constants: LifConstants) -> None:
         super().__init__()

@@ -1,0 +1,59 @@
+"""The training benchmark: that both implementations compute the same, and that a run fills its report; no speeds."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import torch
+
+from dvs_transfer.benchmarks import training as bench
+from dvs_transfer.benchmarks.plain import PlainVGG, plain_loss, plain_scores
+from dvs_transfer.stages.training.config import LossConfig, ModelConfig
+from dvs_transfer.stages.training.losses import transfer_loss
+from dvs_transfer.stages.training.networks import build_network
+
+WIDTHS = (6, "P", 9, "P")
+
+
+def test_plain_implementation_is_this_projects_network_and_loss():
+    """In float64, where both round alike enough for the same spikes."""
+    ours = build_network(ModelConfig(widths=WIDTHS), num_classes=5, num_steps=4, size=16, seed=1).double()
+    plain = PlainVGG(5, 4, 16, WIDTHS).double()
+    with torch.no_grad():
+        for copy, parameter in zip(plain.parameters(), ours.parameters(), strict=True):
+            assert copy.shape == parameter.shape
+            copy.copy_(parameter)
+    generator = torch.Generator().manual_seed(2)
+    events = torch.poisson(torch.full((3, 4, 2, 16, 16), 0.7), generator).double()
+    static = torch.rand(3, 1, 1, 16, 16, generator=generator, dtype=torch.float64).expand_as(events)
+    labels = torch.tensor([0, 3, 1])
+
+    logits, features = zip(
+        *(ours.with_features(x.transpose(0, 1), d) for x, d in ((static, "static"), (events, "event"))), strict=True
+    )
+    loss = transfer_loss(*features, *logits, labels, ours.coefficients, LossConfig()).total
+    expected = plain_loss(plain, static, events, labels)
+    loss.backward()
+    expected.backward()
+    torch.testing.assert_close(loss, expected, rtol=1e-9, atol=0)
+    for copy, parameter in zip(plain.parameters(), ours.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, copy.grad, rtol=1e-7, atol=1e-12)
+    with torch.no_grad():
+        scores = ours.eval()(events.transpose(0, 1), "event").mean(0)
+    torch.testing.assert_close(scores, plain_scores(plain, events), rtol=1e-9, atol=1e-12)
+
+
+def test_a_short_run_fills_the_report():
+    workload = bench.Workload(batch_size=2, num_steps=2, size=16, widths=WIDTHS, device="cpu")
+    report = bench.run(workload, num_turns=1)
+    assert all(value > 0 for value in asdict(report).values() if isinstance(value, int | float))
+    assert tuple(report.parts_ms) == bench.PARTS
+    assert report.train_ratio == pytest.approx(report.plain_step_ms / report.step_ms)
+    assert {"training", "evaluation", "floor", "cpu"} <= set(report.rows())
+
+
+def test_operations_of_the_full_network():
+    """VGG-SNN: 1.36e9 multiplications for each of 2 * 8 * 10 images, forward and twice backward."""
+    flop, _ = bench.count_step(bench.Workload())
+    assert flop == pytest.approx(160 * 3 * 2 * 1.36e9, rel=0.01)
