@@ -82,7 +82,8 @@ def plain_cka(x: Tensor, y: Tensor) -> Tensor:
     """Linear centred kernel alignment of x (B, D) and y (B, D)."""
     centre = torch.eye(len(x), device=x.device, dtype=x.dtype) - 1 / len(x)
     k, m = centre @ (x @ x.T) @ centre, centre @ (y @ y.T) @ centre
-    return (k * m).sum() / (torch.norm(k) * torch.norm(m) + 1e-7)
+    alignment: Tensor = (k * m).sum() / (k.norm() * m.norm() + 1e-7)
+    return alignment
 
 
 def plain_loss(network: PlainVGG, static: Tensor, events: Tensor, labels: Tensor) -> Tensor:
@@ -119,5 +120,5 @@ def plain_step(
 def plain_scores(network: PlainVGG, events: Tensor) -> Tensor:
     """Scores (B, num_classes) of recordings (B, T, 2, H, W): the event head's mean logits."""
     network.eval()
-    logits: Tensor = network(events, network.event_head)[0]
-    return logits.mean(0)
+    logits, _ = network(events, network.event_head)
+    return logits.mean(0)  # type: ignore[no-any-return]

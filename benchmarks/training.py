@@ -2,7 +2,7 @@
 
 Each implementation has its own process, so that neither's memory settings help or hurt the other; they take turns.
 The floor counts the multiplications and the bytes that a step cannot do without, at the speed that the same process
-reaches with one large convolution and one large copy.
+reaches with one large convolution and one large copy, measured in each turn.
 """
 
 from __future__ import annotations
@@ -110,16 +110,20 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> TrainBenchRe
     with _Process("ours", workload) as ours, _Process("plain", workload) as plain:
         processes = {"ours": ours, "plain": plain}
         times: dict[tuple[str, str], list[float]] = {}
+        parts_of_turns: list[dict[str, float]] = []
+        speeds: list[tuple[float, float]] = []
         for turn in range(num_turns + 1):
             for task in ("step", "evaluate"):
                 for name, process in processes.items():
                     seconds = process.ask(task)
                     if turn:
                         times.setdefault((name, task), []).append(seconds)
-        parts = ours.ask("parts")
-        flop_per_s, bytes_per_s = ours.ask("speed")
+            parts_of_turns.append(ours.ask("parts"))
+            speeds.append(ours.ask("speed"))
         peaks = {name: process.ask("peak") for name, process in processes.items()}
         device = ours.ask("device")
+    parts = {name: statistics.median(turn[name] for turn in parts_of_turns[1:]) for name in PARTS}
+    flop_per_s, bytes_per_s = (statistics.median(speed) for speed in zip(*speeds, strict=True))
     ms = {key: statistics.median(values) * 1e3 for key, values in times.items()}
     flop, num_bytes = count_step(workload)
     floor_ms = max(flop / flop_per_s, num_bytes / bytes_per_s) * 1e3
@@ -256,11 +260,7 @@ class _Ours:
         predict(self.learner.network, self.learner.events, len(self.learner.events))
 
     def parts(self) -> dict[str, float]:
-        """Seconds of each part of a step, the second of two."""
-        self._parts()
-        return self._parts()
-
-    def _parts(self) -> dict[str, float]:
+        """Seconds of each part of a step."""
         learner, plan = self.learner, self.plan
         network, config = learner.network.train(), learner.config
         marks = [self._now()]
@@ -306,15 +306,15 @@ class _Plain:
 
 
 def machine_speed(workload: Workload, device: torch.device) -> tuple[float, float]:
-    """Float32 operations and bytes in a second, the best of 5: a 3x3 convolution of 512 channels, a copy of 256 MB."""
+    """Float32 operations and bytes in a second, the best of 3: a 3x3 convolution of 512 channels, a copy of 256 MB."""
     images = workload.batch_size * workload.num_steps
     conv = nn.Conv2d(512, 512, 3, padding=1, bias=False, device=device)
     x = torch.rand(images, 512, 12, 12, device=device).to(memory_format=torch.channels_last)
     source = torch.ones(2**26, device=device)
     target = torch.empty_like(source)
     with torch.inference_mode():
-        convolution = min(_seconds(lambda: conv(x), device) for _ in range(6))
-        copy = min(_seconds(lambda: target.copy_(source), device) for _ in range(6))
+        convolution = min(_seconds(lambda: conv(x), device) for _ in range(3))
+        copy = min(_seconds(lambda: target.copy_(source), device) for _ in range(3))
     return 2.0 * images * 144 * 9 * 512 * 512 / convolution, 2 * source.nbytes / copy
 
 

@@ -30,12 +30,7 @@ def supports(x: Tensor) -> bool:
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """Spikes, and membranes after reset where wanted, of current (T, ...), in its memory layout."""
-    if not current.is_contiguous():
-        order = _memory_order(current)
-        back = [order.index(i) for i in range(current.ndim)]
-        spikes, membrane = lif(current.permute(order).contiguous(), constants, want_membrane)
-        return spikes.permute(back), None if membrane is None else membrane.permute(back)
+    """Spikes, and membranes after reset where wanted, of current (T, ...), contiguous."""
     width = math.gcd(current[0].numel(), _ROW)
     rows = current.reshape(len(current), -1, width)
     spikes, membrane = _NormLif.apply(rows, None, None, None, None, 1, constants, want_membrane)  # type: ignore[no-untyped-call]
@@ -172,7 +167,7 @@ class _NormLif(torch.autograd.Function):
                 shares = [part.sum(0, keepdim=True) / (num_steps * num_rows) for part in (sum_grad, sum_moment)]
             else:
                 shares = [sum_grad / num_rows, sum_moment / num_rows]
-            slope = scale * rstd * -shares[1]
+            slope = scale * rstd * shares[1].neg()
             offset = -scale * shares[0] - slope * mean
         else:
             slope = offset = torch.zeros_like(scale)
@@ -181,11 +176,6 @@ class _NormLif(torch.autograd.Function):
             lambda first, last: kernels.norm_backward(x.detach().numpy(), *affine, first, last, grad_array), num_rows
         )
         return grad, sum_moment.sum(0).to(x.dtype), sum_grad.sum(0).to(x.dtype), *[None] * 5
-
-
-def _memory_order(x: Tensor) -> list[int]:
-    """The dimensions of x (T, ...), time first and the others from the widest stride to the narrowest."""
-    return [0, *sorted(range(1, x.ndim), key=lambda i: (-x.stride(i), i))]
 
 
 def _each_rows(function: Callable[[int, int], object], num_rows: int) -> None:

@@ -10,6 +10,8 @@ Equations of He et al. (AAAI 2024), section "LIF neuron", with the surrogate "qu
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +29,9 @@ class LifConstants(NamedTuple):
     alpha: float = 2.0
 
 
+Implementation = Callable[[Tensor, LifConstants, bool], tuple[Tensor, Tensor | None]]
+
+
 def lif(current: Tensor, constants: LifConstants) -> Tensor:
     """Spikes (T, B, ...) in {0, 1} of neurons that start at rest and receive `current` (T, B, ...)."""
     return spike(current, constants, want_membrane=False)[0]
@@ -40,10 +45,33 @@ def lif_with_membrane(current: Tensor, constants: LifConstants) -> tuple[Tensor,
 
 
 def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """`lif` or `lif_with_membrane`, by the fastest implementation that can take `current`."""
+    """`lif` or `lif_with_membrane`, by the fastest implementation that can take `current`, in its memory layout."""
+    function = _fastest(current)
+    if current.is_contiguous():
+        return function(current, constants, want_membrane)
+    strides = current.stride()
+    order = [0, *sorted(range(1, current.ndim), key=lambda i: (-strides[i], i))]
+    back = [order.index(i) for i in range(current.ndim)]
+    spikes, membrane = function(current.permute(order).contiguous(), constants, want_membrane)
+    return spikes.permute(back), None if membrane is None else membrane.permute(back)
+
+
+def _fastest(current: Tensor) -> Implementation:
     if compiled.supports(current):
-        return compiled.lif(current, constants, want_membrane)
-    return plain_lif(current, constants, want_membrane)
+        return compiled.lif
+    if current.device.type == "cuda" and current.numel() and (triton_lif := _triton_lif()) is not None:
+        return triton_lif
+    return plain_lif
+
+
+@cache
+def _triton_lif() -> Implementation | None:
+    """The Triton kernel; None where Triton is not installed."""
+    try:
+        from . import triton_lif
+    except ImportError:
+        return None
+    return triton_lif.lif
 
 
 def plain_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:

@@ -7,7 +7,7 @@ import torch
 
 from dvs_transfer.stages.training import compiled
 from dvs_transfer.stages.training.layers import BatchNormOverTime
-from dvs_transfer.stages.training.neurons import LifConstants, plain_lif
+from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
 
@@ -28,7 +28,7 @@ def test_lif_equals_plain(shape, want_membrane, layout):
     x = layouts(torch.randn(shape, generator=torch.Generator().manual_seed(1)))[layout]
     upstream = torch.randn((2, *shape), generator=torch.Generator().manual_seed(2))
     results = []
-    for function in (compiled.lif, plain_lif):
+    for function in (spike, plain_lif):
         current = x.detach().requires_grad_()
         outputs = function(current, CONSTANTS, want_membrane)
         outputs = [output for output in outputs if output is not None]
