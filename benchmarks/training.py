@@ -48,6 +48,7 @@ class Workload:
     size: int = 48
     widths: Widths | None = None
     device: str = "auto"
+    precision: str = "float32"
 
     @property
     def model(self) -> ModelConfig:
@@ -82,6 +83,7 @@ class TrainBenchReport:
     batch_size: int
     num_steps: int
     size: int
+    precision: str
     device: str
     machine: dict[str, str]
 
@@ -99,7 +101,8 @@ class TrainBenchReport:
             f"{self.floor_share:.0%} reached",
             "machine speed": f"{self.machine_gflop_per_s:.0f} GFLOP/s, {self.machine_gb_per_s:.1f} GB/s",
             "peak memory": f"{self.peak_memory_mb:.0f} MB, plain {self.plain_peak_memory_mb:.0f} MB",
-            "workload": f"batch {self.batch_size}, {self.num_steps} steps, {self.size} x {self.size}, {self.device}",
+            "workload": f"batch {self.batch_size}, {self.num_steps} steps, {self.size} x {self.size}, "
+            f"{self.precision}, {self.device}; plain in float32",
             **self.machine,
         }
 
@@ -149,6 +152,7 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> TrainBenchRe
         batch_size=workload.batch_size,
         num_steps=workload.num_steps,
         size=workload.size,
+        precision=workload.precision,
         device=device,
         machine={
             "cpu": _cpu_name(),
@@ -247,7 +251,9 @@ class _Ours:
             workload.model, num_classes=NUM_CLASSES, num_steps=workload.num_steps, size=workload.size, seed=0
         ).to(device)
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
-        self.learner = Learner(TrainConfig(), network, optimizer, EventData(counts, labels), photos)
+        self.learner = Learner(
+            TrainConfig(precision=workload.precision), network, optimizer, EventData(counts, labels), photos
+        )
         rows = torch.arange(workload.batch_size, device=device)[None]
         draws = torch.rand(1, workload.batch_size, 4, generator=torch.Generator().manual_seed(1)).to(device)
         self.plan = EpochPlan(rows, rows, draws[..., 0], draws)
@@ -257,7 +263,8 @@ class _Ours:
         self.learner.step(self.plan, 0, 0.0)
 
     def evaluate(self) -> None:
-        predict(self.learner.network, self.learner.events, len(self.learner.events))
+        with self.learner.autocast():
+            predict(self.learner.network, self.learner.events, len(self.learner.events))
 
     def parts(self) -> dict[str, float]:
         """Seconds of each part of a step."""
@@ -268,12 +275,19 @@ class _Ours:
         events = event_frames(frames)
         static = static_frames(learner.images[plan.images[0]], events, plan.replacement[0] < 0)  # type: ignore[index]
         marks.append(self._now())
-        static_logits, static_features = network.with_features(static, "static")
-        event_logits, event_features = network.with_features(events, "event")
+        with learner.autocast():
+            static_logits, static_features = network.with_features(static, "static")
+            event_logits, event_features = network.with_features(events, "event")
         marks.append(self._now())
         labels = learner.events.labels
         loss = transfer_loss(
-            static_features, event_features, static_logits, event_logits, labels, network.coefficients, config.loss
+            static_features.float(),
+            event_features.float(),
+            static_logits.float(),
+            event_logits.float(),
+            labels,
+            network.coefficients,
+            config.loss,
         )
         marks.append(self._now())
         learner.optimizer.zero_grad()

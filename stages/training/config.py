@@ -147,6 +147,10 @@ class TrainConfig(_Frozen):
         "validation",
         description="the `best` epoch: by validation accuracy, the last, or by test accuracy as the released code does",
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="of convolutions and heads; weights, batch statistics, membranes and losses are float32 in both",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
     log_interval: int = Field(10, ge=1, description="steps between progress reports and checks for NaN")

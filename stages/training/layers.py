@@ -48,6 +48,8 @@ class BatchNormOverTime(nn.Module):
 
         In one operation where there is one: what lies between norm and neuron is then neither written nor kept.
         """
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
+            x = x.float()  # autocast's convolutions; statistics and membranes are float32
         if not compiled.supports(x):
             return spike(self(x), constants, want_membrane)
         if self.training:

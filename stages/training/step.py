@@ -48,7 +48,8 @@ class Learner:
         labels = self.events.labels[rows]
         events = event_frames(augment(self.events.batch(rows), plan.augmentation[step], self.config.augmentation))
         if self.images is None:
-            event_logits = self.network(events, "event")
+            with self.autocast():
+                event_logits = self.network(events, "event").float()
             loss = events_loss(event_logits, labels, self.config.loss)
         else:
             replaced = plan.replacement[step] < sliding_probability
@@ -67,14 +68,21 @@ class Learner:
         accuracy = (event_logits.mean(0).argmax(1) == labels).float().mean()
         return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
 
+    def autocast(self) -> torch.autocast:
+        """Where the network runs: in bfloat16 if the configuration says so."""
+        enabled = self.config.precision == "bfloat16"
+        return torch.autocast(self.events.labels.device.type, torch.bfloat16, enabled=enabled)
+
     def _transfer(self, static: Tensor, events: Tensor, labels: Tensor) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.
-        static_logits, static_features = self.network.with_features(static, "static")
-        event_logits, event_features = self.network.with_features(events, "event")
+        with self.autocast():
+            static_logits, static_features = self.network.with_features(static, "static")
+            event_logits, event_features = self.network.with_features(events, "event")
+        event_logits = event_logits.float()
         loss = transfer_loss(
-            static_features,
-            event_features,
-            static_logits,
+            static_features.float(),
+            event_features.float(),
+            static_logits.float(),
             event_logits,
             labels,
             self.network.coefficients,

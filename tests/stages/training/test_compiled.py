@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from dvs_transfer.stages.training import compiled
+from dvs_transfer.stages.training.config import ModelConfig
 from dvs_transfer.stages.training.layers import BatchNormOverTime
+from dvs_transfer.stages.training.networks import build_network
 from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
@@ -98,3 +100,22 @@ def test_threads_do_not_change_a_bit():
 def test_constants_and_small_types_are_left_to_torch():
     assert not compiled.supports(torch.zeros(2, 3, dtype=torch.bfloat16))
     assert not compiled.supports(torch.zeros(2, 3, device="meta"))
+
+
+def test_bfloat16_computes_near_float32():
+    """Spikes near the threshold differ, so only sums are compared."""
+    network = build_network(ModelConfig(widths=(16, "P", 16)), num_classes=4, num_steps=3, size=16, seed=0)
+    frames = torch.rand(3, 8, 2, 16, 16, generator=torch.Generator().manual_seed(7))
+    labels = torch.arange(8) % 4
+    losses, norms = [], []
+    for enabled in (False, True):
+        network.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            logits, features = network.with_features(frames, "event")
+        assert features.dtype == torch.float32
+        loss = torch.nn.functional.cross_entropy(logits.float().mean(0), labels)
+        loss.backward()
+        losses.append(loss.detach())
+        norms.append(torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
+    torch.testing.assert_close(norms[1], norms[0], rtol=0.2, atol=0)
