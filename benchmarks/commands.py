@@ -28,3 +28,25 @@ def bench_frames(
     show(report.rows(), False, "frames, one core")
     if json_file is not None:
         write_json(json_file, to_document(report))
+
+
+@bench_app.command("train")
+def bench_train(
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
+    precision: Annotated[
+        str, typer.Option(help="float32 or bfloat16; plain PyTorch is measured in float32.")
+    ] = "float32",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Compare training and evaluation with plain PyTorch and with the floor of this machine.
+
+    Example: dvs-transfer bench train --json train.json
+    """
+    from ..cache.durable import write_json
+    from . import training
+
+    report = training.run(training.Workload(device=device, batch_size=batch_size, precision=precision))
+    show(report.rows(), False, "training")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
