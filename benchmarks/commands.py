@@ -34,9 +34,7 @@ def bench_frames(
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
-    precision: Annotated[
-        str, typer.Option(help="float32 or bfloat16; plain PyTorch is measured in float32.")
-    ] = "float32",
+    precision: Annotated[str, typer.Option(help="float32 or bfloat16; plain PyTorch in float32.")] = "float32",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Compare training and evaluation with plain PyTorch and with the floor of this machine.

@@ -54,7 +54,7 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("convert nmnist x --mode window", "mode 'window' needs window_us"),
         ("convert nmnist x --scheduler fork", "expected threads, processes, serial or an address"),
         ("pair a b --train 0.9 --test 0.5", "train + validation + test must be at most 1, they are 1.5"),
-        ("pair a b --protocol mine", "protocol: input should be 'disjoint' or 'unrestricted' (found 'mine')"),
+        ("pair a b --protocol mine", "'mine' is not one of 'disjoint', 'unrestricted'"),
         ("demo out --set sed=1", "sed: unknown key; did you mean seed?"),
         ("demo out --set simulation.sed=1", "simulation.sed: unknown key; did you mean seed?"),
         ("demo out --set model=1", "model: unknown key; known keys are images_per_class, out"),
