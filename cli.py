@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,6 +18,8 @@ from .pipeline.workspace import ROOT_VARIABLE, Workspace
 from .stages.conversion.config import ConversionOptions
 from .stages.frames.spec import FramesConfig, ImagesConfig
 from .stages.pairing_config import PairingConfig
+
+EXIT_INTERRUPTED = 130
 
 app = typer.Typer(
     name="dvs-transfer",
@@ -62,12 +65,15 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:
+        if left.code == EXIT_INTERRUPTED:
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return int(left.code or 0)
     except DvsTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
+        hint = "; free some space, the same command goes on where it stopped" if error.errno == errno.ENOSPC else ""
+        print(f"error: {error.filename or 'input/output'}: {error.strerror or error}{hint}", file=sys.stderr)
         return DvsTransferError.exit_code
     return 0
 

@@ -74,10 +74,13 @@ class ExperimentConfig(BaseModel):
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """Read a configuration file and apply overrides like "train.epochs=5" (the value in TOML, or a bare word).
 
+    The shipped files are found by their name (configs/demo.toml) also where there is no copy of the repository.
+
     Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
     """
+    packaged = Path(__file__).parent.parent / path  # configs/demo.toml is part of the package
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads((path if path.exists() else packaged).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file{_files_beside(path)}") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -65,7 +65,7 @@ def test_files_are_short(repository: Path) -> None:
 def test_every_package_is_listed(repository: Path) -> None:
     listed = set(tomllib.loads((repository / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
     folders = {path.parent.relative_to(repository).parts for path in package_files(repository)}
-    assert listed == {".".join(["dvs_transfer", *parts]) for parts in folders}
+    assert listed == {".".join(["dvs_transfer", *parts]) for parts in folders} | {"dvs_transfer.configs"}
 
 
 @pytest.mark.slow
@@ -77,6 +77,7 @@ def test_every_module_imports_from_the_wheel(repository: Path, tmp_path: Path) -
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
+    assert {path.name for path in (site / "dvs_transfer" / "configs").iterdir()} >= {"demo.toml", "ncaltech101.toml"}
     modules = [".".join(path.relative_to(site).with_suffix("").parts) for path in site.rglob("*.py")]
     names = sorted(module.removesuffix(".__init__") for module in modules if not module.endswith("__main__"))
     assert len(names) == len(package_files(repository)) - 1

@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
@@ -15,7 +16,7 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
 from ..training.config import EvaluateConfig
-from ..training.data import OpenSplit, PairedSplit, load_events
+from ..training.data import EventData, OpenSplit, PairedSplit, load_events
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
 
@@ -35,6 +36,7 @@ class Accuracies(BaseModel):
 class EvaluationReport(Accuracies):
     """Accuracies on a split, and what they are to be judged by."""
 
+    last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
     split: str
     num_samples: int
     num_classes: int
@@ -70,8 +72,10 @@ def run(
             scores = logits.mean(0)
             durable.write_bytes(save_logits, _logits_file(split, logits))
         accuracies = measure(scores, events.labels)
+        last = _measure_last(run_folder, config, device, events)
     report = EvaluationReport(
         **accuracies.model_dump(),
+        last=last,
         split=config.split,
         num_samples=len(split),
         num_classes=split.num_classes,
@@ -98,6 +102,17 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
         class_names=np.array(split.class_names),
     )
     return buffer.getvalue()
+
+
+def _measure_last(
+    run_folder: Path, config: EvaluateConfig, device: torch.device, events: EventData
+) -> Accuracies | None:
+    """Accuracies of the last epoch's weights; None where the run has none (imported weights)."""
+    path = weights_path(run_folder, "last")
+    if not path.exists():
+        return None
+    network, _ = load_weights(path, device)
+    return measure(predict(network, events, config.batch_size), events.labels)
 
 
 def _predictions(split: PairedSplit, scores: Tensor) -> str:

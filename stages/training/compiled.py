@@ -21,12 +21,16 @@ from . import kernels
 if TYPE_CHECKING:
     from .neurons import LifConstants
 
+# Elements of a layer's input from which the operations here pay on the CPU: below, torch's own are faster, since its
+# threads still spin when the pool here starts (docs/performance.md).
+smallest = 8_000_000
+
 _ROW = 1024  # most neurons of a row where there are no channels; a row of 32 steps fits the second cache
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the operations here can take x."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() > 0
+    """Whether the operations here can take x, and are worth it."""
+    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() >= smallest
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:

@@ -10,7 +10,7 @@ import torch
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.evaluation.evaluate import _predictions, measure, run
+from dvs_transfer.stages.evaluation.evaluate import Accuracies, measure, run
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 
@@ -56,6 +56,8 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
     last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert report.top1 == pytest.approx(last["validation_accuracy"])
     assert report.epoch == 12
+    assert report.last == Accuracies(**{name: getattr(report, name) for name in Accuracies.model_fields})
+    assert run(EvaluateConfig(split="validation"), open_tiny_split, run_folder).last == report.last
 
 
 def test_batch_size_does_not_change_the_result(run_folder):

@@ -11,6 +11,12 @@ from dvs_transfer.stages.training.layers import BatchNormOverTime
 from dvs_transfer.stages.training.networks import build_network
 from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
+
+@pytest.fixture(autouse=True)
+def for_every_size(monkeypatch):
+    monkeypatch.setattr(compiled, "smallest", 1)
+
+
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
 
 

@@ -69,6 +69,7 @@ def assert_close(found, expected, name: str) -> None:
     assert error <= 1e-9, f"{name}: relative error {error:.2e}"
 
 
+@pytest.mark.usefixtures("cpu_implementation")
 def test_inference_golden(golden_network):
     network, trace = golden_network.network.eval(), golden_network.trace
     with torch.no_grad():
@@ -80,6 +81,7 @@ def test_inference_golden(golden_network):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("cpu_implementation")
 def test_training_golden(golden_network):
     network, trace = golden_network.network.train(), golden_network.trace
     static_logits, static_features = network.with_features(golden_network.static, "static")
