@@ -10,7 +10,7 @@ import torch
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.evaluation.evaluate import Accuracies, measure, run
+from dvs_transfer.stages.evaluation.evaluate import Accuracies, _predictions, measure, run
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 
