@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,10 +56,13 @@ class DaskRunner:
     ) -> Iterator[Result]:
         workers = self.num_workers or os.cpu_count() or 1
         tasks = [delayed(function, pure=False)(item) for item in items]
-        with Callback(posttask=lambda *_: advance()), dask.config.set({"multiprocessing.context": "spawn"}):
-            yield from dask.compute(
-                *tasks, scheduler=self.scheduler, num_workers=workers, traverse=False, optimize_graph=False
-            )
+        options = {"scheduler": self.scheduler, "num_workers": workers, "traverse": False, "optimize_graph": False}
+        with ExitStack() as stack:
+            if self.scheduler == "threads":  # after an error, tasks under way are waited for: they write files
+                options["pool"] = stack.enter_context(ThreadPoolExecutor(workers))
+            stack.enter_context(Callback(posttask=lambda *_: advance()))
+            stack.enter_context(dask.config.set({"multiprocessing.context": "spawn"}))
+            yield from dask.compute(*tasks, **options)
 
 
 def _run_on_cluster(

@@ -36,7 +36,7 @@ class Accuracies(BaseModel):
 class EvaluationReport(Accuracies):
     """Accuracies on a split, and what they are to be judged by."""
 
-    last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
+    last: Accuracies | None = Field(None, description="of the last epoch's weights, whichever checkpoint is evaluated")
     split: str
     num_samples: int
     num_classes: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 
 import pytest
 from rich.console import Console
@@ -30,6 +31,22 @@ def test_results_come_in_order(scheduler: str) -> None:
 def test_the_first_error_is_raised_as_it_is(scheduler: str) -> None:
     with pytest.raises(SourceError, match=r"thirteen\.bin: unlucky"):
         list(DaskRunner(Reporter(0), scheduler, 2)(square, range(10, 20), label="square"))
+
+
+def test_after_an_error_no_task_is_still_under_way() -> None:
+    under_way: list[int] = []
+
+    def work(number: int) -> None:
+        if number == 0:
+            time.sleep(0.1)
+            raise SourceError("zero.bin: broken")
+        under_way.append(number)
+        time.sleep(0.4)
+        under_way.remove(number)
+
+    with pytest.raises(SourceError):
+        list(DaskRunner(Reporter(0), "threads", 2)(work, range(2), label="work"))
+    assert under_way == []
 
 
 def test_threads_are_as_many_as_asked_for() -> None:
