@@ -53,7 +53,7 @@ DEFAULT_CONFIG = Path("configs/demo.toml")
 def common(
     root: Annotated[Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder of data/ and runs/.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Tell more.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.")] = False,
 ) -> None:
     """Options for every command."""
     Settings.workspace = Workspace.at(root)
@@ -87,7 +87,9 @@ def runner(scheduler: str, workers: int) -> Any:
 def load(config: Path, overrides: list[str]) -> Any:
     from .pipeline.config import load_config
 
-    return load_config(config, overrides)
+    loaded = load_config(config, overrides)
+    Settings.reporter.detail(f"settings of {config}: {loaded.model_dump_json()}")
+    return loaded
 
 
 @app.command()

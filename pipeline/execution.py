@@ -41,6 +41,9 @@ class DaskRunner:
             raise ConfigError(f"workers {self.num_workers}: expected 1 or more, or 0 for one for each core")
 
     def __call__(self, function: Callable[[Item], Result], items: Sequence[Item], *, label: str) -> Iterator[Result]:
+        counted = self.scheduler in ("threads", "processes")
+        where = f"{self.num_workers or os.cpu_count()} {self.scheduler}" if counted else self.scheduler
+        self.reporter.detail(f"{label}: {len(items)} tasks, {where}")
         with self.reporter.progress(label, len(items)) as advance:
             if self.scheduler == "serial" or len(items) <= 1:
                 for result in run_serially(function, items, label=label):

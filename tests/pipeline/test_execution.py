@@ -63,6 +63,19 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert "quiet" not in out.getvalue()
 
 
+def test_verbose_tells_what_runs_where() -> None:
+    out = io.StringIO()
+    list(DaskRunner(Reporter(2, Console(file=out)), "threads", 2)(square, range(4), label="square"))
+    assert out.getvalue().startswith("square: 4 tasks, 2 threads\n")
+    assert "tasks, 2 threads" not in _told_normally()
+
+
+def _told_normally() -> str:
+    out = io.StringIO()
+    list(DaskRunner(Reporter(1, Console(file=out)), "threads", 2)(square, range(4), label="square"))
+    return out.getvalue()
+
+
 def test_bars_on_a_terminal() -> None:
     out = io.StringIO()
     list(DaskRunner(Reporter(1, Console(file=out, force_terminal=True)), "serial")(square, range(4), label="square"))
