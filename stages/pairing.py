@@ -2,7 +2,7 @@
 
 A split depends on the samples' ids, the ratios and the seed alone: inside each class, recordings are ordered by a hash
 of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or protocol tests the
-same recordings, and a share of 10 % is contained in one of 20 %.
+same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and `pool_share`.
 """
 
 from __future__ import annotations
@@ -92,6 +92,8 @@ def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore) ->
     if config.protocol == "disjoint":
         held_out = (split == SPLIT_CODES["validation"]) | (split == SPLIT_CODES["test"])
         in_pool[photo_row[held_out & (photo_row >= 0)]] = False
+    if config.pool_share < 1:
+        in_pool &= _share_of_pool(config, images, in_pool, num_classes)
     train_rows, train_offsets = rows_by_class(np.flatnonzero(split == SPLIT_CODES["train"]), events.label, num_classes)
     pool_rows, pool_offsets = rows_by_class(np.flatnonzero(in_pool), images.label, num_classes)
     for what, offsets in (("recording to train with", train_offsets), ("photo in the static pool", pool_offsets)):
@@ -121,8 +123,21 @@ def split_recordings(
         first = num_test + num_validation
         split[rows[:num_test]] = SPLIT_CODES["test"]
         split[rows[num_test:first]] = SPLIT_CODES["validation"]
-        split[rows[first : first + max(1, round(config.train_share * num_train))]] = SPLIT_CODES["train"]
+        num_used = min(config.train_per_class or num_train, max(1, round(config.train_share * num_train)))
+        split[rows[first : first + num_used]] = SPLIT_CODES["train"]
     return split
+
+
+def _share_of_pool(
+    config: PairingConfig, images: FrameStore, in_pool: NDArray[np.bool_], num_classes: int
+) -> NDArray[np.bool_]:
+    """(M,) whether each image is among the `pool_share` of its class's pool that is used, at least one of a class."""
+    used = np.zeros(len(in_pool), np.bool_)
+    for label in range(num_classes):
+        rows = np.flatnonzero(in_pool & (images.label == label))
+        ranked = sorted(rows, key=lambda row: _rank(config.seed, f"pool/{images.sample_id[row]}"))
+        used[ranked[: max(1, round(config.pool_share * len(rows)))]] = True
+    return used
 
 
 def _rank(seed: int, sample_id: str) -> bytes:

@@ -21,6 +21,10 @@ class PairingConfig(BaseModel):
     validation: float = Field(0.1, ge=0, lt=1, description="share of each class's recordings that choose the epoch")
     test: float = Field(0.1, gt=0, lt=1, description="share of each class's recordings that are tested once")
     train_share: float = Field(1.0, gt=0, le=1, description="part of the training recordings that is used")
+    train_per_class: int | None = Field(
+        None, ge=1, description="training recordings of each class that are used, at most; unset: as train_share says"
+    )
+    pool_share: float = Field(1.0, gt=0, le=1, description="part of each class's photos that makes the static pool")
     seed: int = Field(0, ge=0, description="seed of the split")
 
     @model_validator(mode="after")
@@ -28,4 +32,6 @@ class PairingConfig(BaseModel):
         total = self.train + self.validation + self.test
         if total > 1 + 1e-9:
             raise ValueError(f"train + validation + test must be at most 1, they are {total:g}")
+        if self.train_per_class is not None and self.train_share < 1:
+            raise ValueError("train_share and train_per_class both limit the training recordings: set one of them")
         return self

@@ -60,6 +60,24 @@ def test_a_share_of_the_training_recordings_changes_no_held_out_one(tmp_path: Pa
     assert tests[0] == tests[1] == tests[2]
 
 
+def test_training_recordings_of_a_class_can_be_counted(tmp_path: Path) -> None:
+    two, many = pair(tmp_path, train_per_class=2), pair(tmp_path, train_per_class=1000)
+    labels = PairedCache.open(two.path, "train").event_labels
+    assert np.bincount(labels).tolist() == [2] * two.num_classes
+    assert many.num_train == pair(tmp_path).num_train
+    with pytest.raises(ValueError, match="set one of them"):
+        pair(tmp_path, train_per_class=2, train_share=0.5)
+
+
+def test_a_share_of_the_pool_is_of_each_class_and_in_any_larger_one(tmp_path: Path) -> None:
+    stores = [PairedCache.open(pair(tmp_path, pool_share=share).path, "train") for share in (1.0, 0.5, 0.2)]
+    whole, half, fifth = (np.bincount(store.image_labels) for store in stores)
+    assert half.tolist() == [round(0.5 * n) for n in whole]
+    assert fifth.tolist() == [round(0.2 * n) for n in whole]
+    photos = [{image.tobytes() for image in store.load_images()} for store in stores]
+    assert photos[2] < photos[1] < photos[0]
+
+
 def test_the_split_depends_on_ids_and_seed_alone(tmp_path: Path) -> None:
     assert pair(tmp_path / "a").split_digest == pair(tmp_path / "b").split_digest
     assert pair(tmp_path / "a", seed=1).split_digest != pair(tmp_path / "b").split_digest
