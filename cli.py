@@ -11,6 +11,18 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
+from .pipeline.commands.cache import cache_app
+from .pipeline.commands.common import (
+    DEFAULT_CONFIG,
+    Config,
+    Json,
+    Override,
+    Scheduler,
+    Settings,
+    Workers,
+    load,
+    runner,
+)
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -29,24 +41,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
-
-
-class Settings:
-    """What the options before the subcommand say."""
-
-    reporter = Reporter()
-    workspace = Workspace.at()
-
-
-Config = Annotated[Path, typer.Option("--config", "-c", help="Configuration file (TOML).")]
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=5.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")]
-Scheduler = Annotated[str, typer.Option(help="threads, processes, serial, or a dask cluster's tcp://host:port.")]
-DEFAULT_CONFIG = Path("configs/demo.toml")
 
 
 @app.callback()
@@ -76,20 +72,6 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}{hint}", file=sys.stderr)
         return DvsTransferError.exit_code
     return 0
-
-
-def runner(scheduler: str, workers: int) -> Any:
-    from .pipeline.execution import DaskRunner
-
-    return DaskRunner(Settings.reporter, scheduler, workers)
-
-
-def load(config: Path, overrides: list[str]) -> Any:
-    from .pipeline.config import load_config
-
-    loaded = load_config(config, overrides)
-    Settings.reporter.detail(f"settings of {config}: {loaded.model_dump_json()}")
-    return loaded
 
 
 @app.command()
@@ -342,58 +324,3 @@ def doctor(as_json: Json = False) -> None:
     from .pipeline.doctor import examine
 
     show(examine(Settings.workspace), as_json, "this machine")
-
-
-@cache_app.command("ls")
-def cache_list(as_json: Json = False) -> None:
-    """List the stores of the cache. Example: dvs-transfer cache ls"""
-    from .pipeline.stores import list_cache
-
-    entries = list_cache(Settings.workspace.cache)
-    if as_json:
-        return show(entries, as_json)
-    for entry in entries:
-        print(f"{entry.name}  {entry.state}, {entry.num_samples:,} samples, {entry.num_bytes / 1e6:,.1f} MB")
-    print(f"{len(entries)} stores in {Settings.workspace.cache}")
-
-
-@cache_app.command("info")
-def cache_info(store: Path, as_json: Json = False) -> None:
-    """Show what a store holds and how it was made. Example: dvs-transfer cache info data/cache/NAME.zarr"""
-    from .cache.store import FrameStore
-
-    attributes = FrameStore(store).attributes.model_dump(mode="json")
-    attributes["files"] = len(attributes["files"])
-    show(attributes, as_json, str(store))
-
-
-@cache_app.command("verify")
-def cache_verify(
-    stores: Annotated[list[Path] | None, typer.Argument(help="Stores; by default the whole cache.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Compare every file of stores with its digest; exit code 1 when one is bad. Example: dvs-transfer cache verify"""
-    from .cache.store import list_stores
-    from .cache.verify import verify_store
-
-    reports = [verify_store(store) for store in stores or list_stores(Settings.workspace.cache)]
-    if as_json:
-        show(reports, as_json)
-    for report in [] if as_json else reports:
-        show(report, as_json, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
-    if not all(report.is_whole for report in reports):
-        raise typer.Exit(DvsTransferError.exit_code)
-
-
-@cache_app.command("prune")
-def cache_prune(
-    unused: Annotated[
-        bool, typer.Option(help="Also stores that no configuration's preprocess and no run in runs/ uses.")
-    ] = False,
-    dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
-) -> None:
-    """Delete what unfinished builds left. Example: dvs-transfer cache prune --unused --dry-run"""
-    from .pipeline.stores import prune
-
-    for path in prune(Settings.workspace, unused=unused, dry_run=dry_run):
-        print(f"{'would delete' if dry_run else 'deleted'} {path}")

@@ -1,0 +1,1 @@
+"""Groups of subcommands, and what all commands share; `cli` puts them together."""
