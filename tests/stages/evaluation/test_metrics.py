@@ -78,6 +78,6 @@ def test_calibration_error_is_torchmetrics_s() -> None:
 
 
 def test_the_curve_over_steps_is_of_the_mean_so_far() -> None:
-    """Recording 0: wrong, then right by its mean. Recording 1: right, then no longer."""
-    logits = torch.tensor([[[0.0, 1.0], [0.0, 1.0]], [[3.0, 0.0], [3.0, 0.0]], [[0.0, 0.0], [0.0, 9.0]]])
+    """Recording 0: right by its mean at the end, by the last step alone not. Recording 1: right, wrong, right."""
+    logits = torch.tensor([[[0.0, 1.0], [0.0, 1.0]], [[3.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 9.0]]])
     assert accuracy_after_steps(logits, torch.tensor([0, 1])) == (0.5, 0.5, 1.0)
