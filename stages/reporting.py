@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from .evaluation.evaluate import PREDICTION_COLUMNS, EvaluationReport
 from .preview import PreviewSample, draw_to
+from .training.metrics import read_metrics
 
 MAX_DRAWN = 8
 
@@ -53,28 +53,6 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
 
 def _is_imported(evaluations: list[dict[str, Any]]) -> bool:
     return any(result["method"] == "imported" for result in evaluations)
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    if path.is_file() and not lines:
-        raise TrainingError(
-            f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
-        )
-    metrics: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            metrics.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            metrics.append({})
-        if metrics[-1].get("epoch") != number:
-            raise TrainingError(
-                f"{path}: line {number} is not the record of epoch {number}; "
-                "go on with `dvs-transfer train`, or delete the run"
-            )
-    return metrics
 
 
 def _read_evaluation(path: Path) -> dict[str, Any]:

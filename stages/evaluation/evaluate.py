@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import multiclass_accuracy, multicla
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
+from ..training.checkpoint import load_weights, require_same_data, weights_path
 from ..training.config import EvaluateConfig
 from ..training.data import EventData, OpenSplit, PairedSplit, load_events
 from ..training.prediction import predict, predict_steps
@@ -61,7 +61,7 @@ def run(
     with torch_settings(threads=config.threads):
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
         split = open_split(config.split)
-        _check_same_data(info, split, run_folder)
+        require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load_events(split, device)
@@ -137,15 +137,3 @@ def measure(scores: Tensor, labels: Tensor) -> Accuracies:
         top5=float(top5),
         mean_class_accuracy=float((confusion.diagonal()[present] / support[present]).mean()),
     )
-
-
-def _check_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
-    """The split must belong to the one trained on: of another, its test recordings may have been trained on."""
-    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
-    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
-        raise TrainingError(
-            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
-            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
-            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
-            f"evaluate with the cache that the run was trained on"
-        )
