@@ -43,7 +43,9 @@ class AlignmentReport(AnalysisReport):
     layers: tuple[str, ...] = Field(description="layers of neurons (their spikes), then the features that are aligned")
     trained: tuple[Steps, ...]
     initial: tuple[Steps, ...] | None = Field(description="of the same network before training; None: not known")
-    aligned_features: float | None = Field(description="CKA of the aligned features after training, mean of the steps")
+    aligned_features: float | None = Field(
+        description="CKA of the aligned features after training, mean of the steps that have one"
+    )
     aligned_features_initial: float | None = Field(description="the same before training")
     epochs: tuple[int, ...] = Field(description="epochs of the two series below")
     w_t: tuple[tuple[float, ...], ...] = Field(description="(epochs, T) learned coefficients; empty: not learned")
@@ -145,7 +147,7 @@ def _rows(layers: Mapping[str, Tensor]) -> list[list[float | None]]:
 
 
 def _mean(steps: Tensor) -> float | None:
-    mean = float(steps.mean())
+    mean = float(steps[steps.isfinite()].mean())  # NaN of no steps
     return mean if np.isfinite(mean) else None
 
 

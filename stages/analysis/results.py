@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 import time
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
@@ -63,7 +65,7 @@ def read_result(kind: type[Report], run_folder: Path, name: str) -> tuple[Report
         return report, _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
     except FileNotFoundError as error:
         raise TrainingError(f"{error.filename}: no such result; {again}") from None
-    except (ValidationError, ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise TrainingError(f"{path}: damaged, or of another version ({str(error).splitlines()[0]}); {again}") from None
 
 
@@ -141,7 +143,7 @@ def _kept(kind: type[Report], run_folder: Path, name: str, digest: str) -> Repor
 
 
 def _read_arrays(path: Path, report: AnalysisReport) -> Arrays:
-    with np.load(path) as file:
+    with np.load(io.BytesIO(path.read_bytes())) as file:
         if str(file["fingerprint"]) != report.fingerprint:
             raise ValueError(f"{path.name} belongs to another result")
         return {name: file[name] for name in report.arrays}
