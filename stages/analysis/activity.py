@@ -216,7 +216,7 @@ def draw(report: ActivityReport, arrays: Arrays) -> Figure:
         label = f"{kind.upper()}, one frame" if kind == "ann" else f"SNN, {rates.shape[1]} steps"
         energy_axis.barh(places + shift, values, 0.38, color=colour, label=f"{label}: {total:,.4g} µJ in all")
     energy_axis.set_yticks(places, [f"{layer.name} ({layer.operation})" for layer in report.synapses])
-    energy_axis.invert_yaxis()
-    style.finish(energy_axis, title="estimated energy for one recording, 45 nm", xlabel="energy (µJ)")
+    energy_axis.set_ylim(len(places) - 0.4, -0.6)
+    style.finish(energy_axis, title="energy of a recording, 45 nm", xlabel="energy (µJ)")
     figure.legend(loc="outside lower right", ncols=2, fontsize=7, labelcolor=style.INK, frameon=False)
     return figure

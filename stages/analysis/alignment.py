@@ -47,7 +47,7 @@ class AlignmentReport(AnalysisReport):
         description="CKA of the aligned features after training, mean of the steps that have one"
     )
     aligned_features_initial: float | None = Field(description="the same before training")
-    epochs: tuple[int, ...] = Field(description="epochs of the two series below")
+    epochs: tuple[int, ...] = Field(description="epochs of the two series below; none: recordings alone, imported")
     w_t: tuple[tuple[float, ...], ...] = Field(description="(epochs, T) learned coefficients; empty: not learned")
     sliding_probability: tuple[float, ...]
 
@@ -80,7 +80,8 @@ def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> t
             seed=subject.training.seed,
         )
         initial = cka_of_layers(subject, network.to(subject.device), config, progress)
-    metrics = read_metrics(subject.folder)
+    # Recordings alone are trained on without images, so nothing slides.
+    metrics = [] if subject.info.method == "events" else read_metrics(subject.folder)
     learned = metrics and metrics[0].get("w_t") is not None
     fields: Fields = {
         "layers": tuple(trained),
@@ -154,8 +155,9 @@ def _mean(steps: Tensor) -> float | None:
 def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
     """CKA before and after training, and what training noted of w_t and sliding."""
     has_metrics = bool(report.epochs)
-    figure = style.new_figure(10, 1.6 + 0.22 * len(report.layers) + (2.4 if has_metrics else 0))
-    parts = figure.subfigures(1 + has_metrics, 1, squeeze=False, facecolor="none")[:, 0]
+    heights = [1.6 + 0.22 * len(report.layers), 2.4][: 1 + has_metrics]
+    figure = style.new_figure(10, sum(heights))
+    parts = figure.subfigures(len(heights), 1, squeeze=False, facecolor="none", height_ratios=heights)[:, 0]
     tables = [("after training", report.trained)]
     if report.initial is not None:
         tables.insert(0, ("before training", report.initial))
