@@ -30,8 +30,8 @@ from ..stages.training.networks import build_network
 from ..stages.training.prediction import predict
 from ..stages.training.runtime import keep_freed_memory, select_device
 from ..stages.training.sampling import EpochPlan
+from ..stages.training.sessions import cpu_name
 from ..stages.training.step import Learner
-from .frames import _cpu_name
 from .plain import PlainVGG, plain_scores, plain_step
 
 NUM_CLASSES = 101
@@ -155,7 +155,7 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> TrainBenchRe
         precision=workload.precision,
         device=device,
         machine={
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cores": str(os.cpu_count()),
             "threads": str(torch.get_num_threads()),
             "system": platform.platform(),

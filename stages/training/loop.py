@@ -30,6 +30,7 @@ from .prediction import accuracy, predict
 from .runtime import select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
+from .sessions import session_noted
 from .sliding import SlidingStrategy, sliding_strategy
 from .state import States, TrainingState, random_state, set_random_state
 from .step import Learner, StepRecord
@@ -51,7 +52,7 @@ def run(
 ) -> TrainingReport:
     """Train a network, or go on with the run that `run_folder` holds; `restart` deletes that one first.
 
-    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl` and `checkpoints/`.
+    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `sessions.json` and `checkpoints/`.
     Raises TrainingError: data that cannot be trained on, a run folder of other settings or in use, damaged
     checkpoints, a loss that is not finite. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
     """
@@ -71,6 +72,8 @@ def run(
         if config.tensorboard and processes.is_main:
             board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
             on_progress = stack.enter_context(board).beside(on_progress)
+        if processes.is_main and training.epoch < config.epochs:
+            stack.enter_context(session_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,
