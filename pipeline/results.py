@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..cache.errors import TrainingError
 from ..stages.evaluation import compare, evaluate
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
+from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport, current_evaluation, read_predictions
 from ..stages.training.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
 from .experiment import evaluation_of_run, open_splits_of, read_run
-
-EvaluatedSplit = Literal["validation", "test"]
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seed is what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}

@@ -19,6 +19,8 @@ from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointName, require_weights, weights_path
 from .metrics import Accuracies, ClassAccuracy
 
+EvaluatedSplit = Literal["validation", "test"]
+
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
 
 # Fields of the report that are tables: in the file, too large for a terminal.
@@ -34,13 +36,13 @@ class EvaluationReport(Accuracies):
     calibration_error: float = Field(description="expected calibration error, 15 bins, softmax of the mean logits")
     top1_after_step: tuple[float, ...] = Field(description="(T,) top-1 of the mean logits of steps 1 to t")
     last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
-    split: Literal["validation", "test"]
+    split: EvaluatedSplit
     num_samples: int
     num_classes: int
     protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
     leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
     split_digest: str
-    checkpoint: str
+    checkpoint: CheckpointName
     epoch: int = Field(description="epochs that the weights were trained")
     selection: str = Field(description="how the `best` epoch was chosen")
     epoch_choice: str = Field(description="how the evaluated epoch was chosen, in words")
