@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
-from .statistics import Spread
+from ...stages.evaluation.statistics import MeanAndStd
 from .table import Comparison, Table, TableRow
 
 _COLUMNS = {
@@ -86,7 +86,7 @@ def _line(table: Table, row: TableRow) -> list[str]:
     return line
 
 
-def _spread(spread: Spread | None) -> str:
+def _spread(spread: MeanAndStd | None) -> str:
     if spread is None:
         return "missing"
     return f"{100 * spread.mean:.1f}" + ("" if spread.std is None else f" ± {100 * spread.std:.1f}")

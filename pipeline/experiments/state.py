@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import ValidationError
-
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import is_held
-from ...stages.evaluation.evaluate import EvaluationReport
+from ...stages.evaluation.results import (
+    EvaluationReport,
+    Predictions,
+    evaluation_path,
+    read_evaluation,
+    read_predictions,
+)
 from ...stages.training.checkpoint import read_info, weights_path
 from ...stages.training.metrics import metrics_path
 from ..config import ExperimentConfig
@@ -25,11 +26,10 @@ CellState = Literal["done", "running", "begun", "missing"]
 
 @dataclass(frozen=True)
 class CellResult:
-    """A finished cell. correct (n,): whether the `best` weights named each recording of `sample_ids` (n,) rightly."""
+    """What a finished cell's evaluation says, and of each recording."""
 
     report: EvaluationReport
-    sample_ids: tuple[str, ...]
-    correct: NDArray[np.bool_]
+    predictions: Predictions
 
 
 @dataclass(frozen=True)
@@ -64,21 +64,16 @@ def find_run(config: ExperimentConfig, workspace: Workspace) -> Path | None:
 def read_result(config: ExperimentConfig, folder: Path) -> CellResult | None:
     """The cell's result; None where training or evaluation is not finished, or is not what the cell asks for."""
     last = weights_path(folder, "last")
-    evaluated = folder / f"evaluation-{config.evaluate.split}.json"
-    predicted = folder / f"predictions-{config.evaluate.split}.csv"
     try:
         if read_info(last).epoch != config.train.epochs:
             return None
-        if evaluated.stat().st_mtime_ns < last.stat().st_mtime_ns:  # of weights before the last ones
-            return None
-        report = EvaluationReport.model_validate_json(evaluated.read_bytes())
-        with predicted.open(newline="", encoding="utf-8") as file:
-            rows = [(row["sample_id"], row["class"] == row["predicted"]) for row in csv.DictReader(file)]
-    except (OSError, ValidationError, KeyError, csv.Error, TrainingError):
+        report = read_evaluation(folder, config.evaluate.split)
+        predictions = read_predictions(folder, report)
+    except TrainingError:
         return None
-    if report.checkpoint != "best" or report.last is None or len(rows) != report.num_samples:
-        return None
-    return CellResult(report, tuple(name for name, _ in rows), np.array([correct for _, correct in rows], np.bool_))
+    # An evaluation by hand in mid-training is of weights before the last ones; one may also be of the last alone.
+    is_new = evaluation_path(folder, report.split).stat().st_mtime_ns >= last.stat().st_mtime_ns
+    return CellResult(report, predictions) if is_new and report.checkpoint == "best" else None
 
 
 def status_of(name: str, config: ExperimentConfig, workspace: Workspace) -> CellStatus:

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...stages.evaluation.statistics import (
+    NUM_RESAMPLES,
+    MeanAndStd,
+    PairedDifference,
+    mean_and_std,
+    paired_difference,
+)
 from ..workspace import Workspace
 from .cells import Experiment, Row
 from .description import Metric
 from .state import CellResult, find_run, read_result
-from .statistics import NUM_RESAMPLES, PairedDifference, Spread, mean_and_std, paired_difference
 
 CHECKPOINTS = ("best", "last")
 Results = Mapping[int, CellResult]  # by seed
@@ -38,7 +44,7 @@ class TableRow:
     labels: Mapping[str, str]
     num_done: int
     num_seeds: int
-    accuracies: Mapping[str, Spread]
+    accuracies: Mapping[str, MeanAndStd]
     comparisons: tuple[Comparison, ...]
     published: Mapping[int, float]
     leaky: bool
@@ -118,7 +124,7 @@ def _row(experiment: Experiment, row: Row, results: Mapping[str, Results], colum
     )
 
 
-def _accuracy(results: Results, column: str) -> Spread:
+def _accuracy(results: Results, column: str) -> MeanAndStd:
     metric, _, checkpoint = column.rpartition("_")
     reports = [result.report for result in results.values()]
     chosen = [report if checkpoint == "best" else report.last for report in reports]
@@ -135,10 +141,11 @@ def _difference(own: Results, other: Results) -> PairedDifference | None:
     """Over the seeds that both rows have; None where there are none, or the recordings differ."""
     seeds = [seed for seed in own if seed in other]
     pairs = [(own[seed], other[seed]) for seed in seeds]
-    same = all(a.sample_ids == b.sample_ids for a, b in pairs) and len({len(a.sample_ids) for a, _ in pairs}) == 1
-    if not same:
+    same = all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs)
+    if not same or len({a.report.num_samples for a, _ in pairs}) != 1:
         return None
-    return paired_difference(np.stack([a.correct for a, _ in pairs]), np.stack([b.correct for _, b in pairs]))
+    first, second = (np.stack([result.predictions.correct for result in side]) for side in zip(*pairs, strict=True))
+    return paired_difference(first, second)
 
 
 def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[str, Results]) -> list[str]:

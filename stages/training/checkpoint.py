@@ -51,25 +51,26 @@ def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> N
     durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
 
 
-def read_info(path: Path) -> CheckpointInfo:
-    """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
+def require_weights(path: Path) -> None:
+    """Raises TrainingError when there are no weights at `path`."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
+    require_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
             return CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
     except (SafetensorError, KeyError, ValidationError) as error:
-        raise _not_a_checkpoint(path, error) from error
+        raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
 
 
 def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
     """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
     info = read_info(path)
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-    except SafetensorError as error:
-        raise _not_a_checkpoint(path, error) from error
+    tensors = safetensors.torch.load_file(path)
     num_classes = len(info.class_names)
     network = build_network(info.model, num_classes=num_classes, num_steps=info.num_steps, size=info.size, seed=0)
     try:
@@ -77,7 +78,3 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
     except RuntimeError as error:
         raise TrainingError(f"{path}: its weights do not fit the network that it names: {error}") from error
     return network.to(device).eval(), info
-
-
-def _not_a_checkpoint(path: Path, error: Exception) -> TrainingError:
-    return TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again")
