@@ -22,9 +22,25 @@ def label_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted key: `{train = {epochs = 5}}` and `{"train.epochs" = 5}` are the same."""
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _by_key(value: Any) -> Any:
+    return flatten(value) if isinstance(value, Mapping) else value
+
+
 Label = Annotated[str, BeforeValidator(label_of)]
 # The rows that have these labels on these axes; axes that are not named may have any.
-Selector = dict[str, Label]
+Selector = Annotated[dict[str, Label], BeforeValidator(_by_key)]
+Overrides = Annotated[dict[str, Any], BeforeValidator(_by_key)]
 
 
 class _Frozen(BaseModel):
@@ -35,7 +51,7 @@ class Choice(_Frozen):
     """One place on an axis."""
 
     label: Label = Field(description="its name in the table, and in the selectors of this file")
-    set: dict[str, Any] = Field({}, description="configuration keys and their values; none: as the base has them")
+    set: Overrides = Field({}, description="configuration keys and their values; none: as the base has them")
 
 
 class Figure(_Frozen):
@@ -78,17 +94,12 @@ class ExperimentFile(_Frozen):
         min_length=1, description="train.seed: one run of each row for each"
     )
     vary_split: bool = Field(False, description="pairing.seed follows the seeds too; otherwise the base's for all")
-    set: dict[str, Any] = Field({}, description="configuration keys and values of every cell")
+    set: Overrides = Field({}, description="configuration keys and values of every cell")
     axis: dict[str, Annotated[list[Choice], Field(min_length=1)]] = Field(
         min_length=1, description="choices by axis; a list of plain values is one of the key that names the axis"
     )
     exclude: list[Selector] = Field([], description="rows to leave out")
     table: TableSection = TableSection()
-
-    @field_validator("set", mode="before")
-    @classmethod
-    def _flat(cls, value: Any) -> Any:
-        return flatten(value) if isinstance(value, Mapping) else value
 
     @field_validator("axis", mode="before")
     @classmethod
@@ -123,25 +134,10 @@ class ExperimentFile(_Frozen):
                 yield f"axis {name} has no {label!r}; it has {', '.join(known)}"
 
 
-def flatten(document: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values by dotted key: `{train = {epochs = 5}}` and `{"train.epochs" = 5}` are the same."""
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
 def _to_choices(name: str, choices: Any) -> Any:
     if not isinstance(choices, list):
         return choices
-    full = [choice if isinstance(choice, Mapping) else {"label": choice, "set": {name: choice}} for choice in choices]
-    return [
-        {**choice, "set": flatten(choice["set"])} if isinstance(choice.get("set"), Mapping) else choice
-        for choice in full
-    ]
+    return [choice if isinstance(choice, Mapping) else {"label": choice, "set": {name: choice}} for choice in choices]
 
 
 def _twice(values: Iterable[Any]) -> list[Any]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 from typing import IO, Any
@@ -48,10 +50,10 @@ class LocalPool:
         if device is not None:
             task = replace(task, environment={"CUDA_VISIBLE_DEVICES": device})
         try:
-            with self._room.enter(self._stopping):
+            with self._room.enter(self._stopping) as tell_memory:
                 if self._stopping.is_set():
                     return CellOutcome(task.name, "stopped")
-                return run_cell(task, self._hold, self._room.measured)
+                return run_cell(task, self._hold, tell_memory)
         finally:
             self._devices.put(device)
 
@@ -75,51 +77,44 @@ class LocalPool:
 class MemoryRoom:
     """Lets a cell start where the free memory has room for one more, going by the largest one seen; one always may.
 
-    Until the first cell has told what it takes, it runs alone.
+    Until a first cell has told what it takes, it runs alone.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._largest = 0
         self._running = 0
-        self._growing = 0  # started, and did not tell yet what they take
+        self._growing = 0  # of those that run: did not tell yet what they take
 
-    def enter(self, stopping: threading.Event) -> _Place:
-        """Wait for room, or until `stopping`; the context manager gives the place back."""
+    @contextmanager
+    def enter(self, stopping: threading.Event) -> Iterator[Callable[[int], None]]:
+        """Wait for room, or until `stopping`; gives the function that is told the bytes which the cell takes."""
         with self._changed:
             while self._running and not self._has_room() and not stopping.is_set():
                 self._changed.wait(timeout=0.5)
             self._running += 1
             self._growing += 1
-        return _Place(self)
+        told = False
 
-    def measured(self, num_bytes: int) -> None:
-        """A cell that entered takes this much."""
-        with self._changed:
-            self._largest = max(self._largest, num_bytes)
-            self._growing -= 1
-            self._changed.notify_all()
+        def tell(num_bytes: int) -> None:
+            nonlocal told
+            with self._changed:
+                self._largest = max(self._largest, num_bytes)
+                self._growing -= not told
+                told = True
+                self._changed.notify_all()
 
-    def leave(self) -> None:
-        with self._changed:
-            self._running -= 1
-            self._growing = min(self._growing, self._running)
-            self._changed.notify_all()
+        try:
+            yield tell
+        finally:
+            tell(0)
+            with self._changed:
+                self._running -= 1
+                self._changed.notify_all()
 
     def _has_room(self) -> bool:
         needed = self._largest * (self._growing + 1) * MEMORY_MARGIN
         return self._largest > 0 and psutil.virtual_memory().available >= needed
-
-
-class _Place:
-    def __init__(self, room: MemoryRoom) -> None:
-        self._room = room
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *error: object) -> None:
-        self._room.leave()
 
 
 class ClusterPool:

@@ -125,7 +125,9 @@ def _work(task: CellTask) -> CellOutcome:
             result = read_result(config, folder)
             found = result is not None
             if result is None:
-                experiment.train(config, workspace, folder, on_progress=_MemoryOnce())
+                tell_memory = _MemoryOnce()
+                experiment.train(config, workspace, folder, on_progress=tell_memory)
+                tell_memory()  # there was nothing left to train
                 evaluation.run(config.evaluate, experiment.open_splits_of(folder), folder)
                 result = read_result(config, folder)
     except TrainingStoppedError as stopped:
@@ -142,7 +144,7 @@ class _MemoryOnce:
 
     told = False
 
-    def __call__(self, progress: object) -> None:
+    def __call__(self, progress: object = None) -> None:
         if not self.told:
             import psutil
 
