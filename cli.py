@@ -24,6 +24,7 @@ from .pipeline.commands.common import (
     load,
     runner,
 )
+from .pipeline.commands.compare import compare
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -45,6 +46,7 @@ app = typer.Typer(
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
+app.command()(compare)
 
 
 @app.callback()
@@ -134,12 +136,14 @@ def evaluate(
     Example: dvs-transfer evaluate --split validation
     """
     from .pipeline import experiment
+    from .stages.evaluation.results import TABLES
 
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
     settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
     report, files = experiment.evaluate(settings, folder, save_logits)
-    show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
+    document = report.model_dump(mode="json", exclude=None if as_json else TABLES)
+    show({"run": folder, **document, "page": files.page}, as_json, "evaluated")
 
 
 @app.command()

@@ -26,6 +26,7 @@ class TinySplit:
     protocol: str = "disjoint"
     split_digest: str = "0123456789ab"
     fingerprint: str = "ba9876543210"
+    recordings_digest: str = "456789abcdef"
 
     def __len__(self) -> int:
         return self.num_recordings

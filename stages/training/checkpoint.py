@@ -52,10 +52,15 @@ def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> N
     durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
 
 
-def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
-    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+def require_weights(path: Path) -> None:
+    """Raises TrainingError when there are no weights at `path`."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
+
+
+def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
+    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+    require_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
             info = CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
