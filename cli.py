@@ -11,6 +11,7 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
+from .pipeline.commands.analyse import analyse_app
 from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import (
     DEFAULT_CONFIG,
@@ -43,6 +44,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.command()(compare)

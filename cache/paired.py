@@ -91,6 +91,10 @@ class PairedCache(Dataset[PairedSample]):
             "image_id": tuple(map(str, images.sample_id[image_rows])),
         }
 
+    def read_images(self, indices: IntArray) -> NDArray[np.uint8]:
+        """(B, 3, H, W) RGB of the images that `read` gives with the samples at `indices` (B,)."""
+        return self.pairs.images.read("images", self.image_rows[indices])
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.pairs.store.class_names

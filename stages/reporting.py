@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from .evaluation.results import (
     read_predictions,
 )
 from .preview import PreviewSample, draw_to
+from .training.metrics import read_metrics
 
 MAX_DRAWN = 8
 
@@ -60,28 +60,6 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
 
 def _is_imported(evaluations: list[EvaluationReport]) -> bool:
     return any(result.method == "imported" for result in evaluations)
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    if path.is_file() and not lines:
-        raise TrainingError(
-            f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
-        )
-    metrics: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            metrics.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            metrics.append({})
-        if metrics[-1].get("epoch") != number:
-            raise TrainingError(
-                f"{path}: line {number} is not the record of epoch {number}; "
-                "go on with `dvs-transfer train`, or delete the run"
-            )
-    return metrics
 
 
 def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
+from ..training.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
 from ..training.config import EvaluateConfig
 from ..training.data import EventData, OpenSplit, PairedSplit, load_events
 from ..training.prediction import predict, predict_steps
@@ -42,7 +42,7 @@ def run(
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
         digest = weights_digest(run_folder, config.checkpoint)
         split = open_split(config.split)
-        _check_same_data(info, split, run_folder)
+        require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load_events(split, device)
@@ -144,15 +144,3 @@ def _predictions(split: PairedSplit, scores: Tensor) -> Predictions:
         classes=tuple(names[label] for label in split.event_labels),
         predicted=tuple(names[label] for label in scores.argmax(1).tolist()),
     )
-
-
-def _check_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
-    """The split must belong to the one trained on: of another, its test recordings may have been trained on."""
-    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
-    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
-        raise TrainingError(
-            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
-            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
-            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
-            f"evaluate with the cache that the run was trained on"
-        )

@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ...cache import durable
 from ...cache.errors import TrainingError
 from .config import ModelConfig
+from .data import PairedSplit
 from .networks import SpikingNetwork, build_network
 
 _METADATA_KEY = "dvs_transfer"
@@ -78,3 +79,18 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
     except RuntimeError as error:
         raise TrainingError(f"{path}: its weights do not fit the network that it names: {error}") from error
     return network.to(device).eval(), info
+
+
+def require_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
+    """Raise TrainingError unless the weights were trained on the split's data.
+
+    Of another split, the test recordings may have been trained on.
+    """
+    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
+    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
+        raise TrainingError(
+            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
+            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
+            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
+            f"evaluate with the cache that the run was trained on"
+        )

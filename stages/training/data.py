@@ -23,7 +23,14 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 }
 
 
-class PairedSplit(Protocol):
+class ImageSource(Protocol):
+    """m images, as RGB (m, 3, H, W) and as HSV's V (m, 1, H, W)."""
+
+    def load_images(self) -> NDArray[np.uint8]: ...
+    def load_values(self) -> NDArray[np.float32]: ...
+
+
+class PairedSplit(ImageSource, Protocol):
     """What training reads of `cache.paired.PairedCache`: n recordings and the m images of the static pool."""
 
     def __len__(self) -> int: ...
@@ -52,8 +59,6 @@ class PairedSplit(Protocol):
     @property
     def photo(self) -> NDArray[np.int64]: ...
     def load_events(self) -> NDArray[Any]: ...
-    def load_images(self) -> NDArray[np.uint8]: ...
-    def load_values(self) -> NDArray[np.float32]: ...
 
 
 SplitName = Literal["train", "validation", "test"]
@@ -83,7 +88,7 @@ def load_events(split: PairedSplit, device: torch.device) -> EventData:
     return EventData(torch.from_numpy(frames).to(device), torch.from_numpy(split.event_labels).to(device))
 
 
-def load_static(split: PairedSplit, encoding: Encoding, device: torch.device) -> Tensor:
+def load_static(split: ImageSource, encoding: Encoding, device: torch.device) -> Tensor:
     """The static pool as one channel (m, 1, H, W), float32 in [0, 1], on `device`."""
     if encoding == "value":
         return torch.from_numpy(split.load_values()).to(device)
