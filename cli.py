@@ -25,6 +25,7 @@ from .pipeline.commands.common import (
     runner,
 )
 from .pipeline.commands.compare import compare
+from .pipeline.commands.experiment import experiment_app
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -47,6 +48,7 @@ app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.command()(compare)
+app.add_typer(experiment_app, name="experiment")
 
 
 @app.callback()

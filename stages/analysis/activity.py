@@ -104,11 +104,11 @@ def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tu
     num_neurons: dict[str, int] = {}
     with count_operations(network, num_steps) as operations:
         for batch in subject.batches(config.batch_size, "activity", progress):
-            with spikes_of(network, lambda sent: sent.flatten(2)) as kept:
+            with spikes_of(network, lambda sent: sent.flatten(2).sum(1)) as kept:  # (T, neurons)
                 network(batch.events, "event")
             for name, sent in kept.items():
-                num_neurons[name] = sent.shape[2]
-                spikes[name] = spikes.get(name, 0) + sent.double().sum((1, 2)).cpu()
+                num_neurons[name] = sent.shape[1]
+                spikes[name] = spikes.get(name, 0) + sent.double().sum(1).cpu()
     neurons = [
         NeuronLayer(name=name, num_neurons=count, firing_rates=(spikes[name] / (num * count)).tolist())
         for name, count in num_neurons.items()
@@ -149,7 +149,8 @@ class OperationCounter:
         if self.analog:
             self.operations += self.macs * x.shape[1]
         else:
-            self.operations += ((x != 0).double() * reached).flatten(1).sum(1).cpu()
+            sent = (x != 0).sum((1, 2)).double()  # of all recordings and channels: (T, H, W), or (T,)
+            self.operations += (sent.view(self.num_steps, -1) * reached.flatten()).sum(1).cpu()
 
     def report(self, num_recordings: int) -> SynapseLayer:
         operations = self.operations / num_recordings

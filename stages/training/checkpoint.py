@@ -58,15 +58,20 @@ def require_weights(path: Path) -> None:
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
 
 
-def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
-    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+def read_info(path: Path) -> CheckpointInfo:
+    """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
     require_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
-            info = CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
     except (SafetensorError, KeyError, ValidationError) as error:
         raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
+
+
+def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
+    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+    info = read_info(path)
+    tensors = safetensors.torch.load_file(path)
     num_classes = len(info.class_names)
     network = build_network(info.model, num_classes=num_classes, num_steps=info.num_steps, size=info.size, seed=0)
     try:
