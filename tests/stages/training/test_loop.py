@@ -20,7 +20,8 @@ def test_training_learns_and_writes_the_run_folder(tmp_path, method):
     assert report.best_accuracy > 0.9
     assert report.selection_split == "validation"
     assert report.num_images == (24 if method == "transfer" else 0)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "config.json", "metrics.jsonl"]
+    left = {"checkpoints", "config.json", "metrics.jsonl", "sessions.json"}
+    assert {path.name for path in tmp_path.iterdir()} == left
     lines = metrics(tmp_path)
     assert [line["epoch"] for line in lines] == list(range(1, 13))
     assert all(0 < rate < 1 for rate in lines[-1]["firing_rates"].values())

@@ -19,7 +19,7 @@ from dvs_transfer.cache import durable
 from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
-from dvs_transfer.pipeline import experiment
+from dvs_transfer.pipeline import reporting
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.state import random_state, set_random_state
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
@@ -139,7 +139,7 @@ def test_exit_code_of_the_command(monkeypatch, tmp_path, capsys):
     def stop(*arguments):
         raise TrainingStoppedError(tmp_path, signal.SIGTERM)
 
-    monkeypatch.setattr(experiment, "report", stop)
+    monkeypatch.setattr(reporting, "report", stop)
     assert cli.main(["report", str(tmp_path)]) == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
 
