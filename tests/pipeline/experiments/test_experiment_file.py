@@ -138,6 +138,12 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
             ["rows 'a' and 'b' have the same configuration: exclude one of them"],
         ),
         (
+            HEAD + '[axis]\ntrain.epochs = [3, 4]\ntrain.batch_size = [4, 3]\n[[axis.a]]\nlabel = "x"\n[[axis.a]]\n'
+            'label = "x, y"\nset = { model.tau = 3 }\n[[axis.b]]\nlabel = "y, z"\n[[axis.b]]\nlabel = "z"\n'
+            "set = { model.threshold = 1 }\n",
+            ["two rows are called '3, 4, x, y, z': change a label"],
+        ),
+        (
             HEAD + "[set]\ntrain.slidng = 1\ntrain.seed = 3\n" + AXES,
             ["train.seed: is not an experiment's to set (in 3, plain; 3, two changes; 4, plain and 1 more)"],
         ),

@@ -23,7 +23,7 @@ from dvs_transfer.pipeline.config import ExperimentConfig
 from dvs_transfer.pipeline.experiments import pools, runner
 from dvs_transfer.pipeline.experiments.cells import load_experiment
 from dvs_transfer.pipeline.experiments.pools import LocalPool, MemoryRoom
-from dvs_transfer.pipeline.experiments.state import lock_name, read_result
+from dvs_transfer.pipeline.experiments.state import find_run, lock_name
 from dvs_transfer.pipeline.experiments.worker import CellOutcome, CellTask, run_cell
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.pipeline.workspace import Workspace
@@ -157,10 +157,11 @@ def test_data_that_cannot_be_had_fail_their_cells_alone(
 def _check_two_runners(file: Path, root: Path) -> None:
     """A cell that another process has is busy, and then found."""
     experiment = load_experiment(file)
-    (cell, *_) = experiment.cells
-    task = runner._task(cell, Workspace(root), threads=1)
-    folder = next(folder for folder in (root / "runs").iterdir() if read_result(cell.config, folder))
-    with writer_lock(root / "runs", lock_name(folder)):
+    cell, workspace = experiment.cells[0], Workspace(root)
+    task = runner._task(cell, workspace, threads=1)
+    folder = find_run(cell.config, workspace)
+    assert folder is not None
+    with writer_lock(workspace.runs, lock_name(folder)):
         assert run_cell(task).state == "busy"
     assert run_cell(task).state == "found"
 
