@@ -16,7 +16,8 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
 from ..training.config import EvaluateConfig
-from ..training.data import EventData, OpenSplit, PairedSplit, load_events
+from ..training.data import OpenSplit, PairedSplit
+from ..training.loading import Loader, load
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
 
@@ -64,7 +65,7 @@ def run(
         _check_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
-        events = load_events(split, device)
+        events = load(split, device)
         if save_logits is None:
             scores = predict(network, events, config.batch_size)
         else:
@@ -104,9 +105,7 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _measure_last(
-    run_folder: Path, config: EvaluateConfig, device: torch.device, events: EventData
-) -> Accuracies | None:
+def _measure_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Accuracies | None:
     """Accuracies of the last epoch's weights; None where the run has none (imported weights)."""
     path = weights_path(run_folder, "last")
     if not path.exists():
