@@ -24,6 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[triton]' \
+	  || echo "Triton could not be installed: the tests of its kernels will be skipped"
 	@touch $@
 
 preprocess: $(READY)  ## convert and pair the raw data of CONFIG (what is up to date is skipped)

@@ -92,7 +92,8 @@ class _Lif(torch.autograd.Function):
         spikes = torch.empty_like(current)
         membrane = torch.empty_like(current) if want_membrane else None
         n = current[0].numel()
-        with torch.cuda.device_of(current):  # Triton launches on the current device, whichever the tensors are on
+        # Triton launches on the current device, whichever the tensors are on
+        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
             _forward[(triton.cdiv(n, _BLOCK),)](
                 current,
                 spikes,
@@ -116,7 +117,7 @@ class _Lif(torch.autograd.Function):
         tau, threshold, alpha = ctx.constants
         grad_current = torch.empty_like(current)
         n = current[0].numel()
-        with torch.cuda.device_of(current):
+        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
             _backward[(triton.cdiv(n, _BLOCK),)](
                 current,
                 grad_spikes.contiguous(),
