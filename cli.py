@@ -11,6 +11,7 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
+from .pipeline.commands.analyse import analyse_app
 from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import (
     DEFAULT_CONFIG,
@@ -23,6 +24,8 @@ from .pipeline.commands.common import (
     load,
     runner,
 )
+from .pipeline.commands.compare import compare
+from .pipeline.commands.experiment import experiment_app
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -41,8 +44,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
+app.command()(compare)
+app.add_typer(experiment_app, name="experiment")
 
 
 @app.callback()
@@ -132,12 +138,14 @@ def evaluate(
     Example: dvs-transfer evaluate --split validation
     """
     from .pipeline import experiment
+    from .stages.evaluation.results import TABLES
 
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
     settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
     report, files = experiment.evaluate(settings, folder, save_logits)
-    show({"run": folder, **to_document(report), "page": files.page}, as_json, "evaluated")
+    document = report.model_dump(mode="json", exclude=None if as_json else TABLES)
+    show({"run": folder, **document, "page": files.page}, as_json, "evaluated")
 
 
 @app.command()

@@ -46,3 +46,15 @@ def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterat
         path.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def is_held(folder: Path, name: str) -> bool:
+    """Whether a process holds the writer lock `name` of `folder` now."""
+    path = lock_path(folder, name)
+    if not path.exists():
+        return False
+    try:
+        with FileLock(path).acquire(timeout=0):
+            return False
+    except Timeout:
+        return True

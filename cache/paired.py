@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from .digests import manifest_digest
 from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Split
 
@@ -90,6 +91,10 @@ class PairedCache(Dataset[PairedSample]):
             "image_id": tuple(map(str, images.sample_id[image_rows])),
         }
 
+    def read_images(self, indices: IntArray) -> NDArray[np.uint8]:
+        """(B, 3, H, W) RGB of the images that `read` gives with the samples at `indices` (B,)."""
+        return self.pairs.images.read("images", self.image_rows[indices])
+
     @property
     def class_names(self) -> tuple[str, ...]:
         return self.pairs.store.class_names
@@ -128,6 +133,12 @@ class PairedCache(Dataset[PairedSample]):
     def sample_ids(self) -> tuple[str, ...]:
         """(n,) id of each recording of the split."""
         return tuple(map(str, self.pairs.events.sample_id[self.rows]))
+
+    @cached_property
+    def recordings_digest(self) -> str:
+        """Of the ids and raw contents of the split's recordings: the same for whatever frames are made of them."""
+        digests = self.pairs.events.column("source_digest")[self.rows]
+        return manifest_digest(zip(self.sample_ids, map(str, digests), strict=True))
 
     @cached_property
     def image_labels(self) -> IntArray:

@@ -6,7 +6,7 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -74,21 +74,27 @@ class ExperimentConfig(BaseModel):
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """Read a configuration file and apply overrides like "train.epochs=5" (the value in TOML, or a bare word).
 
-    The shipped files are found by their name (configs/demo.toml) also where there is no copy of the repository.
-
     Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
+    """
+    document = read_toml(path)
+    apply_overrides(document, overrides)
+    return validate_config(document, str(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The document of a TOML file. Raises ConfigError: not there, not readable, not TOML.
+
+    The shipped files are found by their name (configs/demo.toml) also where there is no copy of the repository.
     """
     packaged = Path(__file__).parent.parent / path  # configs/demo.toml is part of the package
     try:
-        document = tomllib.loads((path if path.exists() else packaged).read_text(encoding="utf-8"))
+        return tomllib.loads((path if path.exists() else packaged).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file{_files_beside(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
-    apply_overrides(document, overrides)
-    return validate_config(document, str(path))
 
 
 def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig:
@@ -96,7 +102,7 @@ def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig
     try:
         return ExperimentConfig.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(problem, ExperimentConfig) for problem in error.errors()]
+        problems = describe_problems(error, ExperimentConfig)
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     raise ConfigError(f"{where}: {count} in the configuration\n" + "\n".join(f"  {line}" for line in problems))
 
@@ -126,6 +132,11 @@ def _parse_value(text: str) -> Any:
         return text
 
 
+def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """A line for each problem that `model` has with its input."""
+    return [_describe(problem, model) for problem in error.errors()]
+
+
 def _describe(problem: Any, model: type[BaseModel]) -> str:
     """One line: the key, what is wrong, what was found, and a key of `model` that may have been meant."""
     location = [str(part) for part in problem["loc"]]
@@ -146,12 +157,23 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
 def _keys_beside(location: list[str], model: Any) -> list[str]:
     """The keys that the section of `location` in `model` knows."""
     for part in location[:-1]:
-        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
-        if field is None:
-            return []
-        options = getattr(field.annotation, "__args__", (field.annotation,))
-        model = next((option for option in options if hasattr(option, "model_fields")), None)
-    return sorted(model.model_fields) if model is not None else []
+        model = _inside(model, part)
+    return next((sorted(option.model_fields) for option in _options(model) if hasattr(option, "model_fields")), [])
+
+
+def _inside(annotation: Any, part: str) -> Any:
+    """What a type has at a key, or at an index."""
+    for option in _options(annotation):
+        if part in getattr(option, "model_fields", {}):
+            return option.model_fields[part].annotation
+        if get_origin(option) in (list, dict):
+            return get_args(option)[-1]
+    return None
+
+
+def _options(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, or the one type."""
+    return (annotation,) if get_origin(annotation) in (None, list, dict) else get_args(annotation)
 
 
 def _files_beside(path: Path) -> str:
@@ -174,5 +196,5 @@ def build(model: type[Model], /, **values: Any) -> Model:
     try:
         return model(**{name: value for name, value in values.items() if value is not None})
     except ValidationError as error:
-        problems = [_describe(problem, model) for problem in error.errors()]
+        problems = describe_problems(error, model)
     raise ConfigError("\n".join(problems))

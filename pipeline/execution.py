@@ -68,18 +68,24 @@ class DaskRunner:
             yield from dask.compute(*tasks, **options)
 
 
-def _run_on_cluster(
-    address: str, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
-) -> Iterator[Result]:
-    from distributed import Client, as_completed
+def connect(address: str) -> Any:
+    """A client of the dask cluster at `address`. Raises ConfigError when none answers."""
+    from distributed import Client
 
     try:
-        client: Any = Client(address, timeout="10s")
+        return Client(address, timeout="10s")
     except (OSError, TimeoutError) as error:
         raise ConfigError(
             f"scheduler {address}: no dask cluster answers there ({error}); start one with `dask scheduler`"
         ) from None
-    with client:
+
+
+def _run_on_cluster(
+    address: str, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
+) -> Iterator[Result]:
+    from distributed import as_completed
+
+    with connect(address) as client:
         futures = client.map(function, list(items), pure=False)
         for future in as_completed(futures):
             future.result()

@@ -22,6 +22,7 @@ from ..stages import demo, pairing, preview, reporting
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
+from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
 from ..stages.sources import SOURCES
 from ..stages.tasks import TaskRunner
@@ -126,7 +127,7 @@ def train(
 
 def evaluate(
     config: EvaluateConfig, folder: Path, save_logits: Path | None = None
-) -> tuple[evaluation.EvaluationReport, reporting.ReportFiles]:
+) -> tuple[EvaluationReport, reporting.ReportFiles]:
     """Evaluate the run in `folder` on the data that it was trained on, and write its page and pictures.
 
     Raises TrainingError when there is no such run, StoreError when its cache is gone.
@@ -146,9 +147,22 @@ def report(folder: Path) -> reporting.ReportFiles:
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
-    """Opens splits of the pair store that the run was trained on. Raises TrainingError when there is no such run."""
+    """Opens splits of the pair store that the run was trained on. Raises TrainingError when there is no such run.
+
+    What it gives raises StoreError when the stores are gone or damaged.
+    """
     pairs = Path(str(read_run(folder)["pairs"]))
-    return lambda split: PairedCache.open(pairs, split)
+
+    def open_split(split: Split) -> PairedCache:
+        try:
+            return PairedCache.open(pairs, split)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}; the run {folder} was trained on {pairs}: put it back, or make it again with "
+                "`dvs-transfer preprocess` and the run's configuration file"
+            ) from None
+
+    return open_split
 
 
 def evaluation_of_run(folder: Path, overrides: Iterable[str] = ()) -> EvaluateConfig:

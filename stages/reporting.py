@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
+from numpy.typing import NDArray
 
 from ..cache import durable
 from ..cache.errors import TrainingError
 from ..cache.paired import PairedCache
-from ..cache.pairs import Split
-from .evaluation.evaluate import PREDICTION_COLUMNS, EvaluationReport
+from ..cache.pairs import SPLIT_CODES, Split
+from .evaluation.results import (
+    TABLES,
+    EvaluationReport,
+    evaluation_path,
+    predictions_path,
+    read_evaluation,
+    read_predictions,
+)
 from .preview import PreviewSample, draw_to
+from .training.metrics import read_metrics
 
 MAX_DRAWN = 8
 
@@ -39,62 +45,21 @@ def run(folder: Path, open_split: OpenSplit) -> ReportFiles:
     Raises TrainingError when the run has no metrics yet, or what it left is damaged. Imported weights have no metrics.
     """
     out = folder / "report"
-    evaluations = [_read_evaluation(path) for path in sorted(folder.glob("evaluation-*.json"))]
+    evaluated = [split for split in SPLIT_CODES if evaluation_path(folder, split).is_file()]
+    evaluations = [read_evaluation(folder, split) for split in evaluated]
     metrics = read_metrics(folder)
     if not metrics and not _is_imported(evaluations):
         raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
     out.mkdir(exist_ok=True)
     curves = draw_curves(metrics, out / "curves.png") if metrics else None
-    drawn = [draw_predictions(folder, open_split(result["split"]), out) for result in evaluations]
+    drawn = [draw_predictions(folder, result, open_split, out) for result in evaluations]
     page = out / "report.md"
     durable.write_bytes(page, _page(folder, metrics, evaluations).encode())
     return ReportFiles(page, curves, drawn[-1] if drawn else None)
 
 
-def _is_imported(evaluations: list[dict[str, Any]]) -> bool:
-    return any(result["method"] == "imported" for result in evaluations)
-
-
-def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
-    path = folder / "metrics.jsonl"
-    lines = path.read_bytes().splitlines() if path.is_file() else []
-    if path.is_file() and not lines:
-        raise TrainingError(
-            f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
-        )
-    metrics: list[dict[str, Any]] = []
-    for number, line in enumerate(lines, 1):
-        try:
-            metrics.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            metrics.append({})
-        if metrics[-1].get("epoch") != number:
-            raise TrainingError(
-                f"{path}: line {number} is not the record of epoch {number}; "
-                "go on with `dvs-transfer train`, or delete the run"
-            )
-    return metrics
-
-
-def _read_evaluation(path: Path) -> dict[str, Any]:
-    try:
-        return EvaluationReport.model_validate_json(path.read_bytes()).model_dump()
-    except ValidationError as error:
-        problem = error.errors()[0]["msg"]
-        raise TrainingError(f"{path}: damaged ({problem}); run `dvs-transfer evaluate` again") from None
-
-
-def _read_predictions(path: Path, sample_ids: Sequence[str]) -> list[dict[str, str]]:
-    """What was said of each recording of a split. Raises TrainingError unless it is of just these recordings."""
-    lines = path.read_bytes().decode(errors="replace").splitlines()
-    rows = [dict(zip(PREDICTION_COLUMNS, row, strict=False)) for row in csv.reader(lines)]
-    if [row.get("sample_id") for row in rows[1:]] != list(sample_ids) or any(len(row) < 3 for row in rows):
-        raise TrainingError(
-            f"{path}: does not hold a prediction for each of the split's {len(sample_ids)} recordings; "
-            "run `dvs-transfer evaluate` again"
-        )
-    return rows[1:]
+def _is_imported(evaluations: list[EvaluationReport]) -> bool:
+    return any(result.method == "imported" for result in evaluations)
 
 
 def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:
@@ -118,46 +83,54 @@ def draw_curves(metrics: list[dict[str, Any]], path: Path) -> Path:
     return path
 
 
-def draw_predictions(folder: Path, split: PairedCache, out: Path) -> Path:
-    """Some recordings of the split, wrongly named ones first, beside their image: what the network saw and said."""
-    rows = _read_predictions(folder / f"predictions-{split.split}.csv", split.sample_ids)
-    wrong = [row for row in rows if row["predicted"] != row["class"]]
-    right = [row for row in rows if row["predicted"] == row["class"]]
-    chosen = [*_spread(wrong, MAX_DRAWN // 2), *_spread(right, MAX_DRAWN - min(len(wrong), MAX_DRAWN // 2))]
-    position = {sample_id: index for index, sample_id in enumerate(split.sample_ids)}
-    indices = np.array([position[row["sample_id"]] for row in chosen])
+def draw_predictions(folder: Path, result: EvaluationReport, open_split: OpenSplit, out: Path) -> Path:
+    """Some recordings of the split, wrongly named ones first, beside their image: what the network saw and said.
+
+    Raises TrainingError when the predictions are not of just the split's recordings.
+    """
+    predictions, split = read_predictions(folder, result), open_split(result.split)
+    if predictions.sample_ids != split.sample_ids:
+        raise TrainingError(
+            f"{predictions_path(folder, result.split)}: does not hold a prediction for each of the split's "
+            f"{len(split)} recordings; run `dvs-transfer evaluate {folder} --split {result.split}` again"
+        )
+    wrong, right = np.flatnonzero(~predictions.correct), np.flatnonzero(predictions.correct)
+    num_wrong = min(len(wrong), MAX_DRAWN // 2)
+    indices = np.concatenate([_spread(wrong, num_wrong), _spread(right, MAX_DRAWN - num_wrong)])
     batch = split.read(indices)
     images = split.pairs.images.read("images", split.image_rows[indices])
     samples = [
         PreviewSample(
-            f"{row['sample_id']}: {'right' if row['predicted'] == row['class'] else 'said ' + row['predicted']}",
+            f"{split.sample_ids[row]}: {'right' if predictions.correct[row] else 'said ' + predictions.predicted[row]}",
             frames=batch["events"][index].numpy(),
             image=images[index],
             value=batch["value"][index].numpy(),
         )
-        for index, row in enumerate(chosen)
+        for index, row in enumerate(indices)
     ]
     path = out / f"predictions-{split.split}.png"
     draw_to(path, samples)
     return path
 
 
-def _spread(rows: list[dict[str, str]], count: int) -> list[dict[str, str]]:
-    """At most `count` rows, spread over all of them."""
-    return [rows[index] for index in np.unique(np.linspace(0, len(rows) - 1, count).astype(int))] if rows else []
+def _spread(rows: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most `count` of rows (n,), spread over all of them."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, count).astype(int))] if len(rows) else rows
 
 
-def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> str:
+def _page(folder: Path, metrics: list[dict[str, Any]], evaluations: list[EvaluationReport]) -> str:
     imported = _is_imported(evaluations)
     origin = "Imported weights" if imported else f"{len(metrics)} epochs"
     lines = [f"# Run {folder.name}", "", f"{origin}. Settings: `../config.json`.", ""]
     for result in evaluations:
-        if result["leaky"]:
+        if result.leaky:
             taught = "evaluated recordings or photos of them" if imported else "photos of evaluated recordings"
             lines += [f"**Leaky protocol: {taught} may have taught the network.**", ""]
         lines += ["| | |", "|---|---|"]
-        lines += [f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in result.items()]
-        lines += ["", f"![predictions](predictions-{result['split']}.png)", ""]
+        lines += [
+            f"| {key.replace('_', ' ')} | {_cell(value)} |" for key, value in result.model_dump(exclude=TABLES).items()
+        ]
+        lines += ["", f"![predictions](predictions-{result.split}.png)", ""]
     if metrics:
         lines += ["![learning curves](curves.png)", ""]
     return "\n".join(lines)

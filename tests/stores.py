@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dvs_transfer.cache.digests import fingerprint
+from dvs_transfer.cache.digests import content_digest, fingerprint
 from dvs_transfer.cache.schema import store_name
 from dvs_transfer.cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 
@@ -71,7 +71,12 @@ def make_columns(layout: StoreLayout, quarantined: tuple[int, ...] = ()) -> dict
     problems = ["broken" if row in quarantined else "" for row in range(layout.num_samples)]
     labels[list(quarantined)] = -1
     text = np.dtypes.StringDType()
-    return {"label": labels, "sample_id": np.array(ids, text), "problem": np.array(problems, text)}
+    return {
+        "label": labels,
+        "sample_id": np.array(ids, text),
+        "source_digest": np.array([content_digest(f"{layout.config['seed']} {name}".encode()) for name in ids], text),
+        "problem": np.array(problems, text),
+    }
 
 
 def build_store(

@@ -13,6 +13,11 @@ import pytest
 from command_line import refuse, snapshot, succeed
 from PIL import Image
 
+from dvs_transfer import compare_runs, evaluate_run
+from dvs_transfer.cache.pairs import PairStore
+from dvs_transfer.cache.store import FrameStore
+from dvs_transfer.pipeline.printing import to_document
+
 CONFIG = """
 name = "tiny"
 
@@ -273,6 +278,71 @@ def test_a_run_whose_cache_is_gone(demo: Experiment, copy: Path) -> None:
     gone = copy.parent / "gone.zarr"
     (copy / "config.json").write_text(json.dumps(document | {"pairs": str(gone)}))
     refuse(*demo.command("evaluate", copy), code=1, says=[f"{gone}: no such store"])
+
+
+def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, tmp_path: Path) -> None:
+    """Two methods of one seed each, the second not evaluated yet; then with a second seed of the first."""
+    events, seed = tmp_path / "events", tmp_path / "seed 7"
+    succeed(*demo.command("train", "--run", events, "--set", "train.method=events"))
+    succeed(*demo.command("train", "--run", seed, "--set", "train.seed=7"))
+    outcome = succeed("compare", demo.run, events, "--json")
+    assert outcome.err.splitlines() == [f"evaluates {events} on its test recordings"]
+    first, second = outcome.document["methods"]
+    assert (first["method"], second["method"]) == ("train.method=transfer", "train.method=events")
+    assert first["top1"] == {"mean": demo.evaluated["top1"], "std": None, "n": 1}
+    (difference,) = outcome.document["differences"]
+    assert difference["top1"]["difference"] == pytest.approx(second["top1"]["mean"] - first["top1"]["mean"])
+    report = to_document(compare_runs([demo.run, events]))
+    assert report == outcome.document
+    assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == second["top1"]["mean"]
+    alone = succeed("--quiet", "compare", demo.run, seed).out
+    assert "train.method=transfer  (protocol disjoint, n = 2, seeds 7, 42)" in alone
+    assert "minus" not in alone
+    says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
+    refuse("compare", demo.run, events, seed, code=1, says=says)
+
+
+def test_a_comparison_needs_the_cache_only_of_what_is_not_evaluated(demo: Experiment, copy: Path) -> None:
+    document = json.loads((copy / "config.json").read_text())
+    gone = copy.parent / "gone.zarr"
+    document["experiment"]["train"]["seed"] = 7
+    (copy / "config.json").write_text(json.dumps(document | {"pairs": str(gone)}))
+    says = [f"{copy} and {demo.run} have the same settings and other data (gone.zarr and "]
+    refuse("compare", demo.run, copy, code=1, says=says)
+    document["experiment"]["train"]["method"], document["experiment"]["train"]["seed"] = "events", 42
+    (copy / "config.json").write_text(json.dumps(document | {"pairs": str(gone)}))
+    succeed("compare", demo.run, copy)
+    (copy / "evaluation-test.json").unlink()
+    says = [f"{gone}: no such store", f"the run {copy} was trained on {gone}: put it back, or make it again with"]
+    refuse("compare", demo.run, copy, code=1, says=says)
+    (copy / "checkpoints" / "best.safetensors").unlink()
+    refuse("compare", demo.run, copy, code=1, says=[f"{copy}/checkpoints/best.safetensors: no such checkpoint"])
+
+
+def test_test_recordings_are_read_by_whoever_asks_for_them_alone(
+    demo: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every row of the event store that training, evaluation on validation recordings and their report read."""
+    pairs = PairStore(demo.preprocessed["pairs"]["path"])
+    test_rows, read_rows = set(pairs.rows_of("test").tolist()), set[int]()
+    read = FrameStore.read
+
+    def note(store: FrameStore, name: str, rows: Any = None) -> Any:
+        if name == "frames":
+            assert store.path == pairs.events.path
+            read_rows.update(range(len(store)) if rows is None else rows.tolist())
+        return read(store, name, rows)
+
+    monkeypatch.setattr(FrameStore, "read", note)
+    run = tmp_path / "run"
+    succeed(*demo.command("train", "--run", run))
+    succeed(*demo.command("evaluate", run, "--split", "validation"))
+    succeed(*demo.command("report", run))
+    succeed("compare", run, "--split", "validation")
+    assert read_rows == {*pairs.rows_of("train").tolist(), *pairs.rows_of("validation").tolist()}
+    assert not read_rows & test_rows
+    succeed(*demo.command("evaluate", run))
+    assert test_rows <= read_rows
 
 
 def test_the_demo_s_cepdvs_data(demo: Experiment) -> None:

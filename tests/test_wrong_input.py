@@ -65,6 +65,8 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ),
         ("preview x.zarr --samples 0", "--samples"),
         ("preview x.zarr --out picture.jpg", "picture.jpg: pictures are written as PNG"),
+        ("compare", "Missing argument 'runs'"),
+        ("compare a --split train", "'train' is not one of 'validation', 'test'"),
         ("train --config nowhere.toml", "nowhere.toml: no such configuration file"),
         ("preprocess --config .", "cannot be read"),
     ],
@@ -114,12 +116,10 @@ def test_commands_before_their_time_say_what_comes_first(command: str, tmp_path:
     assert list(tmp_path.iterdir()) == [config]
 
 
-@pytest.mark.parametrize("command", ["evaluate", "report"])
+@pytest.mark.parametrize("command", ["evaluate", "report", "compare"])
 def test_a_folder_that_is_no_run(command: str, tmp_path: Path) -> None:
-    config = tmp_path / "x.toml"
-    config.write_text(MINIMAL)
     says = [f"{tmp_path}: no run here", "train one with `dvs-transfer train`"]
-    refuse(command, tmp_path, "--config", config, code=1, says=says)
+    refuse(command, tmp_path, code=1, says=says)
 
 
 # Raw data

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog")
@@ -25,6 +27,7 @@ class TinySplit:
     protocol: str = "disjoint"
     split_digest: str = "0123456789ab"
     fingerprint: str = "ba9876543210"
+    recordings_digest: str = "456789abcdef"
 
     def __len__(self) -> int:
         return self.num_recordings
@@ -61,6 +64,16 @@ class TinySplit:
 
     def load_values(self, indices: Rows = slice(None)) -> NDArray[np.float32]:
         return self.load_images(indices).max(1, keepdims=True).astype(np.float32) / 255
+
+    def read(self, indices: NDArray[np.int64]) -> dict[str, Any]:
+        return {
+            "events": torch.from_numpy(self.load_events()[indices].astype(np.float32)),
+            "value": torch.from_numpy(self.load_values()[indices]),
+            "label": torch.from_numpy(self.event_labels[indices]),
+        }
+
+    def read_images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
+        return self.load_images()[indices]
 
 
 def open_tiny_split(name: str) -> TinySplit:

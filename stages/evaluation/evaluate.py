@@ -1,53 +1,32 @@
-"""Evaluate a trained network on a split it was not trained on."""
+"""Evaluate a trained network on a split it was not trained on: the event branch alone is computed."""
 
 from __future__ import annotations
 
-import csv
 import io
 from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..training.checkpoint import CheckpointInfo, load_weights, weights_path
+from ..training.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
 from ..training.config import EvaluateConfig
 from ..training.data import OpenSplit, PairedSplit
 from ..training.loading import Loader, load
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
-
-PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
-
-
-class Accuracies(BaseModel):
-    """Shares in [0, 1]."""
-
-    model_config = ConfigDict(frozen=True)
-
-    top1: float = Field(description="recordings whose best score is their class")
-    top5: float = Field(description="recordings whose class is among the best 5 (or all, of fewer than 5 classes)")
-    mean_class_accuracy: float = Field(description="mean of the classes' own top-1, over the classes in the split")
-
-
-class EvaluationReport(Accuracies):
-    """Accuracies on a split, and what they are to be judged by."""
-
-    last: Accuracies | None = Field(None, description="of the last epoch's weights, whichever checkpoint is evaluated")
-    split: str
-    num_samples: int
-    num_classes: int
-    protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
-    leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
-    split_digest: str
-    checkpoint: str
-    epoch: int = Field(description="epochs that the weights were trained")
-    selection: str = Field(description="how the `best` epoch was chosen")
-    method: str
+from .metrics import (
+    Accuracies,
+    accuracy_after_steps,
+    calibration_error,
+    class_accuracies,
+    confusion_matrix,
+    measure,
+)
+from .results import EvaluationReport, Predictions, weights_digest, write_results
+from .statistics import NUM_RESAMPLES, Interval, bootstrap_interval
 
 
 def run(
@@ -55,27 +34,48 @@ def run(
 ) -> EvaluationReport:
     """Evaluate the weights in `run_folder`; write `evaluation-<split>.json` and `predictions-<split>.csv` there.
 
-    `save_logits`: also write this .npz: logits (T, N, C) float32, sample_id (N,), label (N,), class_names (C,).
+    No other split than `config.split` is opened. `save_logits`: also write this .npz: logits (T, N, C) float32,
+    sample_id (N,), label (N,), class_names (C,).
     Raises TrainingError: no weights, weights of other data, a split without recordings.
     """
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
+        digest = weights_digest(run_folder, config.checkpoint)
         split = open_split(config.split)
-        _check_same_data(info, split, run_folder)
+        require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
-        if save_logits is None:
-            scores = predict(network, events, config.batch_size)
-        else:
-            logits = predict_steps(network, events, config.batch_size)
-            scores = logits.mean(0)
-            durable.write_bytes(save_logits, _logits_file(split, logits))
-        accuracies = measure(scores, events.labels)
+        logits = predict_steps(network, events, config.batch_size)
         last = _measure_last(run_folder, config, device, events)
-    report = EvaluationReport(
-        **accuracies.model_dump(),
+    if save_logits is not None:
+        durable.write_bytes(save_logits, _logits_file(split, logits))
+    report = _report(config, info, split, logits, events.labels, last, digest)
+    write_results(run_folder, report, _predictions(split, logits.mean(0)))
+    return report
+
+
+def _report(
+    config: EvaluateConfig,
+    info: CheckpointInfo,
+    split: PairedSplit,
+    logits: Tensor,
+    labels: Tensor,
+    last: Accuracies | None,
+    digest: str,
+) -> EvaluationReport:
+    """Everything that the logits (T, n, num_classes) of the split's recordings tell."""
+    scores = logits.mean(0)
+    confusion = confusion_matrix(scores, labels)
+    correct = (scores.argmax(1) == labels).cpu().numpy()
+    return EvaluationReport(
+        **measure(scores, labels).model_dump(),
+        top1_interval=_pair(bootstrap_interval(correct)),
+        mean_class_accuracy_interval=_pair(bootstrap_interval(correct, split.event_labels)),
+        num_resamples=NUM_RESAMPLES,
+        calibration_error=calibration_error(scores, labels),
+        top1_after_step=accuracy_after_steps(logits, labels),
         last=last,
         split=config.split,
         num_samples=len(split),
@@ -86,11 +86,33 @@ def run(
         checkpoint=config.checkpoint,
         epoch=info.epoch,
         selection=info.selection,
+        epoch_choice=describe_choice(config, info),
         method=info.method,
+        weights_digest=digest,
+        recordings_digest=split.recordings_digest,
+        classes=class_accuracies(confusion, split.class_names),
+        confusion=confusion.tolist(),
     )
-    durable.write_bytes(run_folder / f"predictions-{config.split}.csv", _predictions(split, scores).encode())
-    durable.write_json(run_folder / f"evaluation-{config.split}.json", report.model_dump())
-    return report
+
+
+def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
+    """How the evaluated epoch was chosen, for a reader of the result."""
+    if info.method == "imported":
+        return f"epoch {info.epoch}, as published: the best on its authors' test recordings, maybe some of these"
+    if config.checkpoint == "last" or info.selection == "last":
+        return f"the last epoch, {info.epoch}; nothing was selected"
+    selecting = "test" if info.selection == "test_as_released" else info.selection
+    accuracy = "" if info.accuracy is None else f" ({info.accuracy:.4f})"
+    text = f"epoch {info.epoch}, which had the best top-1 on the {selecting} recordings{accuracy}"
+    if selecting == "test":
+        text += ", as in the released code"
+    if selecting == config.split:
+        text += "; they are the ones evaluated here, which flatters the result"
+    return text
+
+
+def _pair(interval: Interval) -> tuple[float, float]:
+    return interval.low, interval.high
 
 
 def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
@@ -114,37 +136,10 @@ def _measure_last(run_folder: Path, config: EvaluateConfig, device: torch.device
     return measure(predict(network, events, config.batch_size), events.labels)
 
 
-def _predictions(split: PairedSplit, scores: Tensor) -> str:
-    """A table of sample_id, class and predicted class, in the split's order."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(PREDICTION_COLUMNS)
-    for sample_id, label, predicted in zip(split.sample_ids, split.event_labels, scores.argmax(1), strict=True):
-        writer.writerow([sample_id, split.class_names[label], split.class_names[predicted]])
-    return out.getvalue()
-
-
-def measure(scores: Tensor, labels: Tensor) -> Accuracies:
-    """Accuracies of scores (n, num_classes) against labels (n,), n at least 1."""
-    num_classes = scores.shape[1]
-    confusion = multiclass_confusion_matrix(scores, labels, num_classes).double()
-    support = confusion.sum(1)
-    present = support > 0
-    top5 = multiclass_accuracy(scores, labels, num_classes, top_k=min(5, num_classes), average="micro")
-    return Accuracies(
-        top1=float(confusion.trace() / support.sum()),
-        top5=float(top5),
-        mean_class_accuracy=float((confusion.diagonal()[present] / support[present]).mean()),
+def _predictions(split: PairedSplit, scores: Tensor) -> Predictions:
+    names = split.class_names
+    return Predictions(
+        sample_ids=tuple(split.sample_ids),
+        classes=tuple(names[label] for label in split.event_labels),
+        predicted=tuple(names[label] for label in scores.argmax(1).tolist()),
     )
-
-
-def _check_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
-    """The split must belong to the one trained on: of another, its test recordings may have been trained on."""
-    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
-    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
-        raise TrainingError(
-            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
-            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
-            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
-            f"evaluate with the cache that the run was trained on"
-        )

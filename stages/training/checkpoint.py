@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ...cache import durable
 from ...cache.errors import TrainingError
 from .config import ModelConfig
+from .data import PairedSplit
 from .networks import SpikingNetwork, build_network
 
 _METADATA_KEY = "dvs_transfer"
@@ -51,16 +52,26 @@ def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> N
     durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
 
 
-def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
-    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+def require_weights(path: Path) -> None:
+    """Raises TrainingError when there are no weights at `path`."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
+    require_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
-            info = CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+            return CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
     except (SafetensorError, KeyError, ValidationError) as error:
         raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
+
+
+def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
+    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+    info = read_info(path)
+    tensors = safetensors.torch.load_file(path)
     num_classes = len(info.class_names)
     network = build_network(info.model, num_classes=num_classes, num_steps=info.num_steps, size=info.size, seed=0)
     try:
@@ -68,3 +79,18 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
     except RuntimeError as error:
         raise TrainingError(f"{path}: its weights do not fit the network that it names: {error}") from error
     return network.to(device).eval(), info
+
+
+def require_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
+    """Raise TrainingError unless the weights were trained on the split's data.
+
+    Of another split, the test recordings may have been trained on.
+    """
+    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
+    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
+        raise TrainingError(
+            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
+            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
+            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
+            f"evaluate with the cache that the run was trained on"
+        )

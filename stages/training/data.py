@@ -23,7 +23,14 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 }
 
 
-class PairedSplit(Protocol):
+class ImageSource(Protocol):
+    """m images, as RGB (m, 3, H, W) and as HSV's V (m, 1, H, W)."""
+
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
+
+
+class PairedSplit(ImageSource, Protocol):
     """What training reads of `cache.paired.PairedCache`: n recordings and the m images of the static pool."""
 
     def __len__(self) -> int: ...
@@ -42,6 +49,8 @@ class PairedSplit(Protocol):
     @property
     def fingerprint(self) -> str: ...
     @property
+    def recordings_digest(self) -> str: ...
+    @property
     def event_labels(self) -> NDArray[np.int64]: ...
     @property
     def sample_ids(self) -> tuple[str, ...]: ...
@@ -50,8 +59,6 @@ class PairedSplit(Protocol):
     @property
     def photo(self) -> NDArray[np.int64]: ...
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
-    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
-    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
 SplitName = Literal["train", "validation", "test"]
@@ -64,15 +71,15 @@ def read_events(split: PairedSplit, rows: IntArray) -> NDArray[Any]:
     return frames.astype(np.float32) if frames.dtype == np.uint16 else frames
 
 
-def read_static(split: PairedSplit, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
-    """Images of the static pool as one channel (n, 1, H, W) in [0, 1].
+def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
+    """Images, such as a split's static pool, as one channel (n, 1, H, W) in [0, 1].
 
     Always computed on the CPU, one image at a time: an image has the same bits wherever and with whichever it is used.
     """
     if encoding == "value":
-        return split.load_values(rows)
+        return source.load_values(rows)
     weights = torch.tensor(_CHANNEL_WEIGHTS[encoding])
-    images = torch.from_numpy(split.load_images(rows))
+    images = torch.from_numpy(source.load_images(rows))
     pool = torch.empty(len(images), 1, *images.shape[-2:])
     for image, encoded in zip(images, pool, strict=True):
         encoded.copy_(torch.tensordot(weights, image / 255, dims=1))

@@ -13,7 +13,15 @@ from ...cache.locks import lock_path, writer_lock
 from .observing import OnMessage
 
 # What a run and its evaluations write. The checkpoints go first: what is left without them cannot pass for a run.
-_CONTENTS = ("checkpoints", "metrics.jsonl", "tensorboard", "evaluation-*.json", "predictions-*.csv", "report")
+_CONTENTS = (
+    "checkpoints",
+    "metrics.jsonl",
+    "tensorboard",
+    "evaluation-*.json",
+    "predictions-*.csv",
+    "report",
+    "analysis",
+)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache import durable
+from ...cache.errors import TrainingError
 from .observing import TrainingProgress
 
 MetricsLine = dict[str, Any]
@@ -39,3 +40,25 @@ def keep_metrics(run_folder: Path, num_epochs: int) -> None:
     path = metrics_path(run_folder)
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     durable.write_bytes(path, "".join(f"{line}\n" for line in lines[:num_epochs]).encode())
+
+
+def read_metrics(folder: Path) -> list[MetricsLine]:
+    """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
+    path = metrics_path(folder)
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    if path.is_file() and not lines:
+        raise TrainingError(
+            f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
+        )
+    metrics: list[MetricsLine] = []
+    for number, line in enumerate(lines, 1):
+        try:
+            metrics.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            metrics.append({})
+        if metrics[-1].get("epoch") != number:
+            raise TrainingError(
+                f"{path}: line {number} is not the record of epoch {number}; "
+                "go on with `dvs-transfer train`, or delete the run"
+            )
+    return metrics

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from evaluations import evaluation_of
 from PIL import Image
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.cache.pairs import Split
 from dvs_transfer.stages import pairing, reporting
-from dvs_transfer.stages.evaluation.evaluate import EvaluationReport
+from dvs_transfer.stages.evaluation.results import Predictions, write_results
 from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store
@@ -28,30 +30,11 @@ def open_split(tmp_path: Path) -> OpenSplit:
     return lambda split: PairedCache.open(pairs, split)
 
 
-def write_predictions(run: Path, split: PairedCache) -> None:
-    """Of every recording "ant"."""
-    names = [split.class_names[label] for label in split.event_labels]
-    lines = [f"{name},{real},ant\n" for name, real in zip(split.sample_ids, names, strict=True)]
-    (run / f"predictions-{split.split}.csv").write_text("sample_id,class,predicted\n" + "".join(lines))
-
-
 def write_evaluation(run: Path, split: PairedCache, protocol: str = "disjoint") -> None:
-    report = EvaluationReport(
-        top1=1 / 3,
-        top5=1.0,
-        mean_class_accuracy=1 / 3,
-        split=split.split,
-        num_samples=len(split),
-        num_classes=3,
-        protocol=protocol,
-        leaky=protocol == "unrestricted",
-        split_digest=split.split_digest,
-        checkpoint="best",
-        epoch=2,
-        selection="validation",
-        method="transfer",
-    )
-    (run / f"evaluation-{split.split}.json").write_text(report.model_dump_json())
+    """Of a network that says "ant" to every recording."""
+    names = tuple(split.class_names[label] for label in split.event_labels)
+    predictions = Predictions(split.sample_ids, names, ("ant",) * len(split))
+    write_results(run, evaluation_of(predictions, split.class_names, split=split.split, protocol=protocol), predictions)
 
 
 @pytest.fixture
@@ -65,7 +48,6 @@ def run(tmp_path: Path, open_split: OpenSplit) -> Path:
         for epoch in (1, 2, 3)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
-    write_predictions(folder, open_split("test"))
     write_evaluation(folder, open_split("test"))
     return folder
 
@@ -85,7 +67,6 @@ def test_the_page_shows_curves_results_and_recordings(run: Path, open_split: Ope
 
 
 def test_every_evaluated_split_is_on_the_page(run: Path, open_split: OpenSplit) -> None:
-    write_predictions(run, open_split("validation"))
     write_evaluation(run, open_split("validation"))
     page = reporting.run(run, open_split).page.read_text()
     assert "(predictions-test.png)" in page
@@ -129,12 +110,28 @@ def test_damaged_files_are_named(name: str, damage: str, run: Path, open_split: 
         "half": b"\n".join(whole.splitlines()[1::2]),
     }
     path.write_bytes(damaged[damage])
-    with pytest.raises(TrainingError, match=rf"{path.name}: .*`dvs-transfer (train|evaluate)`"):
+    with pytest.raises(TrainingError, match=rf"{path.name}: .*`dvs-transfer (train|evaluate)"):
         reporting.run(run, open_split)
 
 
 def test_predictions_of_another_split_are_refused(run: Path, open_split: OpenSplit) -> None:
-    write_predictions(run, open_split("validation"))
-    (run / "predictions-validation.csv").replace(run / "predictions-test.csv")
+    write_evaluation(run, open_split("validation"))
+    shutil.copy(run / "predictions-validation.csv", run / "predictions-test.csv")
+    with pytest.raises(TrainingError, match=r"predictions-test\.csv: does not hold the .* predictions that"):
+        reporting.run(run, open_split)
+
+
+def test_an_evaluation_of_other_recordings_is_refused(run: Path, open_split: OpenSplit) -> None:
+    path = run / "predictions-test.csv"
+    path.write_text(path.read_text().replace("image_", "other_"))
     with pytest.raises(TrainingError, match="does not hold a prediction for each of the split's"):
+        reporting.run(run, open_split)
+
+
+def test_an_evaluation_of_an_earlier_version_says_so(run: Path, open_split: OpenSplit) -> None:
+    path = run / "evaluation-test.json"
+    old = json.loads(path.read_text())
+    del old["classes"], old["confusion"]
+    path.write_text(json.dumps(old))
+    with pytest.raises(TrainingError, match=r"without classes, confusion; run `dvs-transfer evaluate .* again"):
         reporting.run(run, open_split)

@@ -1,0 +1,44 @@
+"""Analyses of a run folder, each with its picture beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..stages.analysis import style
+from ..stages.analysis.catalogue import ANALYSES
+from ..stages.analysis.config import AnalysisConfig
+from ..stages.analysis.results import AnalysisReport, result_path
+from ..stages.analysis.subject import Progress, no_progress
+from .experiment import open_splits_of
+
+
+@dataclass(frozen=True)
+class AnalysisFiles:
+    """What an analysis found, and where that and its picture lie. arrays: None where it has none."""
+
+    report: AnalysisReport
+    result: Path
+    arrays: Path | None
+    picture: Path
+
+
+def analyse(
+    name: str, config: AnalysisConfig, folder: Path, *, restart: bool = False, progress: Progress = no_progress
+) -> AnalysisFiles:
+    """Run the analysis `name` on the run in `folder`, or take what it left; draw it where it is not drawn yet.
+
+    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    """
+    analysis = ANALYSES[name]
+    analysis.run(config, open_splits_of(folder), folder, restart=restart, progress=progress)
+    report, arrays = analysis.read(folder)
+    picture = result_path(folder, name, ".png")
+    if not picture.exists():
+        style.save(analysis.draw(report, arrays), picture)
+    return AnalysisFiles(
+        report=report,
+        result=result_path(folder, name),
+        arrays=result_path(folder, name, ".npz") if arrays else None,
+        picture=picture,
+    )

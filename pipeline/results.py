@@ -1,0 +1,174 @@
+"""Results of runs from their folders: one run's evaluation, and several runs side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+from ..cache.errors import TrainingError
+from ..stages.evaluation import compare, evaluate
+from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
+from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
+from ..stages.training.checkpoint import CheckpointName
+from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
+from .config import validate_config
+from .experiment import evaluation_of_run, open_splits_of, read_run
+
+EvaluatedSplit = Literal["validation", "test"]
+
+# What of a run's configuration makes another method of it. Data are compared by content, the seed is what repeats.
+_METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
+_NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed"}
+
+
+def evaluate_run(
+    run: str | Path,
+    *,
+    split: EvaluatedSplit = "test",
+    checkpoint: CheckpointName = "best",
+    overrides: Iterable[str] = (),
+    save_logits: Path | None = None,
+) -> EvaluationReport:
+    """Evaluate the run in a folder on the data that it was trained on; see `EvaluationReport` for what it tells.
+
+    overrides: "evaluate.KEY=VALUE", as the command's --set. Writes `evaluation-<split>.json` and
+    `predictions-<split>.csv` into the folder, and the logits of each step to `save_logits` (.npz).
+    Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
+    """
+    folder = Path(run)
+    asked = [*overrides, f"evaluate.split={split}", f"evaluate.checkpoint={checkpoint}"]
+    return evaluate.run(evaluation_of_run(folder, asked), open_splits_of(folder), folder, save_logits)
+
+
+def compare_runs(
+    runs: Sequence[str | Path],
+    *,
+    baseline: str | Path | None = None,
+    split: EvaluatedSplit = "test",
+    checkpoint: CheckpointName = "best",
+    across_protocols: bool = False,
+    overrides: Iterable[str] = (),
+    on_message: Callable[[str], None] = lambda message: None,
+) -> ComparisonReport:
+    """Mean and standard deviation of each method over its seeds, and paired tests against the baseline's method.
+
+    Runs whose settings differ in the seed alone are one method. baseline: one of the runs; by default the first. A run
+    without a current evaluation on `split` is evaluated first.
+    Raises TrainingError, naming both, for runs that cannot be compared: the same run or seed twice, other seeds,
+    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: a run's cache is gone.
+    """
+    found = [_read(Path(run)) for run in runs]
+    _check_once(found)
+    methods = _methods(found)
+    _check_seeds(methods)
+    base = Path(runs[0] if baseline is None else baseline)
+    named = [name for name, members in methods.items() for run in members if run.folder.resolve() == base.resolve()]
+    if not named:
+        raise TrainingError(f"{base}: the baseline is not one of the runs to compare: {_listed(found)}")
+    evaluations = {run.folder: current_evaluation(run.folder, split, checkpoint) for run in found}  # first the checks
+
+    def evaluated(run: _Run) -> EvaluatedRun:
+        report = evaluations[run.folder]
+        if report is None:
+            on_message(f"evaluates {run.folder} on its {split} recordings")
+            report = evaluate_run(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
+        return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report))
+
+    members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
+    return compare.run(members, named[0], across_protocols=across_protocols)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """settings: what makes the method, with keys as in "train.epochs"; none, and no seed, for imported weights."""
+
+    folder: Path
+    pairs: str
+    settings: Mapping[str, Any]
+    seed: int | None
+
+
+def _read(folder: Path) -> _Run:
+    document = read_run(folder)
+    pairs = Path(str(document["pairs"])).name
+    if "imported" in document:
+        return _Run(folder, pairs, {}, None)
+    config = validate_config(document.get("experiment", {}), str(folder / "config.json"))
+    settings = dict(_flatten(config.model_dump(mode="json", include=_METHOD_SECTIONS)))
+    return _Run(
+        folder,
+        pairs,
+        {key: value for key, value in settings.items() if key not in _NO_METHOD},
+        config.train.seed,
+    )
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
+    """Runs by method, in the order of their seeds. A method is named by the settings that the others have otherwise."""
+    kinds = [run.settings for run in runs if run.settings]
+    differing = [key for key in (kinds[0] if kinds else ()) if any(kind[key] != kinds[0][key] for kind in kinds)]
+    methods: dict[str, list[_Run]] = {}
+    for run in runs:
+        if run.settings:
+            name = ", ".join(f"{key}={_text(run.settings[key])}" for key in differing or ["train.method"])
+        else:
+            name = f"imported {run.folder}"
+        methods.setdefault(name, []).append(run)
+    return {name: sorted(members, key=lambda run: run.seed or 0) for name, members in methods.items()}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _check_once(runs: Sequence[_Run]) -> None:
+    if not runs:
+        raise TrainingError("no runs to compare; name their folders")
+    seen: dict[Path, Path] = {}
+    for run in runs:
+        earlier = seen.setdefault(run.folder.resolve(), run.folder)
+        if earlier is not run.folder:
+            raise TrainingError(f"{earlier} and {run.folder} are the same run; name each run once")
+
+
+def _check_seeds(methods: Mapping[str, Sequence[_Run]]) -> None:
+    """A pair of runs has one seed, but for a lone run of each method; a method's runs have the same data."""
+    for members in methods.values():
+        for run, other in pairwise(members):
+            if run.pairs != other.pairs:
+                raise TrainingError(
+                    f"{run.folder} and {other.folder} have the same settings and other data ({run.pairs} and "
+                    f"{other.pairs}); compare runs on the same data"
+                )
+            if run.seed == other.seed:
+                raise TrainingError(
+                    f"{run.folder} and {other.folder} have the same settings and seed {run.seed}; name one of them"
+                )
+    (first, members), *others = methods.items()
+    for name, runs in others:
+        alone = len(members) == len(runs) == 1
+        if not alone and [run.seed for run in runs] != [run.seed for run in members]:
+            raise TrainingError(
+                f"the methods have other seeds: {first} has {_seeds(members)}; {name} has {_seeds(runs)}. Paired tests "
+                "need runs of the same seeds: train the missing ones, or leave runs out"
+            )
+
+
+def _seeds(runs: Sequence[_Run]) -> str:
+    return f"{len(runs)} ({', '.join(str(run.seed) for run in runs)}: {_listed(runs)})"
+
+
+def _listed(runs: Sequence[_Run]) -> str:
+    return ", ".join(str(run.folder) for run in runs)

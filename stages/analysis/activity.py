@@ -1,0 +1,223 @@
+"""How much a network spikes, the synaptic operations that this causes, and an estimate of their energy.
+
+    E_SNN = sum over layers of  MACs * T * 4.6 pJ   where the input is analog (frames; what a ResNet's head reads)
+                                ACs * 0.9 pJ        where it is spikes
+    E_ANN = sum over layers of  MACs * 4.6 pJ       of the same layers without spikes, which see one frame once
+
+4.6 pJ is a 32-bit floating-point multiplication with addition (3.7 + 0.9), 0.9 pJ the addition alone, at 45 nm:
+Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014.
+
+An AC is one addition of a weight to a membrane: a spike causes as many as it has synapses. They are counted from the
+spikes that were sent, each times the outputs that its own pixel reaches, so that what the borders cut off does not
+count; MACs leave it out, too. Behind an average pool the input is a mean of spikes: each that is not 0 counts as one
+spike, since a constant factor can be part of the weights. Batch norm (foldable), biases, membranes, pools, residual
+sums and memory traffic are left out, as usual; the last is most of the energy on real hardware.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..training.networks import ResNet, SpikingNetwork
+from ..training.observing import spikes_of
+from . import style
+from .config import ActivityConfig
+from .results import AnalysisReport, Arrays, Fields, perform
+from .subject import OpenSplit, Progress, Subject, no_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PJ_PER_MAC = 4.6
+PJ_PER_AC = 0.9
+SOURCE = (
+    "E_SNN = sum of MACs * T * 4.6 pJ (analog input) and ACs * 0.9 pJ (spikes); E_ANN = MACs * 4.6 pJ; "
+    "45 nm: Horowitz, ISSCC 2014"
+)
+
+
+class NeuronLayer(BaseModel):
+    """A layer of neurons. firing_rates (T,): spikes per neuron at each time step."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    num_neurons: int
+    firing_rates: tuple[float, ...]
+
+
+class SynapseLayer(BaseModel):
+    """A convolution or linear layer. operations (T,): MACs or ACs at each time step, mean of the recordings."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    operation: Literal["MAC", "AC"]
+    macs: int = Field(description="multiply-accumulates of one frame, without those on padding")
+    operations: tuple[float, ...]
+    snn_energy_uj: float
+    ann_energy_uj: float
+
+
+class ActivityReport(AnalysisReport):
+    """Firing rates and the energy of naming one recording."""
+
+    neurons: tuple[NeuronLayer, ...]
+    synapses: tuple[SynapseLayer, ...]
+    firing_rate: float = Field(description="spikes per neuron and time step, all layers together")
+    spikes_per_recording: float
+    macs: int = Field(description="multiply-accumulates of one frame in the ANN")
+    acs_per_recording: float = Field(description="accumulates that spikes cause")
+    snn_energy_uj: float
+    ann_energy_uj: float
+    energy_ratio: float = Field(description="ANN's over SNN's energy")
+    energy_source: str = SOURCE
+
+
+def run(
+    config: ActivityConfig,
+    open_split: OpenSplit,
+    run_folder: Path,
+    *,
+    restart: bool = False,
+    progress: Progress = no_progress,
+) -> ActivityReport:
+    """Count the spikes and operations of a run's network on recordings. See `results.perform`."""
+    return perform(
+        "activity", ActivityReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
+    )
+
+
+@torch.inference_mode()
+def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    network, num_steps, num = subject.network, subject.info.num_steps, len(subject.rows)
+    spikes: dict[str, Tensor] = {}
+    num_neurons: dict[str, int] = {}
+    with count_operations(network, num_steps) as operations:
+        for batch in subject.batches(config.batch_size, "activity", progress):
+            with spikes_of(network, lambda sent: sent.flatten(2).sum(1)) as kept:  # (T, neurons)
+                network(batch.events, "event")
+            for name, sent in kept.items():
+                num_neurons[name] = sent.shape[1]
+                spikes[name] = spikes.get(name, 0) + sent.double().sum(1).cpu()
+    neurons = [
+        NeuronLayer(name=name, num_neurons=count, firing_rates=(spikes[name] / (num * count)).tolist())
+        for name, count in num_neurons.items()
+    ]
+    synapses = [counter.report(num) for counter in operations.values()]
+    total = float(sum(sent.sum() for sent in spikes.values())) / num
+    snn, ann = sum(layer.snn_energy_uj for layer in synapses), sum(layer.ann_energy_uj for layer in synapses)
+    fields: Fields = {
+        "neurons": neurons,
+        "synapses": synapses,
+        "firing_rate": total / (num_steps * sum(num_neurons.values())),
+        "spikes_per_recording": total,
+        "macs": sum(layer.macs for layer in synapses),
+        "acs_per_recording": sum(sum(layer.operations) for layer in synapses if layer.operation == "AC"),
+        "snn_energy_uj": snn,
+        "ann_energy_uj": ann,
+        "energy_ratio": ann / snn,
+    }
+    return fields, {}
+
+
+class OperationCounter:
+    """Counts what one layer's inputs cause."""
+
+    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, num_steps: int, *, analog: bool) -> None:
+        self.name, self.analog, self.num_steps = name, analog, num_steps
+        self.macs = 0
+        self.operations = torch.zeros(num_steps, dtype=torch.float64)
+        self.layer = layer
+
+    def count(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
+        """A hook before the layer's forward: inputs (T * B, ...) of a convolution, (T, B, D) of a linear layer."""
+        x: Tensor = inputs[0]
+        reached = fan_out(self.layer, x)
+        if isinstance(self.layer, nn.Conv2d):
+            x = x.view(self.num_steps, -1, *x.shape[1:])
+        self.macs = int(reached.sum() * x[0, 0].numel() / reached.numel())
+        if self.analog:
+            self.operations += self.macs * x.shape[1]
+        else:
+            sent = (x != 0).sum((1, 2)).double()  # of all recordings and channels: (T, H, W), or (T,)
+            self.operations += (sent.view(self.num_steps, -1) * reached.flatten()).sum(1).cpu()
+
+    def report(self, num_recordings: int) -> SynapseLayer:
+        operations = self.operations / num_recordings
+        return SynapseLayer(
+            name=self.name,
+            operation="MAC" if self.analog else "AC",
+            macs=self.macs,
+            operations=tuple(operations.tolist()),
+            snn_energy_uj=float(operations.sum()) * (PJ_PER_MAC if self.analog else PJ_PER_AC) / 1e6,
+            ann_energy_uj=self.macs * PJ_PER_MAC / 1e6,
+        )
+
+
+@contextmanager
+def count_operations(network: SpikingNetwork, num_steps: int) -> Iterator[dict[str, OperationCounter]]:
+    """While it is open: a counter for each layer of the event branch, in order; they count every forward pass."""
+    counters: dict[str, OperationCounter] = {}
+    hooks = []
+    for name, layer in network.named_modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
+            analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
+            counters[name] = OperationCounter(name, layer, num_steps, analog=analog)
+            hooks.append(layer.register_forward_pre_hook(counters[name].count))
+    try:
+        yield counters
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def fan_out(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
+    """The outputs that each input of x reaches: (H, W) for images (N, C, H, W), the same in each channel, else (1,)."""
+    if isinstance(layer, nn.Linear):
+        return torch.full((1,), layer.out_features, dtype=torch.float64, device=x.device)
+    height, width = x.shape[-2:]
+    padding = tuple(int(side) for side in layer.padding)
+    padded = F.pad(
+        torch.zeros(1, 1, height, width, dtype=torch.float64, device=x.device), [padding[1]] * 2 + [padding[0]] * 2
+    )
+    kernel = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64, device=x.device)
+    ones = torch.ones_like(F.conv2d(padded, kernel, stride=layer.stride))
+    # The transposed convolution leaves out rows and columns at the end that a stride does not reach.
+    reached = F.conv_transpose2d(ones, kernel, stride=layer.stride)
+    reached = F.pad(reached, [0, padded.shape[-1] - reached.shape[-1], 0, padded.shape[-2] - reached.shape[-2]])
+    inner = reached[0, 0, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
+    return inner * layer.out_channels
+
+
+def draw(report: ActivityReport, arrays: Arrays) -> Figure:
+    """Firing rates of each layer and step, and the energy of each layer beside the ANN's."""
+    rows = max(len(report.neurons), len(report.synapses))
+    figure = style.new_figure(10, 1.8 + 0.24 * rows)
+    rates_axis, energy_axis = figure.subplots(1, 2)
+    rates = np.array([layer.firing_rates for layer in report.neurons])
+    names = [layer.name for layer in report.neurons]
+    drawn = style.heat_map(
+        rates_axis, rates, names, (0, float(rates.max())), title=f"firing rate (mean {report.firing_rate:.3f})"
+    )
+    style.colour_bar(figure, drawn, rates_axis, "spikes per neuron and step")
+    places = np.arange(len(report.synapses))
+    for shift, kind, colour in ((-0.2, "ann", style.SERIES[1]), (0.2, "snn", style.SERIES[0])):
+        values = [getattr(layer, f"{kind}_energy_uj") for layer in report.synapses]
+        total = getattr(report, f"{kind}_energy_uj")
+        label = f"{kind.upper()}, one frame" if kind == "ann" else f"SNN, {rates.shape[1]} steps"
+        energy_axis.barh(places + shift, values, 0.38, color=colour, label=f"{label}: {total:,.4g} µJ in all")
+    energy_axis.set_yticks(places, [f"{layer.name} ({layer.operation})" for layer in report.synapses])
+    energy_axis.set_ylim(len(places) - 0.4, -0.6)
+    style.finish(energy_axis, title="energy of a recording, 45 nm", xlabel="energy (µJ)")
+    figure.legend(loc="outside lower right", ncols=2, fontsize=7, labelcolor=style.INK, frameon=False)
+    return figure

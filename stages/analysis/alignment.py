@@ -1,0 +1,184 @@
+"""How alike the two domains are inside the network, before and after training.
+
+CKA (Kornblith et al., ICML 2019) of what recordings and their images cause, layer by layer and step by step. The
+loss's own CKA over a batch is biased upwards, the more the fewer the samples and the wider the layer; layers could not
+be compared. Here it is made of unbiased estimates that are averaged over batches before the quotient is taken
+(Nguyen, Raghu & Kornblith, ICLR 2021, equations 2 and 3, with HSIC_1 of Song et al., JMLR 2012):
+
+    CKA = mean HSIC_1(K, L) / sqrt(mean HSIC_1(K, K) * mean HSIC_1(L, L)),   K = XX', L = YY' with diagonals of 0
+
+It is about 0 for features that have nothing in common (so it can be a little below), and 1 for equal ones.
+Batch norm uses the batch's own statistics, as in training: an untrained network has no others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ..training.metrics import read_metrics
+from ..training.networks import Domain, SpikingNetwork, build_network
+from ..training.observing import spikes_of
+from . import style
+from .config import AlignmentConfig
+from .results import AnalysisReport, Arrays, Fields, perform
+from .subject import OpenSplit, Progress, Subject, no_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FEATURES = "aligned features"
+Steps = tuple[float | None, ...]
+
+
+class AlignmentReport(AnalysisReport):
+    """CKA between recordings and images. `trained` and `initial` (layers, T): None where a layer is silent."""
+
+    layers: tuple[str, ...] = Field(description="layers of neurons (their spikes), then the features that are aligned")
+    trained: tuple[Steps, ...]
+    initial: tuple[Steps, ...] | None = Field(description="of the same network before training; None: not known")
+    aligned_features: float | None = Field(
+        description="CKA of the aligned features after training, mean of the steps that have one"
+    )
+    aligned_features_initial: float | None = Field(description="the same before training")
+    epochs: tuple[int, ...] = Field(description="epochs of the two series below; none: recordings alone, imported")
+    w_t: tuple[tuple[float, ...], ...] = Field(description="(epochs, T) learned coefficients; empty: not learned")
+    sliding_probability: tuple[float, ...]
+
+
+def run(
+    config: AlignmentConfig,
+    open_split: OpenSplit,
+    run_folder: Path,
+    *,
+    restart: bool = False,
+    progress: Progress = no_progress,
+) -> AlignmentReport:
+    """Measure CKA in a run's network, and collect what training noted of w_t and sliding. See `results.perform`."""
+    return perform(
+        "alignment", AlignmentReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
+    )
+
+
+def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    subject.require(4)
+    trained = cka_of_layers(subject, subject.network, config, progress)
+    initial = None
+    if subject.training is not None:
+        info = subject.info
+        network = build_network(
+            info.model,
+            num_classes=len(info.class_names),
+            num_steps=info.num_steps,
+            size=info.size,
+            seed=subject.training.seed,
+        )
+        initial = cka_of_layers(subject, network.to(subject.device), config, progress)
+    # Recordings alone are trained on without images, so nothing slides.
+    metrics = [] if subject.info.method == "events" else read_metrics(subject.folder)
+    learned = metrics and metrics[0].get("w_t") is not None
+    fields: Fields = {
+        "layers": tuple(trained),
+        "trained": _rows(trained),
+        "initial": None if initial is None else _rows(initial),
+        "aligned_features": _mean(trained[FEATURES]),
+        "aligned_features_initial": None if initial is None else _mean(initial[FEATURES]),
+        "epochs": [line["epoch"] for line in metrics],
+        "w_t": [line["w_t"] for line in metrics] if learned else [],
+        "sliding_probability": [line["sliding_probability"] for line in metrics],
+        "note": "" if initial is not None else "imported weights: what they were before training is not known",
+    }
+    return fields, {}
+
+
+@torch.inference_mode()
+def cka_of_layers(
+    subject: Subject, network: SpikingNetwork, config: AlignmentConfig, progress: Progress
+) -> dict[str, Tensor]:
+    """CKA (T,) between the domains of each layer's spikes and of the aligned features; NaN where a layer is silent."""
+    network.train()
+    sums: dict[str, Tensor] = {}
+    for batch in subject.batches(config.batch_size, "alignment", progress):
+        static = _similarities(network, batch.photos, "static")
+        event = _similarities(network, batch.events, "event")
+        for name, k in static.items():
+            l = event[name]  # noqa: E741 - K and L, as in the paper
+            terms = torch.stack([hsic(k, l), hsic(k, k), hsic(l, l)])
+            sums[name] = sums.get(name, 0) + terms
+    network.eval()
+    return {name: (kl / (kk * ll).clamp(min=0).sqrt()).cpu() for name, (kl, kk, ll) in sums.items()}
+
+
+def _similarities(network: SpikingNetwork, frames: Tensor, domain: Domain) -> Mapping[str, Tensor]:
+    """XX' (T, B, B) of each layer's spikes and of the aligned features, in float64."""
+    with spikes_of(network, gram) as kept:
+        network(frames, domain)
+    # The layer whose membranes are the features does not go through its hook here, and the others need not again.
+    _, features = network.with_features(frames, domain)
+    return {**kept, FEATURES: gram(features)}
+
+
+def gram(x: Tensor) -> Tensor:
+    """XX' (T, B, B) of features (T, B, ...), with a diagonal of 0."""
+    x = x.flatten(2)
+    products = (x @ x.mT).double()
+    return products - torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
+
+
+def hsic(k: Tensor, l: Tensor) -> Tensor:  # noqa: E741
+    """HSIC_1 (T,) of k and l (T, n, n), symmetric with diagonals of 0, n at least 4.
+
+    (tr KL + 1'K1 1'L1 / ((n - 1)(n - 2)) - 2 / (n - 2) 1'KL1) / (n (n - 3))
+    """
+    n = k.shape[-1]
+    trace = (k * l).sum((-2, -1))
+    sums = k.sum((-2, -1)) * l.sum((-2, -1)) / ((n - 1) * (n - 2))
+    crossed = 2 / (n - 2) * (k.sum(-2) * l.sum(-2)).sum(-1)
+    return (trace + sums - crossed) / (n * (n - 3))
+
+
+def _rows(layers: Mapping[str, Tensor]) -> list[list[float | None]]:
+    return [[value if np.isfinite(value) else None for value in steps.tolist()] for steps in layers.values()]
+
+
+def _mean(steps: Tensor) -> float | None:
+    mean = float(steps[steps.isfinite()].mean())  # NaN of no steps
+    return mean if np.isfinite(mean) else None
+
+
+def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
+    """CKA before and after training, and what training noted of w_t and sliding."""
+    has_metrics = bool(report.epochs)
+    heights = [1.6 + 0.22 * len(report.layers), 2.4][: 1 + has_metrics]
+    figure = style.new_figure(10, sum(heights))
+    parts = figure.subfigures(len(heights), 1, squeeze=False, facecolor="none", height_ratios=heights)[:, 0]
+    tables = [("after training", report.trained)]
+    if report.initial is not None:
+        tables.insert(0, ("before training", report.initial))
+    axes = parts[0].subplots(1, len(tables), sharey=True, squeeze=False)[0]
+    for axis, (name, values) in zip(axes, tables, strict=True):
+        drawn = style.heat_map(axis, values, list(report.layers), (0, 1), title=f"CKA of recordings and images, {name}")
+    style.colour_bar(parts[0], drawn, list(axes), "CKA (unbiased)")
+    if has_metrics:
+        left, right = parts[1].subplots(1, 2)
+        for t, series in enumerate(zip(*report.w_t, strict=True)):
+            again, colour = divmod(t, len(style.SERIES))
+            left.plot(
+                report.epochs, series, color=style.SERIES[colour], ls=("-", "--", ":")[again % 3], label=f"step {t}"
+            )
+        style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="$w_t$")
+        if report.w_t:
+            style.legend_beside(left)
+        else:
+            left.text(0.5, 0.5, "not learned in this run", color=style.INK, ha="center", transform=left.transAxes)
+        right.plot(report.epochs, report.sliding_probability, color=style.SERIES[0])
+        style.finish(
+            right, title="sliding training", xlabel="epoch", ylabel="replaced images (share)", ylim=(-0.03, 1.03)
+        )
+    return figure

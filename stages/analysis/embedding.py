@@ -1,0 +1,122 @@
+"""Where recordings and images lie in the space of the aligned features: t-SNE (van der Maaten & Hinton, JMLR 2008).
+
+The features are averaged over time, reduced to at most 50 principal components and embedded together by
+scikit-learn, started from the first two components. Distances between far clusters mean little in t-SNE.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from . import style
+from .config import EmbeddingConfig
+from .results import AnalysisReport, Arrays, Fields, perform
+from .subject import OpenSplit, Progress, Subject, no_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NUM_COMPONENTS = 50
+MAX_IN_LEGEND = 20
+# Marker of each domain: recordings (1 in the array `domain`) and images (0).
+DOMAINS = {1: ("recordings", "o"), 0: ("images", "^")}
+
+
+class EmbeddingReport(AnalysisReport):
+    """Arrays: position (n, 2) float32; label (n,); domain (n,), 1 of a recording and 0 of an image; sample_id (n,)."""
+
+    class_names: tuple[str, ...]
+    num_points: int = Field(description="recordings, and as many images")
+    num_features: int
+    perplexity: float = Field(description="as used; fewer points allow less than what was asked for")
+    kl_divergence: float = Field(description="what t-SNE has left of its objective")
+
+
+def run(
+    config: EmbeddingConfig,
+    open_split: OpenSplit,
+    run_folder: Path,
+    *,
+    restart: bool = False,
+    progress: Progress = no_progress,
+) -> EmbeddingReport:
+    """Embed the features of recordings and their images. See `results.perform`."""
+    return perform(
+        "embedding", EmbeddingReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
+    )
+
+
+def _measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    subject.require(4)
+    features, labels = _features(subject, config, progress)
+    position, perplexity, divergence = embed(features, config.perplexity, config.seed)
+    ids = np.array(subject.split.sample_ids)[subject.rows]
+    fields: Fields = {
+        "class_names": subject.info.class_names,
+        "num_points": len(position),
+        "num_features": features.shape[1],
+        "perplexity": perplexity,
+        "kl_divergence": divergence,
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "position": position,
+        "label": np.tile(labels, 2),
+        "domain": np.repeat([1, 0], len(labels)),
+        "sample_id": np.tile(ids, 2),
+    }
+    return fields, arrays
+
+
+@torch.inference_mode()
+def _features(
+    subject: Subject, config: EmbeddingConfig, progress: Progress
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Aligned features, means over time, (2n, D): of the recordings, then of their images; and the labels (n,)."""
+    recordings, images, labels = [], [], []
+    for batch in subject.batches(config.batch_size, "embedding", progress):
+        recordings.append(subject.network.with_features(batch.events, "event")[1].mean(0).cpu())
+        images.append(subject.network.with_features(batch.photos, "static")[1].mean(0).cpu())
+        labels.append(batch.labels.cpu())
+    return torch.cat([*recordings, *images]).numpy(), torch.cat(labels).numpy()
+
+
+def embed(features: NDArray[np.float32], perplexity: float, seed: int) -> tuple[NDArray[np.float32], float, float]:
+    """Positions (n, 2) of features (n, D), n at least 4; the perplexity used, and the divergence that is left."""
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    num_components = min(NUM_COMPONENTS, *features.shape)
+    reduced = PCA(num_components, random_state=seed).fit_transform(features)
+    used = min(perplexity, (len(features) - 1) / 3)
+    tsne = TSNE(perplexity=used, init="pca", random_state=seed, n_jobs=1)
+    position = tsne.fit_transform(reduced)
+    return position.astype(np.float32), float(used), float(tsne.kl_divergence_)
+
+
+def draw(report: EmbeddingReport, arrays: Arrays) -> Figure:
+    """The points twice: coloured by class, and by domain."""
+    position, label, domain = arrays["position"], arrays["label"], arrays["domain"]
+    figure = style.new_figure(10, 4.3)
+    by_class, by_domain = figure.subplots(1, 2)
+    size = 14 if len(position) < 500 else 6
+    colours = style.class_colours(len(report.class_names))
+    for code, (name, marker) in DOMAINS.items():
+        of_domain = domain == code
+        by_domain.scatter(
+            *position[of_domain].T, s=size, marker=marker, color=style.SERIES[1 - code], alpha=0.7, lw=0, label=name
+        )
+        point_colours = [colours[index] for index in label[of_domain]]
+        by_class.scatter(*position[of_domain].T, s=size, marker=marker, c=point_colours, alpha=0.8, lw=0)
+    for index in np.unique(label) if len(report.class_names) <= MAX_IN_LEGEND else ():
+        by_class.scatter([], [], s=14, color=colours[index], label=report.class_names[index])
+    for axis, text in ((by_class, "by class (circles recordings, triangles images)"), (by_domain, "by domain")):
+        style.finish(axis, title=text, xticks=[], yticks=[], xlabel="t-SNE 1", ylabel="t-SNE 2")
+        if axis.get_legend_handles_labels()[0]:
+            style.legend_beside(axis)
+    return figure

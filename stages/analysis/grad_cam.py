@@ -1,0 +1,189 @@
+"""Where in a recording, and in its photo, the network sees the class: Grad-CAM (Selvaraju et al., ICCV 2017).
+
+For the score S of a class, the mean over time of its logit, and the feature maps A of a layer, at each time step t:
+
+    weight of channel k:  a[t, k] = mean over pixels of dS / dA[t, k]        map:  M[t] = ReLU(sum_k a[t, k] A[t, k])
+
+Gradients go back through time and through the surrogate of the spikes. Maps are enlarged to the frame's size (bilinear)
+and divided by the largest value of all time steps of the recording, so that its steps can be compared; the averaged
+map is the mean over time, divided by its own largest value. As in any Grad-CAM, a map says where the channels that
+speak for the class are active; where the head reads them is averaged away.
+
+Hooks of our own: the library `grad-cam` (1.5.7) was tried on these networks (T = 6, 48 x 48). Given (T, B, 2, H, W),
+or (B, T, 2, H, W), it takes time for the batch and recordings for the channels and returns (6, 2, 48, 48), without an
+error. With a `reshape_transform` to (B, C, T, H, W) each channel has one weight for all steps, and the six maps are
+resized to two, the size of the input's third axis; each is shifted to a minimum of 0, too. And it needs torchvision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ...cache.errors import ConfigError
+from ..preview import event_picture
+from ..training.layers import ResidualBlock, SpikingConv
+from ..training.networks import Domain, SpikingNetwork
+from . import style
+from .config import GradCamConfig
+from .results import AnalysisReport, Arrays, Fields, perform
+from .subject import OpenSplit, Progress, Subject, no_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MAX_DRAWN = 6
+OVERLAY = "inferno"
+PARTS = ("maps", "mean")
+
+
+class GradCamReport(AnalysisReport):
+    """Maps in [0, 1]. Arrays: event_maps and photo_maps (n, T, H, W), event_mean and photo_mean (n, H, W) float16;
+    frames (n, T, 2, H, W) float16 counts; images (n, 3, H, W) uint8 RGB."""
+
+    layer: str
+    photo_head: str = Field(description="the head whose score explains the photos")
+    class_names: tuple[str, ...]
+    sample_ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    event_predicted: tuple[int, ...] = Field(description="what the network says of each recording")
+    photo_predicted: tuple[int, ...] = Field(description="what it says of each photo")
+    event_class: tuple[int, ...] = Field(description="the class that a recording's maps explain")
+    photo_class: tuple[int, ...] = Field(description="the class that a photo's maps explain")
+
+
+def run(
+    config: GradCamConfig,
+    open_split: OpenSplit,
+    run_folder: Path,
+    *,
+    restart: bool = False,
+    progress: Progress = no_progress,
+) -> GradCamReport:
+    """Explain some recordings and their photos. See `results.perform`. Raises ConfigError: no such layer."""
+    return perform(
+        "grad-cam", GradCamReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
+    )
+
+
+def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    network, split = subject.network, subject.split
+    layer = find_layer(network, config.layer)
+    found: dict[str, list[Any]] = {}
+    for batch in subject.batches(config.batch_size, "grad-cam", progress):
+        classes = batch.labels if config.target == "label" else None
+        sides: tuple[tuple[str, Tensor, Domain], ...] = (
+            ("event", batch.events, "event"),
+            ("photo", batch.photos, subject.photo_head),
+        )
+        for side, frames, head in sides:
+            maps, predicted, explained = class_activation_maps(network, layer, frames, head, classes)
+            steps, mean = normalise(maps.transpose(0, 1))
+            values = {"maps": steps.half(), "mean": mean.half(), "predicted": predicted, "class": explained}
+            for name, value in values.items():
+                found.setdefault(f"{side}_{name}", []).append(value.cpu())
+        found.setdefault("frames", []).append(batch.events.transpose(0, 1).half().cpu())
+        found.setdefault("labels", []).append(batch.labels.cpu())
+    arrays: dict[str, NDArray[Any]] = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    per_sample = ("labels", "event_predicted", "photo_predicted", "event_class", "photo_class")
+    fields: Fields = {
+        "layer": layer,
+        "photo_head": subject.photo_head,
+        "class_names": subject.info.class_names,
+        "sample_ids": [split.sample_ids[row] for row in subject.rows],
+        **{name: arrays.pop(name).tolist() for name in per_sample},
+    }
+    return fields, {**arrays, "images": split.read_images(subject.rows)}
+
+
+def find_layer(network: SpikingNetwork, name: str | None) -> str:
+    """The name of a layer with feature maps, the last one for None. Raises ConfigError: no such layer."""
+    layers = [key for key, module in network.named_modules() if isinstance(module, SpikingConv | ResidualBlock)]
+    if name is not None and name not in layers:
+        raise ConfigError(f"layer: this network has no feature maps called {name!r}; it has {', '.join(layers)}")
+    return name or layers[-1]
+
+
+def class_activation_maps(
+    network: SpikingNetwork, layer: str, frames: Tensor, domain: Domain, classes: Tensor | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Maps (T, B, H, W) of frames (T, B, 2, H, W), not normalised; the predicted and the explained classes (B,).
+
+    `classes` (B,) are explained; None: the predicted ones.
+    """
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
+        kept.append(output)
+
+    hook = network.get_submodule(layer).register_forward_hook(keep)
+    try:
+        scores = network(frames, domain).mean(0)
+    finally:
+        hook.remove()
+    predicted = scores.argmax(1)
+    explained = predicted if classes is None else classes
+    (activations,) = kept
+    (gradients,) = torch.autograd.grad(scores.gather(1, explained[:, None]).sum(), activations)
+    maps = F.relu((gradients.mean((3, 4), keepdim=True) * activations.detach()).sum(2))
+    enlarged = F.interpolate(maps, size=frames.shape[-2:], mode="bilinear", align_corners=False)
+    return enlarged, predicted, explained
+
+
+def normalise(maps: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps (n, T, H, W) over their largest value of all steps, and their means over time (n, H, W) over theirs."""
+    mean = maps.mean(1)
+    return _over_largest(maps), _over_largest(mean)
+
+
+def _over_largest(maps: Tensor) -> Tensor:
+    largest = maps.flatten(1).amax(1).view(-1, *[1] * (maps.ndim - 1))
+    return torch.where(largest > 0, maps / largest, torch.zeros_like(maps))
+
+
+def draw(report: GradCamReport, arrays: Arrays) -> Figure:
+    """The first recordings: the maps over their frames, and below over their photos; averaged at the end."""
+    samples = min(MAX_DRAWN, report.num_recordings)
+    num_columns = arrays["event_maps"].shape[1] + 1
+    of_class = "predicted class" if report.settings["target"] == "predicted" else "true class"
+    figure = style.new_figure(1.05 * num_columns + 0.3, 2.5 * samples + 0.3)
+    style.title(figure, f"Grad-CAM at {report.layer}: the brighter, the more for the {of_class}")
+    rows = figure.subfigures(samples, 1, squeeze=False, facecolor="none")[:, 0]
+    for index, row in enumerate(rows):
+        named = [report.class_names[getattr(report, f"{side}_predicted")[index]] for side in ("event", "photo")]
+        style.title(row, f"{report.sample_ids[index]}: recording named {named[0]}, photo named {named[1]}")
+        lines = row.subplots(2, num_columns)
+        frames = event_picture(arrays["frames"][index])
+        photo = np.moveaxis(arrays["images"][index], 0, -1) / 255
+        _draw_line(lines[0], "recording", [*frames, frames.mean(0)], *(arrays[f"event_{n}"][index] for n in PARTS))
+        _draw_line(lines[1], "photo", [photo] * num_columns, *(arrays[f"photo_{n}"][index] for n in PARTS))
+        for step, axis in enumerate(lines[0]):
+            axis.set_title(f"t = {step}" if step < num_columns - 1 else "mean", fontsize=7, color=style.INK, pad=2)
+    return figure
+
+
+def _draw_line(axes: Any, name: str, pictures: Sequence[Any], maps: NDArray[Any], mean: NDArray[Any]) -> None:
+    for axis, picture, shown in zip(axes, pictures, [*maps, mean], strict=True):
+        axis.imshow(overlay(picture, shown), interpolation="nearest")
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    axes[0].set_ylabel(name, fontsize=7, color=style.INK)
+
+
+def overlay(picture: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
+    """A picture (H, W, 3) in grey with a map (H, W) in [0, 1] in colour over it, the more the higher the map."""
+    from matplotlib import colormaps
+
+    grey = np.repeat(picture.mean(-1, keepdims=True), 3, axis=-1)
+    colour = colormaps[OVERLAY](shown.astype(float))[..., :3]
+    weight = 0.75 * np.sqrt(shown.astype(float))[..., None]
+    mixed: NDArray[Any] = (1 - weight) * grey + weight * colour
+    return mixed.clip(0, 1)

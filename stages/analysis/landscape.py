@@ -1,0 +1,231 @@
+"""The loss around the trained weights along random directions (Li et al., "Visualizing the Loss Landscape of Neural
+Nets", NeurIPS 2018), filter by filter of the length of the weights:  d[i, j] <- d[i, j] / |d[i, j]| * |w[i, j]|.
+
+Biases, batch norm and the loss's coefficients, all parameters of one axis, have direction 0, and batch norm keeps its
+running statistics. The loss is the classification loss of the event branch, as the run has it (TET or not) but without
+the learned weights of the steps, in evaluation mode without augmentation: it can be compared between all methods.
+
+Each point is written to `landscape.jsonl` when it is known; an interrupted analysis goes on behind the last one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from ..training.config import LossConfig
+from ..training.losses import classification_loss
+from ..training.networks import SpikingNetwork
+from . import style
+from .config import LandscapeConfig
+from .results import AnalysisReport, Arrays, Fields, perform, result_path
+from .subject import OpenSplit, Progress, Samples, Subject, no_progress
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Weights = dict[str, Tensor]
+LOSS = "event classification loss, steps weighted equally, evaluation mode"
+LOG_FROM = 30.0  # ratio of the largest to the smallest loss from which they are drawn on a logarithmic scale
+
+
+class Point(NamedTuple):
+    """Where the loss is taken, in lengths of the filters along both directions, and what it is there."""
+
+    x: float
+    y: float
+    loss: float
+    accuracy: float
+
+
+class LandscapeReport(AnalysisReport):
+    """Arrays: line_x (P,), line_loss and line_accuracy (P,) along the first direction; x, y (Q,) and loss, accuracy
+    (Q, Q), rows along y. Losses that are not finite are NaN."""
+
+    loss: str = LOSS
+    loss_at_weights: float
+    accuracy_at_weights: float = Field(description="top-1 in [0, 1] on the recordings that the loss is the mean of")
+    highest_loss: float
+
+
+def run(
+    config: LandscapeConfig,
+    open_split: OpenSplit,
+    run_folder: Path,
+    *,
+    restart: bool = False,
+    progress: Progress = no_progress,
+) -> LandscapeReport:
+    """Measure the loss around a run's weights; goes on with what was interrupted. See `results.perform`."""
+    return perform(
+        "landscape", LandscapeReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
+    )
+
+
+def _measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    line = _coordinates(config.extent, config.points_1d)
+    side = _coordinates(config.extent, config.points_2d)
+    wanted = [(0.0, 0.0), *((x, 0.0) for x in line), *((x, y) for y in side for x in side)]
+    known = _known_points(result_path(subject.folder, "landscape", ".jsonl"), subject.fingerprint)
+    missing = [place for place in dict.fromkeys(wanted) if place not in known]
+    if missing:
+        batches = list(subject.batches(config.batch_size, "reading", no_progress))
+        loss_config = LossConfig() if subject.training is None else subject.training.loss
+        with (
+            progress("landscape", len(missing)) as advance,
+            result_path(subject.folder, "landscape", ".jsonl").open("a", encoding="utf-8") as diary,
+        ):
+            for point in losses_at(missing, subject.network, batches, loss_config, config.seed):
+                diary.write(json.dumps(point) + "\n")
+                diary.flush()
+                known[point.x, point.y] = point
+                advance()
+    along = [known[x, 0.0] for x in line]
+    square = [[known[x, y] for x in side] for y in side]
+    arrays = {
+        "line_x": np.array(line),
+        "line_loss": np.array([point.loss for point in along]),
+        "line_accuracy": np.array([point.accuracy for point in along]),
+        "x": np.array(side),
+        "y": np.array(side),
+        "loss": np.array([[point.loss for point in row] for row in square]),
+        "accuracy": np.array([[point.accuracy for point in row] for row in square]),
+    }
+    centre = known[0.0, 0.0]
+    fields: Fields = {
+        "loss_at_weights": centre.loss,
+        "accuracy_at_weights": centre.accuracy,
+        "highest_loss": float(np.nanmax(arrays["loss"])),
+    }
+    return fields, arrays
+
+
+def _coordinates(extent: float, count: int) -> list[float]:
+    """`count` places from -extent to extent, the middle one exactly 0."""
+    return [extent * (2 * index - (count - 1)) / (count - 1) for index in range(count)]
+
+
+def _known_points(path: Path, fingerprint: str) -> dict[tuple[float, float], Point]:
+    """What an interrupted analysis of the same weights, data and settings has left; the file then goes on behind it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]  # a killed writer may leave half a line
+    header = json.dumps({"fingerprint": fingerprint}) + "\n"
+    if whole[:1] != [header]:
+        whole = [header]
+    path.write_text("".join(whole), encoding="utf-8")
+    points = [Point(*json.loads(line)) for line in whole[1:]]
+    return {(point.x, point.y): point for point in points}
+
+
+def losses_at(
+    places: Iterable[tuple[float, float]],
+    network: SpikingNetwork,
+    batches: list[Samples],
+    config: LossConfig,
+    seed: int,
+) -> Iterator[Point]:
+    """The loss and accuracy at each place; the network has its own weights again at the end."""
+    weights = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    first, second = (random_direction(network, seed, index) for index in range(2))
+    try:
+        for x, y in places:
+            _set_weights(network, {key: w + x * first[key] + y * second[key] for key, w in weights.items()})
+            yield Point(x, y, *mean_loss(network, batches, config))
+    finally:
+        _set_weights(network, weights)
+
+
+def random_direction(network: nn.Module, seed: int, index: int) -> Weights:
+    """Direction `index` for each parameter: Gaussian, each filter as long as the network's; 0 for those of one axis."""
+    generator = torch.Generator().manual_seed(2 * seed + index)
+    direction = {}
+    for name, parameter in network.named_parameters():
+        if parameter.ndim < 2:
+            direction[name] = torch.zeros_like(parameter)
+            continue
+        drawn = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype).to(parameter.device).flatten(1)
+        lengths = parameter.detach().flatten(1).norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True)
+        direction[name] = (drawn * lengths).view_as(parameter)
+    return direction
+
+
+@torch.no_grad()
+def _set_weights(network: nn.Module, weights: Weights) -> None:
+    for name, parameter in network.named_parameters():
+        parameter.copy_(weights[name])
+
+
+@torch.inference_mode()
+def mean_loss(network: SpikingNetwork, batches: Iterable[Samples], config: LossConfig) -> tuple[float, float]:
+    """`LOSS` and top-1 in [0, 1] on the recordings of all batches; NaN for a loss that is not finite."""
+    loss, num_right, num = 0.0, 0, 0
+    for batch in batches:
+        logits = network(batch.events, "event").float()
+        loss += float(classification_loss(logits, batch.labels, config)) * len(batch.labels)
+        num_right += int((logits.mean(0).argmax(1) == batch.labels).sum())
+        num += len(batch.labels)
+    return (loss / num if math.isfinite(loss) else math.nan), num_right / num
+
+
+def draw(report: LandscapeReport, arrays: Arrays) -> Figure:
+    """The line, the square as contours, and as a surface; a logarithmic scale where the losses differ much."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    loss = np.ma.masked_invalid(arrays["loss"])
+    is_log = loss.max() > LOG_FROM * loss.min() > 0
+    levels = (np.geomspace if is_log else np.linspace)(loss.min(), max(loss.max(), loss.min() + 1e-9), 16)
+    norm = (LogNorm if is_log else Normalize)(levels[0], levels[-1])
+    figure = style.new_figure(12, 3.6)
+    line_axis, contour_axis = figure.add_subplot(1, 3, 1), figure.add_subplot(1, 3, 2)
+    _draw_line(line_axis, arrays, "log" if is_log else "linear")
+    filled = contour_axis.contourf(arrays["x"], arrays["y"], loss, levels, cmap=style.SEQUENTIAL, norm=norm)
+    contour_axis.contour(arrays["x"], arrays["y"], loss, levels, colors="white", linewidths=0.4, alpha=0.6)
+    contour_axis.plot(0, 0, "+", color="white", ms=9)
+    contour_axis.set_aspect("equal")
+    style.finish(
+        contour_axis, title="contours (+ trained weights)", xlabel="first direction", ylabel="second direction"
+    )
+    scale = {"shrink": 0.8, "ticks": levels[::3], "format": lambda value, _: f"{value:.3g}"}
+    style.colour_bar(figure, filled, contour_axis, "loss", **scale)
+    _draw_surface(figure.add_subplot(1, 3, 3, projection="3d"), arrays, loss, is_log)
+    return figure
+
+
+def _draw_line(axis: Any, arrays: Arrays, scale: str) -> None:
+    axis.plot(arrays["line_x"], arrays["line_loss"], color=style.SERIES[0])
+    axis.set_yscale(scale)
+    style.finish(axis, title="along the first direction", xlabel="distance (filter lengths)", ylabel="loss")
+    axis.yaxis.label.set_color(style.SERIES[0])
+    other = axis.twinx()
+    other.plot(arrays["line_x"], 100 * arrays["line_accuracy"], color=style.SERIES[1], ls="--")
+    style.finish(other, ylabel="top-1 (%), dashed", ylim=(0, 100))
+    other.yaxis.label.set_color(style.SERIES[1])
+
+
+def _draw_surface(axis: Any, arrays: Arrays, loss: Any, is_log: bool) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    heights = (np.ma.log10(loss) if is_log else loss).filled(np.nan)
+    axis.plot_surface(
+        *np.meshgrid(arrays["x"], arrays["y"]), heights, cmap=style.SEQUENTIAL, lw=0, rstride=1, cstride=1
+    )
+    axis.set(xlabel="first direction", ylabel="second direction")
+    axis.set_facecolor("none")
+    axis.set_title(
+        "surface, height: log$_{10}$ loss" if is_log else "surface, height: loss", color=style.INK, fontsize=9
+    )
+    for side in (axis.xaxis, axis.yaxis, axis.zaxis):
+        side.set_pane_color((0, 0, 0, 0))
+        side.label.set(color=style.INK, fontsize=8)
+        side.line.set_color(style.INK)
+        side.set_major_locator(MaxNLocator(5))
+    axis.tick_params(colors=style.INK, labelsize=7)
+    axis.set_box_aspect(None, zoom=0.95)  # room for the ticks

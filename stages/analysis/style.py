@@ -1,0 +1,87 @@
+"""How pictures look: on light and on dark pages, so the background is clear and every colour of middle lightness."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...cache import durable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Text and lines of the axes; at least 4:1 against white and against #121212.
+INK = "#767676"
+# Series; at least 3:1 against both.
+SERIES = ("#1f83d6", "#d9602b", "#2a9d60", "#c2519c", "#8d6fd1", "#a07c1c", "#2f94a3", "#d05252")
+SEQUENTIAL = "viridis"
+DPI = 110
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure, inches, with a clear background."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained", facecolor="none")
+
+
+def title(figure: Any, text: str) -> None:
+    """A title over a figure or a part of it."""
+    figure.suptitle(text, fontsize=10, color=INK)
+
+
+def finish(axis: Axes, **settings: Any) -> None:
+    """Set title, labels and the like of an axis, and give it the common look."""
+    axis.set(**settings, facecolor="none")
+    axis.title.set(color=INK, fontsize=9)
+    axis.tick_params(which="both", colors=INK, labelsize=7)
+    for label in (axis.xaxis.label, axis.yaxis.label):
+        label.set(color=INK, fontsize=8)
+    for side in axis.spines.values():
+        side.set_color(INK)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def legend_beside(axis: Axes, **settings: Any) -> None:
+    """A legend to the right of the data."""
+    axis.legend(
+        loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, labelcolor=INK, frameon=False, borderaxespad=0, **settings
+    )
+
+
+def colour_bar(figure: Any, drawn: Any, axis: Any, label: str, **settings: Any) -> None:
+    """The scale of an image or a contour beside its axis (or axes)."""
+    bar = figure.colorbar(drawn, ax=axis, **settings)
+    bar.set_label(label, color=INK, fontsize=8)
+    bar.ax.tick_params(colors=INK, labelsize=7)
+    bar.outline.set_visible(False)
+
+
+def heat_map(axis: Axes, values: Any, rows: list[str], limits: tuple[float, float], **settings: Any) -> Any:
+    """Values (rows, T) as coloured cells, time to the right; NaN stays clear."""
+    drawn = axis.imshow(np.asarray(values, float), aspect="auto", cmap=SEQUENTIAL, vmin=limits[0], vmax=limits[1])
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_xticks(range(np.shape(values)[1]))
+    finish(axis, xlabel="time step", **settings)
+    axis.spines[:].set_visible(False)
+    return drawn
+
+
+def class_colours(count: int) -> list[Any]:
+    """A colour for each class: `SERIES`, or for more classes hues around the circle."""
+    from matplotlib.colors import hsv_to_rgb
+
+    if count <= len(SERIES):
+        return list(SERIES[:count])
+    return [tuple(hsv_to_rgb((index / count, 0.65, 0.8))) for index in range(count)]
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=DPI)
+    durable.write_bytes(path, png.getbuffer())

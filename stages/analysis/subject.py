@@ -1,0 +1,147 @@
+"""A trained network with the recordings and photos of the split that it is looked at with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ValidationError
+from torch import Tensor
+
+from ...cache.errors import TrainingError
+from ...cache.paired import PairedBatch
+from ..training.checkpoint import CheckpointInfo
+from ..training.config import TrainConfig
+from ..training.data import Encoding, PairedSplit, SplitName, read_static
+from ..training.networks import Domain, SpikingNetwork
+
+IntArray = NDArray[np.int64]
+
+# Shows how many of so many pieces are done; yields the function to call after each.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+
+def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None)
+
+
+class AnalysedSplit(PairedSplit, Protocol):
+    """What analyses read of `cache.paired.PairedCache`: also single recordings, each with its image."""
+
+    def read(self, indices: IntArray) -> PairedBatch: ...
+    def read_images(self, indices: IntArray) -> NDArray[np.uint8]: ...
+
+
+OpenSplit = Callable[[SplitName], AnalysedSplit]
+
+
+class Samples(NamedTuple):
+    """Recordings and their images as the network takes them, on its device.
+
+    events, photos: (T, B, 2, H, W) float32; labels: (B,). An image is the recording's own photo where there is one,
+    else one of its class (see `PairedCache`).
+    """
+
+    events: Tensor
+    photos: Tensor
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in evaluation mode, where it comes from, and `rows` of a split in the order of `choose_rows`.
+
+    training: the run's own settings; None for imported weights.
+    """
+
+    network: SpikingNetwork
+    info: CheckpointInfo
+    training: TrainConfig | None
+    split: AnalysedSplit
+    rows: IntArray
+    device: torch.device
+    folder: Path
+    fingerprint: str
+
+    def read(self, rows: IntArray) -> Samples:
+        batch = self.split.read(rows)
+        encoded = read_static(_Images(self.split, rows, batch), self._encoding, np.arange(len(rows)))
+        images = torch.from_numpy(encoded).to(self.device)
+        num_steps, num_polarities = batch["events"].shape[1:3]
+        return Samples(
+            events=batch["events"].to(self.device).transpose(0, 1),
+            photos=images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1),
+            labels=batch["label"].to(self.device),
+        )
+
+    def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
+        """All rows, in batches of about equal size, at most `batch_size`."""
+        parts = np.array_split(self.rows, -(-len(self.rows) // batch_size))
+        with progress(label, len(parts)) as advance:
+            for part in parts:
+                yield self.read(part)
+                advance()
+
+    def require(self, count: int) -> None:
+        """Raise TrainingError unless there are at least `count` recordings."""
+        if len(self.rows) < count:
+            raise TrainingError(
+                f"this analysis needs at least {count} recordings, it has {len(self.rows)}: raise --num-recordings, or "
+                f"name a larger split with --split"
+            )
+
+    @property
+    def photo_head(self) -> Domain:
+        """The head that was trained to name images: their own, but for methods that train one head alone."""
+        return "event" if self.info.method in ("events", "finetune") else "static"
+
+    @property
+    def _encoding(self) -> Encoding:
+        return "value" if self.training is None else self.training.encoding
+
+
+@dataclass(frozen=True)
+class _Images:
+    """The images of some recordings, as `read_static` reads a pool."""
+
+    split: AnalysedSplit
+    rows: IntArray
+    batch: PairedBatch
+
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
+        return self.split.read_images(self.rows if indices is None else self.rows[indices])
+
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
+        values: NDArray[np.float32] = self.batch["value"].numpy()
+        return values if indices is None else values[indices]
+
+
+def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:
+    """At most `limit` rows of labels (n,), the classes in turn, so that every part of them is mixed."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        of_class = labels[order] == label
+        turn[of_class] = np.arange(np.count_nonzero(of_class))
+    chosen: IntArray = order[np.argsort(turn, kind="stable")][:limit]
+    return chosen
+
+
+def read_training(run_folder: Path) -> TrainConfig | None:
+    """The settings that a run was trained with; None for imported weights. Raises TrainingError: damaged."""
+    path = run_folder / "config.json"
+    try:
+        document = json.loads(path.read_text())
+        section = document.get("experiment", document).get("train")
+        return None if section is None else TrainConfig.model_validate(section)
+    except FileNotFoundError:
+        raise TrainingError(f"{run_folder}: no run here (it has no config.json); train first") from None
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise TrainingError(f"{path}: damaged, or of another version ({error}); train again") from None

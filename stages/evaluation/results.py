@@ -1,0 +1,149 @@
+"""What an evaluation leaves in a run's folder: `evaluation-<split>.json` and `predictions-<split>.csv`."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, ValidationError
+
+from ...cache import durable
+from ...cache.digests import file_digest
+from ...cache.errors import TrainingError
+from ..training.checkpoint import CheckpointName, require_weights, weights_path
+from .metrics import Accuracies, ClassAccuracy
+
+PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
+
+# Fields of the report that are tables: in the file, too large for a terminal.
+TABLES = {"classes", "confusion"}
+
+
+class EvaluationReport(Accuracies):
+    """Accuracies on a split, and what they are to be judged by. Intervals: (low, high), 95 %, see `statistics`."""
+
+    top1_interval: tuple[float, float] = Field(description="percentile bootstrap over recordings")
+    mean_class_accuracy_interval: tuple[float, float] = Field(description="the same, resampled within each class")
+    num_resamples: int = Field(description="of the bootstrap")
+    calibration_error: float = Field(description="expected calibration error, 15 bins, softmax of the mean logits")
+    top1_after_step: tuple[float, ...] = Field(description="(T,) top-1 of the mean logits of steps 1 to t")
+    last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
+    split: Literal["validation", "test"]
+    num_samples: int
+    num_classes: int
+    protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
+    leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
+    split_digest: str
+    checkpoint: str
+    epoch: int = Field(description="epochs that the weights were trained")
+    selection: str = Field(description="how the `best` epoch was chosen")
+    epoch_choice: str = Field(description="how the evaluated epoch was chosen, in words")
+    method: str
+    weights_digest: str = Field(description="of the checkpoint's file")
+    recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
+    classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
+    confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What was said of each recording of a split, in the split's order. Classes by name."""
+
+    sample_ids: tuple[str, ...]
+    classes: tuple[str, ...]
+    predicted: tuple[str, ...]
+
+    @property
+    def correct(self) -> NDArray[np.bool_]:
+        """(n,) whether each was named rightly."""
+        return np.array([name == said for name, said in zip(self.classes, self.predicted, strict=True)], bool)
+
+
+def evaluation_path(run_folder: Path, split: str) -> Path:
+    return run_folder / f"evaluation-{split}.json"
+
+
+def predictions_path(run_folder: Path, split: str) -> Path:
+    return run_folder / f"predictions-{split}.csv"
+
+
+def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
+    """Tells the weights of a run from others. Raises TrainingError when there are none."""
+    path = weights_path(run_folder, checkpoint)
+    require_weights(path)
+    return file_digest(path)
+
+
+def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(PREDICTION_COLUMNS)
+    writer.writerows(zip(predictions.sample_ids, predictions.classes, predictions.predicted, strict=True))
+    durable.write_bytes(predictions_path(run_folder, report.split), out.getvalue().encode())
+    durable.write_json(evaluation_path(run_folder, report.split), report.model_dump(mode="json"))
+
+
+def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
+    """The evaluation on `split`. Raises TrainingError: none there, damaged, or an earlier version's."""
+    path = evaluation_path(run_folder, split)
+    again = f"run `dvs-transfer evaluate {run_folder} --split {split}`"
+    try:
+        return EvaluationReport.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise TrainingError(f"{path}: not evaluated yet; {again}") from None
+    except ValidationError as error:
+        problems = error.errors()
+        missing = {str(problem["loc"][-1]) for problem in problems if problem["type"] == "missing"}
+        if len(missing) == len(problems) and not missing & Accuracies.model_fields.keys():
+            raise TrainingError(
+                f"{path}: an earlier version wrote it, without {', '.join(sorted(missing))}; {again} again"
+            ) from None
+        raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again} again") from None
+
+
+def current_evaluation(run_folder: Path, split: str, checkpoint: CheckpointName) -> EvaluationReport | None:
+    """The evaluation on `split`, or None unless it is whole and of these weights. Raises TrainingError: no weights."""
+    digest = weights_digest(run_folder, checkpoint)
+    try:
+        report = read_evaluation(run_folder, split)
+        read_predictions(run_folder, report)
+    except TrainingError:
+        return None
+    return report if report.weights_digest == digest else None
+
+
+def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
+    """The predictions that `report` counts. Raises TrainingError: none there, damaged, or another evaluation's."""
+    path = predictions_path(run_folder, report.split)
+    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
+    if header == PREDICTION_COLUMNS and all(len(row) == len(PREDICTION_COLUMNS) for row in rows):
+        predictions = Predictions(*_columns(rows))
+        if _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:
+            return predictions
+    raise TrainingError(
+        f"{path}: does not hold the {report.num_samples} predictions that evaluation-{report.split}.json counts; "
+        f"run `dvs-transfer evaluate {run_folder} --split {report.split}` again"
+    )
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    return [tuple(row[column] for row in rows) for column in range(len(PREDICTION_COLUMNS))]
+
+
+def _confusion(predictions: Predictions, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
+    """None where a class is not one of `class_names`."""
+    label = {name: index for index, name in enumerate(class_names)}
+    counts = np.zeros((len(label), len(label)), np.int64)
+    try:
+        for name, said in zip(predictions.classes, predictions.predicted, strict=True):
+            counts[label[name], label[said]] += 1
+    except KeyError:
+        return None
+    return tuple(tuple(row) for row in counts.tolist())

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from tiny_networks import NETWORKS, write_run
+from tiny_split import open_tiny_split
+
+from dvs_transfer.stages.analysis.config import EmbeddingConfig
+from dvs_transfer.stages.analysis.embedding import EmbeddingReport, embed, run
+from dvs_transfer.stages.analysis.results import read_result
+
+
+def test_clusters_stay_apart_and_a_seed_repeats_itself() -> None:
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(40, 80)).astype(np.float32)
+    features[20:] += 10
+    position, perplexity, _ = embed(features, 30, seed=3)
+    assert perplexity == 13
+    first, second = position[:20], position[20:]
+    radius = max(np.linalg.norm(part - part.mean(0), axis=1).mean() for part in (first, second))
+    assert np.linalg.norm(first.mean(0) - second.mean(0)) > 2 * radius
+    assert np.array_equal(position, embed(features, 30, seed=3)[0])
+
+
+def test_points_are_recordings_then_their_images(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", NETWORKS["resnet18"])
+    report = run(EmbeddingConfig(num_recordings=8), open_tiny_split, folder)
+    _, arrays = read_result(EmbeddingReport, folder, "embedding")
+    assert (report.num_recordings, report.num_points, report.num_features) == (8, 16, 6)
+    assert arrays["position"].shape == (16, 2)
+    assert np.isfinite(arrays["position"]).all()
+    assert arrays["domain"].tolist() == [1] * 8 + [0] * 8
+    assert np.bincount(arrays["label"]).tolist() == [4, 4, 4, 4]  # classes in turn
+    names = [report.class_names[label] for label in arrays["label"]]
+    assert [sample_id.split("/")[0] for sample_id in arrays["sample_id"]] == names

@@ -1,0 +1,112 @@
+"""The centre is the trained network, directions are as long as its filters, and what was interrupted goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_networks import NETWORKS, tiny_network, write_run
+from tiny_split import open_tiny_split
+from torch.nn import functional as F
+
+from dvs_transfer.stages.analysis.config import LandscapeConfig
+from dvs_transfer.stages.analysis.landscape import LandscapeReport, losses_at, random_direction, run
+from dvs_transfer.stages.analysis.results import read_result
+from dvs_transfer.stages.analysis.subject import Samples
+from dvs_transfer.stages.training.config import LossConfig
+
+SMALL = LandscapeConfig(points_1d=5, points_2d=3, batch_size=5)
+NUM_POINTS = 11  # 5 on the line, 9 of the square, of which 3 are on the line
+
+
+class Count:
+    """A progress that counts; stops with an error after `stop_after` pieces."""
+
+    def __init__(self, stop_after: int = 1000) -> None:
+        self.total, self.done, self.stop_after = 0, 0, stop_after
+
+    def __call__(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        self.total = total
+        return nullcontext(self.advance)
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.done == self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_centre_is_the_loss_of_the_weights(name: str, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "run", NETWORKS[name])
+    report = run(SMALL, open_tiny_split, folder)
+    _, arrays = read_result(LandscapeReport, folder, "landscape")
+    split = open_tiny_split("validation")
+    frames = torch.from_numpy(split.load_events()).float().transpose(0, 1)
+    labels = torch.from_numpy(split.event_labels)
+    with torch.no_grad():
+        logits = tiny_network(NETWORKS[name], seed=1)(frames, "event")
+    entropy = F.cross_entropy(logits.flatten(0, 1), labels.repeat(3))
+    expected = 0.999 * entropy + 0.001 * (logits - 0.5).square().mean()
+    assert report.loss_at_weights == pytest.approx(float(expected), rel=1e-5)
+    assert report.accuracy_at_weights == pytest.approx(float((logits.mean(0).argmax(1) == labels).float().mean()))
+    assert arrays["loss"][1, 1] == arrays["line_loss"][2] == report.loss_at_weights
+    assert np.array_equal(arrays["loss"][1], arrays["line_loss"][::2])
+    assert len(np.unique(arrays["loss"])) > 5
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_directions_have_the_length_of_each_filter(name: str) -> None:
+    network = tiny_network(NETWORKS[name])
+    first, second = (random_direction(network, seed=3, index=index) for index in range(2))
+    for key, parameter in network.named_parameters():
+        if parameter.ndim < 2:
+            assert not first[key].any()
+            continue
+        lengths = parameter.detach().flatten(1).norm(dim=1)
+        torch.testing.assert_close(first[key].flatten(1).norm(dim=1), lengths)
+        torch.testing.assert_close(second[key].flatten(1).norm(dim=1), lengths)
+        assert not torch.equal(first[key], second[key])
+    assert {key.rpartition(".")[2] for key, d in first.items() if not d.any()} <= {"weight", "bias", "coefficients"}
+
+
+def test_the_network_is_as_before_and_batch_norm_never_changes() -> None:
+    network = tiny_network(NETWORKS["vgg_snn"])
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    frames = torch.rand(3, 4, 2, 16, 16)
+    batch = Samples(frames, frames, torch.arange(4))
+    for _ in losses_at([(0.5, -0.5), (1.0, 1.0)], network, [batch], LossConfig(), seed=0):
+        now = network.state_dict()
+        moved = {key for key in before if not torch.equal(before[key], now[key])}
+        assert moved == {"backbone.0.conv.weight", "backbone.2.conv.weight", "event_head.weight", "static_head.weight"}
+    assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_an_interrupted_analysis_goes_on_with_the_same_values(tmp_path: Path) -> None:
+    whole, broken = (write_run(tmp_path / name, NETWORKS["vgg_snn"]) for name in ("whole", "broken"))
+    expected = run(SMALL, open_tiny_split, whole, progress=(count := Count()))
+    assert count.done == count.total == NUM_POINTS
+    with pytest.raises(KeyboardInterrupt):
+        run(SMALL, open_tiny_split, broken, progress=Count(stop_after=4))
+    assert not (broken / "analysis" / "landscape.json").exists()
+    diary = broken / "analysis" / "landscape.jsonl"
+    with diary.open("a") as file:
+        file.write("[0.5, 0.")  # the writer was killed here
+    report = run(SMALL, open_tiny_split, broken, progress=(rest := Count()))
+    assert rest.total == NUM_POINTS - 4
+    assert report.model_copy(update={"seconds": expected.seconds}) == expected
+    files = (read_result(LandscapeReport, folder, "landscape")[1] for folder in (whole, broken))
+    for name, values in next(files).items():
+        assert np.array_equal(values, read_result(LandscapeReport, broken, "landscape")[1][name])
+    assert diary.read_bytes() == (whole / "analysis" / "landscape.jsonl").read_bytes()
+
+
+def test_points_of_other_settings_are_not_used(run_folder: Path) -> None:
+    run(SMALL, open_tiny_split, run_folder)
+    run(SMALL.model_copy(update={"seed": 1}), open_tiny_split, run_folder, progress=(count := Count()))
+    assert count.done == NUM_POINTS
+    run(SMALL.model_copy(update={"seed": 1}), open_tiny_split, run_folder, progress=(count := Count()), restart=True)
+    assert count.done == NUM_POINTS

@@ -1,0 +1,109 @@
+"""Results are kept for the same weights, data and settings, and for no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_networks import NETWORKS, write_run
+from tiny_split import TinySplit, open_tiny_split
+
+from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.analysis import activity, embedding
+from dvs_transfer.stages.analysis.config import ActivityConfig, AnalysisConfig, EmbeddingConfig
+from dvs_transfer.stages.analysis.results import read_result, result_path
+from dvs_transfer.stages.analysis.subject import choose_rows
+from dvs_transfer.stages.training.checkpoint import weights_path
+
+
+def is_kept(folder: Path, config: AnalysisConfig | None = None, **options: Any) -> bool:
+    """Whether an activity analysis leaves the result as it is."""
+    path = result_path(folder, "activity")
+    before = path.stat().st_mtime_ns
+    activity.run(config or ActivityConfig(), open_tiny_split, folder, **options)
+    return path.stat().st_mtime_ns == before
+
+
+@pytest.fixture
+def analysed(run_folder: Path) -> Path:
+    activity.run(ActivityConfig(), open_tiny_split, run_folder)
+    return run_folder
+
+
+def test_the_same_question_is_answered_at_once(analysed: Path) -> None:
+    assert is_kept(analysed)
+    assert is_kept(analysed, ActivityConfig(batch_size=3, threads=1, device="cpu"))
+    assert not is_kept(analysed, restart=True)
+    assert not is_kept(analysed, ActivityConfig(num_recordings=5))
+    assert not is_kept(analysed, ActivityConfig(split="test"))
+
+
+def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", NETWORKS["vgg_snn"], seed=2)
+    weights_path(other, "best").replace(weights_path(analysed, "best"))
+    assert not is_kept(analysed)
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b'{"analysis": "activity"}', b"\xff"])
+def test_a_damaged_result_is_said_to_be_one_and_measured_again(damage: bytes, analysed: Path) -> None:
+    result_path(analysed, "activity").write_bytes(damage)
+    with pytest.raises(TrainingError, match=r"activity\.json: damaged.* run `dvs-transfer analyse activity"):
+        read_result(activity.ActivityReport, analysed, "activity")
+    assert not is_kept(analysed)
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "of another result"])
+def test_arrays_that_do_not_belong_to_the_result_are_not_used(damage: str, run_folder: Path) -> None:
+    config = EmbeddingConfig(num_recordings=4)
+    expected = embedding.run(config, open_tiny_split, run_folder)
+    path = result_path(run_folder, "embedding", ".npz")
+    if damage == "gone":
+        path.unlink()
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-50])
+    else:
+        np.savez(path, **{name: np.zeros(3) for name in expected.arrays}, fingerprint="other")
+    with pytest.raises(TrainingError, match=r"embedding\.(json: damaged|npz: no such result).* analyse embedding"):
+        read_result(embedding.EmbeddingReport, run_folder, "embedding")
+    embedding.run(config, open_tiny_split, run_folder)
+    _, arrays = read_result(embedding.EmbeddingReport, run_folder, "embedding")
+    assert arrays["position"].shape == (8, 2)
+
+
+def test_only_the_split_that_was_asked_for_is_opened(run_folder: Path) -> None:
+    opened: list[str] = []
+
+    def open_split(name: str) -> TinySplit:
+        opened.append(name)
+        return open_tiny_split(name)
+
+    assert activity.run(ActivityConfig(), open_split, run_folder).split == "validation"
+    assert opened == ["validation"]
+    assert activity.run(ActivityConfig(split="test"), open_split, run_folder).num_recordings == 16
+    assert opened == ["validation", "test"]
+
+
+def test_wrong_input(run_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"best\.safetensors: no such checkpoint"):
+        activity.run(ActivityConfig(), open_tiny_split, tmp_path)
+    with pytest.raises(TrainingError, match=r"trained on split 0123456789ab .* found split other"):
+        activity.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), split_digest="other"), run_folder)
+    with pytest.raises(TrainingError, match=r"the validation split has no recordings; .*--split"):
+        activity.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), num_recordings=0), run_folder)
+    (run_folder / "config.json").write_text("{}}")
+    with pytest.raises(TrainingError, match=r"config\.json: damaged"):
+        activity.run(ActivityConfig(), open_tiny_split, run_folder)
+
+
+def test_rows_are_drawn_by_the_seed_the_classes_in_turn() -> None:
+    labels = np.repeat(np.arange(4), [20, 10, 5, 2])
+    rows = choose_rows(labels, 12, seed=0)
+    assert len(set(rows.tolist())) == 12
+    assert np.bincount(labels[rows]).tolist() == [4, 3, 3, 2]
+    assert sorted(labels[rows[:4]].tolist()) == [0, 1, 2, 3]
+    assert np.array_equal(rows, choose_rows(labels, 12, seed=0))
+    assert not np.array_equal(rows, choose_rows(labels, 12, seed=1))
+    assert sorted(choose_rows(labels, 99, seed=0).tolist()) == list(range(37))

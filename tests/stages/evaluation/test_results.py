@@ -1,0 +1,93 @@
+"""What an evaluation leaves: read back as written, and refused when it is old, damaged or of other weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from evaluations import evaluation_of
+
+from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.evaluation.results import (
+    Predictions,
+    current_evaluation,
+    read_evaluation,
+    read_predictions,
+    weights_digest,
+    write_results,
+)
+
+CLASS_NAMES = ("a,b", 'c"d', "e\nü", "f\x85g")
+PREDICTIONS = Predictions(
+    sample_ids=tuple(f"{name}/{index}" for index, name in enumerate(CLASS_NAMES)),
+    classes=CLASS_NAMES,
+    predicted=(*CLASS_NAMES[:3], CLASS_NAMES[0]),
+)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder with (something like) weights and an evaluation of them."""
+    path = tmp_path / "checkpoints" / "best.safetensors"
+    path.parent.mkdir()
+    path.write_bytes(b"weights")
+    report = evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=weights_digest(tmp_path, "best"))
+    write_results(tmp_path, report, PREDICTIONS)
+    return tmp_path
+
+
+def test_both_files_are_read_as_written_whatever_the_names(run: Path) -> None:
+    report = read_evaluation(run, "test")
+    assert report == evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=report.weights_digest)
+    assert read_predictions(run, report) == PREDICTIONS
+    assert PREDICTIONS.correct.tolist() == [True, True, True, False]
+
+
+def test_an_evaluation_is_current_until_its_weights_or_files_change(run: Path) -> None:
+    assert current_evaluation(run, "test", "best") == read_evaluation(run, "test")
+    assert current_evaluation(run, "validation", "best") is None
+    with pytest.raises(TrainingError, match=r"last\.safetensors: no such checkpoint"):
+        current_evaluation(run, "test", "last")
+    table = run / "predictions-test.csv"
+    whole = table.read_bytes()
+    table.write_bytes(whole[:-9])
+    assert current_evaluation(run, "test", "best") is None
+    table.write_bytes(whole)
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"better")
+    assert current_evaluation(run, "test", "best") is None
+
+
+def test_there_is_none_yet(run: Path) -> None:
+    with pytest.raises(TrainingError, match=rf"not evaluated yet; run `dvs-transfer evaluate {run} --split valid"):
+        read_evaluation(run, "validation")
+
+
+def test_an_earlier_version_s_evaluation_says_what_to_do(run: Path) -> None:
+    path = run / "evaluation-test.json"
+    old = json.loads(path.read_text())
+    old = {key: old[key] for key in ("top1", "top5", "mean_class_accuracy", "split", "num_samples", "num_classes")}
+    path.write_text(json.dumps(old))
+    says = rf"an earlier version wrote it, without .*confusion.*; run `dvs-transfer evaluate {run} --split test` again"
+    with pytest.raises(TrainingError, match=says):
+        read_evaluation(run, "test")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"{}", b"[]", b"\xff", b'{"top1": "high"}'])
+def test_a_damaged_evaluation_is_named(run: Path, content: bytes) -> None:
+    (run / "evaluation-test.json").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"evaluation-test\.json: damaged"):
+        read_evaluation(run, "test")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff\xfe\0", b"sample_id,class,predicted\n", b"sample_id,class,predicted\na,b,zebra\n", b"1,2,3\n" * 5],
+)
+def test_damaged_and_foreign_predictions_are_named(run: Path, content: bytes) -> None:
+    (run / "predictions-test.csv").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"predictions-test\.csv: does not hold the 4 predictions .* test` again"):
+        read_predictions(run, read_evaluation(run, "test"))
+    (run / "predictions-test.csv").unlink()
+    with pytest.raises(TrainingError, match=r"predictions-test\.csv: does not hold"):
+        read_predictions(run, read_evaluation(run, "test"))
