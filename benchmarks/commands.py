@@ -35,6 +35,8 @@ def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
     precision: Annotated[str, typer.Option(help="float32 or bfloat16; plain PyTorch in float32.")] = "float32",
+    num_steps: Annotated[int, typer.Option(min=1, help="Time steps, T.")] = 10,
+    recompute: Annotated[bool, typer.Option(help="Keep the inputs of layers alone, as train.recompute does.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
     """Compare training and evaluation with plain PyTorch and with the floor of this machine.
@@ -44,7 +46,10 @@ def bench_train(
     from ..cache.durable import write_json
     from . import training
 
-    report = training.run(training.Workload(device=device, batch_size=batch_size, precision=precision))
+    workload = training.Workload(
+        device=device, batch_size=batch_size, num_steps=num_steps, precision=precision, recompute=recompute
+    )
+    report = training.run(workload)
     show(report.rows(), False, "training")
     if json_file is not None:
         write_json(json_file, to_document(report))

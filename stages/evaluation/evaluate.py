@@ -13,7 +13,8 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
 from ..training.config import EvaluateConfig
-from ..training.data import EventData, OpenSplit, PairedSplit, load_events
+from ..training.data import OpenSplit, PairedSplit
+from ..training.loading import Loader, load
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
 from .metrics import (
@@ -45,7 +46,7 @@ def run(
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
-        events = load_events(split, device)
+        events = load(split, device)
         logits = predict_steps(network, events, config.batch_size)
         last = _measure_last(run_folder, config, device, events)
     if save_logits is not None:
@@ -126,9 +127,7 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _measure_last(
-    run_folder: Path, config: EvaluateConfig, device: torch.device, events: EventData
-) -> Accuracies | None:
+def _measure_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Accuracies | None:
     """Accuracies of the last epoch's weights; None where the run has none (imported weights)."""
     path = weights_path(run_folder, "last")
     if not path.exists():

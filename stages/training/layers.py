@@ -155,11 +155,16 @@ class PreActivationConv(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = BatchNormOverTime(in_channels, mode)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        # A 1x1 convolution with a stride sees every stride-th pixel alone, so they are taken beforehand: the backward
+        # pass of torch 2.13's own on the CPU writes outside its memory for 8 or 24 channels and the like.
+        self.every = stride if kernel_size == 1 else 1
+        conv_stride = 1 if kernel_size == 1 else stride
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, conv_stride, kernel_size // 2, bias=False)
         self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _over_time(self.conv(self.neurons(x, self.norm).flatten(0, 1)), x)
+        spikes = self.neurons(x, self.norm)[..., :: self.every, :: self.every]
+        return _over_time(self.conv(spikes.flatten(0, 1)), x)
 
 
 class ResidualBlock(nn.Module):

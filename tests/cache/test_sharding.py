@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from zarr.storage import MemoryStore
@@ -25,7 +25,7 @@ def encode_with_zarr(data: np.ndarray[Any, Any], samples_per_shard: int) -> byte
 
 @pytest.mark.parametrize("dtype", ["float16", "float32", "uint8", "uint16"])
 @given(data=st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much])
 def test_bytes_are_those_of_zarr(dtype: str, data: st.DataObject) -> None:
     samples_per_shard = data.draw(st.integers(1, 5))
     num_samples = data.draw(st.integers(1, samples_per_shard))
