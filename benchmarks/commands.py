@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,17 +34,19 @@ def bench_frames(
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16; plain PyTorch in float32.")] = "float32",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help="auto: bfloat16 where the machine computes in it.")
+    ] = "auto",
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Compare training and evaluation with plain PyTorch and with the floor of this machine.
+    """Compare training and evaluation with plain PyTorch in float32, and with the floor of this machine.
 
     Example: dvs-transfer bench train --json train.json
     """
     from ..cache.durable import write_json
     from . import training
 
-    report = training.run(training.Workload(device=device, batch_size=batch_size, precision=precision))
+    report = training.run(training.workload(device, batch_size, precision))
     show(report.rows(), False, "training")
     if json_file is not None:
         write_json(json_file, to_document(report))

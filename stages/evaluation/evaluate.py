@@ -19,6 +19,7 @@ from ..training.config import EvaluateConfig
 from ..training.data import EventData, OpenSplit, PairedSplit, load_events
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
+from .precision import Precision, in_precision
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
 
@@ -47,6 +48,7 @@ class EvaluationReport(Accuracies):
     epoch: int = Field(description="epochs that the weights were trained")
     selection: str = Field(description="how the `best` epoch was chosen")
     method: str
+    precision: Precision = Field("float32", description="of convolutions in this evaluation")
 
 
 def run(
@@ -55,20 +57,22 @@ def run(
     """Evaluate the weights in `run_folder`; write `evaluation-<split>.json` and `predictions-<split>.csv` there.
 
     `save_logits`: also write this .npz: logits (T, N, C) float32, sample_id (N,), label (N,), class_names (C,).
-    Raises TrainingError: no weights, weights of other data, a split without recordings.
+    Raises TrainingError: no weights, weights of other data, a split without recordings, an
+    impossible precision.
     """
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
+        scored = in_precision(network, config.precision)
         split = open_split(config.split)
         _check_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load_events(split, device)
         if save_logits is None:
-            scores = predict(network, events, config.batch_size)
+            scores = predict(scored, events, config.batch_size)
         else:
-            logits = predict_steps(network, events, config.batch_size)
+            logits = predict_steps(scored, events, config.batch_size)
             scores = logits.mean(0)
             durable.write_bytes(save_logits, _logits_file(split, logits))
         accuracies = measure(scores, events.labels)
@@ -86,6 +90,7 @@ def run(
         epoch=info.epoch,
         selection=info.selection,
         method=info.method,
+        precision=config.precision,
     )
     durable.write_bytes(run_folder / f"predictions-{config.split}.csv", _predictions(split, scores).encode())
     durable.write_json(run_folder / f"evaluation-{config.split}.json", report.model_dump())
@@ -112,7 +117,8 @@ def _measure_last(
     if not path.exists():
         return None
     network, _ = load_weights(path, device)
-    return measure(predict(network, events, config.batch_size), events.labels)
+    scored = in_precision(network, config.precision)
+    return measure(predict(scored, events, config.batch_size), events.labels)
 
 
 def _predictions(split: PairedSplit, scores: Tensor) -> str:

@@ -69,6 +69,21 @@ def norm_lif(
     return images(spikes), None if membrane is None else images(membrane)
 
 
+def pooled_spikes(x: Tensor, scale: Tensor, shift: Tensor, constants: LifConstants, pool: int) -> Tensor:
+    """Spikes of neurons that receive x * scale + shift, summed over squares of pool x pixels, without a gradient.
+
+    x (T, B, C, H, W) float32, scale and shift (C,); returns uint8 (T, B, C, H // pool, W // pool), channels last.
+    """
+    num_steps, batch, channels, height, width = x.shape
+    counts = torch.empty(num_steps, batch, height // pool, width // pool, channels, dtype=torch.uint8)
+    inputs = _array(x.permute(0, 1, 3, 4, 2).contiguous()), _array(scale), _array(shift)
+    neuron, out = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha), counts.numpy()
+    _each_rows(
+        lambda first, last: kernels.lif_counts(*inputs, neuron, pool, first, last, out), counts[0, ..., 0].numel()
+    )
+    return counts.permute(0, 1, 4, 2, 3)
+
+
 def statistics(x: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance of each channel of x (T, B, C, H, W): of each step (T, C), or of all steps (1, C)."""
     num_steps, batch, channels = x.shape[:3]

@@ -20,7 +20,7 @@ from numba.extending import overload
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def _widened(stored):  # type: ignore[no-untyped-def]
+def _widened(stored: Any) -> Any:
     """A stored number as one to compute with: the bits of a bfloat16 become a float32."""
 
 
@@ -31,7 +31,7 @@ def _widened_by_type(stored):  # type: ignore[no-untyped-def]
     return lambda stored: stored
 
 
-def _narrowed(number, out):  # type: ignore[no-untyped-def]
+def _narrowed(number: Any, out: Any) -> Any:
     """A number as `out` stores it: the bits of the nearest bfloat16, of two the even one."""
 
 
@@ -66,6 +66,32 @@ def lif_forward(x, scale, shift, constants, first, last, spikes, membrane):  # t
                 v[c] = zero if fired else u
                 if membrane is not None:
                     membrane[t, row, c] = v[c]
+
+
+@njit(nogil=True, cache=True)
+def lif_counts(x, scale, shift, constants, pool, first, last, counts):  # type: ignore[no-untyped-def]
+    """Fill `counts` (T, B, H', W', C) uint8: spikes in each square of pool x pool pixels of x (T, B, H, W, C).
+
+    `scale` and `shift` (C,) are the same at all steps. `first` and `last` number the squares of all B images.
+    """
+    inverse_tau, threshold, _ = constants
+    num_steps, _, height, width, channels = counts.shape
+    zero = threshold - threshold
+    v = np.empty(channels, scale.dtype)
+    fired = np.empty((num_steps, channels), np.uint8)
+    for square in range(first, last):
+        image, row, column = square // (height * width), square // width % height, square % width
+        fired[:] = 0
+        for pixel in range(pool * pool):
+            i, j = row * pool + pixel // pool, column * pool + pixel % pool
+            v[:] = zero
+            for t in range(num_steps):
+                for c in range(channels):
+                    u = v[c] + (x[t, image, i, j, c] * scale[c] + shift[c] - v[c]) * inverse_tau
+                    fired[t, c] += np.uint8(u > threshold)
+                    v[c] = zero if u > threshold else u
+        for t in range(num_steps):
+            counts[t, image, row, column] = fired[t]
 
 
 @njit(nogil=True, cache=True)
