@@ -21,17 +21,17 @@ from . import kernels
 if TYPE_CHECKING:
     from .neurons import LifConstants
 
-# Elements of a layer's input from which the operations here pay on the CPU: below, torch's own are faster, since its
-# threads still spin when the pool here starts (docs/performance.md).
-smallest = 8_000_000
+# Elements of a layer from which threads share its work. Below, the calling thread is done before it pays: torch's own
+# threads still spin for some milliseconds after a convolution, and stand in the way (docs/performance.md).
+shared_from = 2_000_000
 
 _TYPES = (torch.bfloat16, torch.float32, torch.float64)
 _ROW = 1024  # most neurons of a row where there are no channels; a row of 32 steps fits the second cache
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the operations here can take x, and are worth it."""
-    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() >= smallest
+    """Whether the operations here can take x."""
+    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() > 0
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
@@ -78,9 +78,8 @@ def pooled_spikes(x: Tensor, scale: Tensor, shift: Tensor, constants: LifConstan
     counts = torch.empty(num_steps, batch, height // pool, width // pool, channels, dtype=torch.uint8)
     inputs = _array(x.permute(0, 1, 3, 4, 2).contiguous()), _array(scale), _array(shift)
     neuron, out = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha), counts.numpy()
-    _each_rows(
-        lambda first, last: kernels.lif_counts(*inputs, neuron, pool, first, last, out), counts[0, ..., 0].numel()
-    )
+    squares = counts[0, ..., 0].numel()
+    _each_rows(lambda first, last: kernels.lif_counts(*inputs, neuron, pool, first, last, out), squares, x.numel())
     return counts.permute(0, 1, 4, 2, 3)
 
 
@@ -97,7 +96,7 @@ def statistics(x: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
             first = index * size
             kernels.moments_of_rows(array, t, first, first + size, mean_array[t, index], square_array[t, index])
 
-    _each(image, batch)
+    _each(image, batch, x.numel())
     # Chan, Golub and LeVeque 1979: squares about the common mean, from those about the images' own means
     groups = (1, num_steps * batch) if merged else (num_steps, batch)
     mean_of_image, square_of_image = (part.double().view(*groups, channels) for part in (means, squares))
@@ -138,7 +137,7 @@ class _NormLif(torch.autograd.Function):
         neuron = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha)
         arrays = _array(x), _array(scale), _array(shift), neuron
         out = _array(spikes), None if membrane is None else _array(membrane)
-        _each_rows(lambda first, last: kernels.lif_forward(*arrays, first, last, *out), num_rows)
+        _each_rows(lambda first, last: kernels.lif_forward(*arrays, first, last, *out), num_rows, x.numel())
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, scale, shift, mean, rstd)
             ctx.neuron, ctx.num_images = neuron, num_images
@@ -169,7 +168,11 @@ class _NormLif(torch.autograd.Function):
         affine = [_array(part.to(scale.dtype).contiguous()) for part in (slope, offset)]
         grad = torch.empty_like(x)
         out = *affine, _array(grad)
-        _each_rows(lambda first, last: kernels.lif_backward(*inputs, first, last, None, None, None, *out), x.shape[1])
+        _each_rows(
+            lambda first, last: kernels.lif_backward(*inputs, first, last, None, None, None, *out),
+            x.shape[1],
+            x.numel(),
+        )
         return grad, grad_weight, grad_bias, *[None] * 5
 
 
@@ -184,7 +187,7 @@ def _gradient_sums(inputs: tuple[Any, ...], mean: Tensor, num_images: int) -> Te
         statistics = centre, sum_array[index], moment_array[index]
         kernels.lif_backward(*inputs, first, first + size, *statistics, None, None, None)
 
-    _each(image, num_images)
+    _each(image, num_images, inputs[0].size)
     return torch.stack([sums.double().sum(0), moments.double().sum(0)])
 
 
@@ -202,17 +205,17 @@ def _numbers(like: Tensor, *values: float) -> tuple[Any, ...]:
     return tuple(like.numpy().dtype.type(value) for value in values)
 
 
-def _each_rows(function: Callable[[int, int], object], num_rows: int) -> None:
+def _each_rows(function: Callable[[int, int], object], num_rows: int, num_elements: int) -> None:
     """Call function(first, last) for ranges that cover the rows."""
     parts = min(num_rows, 4 * torch.get_num_threads())
     edges = [num_rows * i // parts for i in range(parts + 1)]
-    _each(lambda i: function(edges[i], edges[i + 1]), parts)
+    _each(lambda i: function(edges[i], edges[i + 1]), parts, num_elements)
 
 
-def _each(function: Callable[[int], object], number: int) -> None:
-    """Call function(0) to function(number - 1) on torch's number of threads."""
+def _each(function: Callable[[int], object], number: int, num_elements: int) -> None:
+    """Call function(0) to function(number - 1), on torch's number of threads where there are elements enough."""
     threads = torch.get_num_threads()
-    if threads == 1 or number == 1:
+    if threads == 1 or number == 1 or num_elements < shared_from:
         for i in range(number):
             function(i)
     else:

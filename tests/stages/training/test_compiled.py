@@ -14,8 +14,8 @@ from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
 
 @pytest.fixture(autouse=True)
-def for_every_size(monkeypatch):
-    monkeypatch.setattr(compiled, "smallest", 1)
+def shared_among_threads(monkeypatch):
+    monkeypatch.setattr(compiled, "shared_from", 1)
 
 
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
@@ -147,6 +147,7 @@ def test_bfloat16_is_rounded_as_torch_rounds_it():
 def test_what_the_kernels_cannot_take_is_left_to_torch():
     assert not compiled.supports(torch.zeros(2, 3, dtype=torch.float16))
     assert not compiled.supports(torch.zeros(2, 3, device="meta"))
+    assert not compiled.supports(torch.zeros(2, 0))
 
 
 def test_bfloat16_computes_near_float32():
