@@ -29,7 +29,7 @@ from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
 from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
 from .prediction import accuracy, predict
-from .runtime import select_device, torch_settings
+from .runtime import has_native_bfloat16, select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
 from .sessions import session_noted
@@ -67,6 +67,8 @@ def run(
             stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
         else:
             on_progress, on_message = (lambda progress: None), (lambda message: None)
+        if config.precision == "bfloat16" and not has_native_bfloat16(device):
+            on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
             document = {"model": model.model_dump(), "train": config.model_dump()}
