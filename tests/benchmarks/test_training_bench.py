@@ -62,10 +62,13 @@ def test_a_short_run_fills_the_report():
 @pytest.mark.parametrize("native", [False, True])
 def test_auto_is_bfloat16_where_it_is_native(native, monkeypatch):
     monkeypatch.setattr(bench, "has_native_bfloat16", lambda device: native)
-    chosen = bench.workload("cpu", 8, "auto")
-    assert chosen.precision == ("bfloat16" if native else "float32")
-    assert bench.precisions_here(chosen) == ["float32", "bfloat16"][: 1 + native]
-    assert bench.precisions_here(bench.workload("cpu", 8, "bfloat16")) == ["float32", "bfloat16"]
+    chosen = bench.choose_precision("cpu", "auto")
+    assert chosen == ("bfloat16" if native else "float32")
+    assert (
+        bench.precisions_here(bench.Workload(device="cpu", precision=chosen)) == ["float32", "bfloat16"][: 1 + native]
+    )
+    assert bench.choose_precision("cpu", "bfloat16") == "bfloat16"
+    assert bench.precisions_here(bench.Workload(device="cpu", precision="bfloat16")) == ["float32", "bfloat16"]
 
 
 def test_operations_of_the_full_network():

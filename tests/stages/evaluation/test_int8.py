@@ -11,8 +11,8 @@ from dvs_transfer.stages.evaluation.int8 import Int8Network, quantize
 from dvs_transfer.stages.evaluation.precision import in_precision
 from dvs_transfer.stages.training import compiled
 from dvs_transfer.stages.training.config import ModelConfig
-from dvs_transfer.stages.training.data import EventData
 from dvs_transfer.stages.training.layers import SpikingConv
+from dvs_transfer.stages.training.loading import OnDevice
 from dvs_transfer.stages.training.networks import build_network
 from dvs_transfer.stages.training.neurons import LifConstants, plain_lif
 from dvs_transfer.stages.training.prediction import predict_steps
@@ -84,7 +84,7 @@ def test_equals_the_float32_network_with_rounded_weights(widths):
 def test_any_batch_size_and_the_network_as_it_was():
     network = trained_network((8, "P", 8))
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    events = EventData(frames_of(20, batch=7).transpose(0, 1), torch.zeros(7, dtype=torch.int64))
+    events = OnDevice(frames_of(20, batch=7).transpose(0, 1), torch.zeros(7, dtype=torch.int64))
     rounded = in_precision(network, "int8")
     torch.testing.assert_close(predict_steps(rounded, events, 3), predict_steps(rounded, events, 7), rtol=0, atol=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
