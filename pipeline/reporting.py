@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..cache.errors import ConfigError, TrainingError
 from ..stages.evaluation.compare import ComparisonReport
-from ..stages.evaluation.results import EvaluatedSplit, read_evaluation
+from ..stages.evaluation.results import EvaluatedSplit
 from ..stages.reporting import run as reporting
-from ..stages.reporting.records import RunSource, evaluated_splits
+from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from .experiment import open_splits_of, read_run
 from .results import compare_runs
 from .workspace import Workspace
@@ -29,18 +29,23 @@ def report(runs: Sequence[Path], out: Path) -> reporting.ReportFiles:
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise ConfigError(f"{out}: reports are written as HTML; give a name that ends in .html")
-    sources = [RunSource(folder, read_run(folder), open_splits_of(folder)) for folder in runs]
-    comparisons = {} if len(runs) == 1 else {split: _compare(runs, split) for split in evaluated_splits(runs)}
-    return reporting.run(sources, comparisons, out)
+    documents = [read_run(folder) for folder in runs]
+    splits = evaluated_splits(runs)
+    records = [
+        read_record(folder, document, open_splits_of(folder), splits)
+        for folder, document in zip(runs, documents, strict=True)
+    ]
+    comparisons = {} if len(runs) == 1 else {split: _compare(records, split) for split in splits}
+    return reporting.run(records, comparisons, out)
 
 
-def _compare(runs: Sequence[Path], split: EvaluatedSplit) -> ComparisonReport:
-    first = read_evaluation(runs[0], split)
-    for folder in runs[1:]:
-        other = read_evaluation(folder, split)
-        if other.checkpoint != first.checkpoint:
+def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> ComparisonReport:
+    first, *others = ((record.folder, record.evaluated[split].report.checkpoint) for record in records)
+    for folder, checkpoint in others:
+        if checkpoint != first[1]:
             raise TrainingError(
-                f"{runs[0]} was evaluated with its {first.checkpoint} weights, {folder} with its {other.checkpoint} "
-                "weights; run `dvs-transfer evaluate` for both with the same evaluate.checkpoint"
+                f"{first[0]} was evaluated with its {first[1]} weights, {folder} with its {checkpoint} weights; "
+                "run `dvs-transfer evaluate` for both with the same evaluate.checkpoint"
             )
-    return compare_runs(runs, split=split, checkpoint=first.checkpoint, across_protocols=True)
+    folders = [record.folder for record in records]
+    return compare_runs(folders, split=split, checkpoint=first[1], across_protocols=True)

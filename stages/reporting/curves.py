@@ -15,9 +15,11 @@ Series = dict[str, Values]
 Panels = dict[str, Series]
 
 _RATES = "firing rate (spikes per neuron and step)"
-_SHARES = {"accuracy", "sliding probability", "alignment coefficient w_t"}
-# What is compared between runs; with other quantities there would be a line for each layer or step of each run.
+_COEFFICIENTS = "alignment coefficient w_t"
+_SHARES = {"accuracy", "sliding probability", _COEFFICIENTS}
+# What is compared between runs, and of what the mean is: there would be a line for each step or layer of each run.
 _COMPARED = ("loss", "event loss", "static loss", "alignment loss", "training accuracy", "sliding probability")
+_MEANS = (_COEFFICIENTS, _RATES)
 
 
 def draw_curves(groups: Sequence[Group]) -> list[Markup]:
@@ -53,7 +55,7 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
             **{key.replace("_", " "): column(key) for key in selecting},
         },
         "sliding probability": {"sliding probability": column("sliding_probability")},
-        "alignment coefficient w_t": {
+        _COEFFICIENTS: {
             f"step {step}": [values[step] if step < len(values) else None for values in coefficients]
             for step in range(max(map(len, coefficients), default=0))
         },
@@ -77,9 +79,7 @@ Recorded = Sequence[tuple[int, Group, Panels]]
 def _quantities(recorded: Recorded) -> list[str]:
     present = {name for _, _, found in recorded for series in found.values() for name in series}
     selecting = sorted(name for name in present if name.endswith(" accuracy") and name != "training accuracy")
-    means = [
-        title for title in ("alignment coefficient w_t", _RATES) if any(title in found for _, _, found in recorded)
-    ]
+    means = [title for title in _MEANS if any(title in found for _, _, found in recorded)]
     return [*(name for name in _COMPARED if name in present), *selecting, *means]
 
 
@@ -87,8 +87,8 @@ def _runs(title: str, recorded: Recorded) -> list[Line]:
     """A line for each run that has the quantity, in its group's colour; the mean where it has several series."""
     lines, labelled = [], set()
     for index, group, found in recorded:
-        if title in found and title != "loss":
-            values: Values = _mean(found[title].values())
+        if title in _MEANS and title in found:
+            values = _mean(found[title].values())
         else:
             values = next((series[title] for series in found.values() if title in series), [])
         if len(values):
@@ -98,8 +98,8 @@ def _runs(title: str, recorded: Recorded) -> list[Line]:
 
 
 def _mean(series: Iterable[Values]) -> Values:
-    columns = zip(*series, strict=True)
-    return [None if None in values else float(np.mean([v for v in values if v is not None])) for values in columns]
+    """The mean of several series, None where one of them is."""
+    return [None if None in values else float(np.mean(values)) for values in zip(*series, strict=True)]
 
 
 def _chart(number: int, title: str, lines: list[Line]) -> Markup:

@@ -32,15 +32,6 @@ EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
 
 
 @dataclass(frozen=True)
-class RunSource:
-    """A run's folder, what its `config.json` holds, and the data that it was trained on."""
-
-    folder: Path
-    document: Mapping[str, Any]
-    open_split: OpenSplit
-
-
-@dataclass(frozen=True)
 class Evaluated:
     """A run's results on one split, and the split. predictions: in the order of the split's recordings."""
 
@@ -89,20 +80,21 @@ def evaluated_splits(folders: Iterable[Path]) -> list[EvaluatedSplit]:
     return common
 
 
-def read_record(source: RunSource, splits: Sequence[EvaluatedSplit]) -> RunRecord:
-    """Everything about a run that was evaluated on `splits`.
+def read_record(
+    folder: Path, document: Mapping[str, Any], open_split: OpenSplit, splits: Sequence[EvaluatedSplit]
+) -> RunRecord:
+    """Everything about a run that was evaluated on `splits`. document: what its `config.json` holds.
 
     Raises TrainingError: no finished epoch, or files that are damaged or of other weights; StoreError: its cache is
     gone or damaged.
     """
-    folder = source.folder
-    evaluated = {split: _read_evaluated(source, split) for split in splits}
+    evaluated = {name: _read_evaluated(folder, open_split, name) for name in splits}
     metrics = read_metrics(folder)
     if not metrics and not any(entry.report.method == "imported" for entry in evaluated.values()):
         raise TrainingError(f"{folder}: no finished epoch here (no metrics.jsonl); train with `dvs-transfer train`")
     return RunRecord(
         folder=folder,
-        document=source.document,
+        document=document,
         metrics=metrics,
         sessions=read_sessions(folder),
         evaluated=evaluated,
@@ -110,19 +102,17 @@ def read_record(source: RunSource, splits: Sequence[EvaluatedSplit]) -> RunRecor
     )
 
 
-def _read_evaluated(source: RunSource, name: EvaluatedSplit) -> Evaluated:
-    report = read_evaluation(source.folder, name)
-    predictions = read_predictions(source.folder, report)
-    again = f"run `dvs-transfer evaluate {source.folder} --split {name}` again"
-    weights = weights_path(source.folder, report.checkpoint)
-    if weights.is_file() and weights_digest(source.folder, report.checkpoint) != report.weights_digest:
-        raise TrainingError(
-            f"{evaluation_path(source.folder, name)}: of other weights than {weights.name} holds now; {again}"
-        )
-    split = source.open_split(name)
+def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -> Evaluated:
+    report = read_evaluation(folder, name)
+    predictions = read_predictions(folder, report)
+    again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
+    weights = weights_path(folder, report.checkpoint)
+    if weights.is_file() and weights_digest(folder, report.checkpoint) != report.weights_digest:
+        raise TrainingError(f"{evaluation_path(folder, name)}: of other weights than {weights.name} holds now; {again}")
+    split = open_split(name)
     if predictions.sample_ids != split.sample_ids:
         raise TrainingError(
-            f"{evaluation_path(source.folder, name)}: of other recordings than the run's {name} split has now "
+            f"{evaluation_path(folder, name)}: of other recordings than the run's {name} split has now "
             f"({len(predictions.sample_ids)} and {len(split)}); {again}"
         )
     return Evaluated(report, predictions, split)

@@ -14,9 +14,9 @@ from ..evaluation.results import EvaluatedSplit
 from .analyses import describe_analyses
 from .curves import draw_curves
 from .groups import group_runs
-from .records import RunSource, evaluated_splits, read_record
+from .records import RunRecord
 from .results import describe_results
-from .setup import describe_setup, find_warnings
+from .setup import describe_setup, find_cautions
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,23 +32,20 @@ class ReportFiles:
     num_analyses: int
 
 
-def run(sources: Sequence[RunSource], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path) -> ReportFiles:
-    """Write the report of one run, or of several that were compared, to `out`.
+def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path) -> ReportFiles:
+    """Write the report of one run, or of several that were compared on each split they are read for, to `out`.
 
-    comparisons: of the runs, for each split to show; none for one run, whose evaluated splits are all shown.
-    Raises TrainingError: a run without results, files that are damaged or of other weights; StoreError: a cache is gone
-    or damaged.
+    comparisons: none for one run. Raises OSError: `out` cannot be written.
     """
-    splits = list(comparisons) or evaluated_splits([source.folder for source in sources])
-    records = [read_record(source, splits) for source in sources]
+    splits = list(records[0].evaluated)
     groups = group_runs(records, comparisons[splits[0]] if comparisons else None)
     page = render(
         title=f"Run {records[0].name}" if len(records) == 1 else f"{len(records)} runs, {len(groups)} settings",
         several=len(records) > 1,
-        made=timestamp().replace("T", " ").removesuffix("+00:00"),
+        made=timestamp(),
         version=version("dvs-transfer"),
         groups=groups,
-        warnings=find_warnings(groups),
+        cautions=find_cautions(groups),
         setup=describe_setup(groups),
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
         curves=draw_curves(groups),
@@ -77,11 +74,26 @@ def render(**content: object) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["number"] = format_number
-    environment.filters["percent"] = lambda share: "-" if share is None else f"{100 * share:.1f} %"
+    environment.filters |= {
+        "number": format_number,
+        "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
+        "duration": format_duration,
+        "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
+    }
     return environment.get_template("page.html").render(**content)
 
 
 def format_number(value: float | None) -> str:
     """As the command line prints it."""
     return "-" if value is None else f"{value:.4g}"
+
+
+def format_duration(seconds: float | None) -> str:
+    """In hours, minutes and seconds; None: of what has not ended."""
+    if seconds is None:
+        return "not ended"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -13,6 +13,7 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
+from ..training.sessions import Session
 from .groups import Group, members, run_label
 from .records import Evaluated, RunRecord
 
@@ -20,7 +21,7 @@ SHORT_DIGEST = 12
 
 
 @dataclass(frozen=True)
-class Warning:
+class Caution:
     """Something that a reader must know before any number. runs: whom it is about; empty: all."""
 
     title: str
@@ -38,24 +39,12 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class SessionRow:
-    run: str
-    started: str
-    duration: str
-    epochs_before: int
-    device: str
-    system: str
-    threads: int
-    versions: str
-
-
-@dataclass(frozen=True)
 class Setup:
-    """The whole section. configurations: name and JSON of each group."""
+    """The whole section. sessions: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
 
     labels: tuple[str, ...]
     facts: list[Fact]
-    sessions: list[SessionRow]
+    sessions: list[tuple[str, Session]]
     unrecorded: str
     stores: list[StoreAttributes]
     configurations: list[tuple[str, str]]
@@ -75,7 +64,7 @@ _LEAKY = {
 }
 
 
-def find_warnings(groups: Sequence[Group]) -> list[Warning]:
+def find_cautions(groups: Sequence[Group]) -> list[Caution]:
     """Leaky and unknown protocols, and epochs chosen on the test recordings."""
     found: dict[tuple[str, str], list[str]] = {}
     for _, group, record in members(groups):
@@ -93,7 +82,7 @@ def find_warnings(groups: Sequence[Group]) -> list[Warning]:
                 found.setdefault(text, []).append(run_label(group, record))
     several = sum(len(group.runs) for group in groups) > 1
     return [
-        Warning(title, text, "; ".join(dict.fromkeys(runs)) if several else "") for (title, text), runs in found.items()
+        Caution(title, text, "; ".join(dict.fromkeys(runs)) if several else "") for (title, text), runs in found.items()
     ]
 
 
@@ -104,38 +93,16 @@ def describe_setup(groups: Sequence[Group]) -> Setup:
     for name in columns[0]:
         values = tuple(column[name] for column in columns)
         facts.append(Fact(name, values[:1] if len(set(values)) == 1 else values))
-    sessions = [
-        SessionRow(
-            run=label,
-            started=session.started.replace("T", " ").removesuffix("+00:00"),
-            duration="not ended" if session.seconds is None else duration(session.seconds),
-            epochs_before=session.epochs_before,
-            device=session.device,
-            system=session.system,
-            threads=session.threads,
-            versions=", ".join(f"{name} {number}" for name, number in session.versions.items()),
-        )
-        for label, record in runs
-        for session in record.sessions
-    ]
     return Setup(
         labels=tuple(label for label, _ in runs),
         facts=facts,
-        sessions=sessions,
+        sessions=[(label, session) for label, record in runs for session in record.sessions],
         unrecorded="; ".join(label for label, record in runs if not record.sessions),
         stores=_stores([record for _, record in runs]),
         configurations=[
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups
         ],
     )
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _facts(record: RunRecord) -> dict[str, str]:
