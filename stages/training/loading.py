@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -136,12 +137,13 @@ class Prefetched:
         stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         waiting = iter(rows)
         with ThreadPoolExecutor(_THREADS[self.placement], thread_name_prefix="batches") as threads:
-            ahead: deque[Future[_Sent]] = deque()
+            submit = partial(threads.submit, _send, reads, stream=stream)
+            ahead: deque[Future[_Sent]] = deque(submit(wanted) for wanted in islice(waiting, STEPS_AHEAD))
             try:
-                for _ in rows:
-                    while len(ahead) <= STEPS_AHEAD and (wanted := next(waiting, None)) is not None:
-                        ahead.append(threads.submit(_send, reads, wanted, stream))
-                    yield ahead.popleft().result().receive()
+                while ahead:
+                    ready = ahead.popleft().result()
+                    ahead.extend(submit(wanted) for wanted in islice(waiting, 1))
+                    yield ready.receive()
             finally:
                 for future in ahead:
                     future.cancel()
