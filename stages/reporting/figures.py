@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Values = Sequence[float | None]
 
 PIXELS_PER_POINT = 96 / 72
+# Of a legend's text, about: what fits below a chart, and the room that the line before a label takes.
+_LEGEND_CHARACTERS, _HANDLE_CHARACTERS = 62, 9
 _DASHES = ("-", "--", ":")
 
 
@@ -52,11 +54,10 @@ def line_chart(title: str, xlabel: str, x: Sequence[int], lines: Sequence[Line],
     axis.grid(axis="y", color=style.INK, alpha=0.2, lw=0.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.finish(axis, title=title, xlabel=xlabel, **({"ylim": (-0.03, 1.03)} if is_share else {}))
-    labelled = sum(line.label is not None for line in lines)
-    if labelled:
-        figure.legend(
-            loc="outside lower center", ncols=min(labelled, 4), fontsize=7, labelcolor=style.INK, frameon=False
-        )
+    labels = [line.label for line in lines if line.label is not None]
+    if labels:
+        columns = max(1, _LEGEND_CHARACTERS // (max(map(len, labels)) + _HANDLE_CHARACTERS))
+        figure.legend(loc="outside lower center", ncols=columns, fontsize=7, labelcolor=style.INK, frameon=False)
     return figure
 
 
