@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess train evaluate report test check bench clean
+.PHONY: help setup preprocess train evaluate report test check bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,6 +24,8 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[triton]' \
+	  || echo "Triton could not be installed: the tests of its kernels will be skipped"
 	@touch $@
 
 preprocess: $(READY)  ## convert and pair the raw data of CONFIG (what is up to date is skipped)
@@ -47,6 +49,11 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	@mkdir -p build/types && ln -sfn ../.. build/types/dvs_transfer
 	$(BIN)/mypy
+
+gpu: $(READY)  ## what needs a CUDA device: its tests, then an epoch's time and memory
+	$(BIN)/python -m pytest -m gpu tests $(ARGS)
+	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --json train-cuda.json
+	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --precision bfloat16 --json train-cuda-bfloat16.json
 
 bench: $(READY)  ## measure the frame kernels and the conversion against tonic
 	$(BIN)/dvs-transfer bench frames $(ARGS)

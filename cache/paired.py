@@ -166,14 +166,14 @@ class PairedCache(Dataset[PairedSample]):
         first, count = offsets[self.event_labels], np.diff(offsets)[self.event_labels]
         return np.where(own >= 0, own, self.pool_rows[first + np.arange(len(own)) % count])
 
-    def load_events(self) -> NDArray[Any]:
-        """(n, T, 2, H, W) all recordings of the split, in the store's dtype."""
-        return self.pairs.events.read("frames", self.rows)
+    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
+        """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""
+        return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
 
-    def load_images(self) -> NDArray[np.uint8]:
-        """(m, 3, H, W) RGB of the static pool."""
-        return self.pairs.images.read("images", self.pool_rows)
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
+        """(m, 3, H, W) RGB of the static pool, all or those at `indices` (m,) of it."""
+        return self.pairs.images.read("images", self.pool_rows if indices is None else self.pool_rows[indices])
 
-    def load_values(self) -> NDArray[np.float32]:
-        """(m, 1, H, W) HSV's V of the static pool, in [0, 1]."""
-        return self.pairs.images.read("value", self.pool_rows)
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
+        """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
+        return self.pairs.images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])

@@ -10,6 +10,9 @@ at the end), zstd and crc32c:
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -33,5 +36,31 @@ def encode_shard(data: NDArray[Any], samples_per_shard: int) -> bytes:
     return b"".join([*chunks, _with_checksum(index.tobytes())])
 
 
+def decode_samples(path: Path, samples_per_shard: int, wanted: Iterable[tuple[int, NDArray[Any]]]) -> None:
+    """Fill each array of `wanted` with the sample of that number in the shard file at `path`, reading no other one.
+
+    The arrays are contiguous, little endian and of one sample's size. Raises ValueError or RuntimeError: a checksum or
+    a size does not match. OSError: no such file.
+    """
+    codec = Zstd()
+    with path.open("rb") as file:
+        file.seek(-(16 * samples_per_shard + _CHECKSUM_BYTES), os.SEEK_END)
+        index = np.frombuffer(_without_checksum(file.read()), "<u8").reshape(samples_per_shard, 2)
+        for number, out in wanted:
+            offset, length = index[number].tolist()
+            file.seek(offset)
+            codec.decode(_without_checksum(file.read(length)), out)
+
+
+_CHECKSUM_BYTES = 4
+
+
 def _with_checksum(data: bytes) -> bytes:
-    return data + int(google_crc32c.value(data)).to_bytes(4, "little")
+    return data + int(google_crc32c.value(data)).to_bytes(_CHECKSUM_BYTES, "little")
+
+
+def _without_checksum(data: bytes) -> bytes:
+    content = data[:-_CHECKSUM_BYTES]
+    if _with_checksum(content) != data:
+        raise ValueError("its checksum does not match")
+    return content

@@ -142,4 +142,6 @@ def describe_training(at: TrainingProgress) -> str:
     if at.firing_rates is not None:
         parts.append(f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}")
     minutes, seconds = divmod(round(at.seconds_left), 60)
-    return ", ".join([*parts, f"{at.pairs_per_s:.0f} pairs/s", f"{minutes}:{seconds:02d} left"])
+    return ", ".join(
+        [*parts, f"{at.pairs_per_s:.0f} pairs/s", f"data {at.data_share:.1%}", f"{minutes}:{seconds:02d} left"]
+    )

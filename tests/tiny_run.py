@@ -33,7 +33,7 @@ def metrics(folder: Path) -> list[dict[str, Any]]:
     """The lines of metrics.jsonl without the timing, which is nobody's to repeat."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     for line in lines:
-        del line["pairs_per_s"]
+        del line["pairs_per_s"], line["data_share"]
     return lines
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog")
 NUM_BINS, SIZE = 3, 16
+Rows = NDArray[np.int64] | slice
 SPLIT_SIZES = {"train": 24, "validation": 12, "test": 16}
 
 
@@ -51,18 +52,18 @@ class TinySplit:
     def photo(self) -> NDArray[np.int64]:
         return np.arange(self.num_recordings)
 
-    def load_events(self) -> NDArray[np.float16]:
+    def load_events(self, indices: Rows = slice(None)) -> NDArray[np.float16]:
         rng = np.random.default_rng(len(self.name))
         frames = rng.poisson(0.1, (self.num_recordings, self.num_bins, 2, self.size, self.size))
         frames += 3 * _bars(self.event_labels, self.size)[:, None, None]
-        return frames.astype(np.float16)
+        return frames.astype(np.float16)[indices]
 
-    def load_images(self) -> NDArray[np.uint8]:
+    def load_images(self, indices: Rows = slice(None)) -> NDArray[np.uint8]:
         bars = _bars(self.image_labels, self.size)[:, None]
-        return (bars * np.array([200, 100, 50])[:, None, None]).astype(np.uint8)
+        return (bars * np.array([200, 100, 50])[:, None, None]).astype(np.uint8)[indices]
 
-    def load_values(self) -> NDArray[np.float32]:
-        return self.load_images().max(1, keepdims=True).astype(np.float32) / 255
+    def load_values(self, indices: Rows = slice(None)) -> NDArray[np.float32]:
+        return self.load_images(indices).max(1, keepdims=True).astype(np.float32) / 255
 
     def read(self, indices: NDArray[np.int64]) -> dict[str, Any]:
         return {

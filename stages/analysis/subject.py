@@ -19,7 +19,7 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedBatch
 from ..training.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
-from ..training.data import Encoding, PairedSplit, SplitName, load_static
+from ..training.data import Encoding, PairedSplit, SplitName, read_static
 from ..training.networks import Domain, SpikingNetwork
 
 IntArray = NDArray[np.int64]
@@ -72,7 +72,8 @@ class Subject:
 
     def read(self, rows: IntArray) -> Samples:
         batch = self.split.read(rows)
-        images = load_static(_Images(self.split, rows, batch), self._encoding, self.device)
+        encoded = read_static(_Images(self.split, rows, batch), self._encoding, np.arange(len(rows)))
+        images = torch.from_numpy(encoded).to(self.device)
         num_steps, num_polarities = batch["events"].shape[1:3]
         return Samples(
             events=batch["events"].to(self.device).transpose(0, 1),
@@ -108,18 +109,18 @@ class Subject:
 
 @dataclass(frozen=True)
 class _Images:
-    """The images of some recordings, as `load_static` reads a pool."""
+    """The images of some recordings, as `read_static` reads a pool."""
 
     split: AnalysedSplit
     rows: IntArray
     batch: PairedBatch
 
-    def load_images(self) -> NDArray[np.uint8]:
-        return self.split.read_images(self.rows)
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
+        return self.split.read_images(self.rows if indices is None else self.rows[indices])
 
-    def load_values(self) -> NDArray[np.float32]:
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
         values: NDArray[np.float32] = self.batch["value"].numpy()
-        return values
+        return values if indices is None else values[indices]
 
 
 def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:

@@ -153,6 +153,14 @@ class TrainConfig(_Frozen):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
+    data_placement: Literal["auto", "device", "pinned", "streamed"] = Field(
+        "auto",
+        description="where the training split is kept: on the device, in host memory, or in its store alone; auto: the "
+        "first of them where it takes at most half of the free memory",
+    )
+    recompute: bool = Field(
+        False, description="keep the inputs of layers alone for the backward pass: less memory, more time"
+    )
     log_interval: int = Field(10, ge=1, description="steps between progress reports and checks for NaN")
     deterministic: bool = Field(False, description="only algorithms that give the same bits again")
     checkpoint_minutes: float = Field(
@@ -205,6 +213,8 @@ NEUTRAL_TRAIN_FIELDS = frozenset(
     {
         "device",
         "threads",
+        "data_placement",
+        "recompute",
         "log_interval",
         "checkpoint_minutes",
         "checkpoint_steps",
@@ -220,5 +230,9 @@ class EvaluateConfig(_Frozen):
     split: Literal["validation", "test"] = Field("test", description="split to evaluate on")
     checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")
     batch_size: int = Field(64, ge=1, description="recordings in a step; changes speed and memory only")
+    precision: Literal["float32", "bfloat16", "int8"] = Field(
+        "float32",
+        description="of convolutions; int8: weights of 8 bits, VGG-SNN on a CPU alone",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

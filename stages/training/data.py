@@ -1,9 +1,8 @@
-"""A split of the cache, whole on the training device, and how its images become frames."""
+"""What training reads of a split of the cache, and how its images become frames."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+IntArray = NDArray[np.int64]
 Encoding = Literal["value", "grey", "red", "green", "blue", "mean"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
@@ -26,8 +26,8 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 class ImageSource(Protocol):
     """m images, as RGB (m, 3, H, W) and as HSV's V (m, 1, H, W)."""
 
-    def load_images(self) -> NDArray[np.uint8]: ...
-    def load_values(self) -> NDArray[np.float32]: ...
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
 class PairedSplit(ImageSource, Protocol):
@@ -58,46 +58,32 @@ class PairedSplit(ImageSource, Protocol):
     def image_labels(self) -> NDArray[np.int64]: ...
     @property
     def photo(self) -> NDArray[np.int64]: ...
-    def load_events(self) -> NDArray[Any]: ...
+    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
 
 
 SplitName = Literal["train", "validation", "test"]
 OpenSplit = Callable[[SplitName], PairedSplit]
 
 
-@dataclass(frozen=True)
-class EventData:
-    """Recordings on a device: frames (n, T, 2, H, W) in the store's type, labels (n,) int64."""
-
-    frames: Tensor
-    labels: Tensor
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, rows: Tensor | slice) -> Tensor:
-        """Frames of `rows` as float32 counts (B, T, 2, H, W)."""
-        return self.frames[rows].float()
+def read_events(split: PairedSplit, rows: IntArray) -> NDArray[Any]:
+    """Recordings (n, T, 2, H, W) of a split, in the store's type or, where torch cannot index that, in float32."""
+    frames = split.load_events(rows)
+    return frames.astype(np.float32) if frames.dtype == np.uint16 else frames
 
 
-def load_events(split: PairedSplit, device: torch.device) -> EventData:
-    """All recordings of a split on `device`."""
-    frames = split.load_events()
-    if frames.dtype == np.uint16:
-        frames = frames.astype(np.float32)  # torch cannot index its uint16
-    return EventData(torch.from_numpy(frames).to(device), torch.from_numpy(split.event_labels).to(device))
+def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
+    """Images, such as a split's static pool, as one channel (n, 1, H, W) in [0, 1].
 
-
-def load_static(split: ImageSource, encoding: Encoding, device: torch.device) -> Tensor:
-    """The static pool as one channel (m, 1, H, W), float32 in [0, 1], on `device`."""
+    Always computed on the CPU, one image at a time: an image has the same bits wherever and with whichever it is used.
+    """
     if encoding == "value":
-        return torch.from_numpy(split.load_values()).to(device)
-    weights = torch.tensor(_CHANNEL_WEIGHTS[encoding], device=device)
-    images = torch.from_numpy(split.load_images()).to(device)
-    pool = torch.empty(len(images), 1, *images.shape[-2:], device=device)
-    for image, encoded in zip(images, pool, strict=True):  # one at a time: no float copy of the whole pool
+        return source.load_values(rows)
+    weights = torch.tensor(_CHANNEL_WEIGHTS[encoding])
+    images = torch.from_numpy(source.load_images(rows))
+    pool = torch.empty(len(images), 1, *images.shape[-2:])
+    for image, encoded in zip(images, pool, strict=True):
         encoded.copy_(torch.tensordot(weights, image / 255, dims=1))
-    return pool
+    return pool.numpy()
 
 
 def event_frames(events: Tensor) -> Tensor:

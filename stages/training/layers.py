@@ -48,8 +48,6 @@ class BatchNormOverTime(nn.Module):
 
         In one operation where there is one: what lies between norm and neuron is then neither written nor kept.
         """
-        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            x = x.float()  # autocast's convolutions; statistics and membranes are float32
         if not compiled.supports(x):
             return spike(self(x), constants, want_membrane)
         if self.training:
@@ -86,6 +84,8 @@ class Neurons(nn.Module):
         return spikes, membrane
 
     def _spike(self, x: Tensor, norm: BatchNormOverTime | None, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not compiled.supports(x):
+            x = x.float()  # of autocast; statistics and membranes are float32
         if norm is None:
             return spike(x, self.constants, want_membrane)
         return norm.then_lif(x, self.constants, want_membrane)
@@ -155,11 +155,16 @@ class PreActivationConv(nn.Module):
     ) -> None:
         super().__init__()
         self.norm = BatchNormOverTime(in_channels, mode)
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding=kernel_size // 2, bias=False)
+        # A 1x1 convolution with a stride sees every stride-th pixel alone, so they are taken beforehand: the backward
+        # pass of torch 2.13's own on the CPU writes outside its memory for 8 or 24 channels and the like.
+        self.every = stride if kernel_size == 1 else 1
+        conv_stride = 1 if kernel_size == 1 else stride
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, conv_stride, kernel_size // 2, bias=False)
         self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _over_time(self.conv(self.neurons(x, self.norm).flatten(0, 1)), x)
+        spikes = self.neurons(x, self.norm)[..., :: self.every, :: self.every]
+        return _over_time(self.conv(spikes.flatten(0, 1)), x)
 
 
 class ResidualBlock(nn.Module):

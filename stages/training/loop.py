@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,14 +21,15 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from .checkpoint import CheckpointInfo, save_weights, weights_path
 from .config import NEUTRAL_TRAIN_FIELDS, ModelConfig, TrainConfig
-from .data import EventData, OpenSplit, PairedSplit, SplitName, event_frames, load_events, load_static
+from .data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
 from .distributed import Processes, join
 from .folder import only_one_trains
+from .loading import Loader, WaitClock, load
 from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
 from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
 from .prediction import accuracy, predict
-from .runtime import select_device, torch_settings
+from .runtime import has_native_bfloat16, select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
 from .sessions import session_noted
@@ -65,6 +67,8 @@ def run(
             stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
         else:
             on_progress, on_message = (lambda progress: None), (lambda message: None)
+        if config.precision == "bfloat16" and not has_native_bfloat16(device):
+            on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
             document = {"model": model.model_dump(), "train": config.model_dump()}
@@ -85,9 +89,10 @@ def run(
         selection_split=training.selection_split,
         num_parameters=num_parameters(training.learner.network),
         num_recordings=len(training.split),
-        num_images=0 if training.learner.images is None else len(training.learner.images),
+        num_images=training.data.num_images,
         protocol=training.split.protocol,
         split_digest=training.split.split_digest,
+        data_placement=training.data.placement,
         device=str(device) if processes.count == 1 else f"{processes.count} x {device.type}",
         seconds=time.perf_counter() - started,
     )
@@ -95,7 +100,10 @@ def run(
 
 @dataclass
 class _Training:
-    """A run in progress. `records` (step, R): `StepRecord`s of the steps that the epoch has done, on the CPU."""
+    """A run in progress. `records` (step, R): `StepRecord`s of the steps that the epoch has done, on the CPU.
+
+    shown (B, T, 2, H, W): the recordings whose firing rates are told.
+    """
 
     model: ModelConfig
     config: TrainConfig
@@ -105,9 +113,11 @@ class _Training:
     split: PairedSplit
     sampler: Sampler
     sliding: SlidingStrategy
+    data: Loader
     learner: Learner
     selection_split: str | None
-    selection: EventData | None
+    selection: Loader | None
+    shown: Tensor
     epoch: int = 0
     records: Tensor = field(default_factory=lambda: torch.zeros(0, _NUM_VALUES))
     best_epoch: int = 0
@@ -130,8 +140,8 @@ class _Training:
         split = open_split("train")
         sampler = Sampler(split, config)
         selection_split: SplitName = "test" if config.select == "test_as_released" else "validation"
-        selection = load_events(open_split(selection_split), device)
-        if not len(selection) and config.select != "last":
+        selected = open_split(selection_split)
+        if not len(selected) and config.select != "last":
             raise TrainingError(
                 f"train.select = {config.select} needs recordings in the {selection_split} split, and it has none: "
                 f"pair with a {selection_split} share, or set train.select = last"
@@ -141,14 +151,15 @@ class _Training:
         ).to(device)
         with torch.no_grad():
             network.coefficients.fill_(config.loss.initial_coefficient)
+        network.backbone.recompute = config.recompute
         learner = Learner(
             config=config,
             network=network,
             optimizer=torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True),
-            events=load_events(split, device),
-            images=None if config.method == "events" else load_static(split, config.encoding, device),
             processes=processes,
         )
+        encoding = None if config.method == "events" else config.encoding
+        shown = selected if len(selected) else split
         return cls(
             model=model,
             config=config,
@@ -158,9 +169,11 @@ class _Training:
             split=split,
             sampler=sampler,
             sliding=sliding_strategy(config),
+            data=load(split, device, config.data_placement, encoding),
             learner=learner,
-            selection_split=selection_split if len(selection) else None,
-            selection=selection if len(selection) else None,
+            selection_split=selection_split if len(selected) else None,
+            selection=load(selected, device) if len(selected) else None,
+            shown=torch.from_numpy(read_events(shown, np.arange(min(config.batch_size, len(shown))))).to(device),
         )
 
     def resume(self, on_message: OnMessage) -> tuple[int, int]:
@@ -209,27 +222,29 @@ class _Training:
         for group in self.learner.optimizer.param_groups:
             group["lr"] = rate
         plan = self.sampler.plan(self.epoch)
-        part = self.processes.part(plan).to(self.device)
         values = torch.zeros(len(plan), _NUM_VALUES, device=self.device)
-        started, first = time.perf_counter(), len(self.records)
+        first, clock = len(self.records), WaitClock(self.device)
 
-        def tell(done: int, records: Tensor, **at_end: Any) -> TrainingProgress:
-            pairs_per_s = (done - first) * self.config.batch_size / (time.perf_counter() - started)
-            return self._progress(done, records, rate, pairs_per_s, **at_end)
+        def tell(done: int, records: Tensor, **more: Any) -> TrainingProgress:
+            pairs_per_s = (done - first) * self.config.batch_size / (time.perf_counter() - clock.began)
+            return self._progress(done, records, rate, pairs_per_s, **more)
 
         self.learner.network.train()
-        for step in range(first, len(plan)):
-            values[step] = self.learner.step(part, step, self._sliding_probability(step))
-            done = step + 1
-            if done < len(plan):
-                at_interval = done % self.config.log_interval == 0
-                if at_interval:
-                    on_progress(tell(done, self._read(values, done, plan)))
-                if at_interval or self.processes.count == 1:
-                    self._save_or_stop(signals, values, done, plan)
+        with closing(self.data.batches(self.processes.part(plan), first)) as batches:
+            for step, batch in enumerate(clock.timed(batches), first):
+                values[step] = self.learner.step(batch, self._sliding_probability(step))
+                done = step + 1
+                if done < len(plan):
+                    at_interval = done % self.config.log_interval == 0
+                    if at_interval:
+                        records = self._read(values, done, plan)
+                        on_progress(tell(done, records, data_share=clock.share()))
+                    if at_interval or self.processes.count == 1:
+                        self._save_or_stop(signals, values, done, plan)
         self._read(values, len(plan), plan)
         self._check_weights(plan)
-        progress = tell(len(plan), self.records, ends_epoch=True, **self._validate())
+        data_share = clock.share()  # before validation, which has data of its own
+        progress = tell(len(plan), self.records, data_share=data_share, ends_epoch=True, **self._validate())
         self.epoch, self.records = self.epoch + 1, torch.zeros(0, _NUM_VALUES)
         if self.epoch == self.config.num_pretrain_epochs:
             self.learner.optimizer.state.clear()  # fine-tuning starts with a new optimiser
@@ -294,11 +309,10 @@ class _Training:
         network, seen = self.learner.network, self.selection
         if seen is not None:
             self.last_accuracy = accuracy(predict(network, seen, self.config.batch_size), seen.labels)
-        shown = (self.learner.events if seen is None else seen).batch(slice(0, self.config.batch_size))
-        rates = firing_rates(network, event_frames(shown))
+        rates = firing_rates(network, event_frames(self.shown.float()))
         return {"selection_accuracy": self.last_accuracy, "firing_rates": rates}
 
-    def _progress(self, done: int, records: Tensor, rate: float, pairs_per_s: float, **at_end: Any) -> TrainingProgress:
+    def _progress(self, done: int, records: Tensor, rate: float, pairs_per_s: float, **more: Any) -> TrainingProgress:
         means = dict(zip(StepRecord._fields, records.double().mean(0).tolist(), strict=True))
         learned = self.config.method == "transfer" and self.config.loss.regularization == "learned"
         num_steps = self.sampler.num_steps
@@ -319,7 +333,7 @@ class _Training:
             sliding_probability=self._sliding_probability(done - 1),
             pairs_per_s=pairs_per_s,
             seconds_left=steps_left * self.config.batch_size / pairs_per_s,
-            **at_end,
+            **more,
         )
 
     def _commit(self, progress: TrainingProgress) -> None:

@@ -23,7 +23,8 @@ def metrics_path(run_folder: Path) -> Path:
 def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
     """The line of an epoch from what its end told."""
     line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
-    return {**line, f"{selection_split}_accuracy": at.selection_accuracy, "pairs_per_s": round(at.pairs_per_s, 2)}
+    line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
+    return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
 
 
 def append_metrics(run_folder: Path, line: MetricsLine) -> None:

@@ -6,6 +6,7 @@ features that are aligned between the domains; both are (T, B, D) once flattened
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from ...cache.errors import TrainingError
 from .config import ModelConfig, Widths
 from .layers import AveragePool, BatchNormOverTime, Neurons, ResidualBlock, SpikingConv, SpikingLinear
 from .neurons import LifConstants
+from .recomputing import recomputed
 
 Domain = Literal["static", "event"]
 
@@ -23,21 +25,51 @@ BLOCKS_PER_STAGE = 2  # of ResNet18
 
 
 class FeedForward(nn.Sequential):
-    """Layers in a row. Features: the last neurons' membranes after reset."""
+    """Layers in a row. Features: the last neurons' membranes after reset.
+
+    `recompute`: keep of each spiking layer and the pools behind it the input alone for the backward pass.
+    """
+
+    recompute: bool = False
+
+    def forward(self, frames: Tensor) -> Tensor:
+        return self._run(frames, want_features=False)[0]
 
     def with_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        last = max(i for i, layer in enumerate(self) if isinstance(layer, SpikingConv | SpikingLinear))
-        x, features = frames, frames
-        for i, layer in enumerate(self):
-            if i == last and isinstance(layer, SpikingConv | SpikingLinear):
-                x, features = layer.with_membrane(x)
-            else:
-                x = layer(x)
+        x, features = self._run(frames, want_features=True)
+        assert features is not None
+        return x, features
+
+    def _run(self, frames: Tensor, want_features: bool) -> tuple[Tensor, Tensor | None]:
+        blocks: list[list[nn.Module]] = [[]]
+        for layer in self:
+            if isinstance(layer, SpikingConv | SpikingLinear) and blocks[-1]:
+                blocks.append([])
+            blocks[-1].append(layer)
+        x, features = frames, None
+        for block in blocks:
+            function = partial(_through, block, want_features and block is blocks[-1])
+            x, features = recomputed(function, block, x) if self.recompute and self.training else function(x)
         return x, features
 
 
+def _through(block: list[nn.Module], want_features: bool, x: Tensor) -> tuple[Tensor, Tensor | None]:
+    features = None
+    for layer in block:
+        if want_features and isinstance(layer, SpikingConv | SpikingLinear):
+            x, features = layer.with_membrane(x)
+        else:
+            x = layer(x)
+    return x, features
+
+
 class ResNet(nn.Module):
-    """ResNet18 of pre-activation blocks, without a pool behind the stem. Features: what the heads read, analog."""
+    """ResNet18 of pre-activation blocks, without a pool behind the stem. Features: what the heads read, analog.
+
+    `recompute`: keep of each residual block its input alone for the backward pass.
+    """
+
+    recompute: bool = False
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -55,8 +87,10 @@ class ResNet(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         currents = self.stem(frames.flatten(0, 1))
-        x: Tensor = self.norm(self.blocks(currents.view(*frames.shape[:2], *currents.shape[1:])))
-        return x.mean((3, 4))
+        x = currents.view(*frames.shape[:2], *currents.shape[1:])
+        for block in self.blocks:
+            x = recomputed(block, [block], x) if self.recompute and self.training else block(x)
+        return self.norm(x).mean((3, 4))  # type: ignore[no-any-return]
 
     def with_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         x = self(frames)

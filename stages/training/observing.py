@@ -22,6 +22,7 @@ class TrainingProgress:
     """Where a run stands. Epochs and steps count from 1; accuracies are top-1 in [0, 1].
 
     Losses and train_accuracy are means over the steps since the last report, or over the epoch at its end.
+    data_share: of the epoch's time, waited for data.
     w_t: the alignment's coefficient of each time step; None where they are not learned. At an epoch's end also
     selection_accuracy, where there is a split for it, and firing_rates, spikes per neuron and time step of each layer.
     """
@@ -40,6 +41,7 @@ class TrainingProgress:
     learning_rate: float
     sliding_probability: float
     pairs_per_s: float
+    data_share: float
     seconds_left: float
     ends_epoch: bool = False
     selection_accuracy: float | None = None
@@ -65,6 +67,7 @@ class TrainingReport:
     num_images: int
     protocol: str
     split_digest: str
+    data_placement: str
     device: str
     seconds: float
 

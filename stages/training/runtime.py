@@ -32,6 +32,19 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def cpu_capabilities() -> set[str]:
+    """Names of the CPU's instruction sets, as torch says them (avx512_bf16 ...); empty from a torch that does not."""
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {name for name, value in found.items() if value is True}
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(cpu_capabilities() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors give back, for the next step's tensors; only glibc knows how.
 
@@ -48,8 +61,9 @@ def keep_freed_memory() -> None:
 def torch_settings(*, threads: int = 0, deterministic: bool = False) -> Iterator[None]:
     """Set torch's threads (0: as they are) and deterministic algorithms; both are put back at the end.
 
-    On CUDA, deterministic also means cuBLAS with a workspace of fixed size, and cuDNN that does not choose its
-    algorithms by timing them.
+    On CUDA, deterministic also means cuBLAS with a workspace of fixed size; otherwise cuDNN times its algorithms for
+    the first batch and takes the fastest, which pays since all batches have one shape. TF32 stays as torch has it, and
+    as the released code ran: in convolutions, whose numbers keep 10 bits then, and not in matrix products.
     """
     threads_before = torch.get_num_threads()
     benchmark_before = torch.backends.cudnn.benchmark
@@ -58,9 +72,9 @@ def torch_settings(*, threads: int = 0, deterministic: bool = False) -> Iterator
     try:
         if threads:
             torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = not deterministic
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
-            torch.backends.cudnn.benchmark = False
             torch.use_deterministic_algorithms(True)
         yield
     finally:

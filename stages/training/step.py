@@ -1,4 +1,4 @@
-"""One step of training: batch, both branches, loss, gradients, update. Nothing here waits for the device."""
+"""One step of training: augmentation, both branches, loss, gradients, update. Nothing here waits for the device."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 from .augmentation import augment
 from .config import TrainConfig
-from .data import EventData, event_frames, static_frames
+from .data import event_frames, static_frames
 from .distributed import ALONE, Processes
+from .loading import Batch
 from .losses import LossParts, events_loss, transfer_loss
 from .networks import SpikingNetwork
-from .sampling import EpochPlan
 
 
 class StepRecord(NamedTuple):
@@ -30,7 +30,7 @@ class StepRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Learner:
-    """A network, its optimiser and the training data on its device. `images`: (m, 1, H, W); None without transfer.
+    """A network and its optimiser.
 
     Gradients are averaged over `processes`, each of which steps on its own part of the batch.
     """
@@ -38,22 +38,18 @@ class Learner:
     config: TrainConfig
     network: SpikingNetwork
     optimizer: torch.optim.Optimizer
-    events: EventData
-    images: Tensor | None
     processes: Processes = ALONE
 
-    def step(self, plan: EpochPlan, step: int, sliding_probability: float) -> Tensor:
-        """Train on batch `step` of the plan; returns a `StepRecord` stacked to (6,), still on the device."""
-        rows = plan.recordings[step]
-        labels = self.events.labels[rows]
-        events = event_frames(augment(self.events.batch(rows), plan.augmentation[step], self.config.augmentation))
-        if self.images is None:
+    def step(self, batch: Batch, sliding_probability: float) -> Tensor:
+        """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device."""
+        labels = batch.labels
+        events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation))
+        if batch.images is None:
             with self.autocast():
                 event_logits = self.network(events, "event").float()
             loss = events_loss(event_logits, labels, self.config.loss)
         else:
-            replaced = plan.replacement[step] < sliding_probability
-            static = static_frames(self.images[plan.images[step]], events, replaced)
+            static = static_frames(batch.images, events, batch.replacement < sliding_probability)
             if self.config.method == "finetune":  # one branch, of images at first and of recordings later
                 event_logits = self.network(static, "event")
                 loss = events_loss(event_logits, labels, self.config.loss)
@@ -71,7 +67,7 @@ class Learner:
     def autocast(self) -> torch.autocast:
         """Where the network runs: in bfloat16 if the configuration says so."""
         enabled = self.config.precision == "bfloat16"
-        return torch.autocast(self.events.labels.device.type, torch.bfloat16, enabled=enabled)
+        return torch.autocast(self.network.coefficients.device.type, torch.bfloat16, enabled=enabled)
 
     def _transfer(self, static: Tensor, events: Tensor, labels: Tensor) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.

@@ -34,15 +34,16 @@ def _forward(  # type: ignore[no-untyped-def]
 ):
     neuron = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = neuron < n
+    at = neuron  # goes up by n: t * n would be of 32 bits, too few for the largest layers
     v = tl.zeros((BLOCK,), tl.float32)
-    for t in tl.static_range(NUM_STEPS):
-        at = neuron + t * n
+    for _ in tl.static_range(NUM_STEPS):
         u = v + (tl.load(current + at, mask=inside, other=0.0).to(tl.float32) - v) * inverse_tau
         fired = u > threshold
         tl.store(spikes + at, tl.where(fired, 1.0, 0.0).to(spikes.dtype.element_ty), mask=inside)
         v = tl.where(fired, 0.0, u)
         if HAS_MEMBRANE:
             tl.store(membrane + at, v.to(membrane.dtype.element_ty), mask=inside)
+        at += n
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -61,15 +62,17 @@ def _backward(  # type: ignore[no-untyped-def]
 ):
     neuron = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = neuron < n
+    at = neuron
     potentials = ()  # the loops are unrolled, so these are registers
     v = tl.zeros((BLOCK,), tl.float32)
-    for t in tl.static_range(NUM_STEPS):
-        u = v + (tl.load(current + neuron + t * n, mask=inside, other=0.0).to(tl.float32) - v) * inverse_tau
+    for _ in tl.static_range(NUM_STEPS):
+        u = v + (tl.load(current + at, mask=inside, other=0.0).to(tl.float32) - v) * inverse_tau
         potentials = potentials + (u,)  # type: ignore[assignment] # noqa: RUF005 - all that Triton knows
         v = tl.where(u > threshold, 0.0, u)
+        at += n
     grad_v = tl.zeros((BLOCK,), tl.float32)
     for step in tl.static_range(NUM_STEPS):
-        at = neuron + (NUM_STEPS - 1 - step) * n
+        at -= n
         above = potentials[NUM_STEPS - 1 - step] - threshold
         if HAS_MEMBRANE:
             grad_v += tl.load(grad_membrane + at, mask=inside, other=0.0).to(tl.float32)
@@ -89,17 +92,19 @@ class _Lif(torch.autograd.Function):
         spikes = torch.empty_like(current)
         membrane = torch.empty_like(current) if want_membrane else None
         n = current[0].numel()
-        _forward[(triton.cdiv(n, _BLOCK),)](
-            current,
-            spikes,
-            membrane,
-            n,
-            1 / constants.tau,
-            constants.threshold,
-            NUM_STEPS=len(current),
-            HAS_MEMBRANE=want_membrane,
-            BLOCK=_BLOCK,
-        )
+        # Triton launches on the current device, whichever the tensors are on
+        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
+            _forward[(triton.cdiv(n, _BLOCK),)](
+                current,
+                spikes,
+                membrane,
+                n,
+                1 / constants.tau,
+                constants.threshold,
+                NUM_STEPS=len(current),
+                HAS_MEMBRANE=want_membrane,
+                BLOCK=_BLOCK,
+            )
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(current)
             ctx.constants = constants
@@ -112,19 +117,20 @@ class _Lif(torch.autograd.Function):
         tau, threshold, alpha = ctx.constants
         grad_current = torch.empty_like(current)
         n = current[0].numel()
-        _backward[(triton.cdiv(n, _BLOCK),)](
-            current,
-            grad_spikes.contiguous(),
-            None if grad_membrane is None else grad_membrane.contiguous(),
-            grad_current,
-            n,
-            1 / tau,
-            threshold,
-            alpha,
-            NUM_STEPS=len(current),
-            HAS_MEMBRANE=grad_membrane is not None,
-            BLOCK=_BLOCK,
-        )
+        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
+            _backward[(triton.cdiv(n, _BLOCK),)](
+                current,
+                grad_spikes.contiguous(),
+                None if grad_membrane is None else grad_membrane.contiguous(),
+                grad_current,
+                n,
+                1 / tau,
+                threshold,
+                alpha,
+                NUM_STEPS=len(current),
+                HAS_MEMBRANE=grad_membrane is not None,
+                BLOCK=_BLOCK,
+            )
         return grad_current, None, None
 
 

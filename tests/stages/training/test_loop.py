@@ -49,6 +49,15 @@ def test_finished_run_is_left_as_it_is(tmp_path):
     assert (weights(tmp_path), metrics(tmp_path)) == before
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_where_it_is_slow_is_said_once(tmp_path, native, monkeypatch):
+    monkeypatch.setattr(loop, "has_native_bfloat16", lambda device: native)
+    messages = []
+    train(tmp_path, changed(precision="bfloat16", epochs=2), on_message=messages.append)
+    assert [m for m in messages if "bfloat16" in m] == ([] if native else messages[:1])
+    assert native or "float32 is faster" in messages[0]
+
+
 def test_other_settings_do_not_continue_a_run(tmp_path):
     train(tmp_path)
     with pytest.raises(TrainingError, match=r"train\.epochs is 3 there and 4 here; train\.seed is 42 there and 1 here"):
@@ -59,10 +68,10 @@ def test_other_settings_do_not_continue_a_run(tmp_path):
 
 def test_nan_in_a_recording_stops_with_the_batch(tmp_path):
     class Broken(TinySplit):
-        def load_events(self):
+        def load_events(self, indices):
             frames = super().load_events()
             frames[5, 0, 0, 8, 8] = np.nan
-            return frames
+            return frames[indices]
 
     def open_split(name):
         return Broken() if name == "train" else open_tiny_split(name)

@@ -1,0 +1,91 @@
+"""What only a GPU can show: `make gpu`, or `pytest -m gpu`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from importlib.util import find_spec
+
+import pytest
+import torch
+from tiny_run import MODEL, changed, metrics, train, weights
+from tiny_split import open_tiny_split
+
+from dvs_transfer.stages.training.loading import load
+from dvs_transfer.stages.training.networks import build_network
+from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
+from dvs_transfer.stages.training.sampling import Sampler
+from dvs_transfer.stages.training.step import Learner
+from dvs_transfer.stages.training.stopping import TrainingStoppedError
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device that torch can use"),
+]
+CUDA = torch.device("cuda")
+PLACEMENTS = ("device", "pinned", "streamed")
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which CUDA builds of torch bring along")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (10, 8, 16, 9, 9), (32, 1, 300)])
+def test_triton_neurons_against_the_plain_ones(dtype, shape):
+    from dvs_transfer.stages.training import triton_lif
+
+    constants = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
+    x, grad_spikes, grad_membrane = torch.randn((3, *shape), device=CUDA).to(dtype)
+    results = []
+    for function, kind in ((triton_lif.lif, dtype), (plain_lif, torch.float32)):
+        current = x.detach().to(kind).requires_grad_()
+        spikes, membrane = function(current, constants, True)
+        torch.autograd.backward([spikes, membrane], [grad_spikes.to(kind), grad_membrane.to(kind)])
+        results.append((spikes, membrane, current.grad))
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {"rtol": 1e-2, "atol": 1e-2}
+    # The compiler may round a potential at the threshold otherwise: such neurons are left out, and must be rare.
+    same = (results[0][0].float() == results[1][0]).all(0)
+    assert same.float().mean() > 0.999
+    for found, expected in zip(*results, strict=True):
+        assert found.dtype == dtype
+        torch.testing.assert_close(found.float()[:, same], expected[:, same], **tolerance)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_run_goes_on_bit_for_bit_in_deterministic_mode(tmp_path, precision, placement):
+    def stop(progress):
+        if (progress.epoch, progress.step) == (2, 2):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = changed(device="cuda", precision=precision)
+    train(tmp_path / "one go", config)
+    with pytest.raises(TrainingStoppedError):
+        train(tmp_path / "two", changed(config, data_placement=placement), on_progress=stop)
+    assert train(tmp_path / "two", changed(config, recompute=True)).resumed_steps == 2
+    assert metrics(tmp_path / "two") == metrics(tmp_path / "one go")
+    assert weights(tmp_path / "two") == weights(tmp_path / "one go")
+
+
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_a_step_and_its_batch_wait_for_nothing(method, placement):
+    config = changed(deterministic=False, method=method)
+    split = open_tiny_split("train")
+    network = build_network(MODEL, num_classes=4, num_steps=3, size=16, seed=0).to(CUDA)
+    learner = Learner(config, network, torch.optim.AdamW(network.parameters(), lr=0.01, fused=True))
+    loader = load(split, CUDA, placement, None if method == "events" else "value")
+    batches = loader.batches(Sampler(split, config).plan(0))
+    learner.step(next(batches), 0.5)  # compiles, plans, allocates
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.step(next(batches), 0.5)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        batches.close()
+
+
+def test_the_tensors_device_need_not_be_the_current_one():
+    if torch.cuda.device_count() < 2:
+        pytest.skip("needs two CUDA devices")
+    current = torch.randn(4, 1000, device="cuda:1")
+    found, _ = spike(current, LifConstants(), False)
+    torch.testing.assert_close(found, plain_lif(current, LifConstants(), False)[0])

@@ -1,0 +1,56 @@
+"""Every command of docs/training.md runs, on small frames for two epochs, and its own sliding strategy trains."""
+
+from __future__ import annotations
+
+import math
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command_line import succeed
+from tiny_run import changed, train
+
+from dvs_transfer.stages.training import sliding
+
+PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
+COMMANDS = re.findall(r"^    dvs-transfer ((?:preprocess|train|evaluate) .*)$", PAGE, re.MULTILINE)
+SMALL = (
+    *("demo.images_per_class=5", "demo.simulation.sensor_width=32", "demo.simulation.sensor_height=32"),
+    *("frames.num_bins=2", "frames.size=16", "pairing.validation=0.2", "pairing.test=0.2"),
+    *("train.epochs=2", "train.batch_size=10", "train.threads=1"),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_command(command: str, root: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the page's order: the first ones make the data."""
+    monkeypatch.chdir(repository)
+    overrides = [part for setting in SMALL for part in ("--set", setting)]
+    succeed("--quiet", "--root", root, *shlex.split(command), *overrides)
+
+
+def test_the_page_shows_every_command_that_it_should() -> None:
+    assert len(COMMANDS) >= 20
+    for key in ("method", "loss", "released", "sliding", "encoding", "pairing", "sampling", "augmentation", "schedule"):
+        assert any(f"train.{key}" in command for command in COMMANDS), key
+
+
+def test_a_strategy_of_one_s_own_needs_no_other_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = re.search(r"^    @dataclass.*?STRATEGIES\[.*?$", PAGE, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    monkeypatch.setattr(sliding, "STRATEGIES", dict(sliding.STRATEGIES))
+    source = re.sub("^    ", "", block[0], flags=re.MULTILINE)
+    exec(source, {"dataclass": dataclass, "math": math, "STRATEGIES": sliding.STRATEGIES, "__name__": __name__})
+    config = changed().model_copy(update={"sliding": "cosine"})  # the name is added to the configuration's own list
+    seen = []
+    train(tmp_path, config, on_progress=seen.append)
+    expected = [0.5 - 0.5 * math.cos(math.pi * ((at.epoch - 1) * at.num_steps + at.step - 1) / 9) for at in seen]
+    assert [at.sliding_probability for at in seen] == pytest.approx(expected)
+    assert 0 < expected[0] < expected[-1] < 1
