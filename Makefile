@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on first use with the tested versions of constraints.txt.
-#   make preprocess train evaluate                                  the demo
-#   make preprocess train evaluate CONFIG=configs/ncaltech101.toml  a real data set
+#   make preprocess train evaluate report                                  the demo
+#   make preprocess train evaluate report CONFIG=configs/ncaltech101.toml  a real data set
 
 CONFIG ?= configs/demo.toml
 PYTHON ?= python3
@@ -34,10 +34,11 @@ preprocess: $(READY)  ## convert and pair the raw data of CONFIG (what is up to 
 train: $(READY)  ## train the network of CONFIG; an interrupted run goes on
 	$(BIN)/dvs-transfer train --config $(CONFIG) $(ARGS)
 
-evaluate: $(READY)  ## measure the trained network on the test recordings, with pictures
+evaluate: $(READY)  ## measure the trained network on the test recordings
 	$(BIN)/dvs-transfer evaluate --config $(CONFIG) $(ARGS)
 
-report: $(READY)  ## write the run's page: curves, results, pictures
+report: $(READY)  ## look into the trained network and write its report, one HTML page
+	$(BIN)/dvs-transfer analyse all --config $(CONFIG) $(ARGS)
 	$(BIN)/dvs-transfer report --config $(CONFIG) $(ARGS)
 
 test: $(READY)  ## run the tests

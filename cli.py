@@ -133,7 +133,7 @@ def evaluate(
     save_logits: Annotated[Path | None, typer.Option(help="Also write the logits of each step to this .npz.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a trained network on recordings that it was not trained on, and draw what it saw.
+    """Measure a trained network on recordings that it was not trained on.
 
     Example: dvs-transfer evaluate --split validation
     """
@@ -143,9 +143,9 @@ def evaluate(
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
     settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
-    report, files = experiment.evaluate(settings, folder, save_logits)
+    report = experiment.evaluate(settings, folder, save_logits)
     document = report.model_dump(mode="json", exclude=None if as_json else TABLES)
-    show({"run": folder, **document, "page": files.page}, as_json, "evaluated")
+    show({"run": folder, **document}, as_json, "evaluated")
 
 
 @app.command()
@@ -169,19 +169,23 @@ def import_checkpoint(
 
 @app.command()
 def report(
-    run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
+    runs: Annotated[list[Path] | None, typer.Argument(help="Run folders; by default the configuration's.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="HTML file to write; by default in the run's folder, or for several in runs/.")
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     override: Override = [],
     as_json: Json = False,
 ) -> None:
-    """Write a run's page: learning curves, results, recordings that it named rightly and wrongly.
+    """Write one HTML page of evaluated runs, side by side where there are several: what was run and what came out.
 
-    Example: dvs-transfer report runs/demo-0123456789ab
+    Example: dvs-transfer report runs/demo-0123456789ab runs/demo-ba9876543210 --out comparison.html
     """
-    from .pipeline import experiment
+    from .pipeline import experiment, reporting
 
-    folder = run or experiment.run_folder(load(config, override), Settings.workspace)
-    show(experiment.report(folder), as_json, "report")
+    folders = runs or [experiment.run_folder(load(config, override), Settings.workspace)]
+    page = out or reporting.default_page(folders, Settings.workspace)
+    show(reporting.report(folders, page), as_json, "report")
 
 
 @app.command()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -34,20 +34,24 @@ def bench_frames(
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
-    precision: Annotated[str, typer.Option(help="float32 or bfloat16; plain PyTorch in float32.")] = "float32",
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16"], typer.Option(help="auto: bfloat16 where the machine computes in it.")
+    ] = "auto",
     num_steps: Annotated[int, typer.Option(min=1, help="Time steps, T.")] = 10,
     recompute: Annotated[bool, typer.Option(help="Keep the inputs of layers alone, as train.recompute does.")] = False,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:
-    """Compare training and evaluation with plain PyTorch and with the floor of this machine.
+    """Compare training and evaluation with plain PyTorch in float32, and with the floor of this machine.
 
     Example: dvs-transfer bench train --json train.json
     """
     from ..cache.durable import write_json
     from . import training
+    from .contestants import Workload
 
-    workload = training.Workload(
-        device=device, batch_size=batch_size, num_steps=num_steps, precision=precision, recompute=recompute
+    chosen = training.choose_precision(device, precision)
+    workload = Workload(
+        device=device, batch_size=batch_size, num_steps=num_steps, precision=chosen, recompute=recompute
     )
     report = training.run(workload)
     show(report.rows(), False, "training")

@@ -33,6 +33,7 @@ from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.base import AtisRecords, Events
+from ..stages.training.sessions import cpu_name
 
 SENSOR_SIZE = (240, 180)
 NUM_BINS = 10
@@ -291,19 +292,10 @@ def _pin(cores: set[int]) -> None:
 def _machine(cores: int) -> dict[str, str]:
     names = ("numpy", "numba", "torch", "tonic", "zarr", "h5py")
     return {
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "cores": str(os.cpu_count()),
         "cores_used": str(cores),
         "system": platform.platform(),
         "python": platform.python_version(),
         **{name: version(name) for name in names},
     }
-
-
-def _cpu_name() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -18,7 +18,7 @@ from ..cache.errors import ConfigError, StoreError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
-from ..stages import demo, pairing, preview, reporting
+from ..stages import demo, pairing, preview
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
@@ -125,25 +125,17 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def evaluate(
-    config: EvaluateConfig, folder: Path, save_logits: Path | None = None
-) -> tuple[EvaluationReport, reporting.ReportFiles]:
-    """Evaluate the run in `folder` on the data that it was trained on, and write its page and pictures.
+def evaluate(config: EvaluateConfig, folder: Path, save_logits: Path | None = None) -> EvaluationReport:
+    """Evaluate the run in `folder` on the data that it was trained on.
 
     Raises TrainingError when there is no such run, StoreError when its cache is gone.
     """
-    result = evaluation.run(config, open_splits_of(folder), folder, save_logits)
-    return result, report(folder)
+    return evaluation.run(config, open_splits_of(folder), folder, save_logits)
 
 
 def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
     """Make the run `folder` of a published checkpoint, to be evaluated on the pair store `pairs`."""
     return released.run(path, PairedCache.open(pairs, "test"), folder, pairs)
-
-
-def report(folder: Path) -> reporting.ReportFiles:
-    """The run's page and pictures, from what it left; see `stages.reporting`."""
-    return reporting.run(folder, open_splits_of(folder))
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:

@@ -7,18 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ..cache.errors import TrainingError
 from ..stages.evaluation import compare, evaluate
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
+from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport, current_evaluation, read_predictions
 from ..stages.training.checkpoint import CheckpointName
-from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
+from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from .config import validate_config
 from .experiment import evaluation_of_run, open_splits_of, read_run
-
-EvaluatedSplit = Literal["validation", "test"]
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seed is what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
@@ -40,8 +38,8 @@ def evaluate_run(
     Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
     folder = Path(run)
-    asked = [*overrides, f"evaluate.split={split}", f"evaluate.checkpoint={checkpoint}"]
-    return evaluate.run(evaluation_of_run(folder, asked), open_splits_of(folder), folder, save_logits)
+    settings = _settings(folder, split, checkpoint, overrides)
+    return evaluate.run(settings, open_splits_of(folder), folder, save_logits)
 
 
 def compare_runs(
@@ -69,7 +67,9 @@ def compare_runs(
     named = [name for name, members in methods.items() for run in members if run.folder.resolve() == base.resolve()]
     if not named:
         raise TrainingError(f"{base}: the baseline is not one of the runs to compare: {_listed(found)}")
-    evaluations = {run.folder: current_evaluation(run.folder, split, checkpoint) for run in found}  # first the checks
+    evaluations = {
+        run.folder: current_evaluation(run.folder, _settings(run.folder, split, checkpoint, overrides)) for run in found
+    }  # of all of them first: a run without weights is refused before another is evaluated
 
     def evaluated(run: _Run) -> EvaluatedRun:
         report = evaluations[run.folder]
@@ -80,6 +80,13 @@ def compare_runs(
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)
+
+
+def _settings(
+    folder: Path, split: EvaluatedSplit, checkpoint: CheckpointName, overrides: Iterable[str]
+) -> EvaluateConfig:
+    """The run's own way of being evaluated, with what the caller wants otherwise."""
+    return evaluation_of_run(folder, [*overrides, f"evaluate.split={split}", f"evaluate.checkpoint={checkpoint}"])
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,7 @@ def draw(samples: Sequence[PreviewSample]) -> Figure:
     """One row for each sample: its time bins in order, then its image and V."""
     from matplotlib.figure import Figure
 
-    cells = [_cells(sample) for sample in samples]
+    cells = [pictures_of(sample) for sample in samples]
     columns = max(map(len, cells))
     figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
@@ -126,7 +126,8 @@ def event_picture(frames: NDArray[Any]) -> NDArray[np.float32]:
     return picture
 
 
-def _cells(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
+def pictures_of(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
+    """Captions and pictures of a sample, (H, W, 3) or grey (H, W), in [0, 1] or uint8, in the order they are drawn."""
     cells: list[tuple[str, NDArray[Any]]] = []
     if sample.frames is not None:
         cells += [(f"t = {step}", picture) for step, picture in enumerate(event_picture(sample.frames))]

@@ -1,9 +1,10 @@
-"""From raw data to a trained network and its page, by the commands that a user types."""
+"""From raw data to a trained network and its report, by the commands that a user types."""
 
 from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import refuse, snapshot, succeed
+from html_page import Page
 from PIL import Image
 
 from dvs_transfer import compare_runs, evaluate_run
@@ -172,22 +174,42 @@ def test_the_other_split_is_an_option(demo: Experiment) -> None:
     validation = succeed(*demo.command("evaluate", "--split", "validation"), "--json").document
     assert validation["split"] == "validation"
     assert validation["top1"] == pytest.approx(demo.trained["best_accuracy"])
-    page = Path(validation["page"]).read_text()
-    assert "predictions-validation.png" in page
-    assert "predictions-test.png" in page
 
 
 def test_pictures_are_whole(demo: Experiment) -> None:
     previews = pictures_below(demo.cache / "previews")
     name = Path(demo.preprocessed["pairs"]["path"]).stem
     assert previews == {f"{name}.png": 1, f"{name}-animated.png": 3}
-    assert {"curves.png", "predictions-test.png"} <= pictures_below(demo.run).keys()
 
 
-def test_report_and_preview_print_their_files(demo: Experiment, tmp_path: Path) -> None:
-    shown = succeed(*demo.command("report"), "--json").document
-    assert all(Path(path).is_file() for path in shown.values())
-    assert set(shown) == {"page", "curves", "predictions"}
+def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> None:
+    made = succeed(*demo.command("report"), "--json").document
+    assert Path(made["page"]) == demo.run / "report" / "report.html"
+    page = Page(Path(made["page"]).read_text())
+    assert made["num_bytes"] == len(page.content.encode())
+    assert page.loaded == []
+    shown_best, _, shown_last = succeed(*demo.command("evaluate")).out.partition("\n  last ")
+    best, last = (
+        dict(re.findall(r"^ +([a-z0-9_ ]+?):? +([\d.]+(?:, [\d.]+)*)$", text, re.MULTILINE))
+        for text in (shown_best, shown_last)
+    )
+    table = page.content.replace("<strong>", "").replace("</strong>", "")
+    table = table[table.index("Shares in [0, 1]") :]
+    for shown, title, printed in (
+        ("top-1", "top1", "top1"),
+        ("mean per-class accuracy", "mean class accuracy", "mean_class_accuracy"),
+    ):
+        interval = best[f"{title} interval"].replace(", ", " to ")
+        cells = "".join(f'<td class="n">{text}</td>' for text in (best[title], interval, last[printed]))
+        assert f'<th scope="row">{shown}</th>{cells}' in table
+    for shown, title in (("top-5", "top5"), ("expected calibration error", "calibration error")):
+        assert f'<th scope="row">{shown}</th><td class="n">{best[title]}</td>' in table
+    assert best["top1 after step"] in page.content
+    assert demo.evaluated["epoch_choice"] in page.text
+    assert demo.evaluated["split_digest"][:12] in page.text
+
+
+def test_preview_prints_its_files(demo: Experiment, tmp_path: Path) -> None:
     out = tmp_path / "ein Bild.png"
     for store in ("events", "images", "pairs"):
         printed = succeed("preview", demo.preprocessed[store]["path"], "--out", out, "--samples", "2").out
@@ -238,9 +260,10 @@ def copy(demo: Experiment, tmp_path: Path) -> Path:
     [
         ("evaluate", "config.json"),
         ("evaluate", "checkpoints/best.safetensors"),
-        ("evaluate", "metrics.jsonl"),
+        ("report", "metrics.jsonl"),
         ("report", "evaluation-test.json"),
         ("report", "predictions-test.csv"),
+        ("report", "sessions.json"),
     ],
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbled"])

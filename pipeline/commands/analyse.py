@@ -17,7 +17,7 @@ from ...stages.analysis.config import (
 )
 from ..options import options_from
 from ..printing import show, to_document
-from .common import Json, Settings
+from .common import DEFAULT_CONFIG, Config, Json, Override, Settings, load
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -77,14 +77,23 @@ def landscape(run: Run, restart: Restart = False, as_json: Json = False, **optio
 
 @analyse_app.command("all")
 @options_from(AnalysisConfig)
-def all_analyses(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
+def all_analyses(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
+    restart: Restart = False,
+    config: Config = DEFAULT_CONFIG,
+    override: Override = [],
+    as_json: Json = False,
+    **options: Any,
+) -> None:
     """All of these analyses; options that are not given have each one's own defaults.
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     from ...stages.analysis.catalogue import ANALYSES
+    from ..experiment import run_folder
 
-    _show([_analyse(name, analysis.config, run, restart, options) for name, analysis in ANALYSES.items()], as_json)
+    folder = run or run_folder(load(config, override), Settings.workspace)
+    _show([_analyse(name, analysis.config, folder, restart, options) for name, analysis in ANALYSES.items()], as_json)
 
 
 def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:

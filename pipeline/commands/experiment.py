@@ -59,8 +59,9 @@ def experiment_run(
         show(outcomes, as_json)
     else:
         print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cells are done")
-        for outcome in failed:
-            print(f"  {outcome.name}: {outcome.state}: {outcome.message}")
+        for reason in dict.fromkeys((outcome.state, outcome.message) for outcome in failed):
+            names = [outcome.name for outcome in failed if (outcome.state, outcome.message) == reason]
+            print(f"  {'; '.join(names)}: {reason[0]}: {reason[1]}")
     if failed:
         raise typer.Exit(DvsTransferError.exit_code)
 
@@ -77,7 +78,7 @@ def experiment_list(file: File, override: Override = [], as_json: Json = False) 
 
 
 def _list(experiment: Any, as_json: bool) -> None:
-    from ..experiments.runner import distinct_data
+    from ..experiments.runner import cells_by_data
     from ..experiments.state import status_of
 
     states = [status_of(cell.name, cell.config, Settings.workspace) for cell in experiment.cells]
@@ -88,7 +89,7 @@ def _list(experiment: Any, as_json: bool) -> None:
         print(f"{state.state:<8} {state.epochs:>4} of {state.num_epochs} epochs  {state.name}{where}")
     counts = {name: sum(state.state == name for state in states) for name in ("done", "running", "begun", "missing")}
     found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    print(f"{len(states)} cells on {len(distinct_data(experiment.cells))} pair stores: {found}")
+    print(f"{len(states)} cells on {len(cells_by_data(experiment.cells))} pair stores: {found}")
 
 
 @experiment_app.command("table")

@@ -157,6 +157,8 @@ def _check_rows(experiment: Experiment) -> None:
     for first, second in itertools.combinations(experiment.rows, 2):
         if first.cells[0].config == second.cells[0].config:
             problems.append(f"rows {first.name!r} and {second.name!r} have the same configuration: exclude one of them")
+        elif first.name == second.name:
+            problems.append(f"two rows are called {first.name!r}: change a label")
     for published in experiment.file.table.published:
         for figure in published.figures:
             found = [row.name for row in experiment.rows if row.matches(figure.of)]

@@ -14,9 +14,11 @@ _COLUMNS = {
     "mean_class_accuracy_best": "mean per class, best",
     "mean_class_accuracy_last": "mean per class, last",
 }
+MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    MINUS: "$-$",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
@@ -95,10 +97,14 @@ def _spread(spread: MeanAndStd | None) -> str:
 def _difference(row: TableRow, comparison: Comparison) -> str:
     at = comparison.difference
     if at is not None:
-        return f"{100 * at.difference:+.1f} [{100 * at.low:+.1f}, {100 * at.high:+.1f}]"
-    return (
-        "missing" if comparison.baseline and not row.accuracies else "" if not comparison.baseline else "not comparable"
-    )
+        return f"{_points(at.difference)} [{_points(at.low)}, {_points(at.high)}]"
+    if not comparison.baseline:
+        return ""
+    return "not comparable" if row.accuracies else "missing"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", MINUS)
 
 
 def _number(value: float | None) -> str:
@@ -106,4 +112,5 @@ def _number(value: float | None) -> str:
 
 
 def _escape(text: str) -> str:
-    return "".join(_LATEX.get(letter, letter) for letter in text)
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    return f"{{}}{escaped}" if text.startswith("[") else escaped  # it would be an argument of the line before

@@ -9,9 +9,8 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, replace
 
 from ...cache.digests import fingerprint
-from ...cache.errors import DvsTransferError
+from ...cache.errors import ConfigError, DvsTransferError
 from ...stages.training.stopping import StopSignals
-from ..config import ExperimentConfig
 from ..execution import DaskRunner
 from ..experiment import preprocess
 from ..progress import Reporter
@@ -47,32 +46,49 @@ class RunnerConfig:
     threads: int = 0
     scheduler: str = PROCESSES
 
+    def __post_init__(self) -> None:
+        if self.scheduler != PROCESSES and "://" not in self.scheduler:
+            raise ConfigError(f"scheduler {self.scheduler!r}: expected {PROCESSES} or an address like tcp://host:8786")
+
 
 def run(experiment: Experiment, workspace: Workspace, config: RunnerConfig, reporter: Reporter) -> list[CellOutcome]:
     """Preprocess what the missing cells need, train and evaluate them; an outcome for each cell of the file.
 
-    Raises ConfigError, SourceError, StoreError from preprocessing; ExperimentStoppedError after SIGTERM or Ctrl-C.
+    What goes wrong with a cell, or with the data of some, is in their outcomes. Raises ConfigError: no such cluster;
+    ExperimentStoppedError after SIGTERM or Ctrl-C.
     """
     found = {cell.name: _find(cell, workspace) for cell in experiment.cells}
     missing = [cell for cell in experiment.cells if found[cell.name] is None]
     reporter.say(f"{experiment.file.title}: {len(found) - len(missing)} of {len(found)} cells are done")
-    convert = DaskRunner(reporter, "threads" if config.scheduler == PROCESSES else config.scheduler)
-    for data in distinct_data(missing):
-        preprocess(data, workspace, convert)
     threads = config.threads or max(1, (os.cpu_count() or 1) // len(found))
-    tasks = [_task(cell, workspace, threads) for cell in missing]
     with _open_pool(config, threads, missing) as pool:
-        ran = _run_all(pool, tasks, reporter)
-    return [found[cell.name] or ran[cell.name] for cell in experiment.cells]
+        outcomes = _preprocess(missing, workspace, config, reporter)
+        tasks = [_task(cell, workspace, threads) for cell in missing if cell.name not in outcomes]
+        outcomes |= _run_all(pool, tasks, reporter)
+    return [found[cell.name] or outcomes[cell.name] for cell in experiment.cells]
 
 
-def distinct_data(cells: Iterable[Cell]) -> list[ExperimentConfig]:
-    """One configuration for each pair store that the cells train on."""
-    return list({fingerprint(_data_of(cell.config)): cell.config for cell in cells}.values())
+def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells that train on the same pair store together."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        data = cell.config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+        groups.setdefault(fingerprint(data), []).append(cell)
+    return list(groups.values())
 
 
-def _data_of(config: ExperimentConfig) -> dict[str, object]:
-    return config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+def _preprocess(
+    cells: list[Cell], workspace: Workspace, config: RunnerConfig, reporter: Reporter
+) -> dict[str, CellOutcome]:
+    """Make every pair store that the cells need, each once; the outcomes of the cells whose data cannot be had."""
+    convert = DaskRunner(reporter, "threads" if config.scheduler == PROCESSES else config.scheduler)
+    outcomes: dict[str, CellOutcome] = {}
+    for group in cells_by_data(cells):
+        try:
+            preprocess(group[0].config, workspace, convert)
+        except DvsTransferError as error:
+            outcomes |= {cell.name: CellOutcome(cell.name, "failed", message=str(error)) for cell in group}
+    return outcomes
 
 
 def _find(cell: Cell, workspace: Workspace) -> CellOutcome | None:

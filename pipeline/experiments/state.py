@@ -11,8 +11,8 @@ from ...cache.locks import is_held
 from ...stages.evaluation.results import (
     EvaluationReport,
     Predictions,
+    current_evaluation,
     evaluation_path,
-    read_evaluation,
     read_predictions,
 )
 from ...stages.training.checkpoint import read_info, weights_path
@@ -67,13 +67,15 @@ def read_result(config: ExperimentConfig, folder: Path) -> CellResult | None:
     try:
         if read_info(last).epoch != config.train.epochs:
             return None
-        report = read_evaluation(folder, config.evaluate.split)
+        report = current_evaluation(folder, config.evaluate)
+        if report is None:
+            return None
         predictions = read_predictions(folder, report)
     except TrainingError:
         return None
-    # An evaluation by hand in mid-training is of weights before the last ones; one may also be of the last alone.
+    # In an evaluation by hand in mid-training, the last epoch's accuracies are not yet those of the last one.
     is_new = evaluation_path(folder, report.split).stat().st_mtime_ns >= last.stat().st_mtime_ns
-    return CellResult(report, predictions) if is_new and report.checkpoint == "best" else None
+    return CellResult(report, predictions) if is_new else None
 
 
 def status_of(name: str, config: ExperimentConfig, workspace: Workspace) -> CellStatus:

@@ -66,10 +66,9 @@ class Table:
 
 
 _SELECTION = {
-    "validation": "best: the epoch with the highest validation accuracy; the test recordings had no part in it",
-    "test_as_released": "best: the epoch with the highest test accuracy, as the released code chooses it, which "
-    "flatters it",
-    "last": "best: the last epoch",
+    "validation": "the epoch with the highest validation accuracy; the test recordings had no part in it",
+    "test_as_released": "the epoch with the highest test accuracy, as the released code chooses it, which flatters it",
+    "last": "the last epoch",
 }
 
 
@@ -167,9 +166,10 @@ def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[
         notes.append(f"Per cent, on {recordings} recordings of the {' and the '.join(splits)} split.")
     split = "each with its own split" if file.vary_split else "all with one split"
     notes.append(f"Mean ± sample standard deviation over n seeds ({seeds}; {split}).")
-    for selection in sorted({row.selection for row in rows}):
-        text = _SELECTION[selection]
-        notes.append(f"{text[0].upper()}{text[1:]}. Last: the last epoch.")
+    selections = sorted({row.selection for row in rows})
+    for selection in selections:
+        names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
+        notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
     if any(row.leaky for row in rows):
         notes.append(
             "(leaky) protocol unrestricted: photos that test recordings were made from were in training; "

@@ -71,6 +71,7 @@ def run_cell(
             stderr=errors,
             env=environment,
             start_new_session=True,
+            bufsize=0,
         ) as process,
     ):
         assert process.stdin is not None
@@ -78,7 +79,6 @@ def run_cell(
         document = None
         try:
             process.stdin.write(json.dumps(asdict(task)).encode() + b"\n")
-            process.stdin.flush()
             on_start(process.stdin)
             for line in process.stdout:
                 document = json.loads(line)
@@ -94,9 +94,9 @@ def run_cell(
             return CellOutcome(task.name, "stopped")
         errors.seek(0)
         lines = errors.read().decode(errors="replace").strip().splitlines() or ["it said nothing"]
-    how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
+    how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"left with code {code}"
     hint = "; is there enough memory?" if code == -signal.SIGKILL else ""
-    return CellOutcome(task.name, "failed", message=f"its process was {how}: {lines[-1]}{hint}")
+    return CellOutcome(task.name, "failed", message=f"its process {how}: {lines[-1]}{hint}")
 
 
 def main() -> None:
@@ -113,9 +113,9 @@ def _work(task: CellTask) -> CellOutcome:
     from .state import is_worked_on, lock_name, read_result
 
     began = time.perf_counter()
-    config, workspace = validate_config(task.config, task.name), Workspace(Path(task.root))
     folder: Path | None = None
     try:
+        config, workspace = validate_config(task.config, task.name), Workspace(Path(task.root))
         folder = experiment.run_folder(config, workspace)
         if not task.waits and is_worked_on(folder):
             return CellOutcome(task.name, "busy", str(folder))

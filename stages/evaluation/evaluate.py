@@ -25,6 +25,7 @@ from .metrics import (
     confusion_matrix,
     measure,
 )
+from .precision import in_precision
 from .results import EvaluationReport, Predictions, weights_digest, write_results
 from .statistics import NUM_RESAMPLES, Interval, bootstrap_interval
 
@@ -36,18 +37,19 @@ def run(
 
     No other split than `config.split` is opened. `save_logits`: also write this .npz: logits (T, N, C) float32,
     sample_id (N,), label (N,), class_names (C,).
-    Raises TrainingError: no weights, weights of other data, a split without recordings.
+    Raises TrainingError: no weights, weights of other data, a split without recordings, an impossible precision.
     """
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
+        scored = in_precision(network, config.precision)
         digest = weights_digest(run_folder, config.checkpoint)
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
-        logits = predict_steps(network, events, config.batch_size)
+        logits = predict_steps(scored, events, config.batch_size)
         last = _measure_last(run_folder, config, device, events)
     if save_logits is not None:
         durable.write_bytes(save_logits, _logits_file(split, logits))
@@ -88,6 +90,7 @@ def _report(
         selection=info.selection,
         epoch_choice=describe_choice(config, info),
         method=info.method,
+        precision=config.precision,
         weights_digest=digest,
         recordings_digest=split.recordings_digest,
         classes=class_accuracies(confusion, split.class_names),
@@ -133,7 +136,8 @@ def _measure_last(run_folder: Path, config: EvaluateConfig, device: torch.device
     if not path.exists():
         return None
     network, _ = load_weights(path, device)
-    return measure(predict(network, events, config.batch_size), events.labels)
+    scored = in_precision(network, config.precision)
+    return measure(predict(scored, events, config.batch_size), events.labels)
 
 
 def _predictions(split: PairedSplit, scores: Tensor) -> Predictions:

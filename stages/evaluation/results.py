@@ -17,7 +17,11 @@ from ...cache import durable
 from ...cache.digests import file_digest
 from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointName, require_weights, weights_path
+from ..training.config import EvaluateConfig
 from .metrics import Accuracies, ClassAccuracy
+from .precision import Precision
+
+EvaluatedSplit = Literal["validation", "test"]
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
 
@@ -34,18 +38,19 @@ class EvaluationReport(Accuracies):
     calibration_error: float = Field(description="expected calibration error, 15 bins, softmax of the mean logits")
     top1_after_step: tuple[float, ...] = Field(description="(T,) top-1 of the mean logits of steps 1 to t")
     last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
-    split: Literal["validation", "test"]
+    split: EvaluatedSplit
     num_samples: int
     num_classes: int
     protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
     leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
     split_digest: str
-    checkpoint: str
+    checkpoint: CheckpointName
     epoch: int = Field(description="epochs that the weights were trained")
     selection: str = Field(description="how the `best` epoch was chosen")
     epoch_choice: str = Field(description="how the evaluated epoch was chosen, in words")
     method: str
     weights_digest: str = Field(description="of the checkpoint's file")
+    precision: Precision = Field("float32", description="of convolutions in this evaluation")
     recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
     classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
     confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
@@ -107,15 +112,18 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
         raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again} again") from None
 
 
-def current_evaluation(run_folder: Path, split: str, checkpoint: CheckpointName) -> EvaluationReport | None:
-    """The evaluation on `split`, or None unless it is whole and of these weights. Raises TrainingError: no weights."""
-    digest = weights_digest(run_folder, checkpoint)
+def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationReport | None:
+    """The evaluation that `config` would give; None unless it is there, whole and of the weights as they are now.
+
+    Raises TrainingError: no weights.
+    """
+    digest = weights_digest(run_folder, config.checkpoint)
     try:
-        report = read_evaluation(run_folder, split)
+        report = read_evaluation(run_folder, config.split)
         read_predictions(run_folder, report)
     except TrainingError:
         return None
-    return report if report.weights_digest == digest else None
+    return report if (report.weights_digest, report.precision) == (digest, config.precision) else None
 
 
 def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:

@@ -1,7 +1,7 @@
 """The kernels of `kernels` as differentiable operations of torch: the neuron, and batch norm with neuron.
 
-On a CPU, float32 and float64. Results do not depend on the number of threads: sums are taken image by image and added
-in order.
+On a CPU, float32 and float64, and bfloat16, where all but inputs, spikes and their gradients is float32. Results do not
+depend on the number of threads: sums are taken image by image and added in order.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ from . import kernels
 if TYPE_CHECKING:
     from .neurons import LifConstants
 
-# Elements of a layer's input from which the operations here pay on the CPU: below, torch's own are faster, since its
-# threads still spin when the pool here starts (docs/performance.md).
-smallest = 8_000_000
+# Elements of a layer from which threads share its work. Below, the calling thread is done before it pays: torch's own
+# threads still spin for some milliseconds after a convolution, and stand in the way (docs/performance.md).
+shared_from = 2_000_000
 
+_TYPES = (torch.bfloat16, torch.float32, torch.float64)
 _ROW = 1024  # most neurons of a row where there are no channels; a row of 32 steps fits the second cache
 
 
 def supports(x: Tensor) -> bool:
-    """Whether the operations here can take x, and are worth it."""
-    return x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.numel() >= smallest
+    """Whether the operations here can take x."""
+    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() > 0
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
@@ -68,26 +69,40 @@ def norm_lif(
     return images(spikes), None if membrane is None else images(membrane)
 
 
+def pooled_spikes(x: Tensor, scale: Tensor, shift: Tensor, constants: LifConstants, pool: int) -> Tensor:
+    """Spikes of neurons that receive x * scale + shift, summed over squares of pool x pixels, without a gradient.
+
+    x (T, B, C, H, W) float32, scale and shift (C,); returns uint8 (T, B, C, H // pool, W // pool), channels last.
+    """
+    num_steps, batch, channels, height, width = x.shape
+    counts = torch.empty(num_steps, batch, height // pool, width // pool, channels, dtype=torch.uint8)
+    inputs = _array(x.permute(0, 1, 3, 4, 2).contiguous()), _array(scale), _array(shift)
+    neuron, out = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha), counts.numpy()
+    squares = counts[0, ..., 0].numel()
+    _each_rows(lambda first, last: kernels.lif_counts(*inputs, neuron, pool, first, last, out), squares, x.numel())
+    return counts.permute(0, 1, 4, 2, 3)
+
+
 def statistics(x: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
     """Mean and (biased) variance of each channel of x (T, B, C, H, W): of each step (T, C), or of all steps (1, C)."""
     num_steps, batch, channels = x.shape[:3]
     rows = x.detach().permute(0, 1, 3, 4, 2).reshape(num_steps, -1, channels)
-    means, squares = x.new_empty(2, num_steps, batch, channels)
+    means, squares = torch.empty(2, num_steps, batch, channels, dtype=_computing_type(x))
     size = rows.shape[1] // batch
-    array, mean_array, square_array = rows.numpy(), means.numpy(), squares.numpy()
+    array, mean_array, square_array = _array(rows), means.numpy(), squares.numpy()
 
     def image(index: int) -> None:
         for t in range(num_steps):
             first = index * size
             kernels.moments_of_rows(array, t, first, first + size, mean_array[t, index], square_array[t, index])
 
-    _each(image, batch)
+    _each(image, batch, x.numel())
     # Chan, Golub and LeVeque 1979: squares about the common mean, from those about the images' own means
     groups = (1, num_steps * batch) if merged else (num_steps, batch)
-    means, squares = means.double().view(*groups, channels), squares.double().view(*groups, channels)
-    mean = means.mean(1)
-    variance = squares.mean(1) / size + (means - mean[:, None]).square().mean(1)
-    return mean.to(x.dtype), variance.to(x.dtype)
+    mean_of_image, square_of_image = (part.double().view(*groups, channels) for part in (means, squares))
+    mean = mean_of_image.mean(1)
+    variance = square_of_image.mean(1) / size + (mean_of_image - mean[:, None]).square().mean(1)
+    return mean.to(means.dtype), variance.to(means.dtype)
 
 
 class _NormLif(torch.autograd.Function):
@@ -109,90 +124,98 @@ class _NormLif(torch.autograd.Function):
         want_membrane: bool,
     ) -> tuple[Tensor, Tensor | None]:
         num_steps, num_rows, width = x.shape
+        number = _computing_type(x)
         if weight is None or bias is None or mean is None or rstd is None:
-            scale, shift = x.new_ones(num_steps, width), x.new_zeros(num_steps, width)
+            scale = torch.ones(num_steps, width, dtype=number)
+            shift = torch.zeros_like(scale)
             mean = rstd = None
         else:
             scale = (rstd * weight).expand(num_steps, -1).contiguous()
             shift = (bias - mean * scale).contiguous()
         spikes = torch.empty_like(x)
-        membrane = torch.empty_like(x) if want_membrane else None
-        number = x.numpy().dtype.type
-        inverse_tau, threshold = number(1 / constants.tau), number(constants.threshold)
-        arrays = [tensor.detach().numpy() for tensor in (x, scale, shift)]
-        out = spikes.numpy(), None if membrane is None else membrane.numpy()
-        _each_rows(
-            lambda first, last: kernels.lif_forward(*arrays, inverse_tau, threshold, first, last, *out), num_rows
-        )
+        membrane = torch.empty_like(x, dtype=number) if want_membrane else None
+        neuron = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha)
+        arrays = _array(x), _array(scale), _array(shift), neuron
+        out = _array(spikes), None if membrane is None else _array(membrane)
+        _each_rows(lambda first, last: kernels.lif_forward(*arrays, first, last, *out), num_rows, x.numel())
         if any(ctx.needs_input_grad):
             ctx.save_for_backward(x, scale, shift, mean, rstd)
-            ctx.constants, ctx.num_images = constants, num_images
+            ctx.neuron, ctx.num_images = neuron, num_images
         return spikes, membrane
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor | None) -> tuple[Tensor | None, ...]:
         x, scale, shift, mean, rstd = ctx.saved_tensors
-        num_steps, num_rows, width = x.shape
-        number = x.numpy().dtype.type
-        threshold, alpha = number(ctx.constants.threshold), number(ctx.constants.alpha)
-        images = abs(ctx.num_images) if mean is not None else math.ceil(num_rows / 256)
-        size = math.ceil(num_rows / images)
-        grad = torch.empty_like(x)
-        sums, moments = x.new_empty(2, images, num_steps, width) if mean is not None else x.new_empty(2, images, 1, 1)
-        centre = None if mean is None else mean.expand(num_steps, -1).contiguous().numpy()
-        inputs = x.detach().numpy(), scale.numpy(), shift.numpy(), centre, number(1 / ctx.constants.tau)
         upstream = (
-            grad_spikes.contiguous().numpy(),
-            None if grad_membrane is None else grad_membrane.contiguous().numpy(),
+            _array(grad_spikes.contiguous()),
+            None if grad_membrane is None else _array(grad_membrane.contiguous()),
         )
-        grad_array, sum_array, moment_array = grad.numpy(), sums.numpy(), moments.numpy()
-
-        def image(index: int) -> None:
-            kernels.lif_backward(
-                *inputs,
-                threshold,
-                alpha,
-                *upstream,
-                index * size,
-                min((index + 1) * size, num_rows),
-                grad_array,
-                sum_array[index],
-                moment_array[index],
-            )
-
-        _each(image, images)
-        if mean is None:
-            return grad, *[None] * 7
-        sum_grad = sums.double().sum(0)
-        sum_moment = moments.double().sum(0) * rstd  # of grad * normalised x
-        if ctx.num_images > 0:
-            if len(mean) == 1:  # one mean for all steps
-                shares = [part.sum(0, keepdim=True) / (num_steps * num_rows) for part in (sum_grad, sum_moment)]
-            else:
-                shares = [sum_grad / num_rows, sum_moment / num_rows]
-            slope = scale * rstd * shares[1].neg()
-            offset = -scale * shares[0] - slope * mean
-        else:
-            slope = offset = torch.zeros_like(scale)
-        affine = [part.to(x.dtype).contiguous().numpy() for part in (slope, offset, scale)]
+        inputs = _array(x), _array(scale), _array(shift), ctx.neuron, *upstream
+        grad_weight = grad_bias = None
+        slope = offset = torch.zeros_like(scale)
+        if mean is not None:
+            sums = _gradient_sums(inputs, mean.expand(len(x), -1).contiguous(), abs(ctx.num_images))
+            sum_grad, sum_moment = sums[0], sums[1] * rstd  # the second: of grad * normalised x
+            grad_weight, grad_bias = sum_moment.sum(0).to(scale.dtype), sum_grad.sum(0).to(scale.dtype)
+            if ctx.num_images > 0:  # x moves its own statistics; one mean for all steps has all steps' sums
+                num_rows = x.shape[1]
+                if len(mean) == 1:
+                    sum_grad, sum_moment = sum_grad.sum(0, keepdim=True), sum_moment.sum(0, keepdim=True)
+                    num_rows *= len(x)
+                slope = -scale * rstd * sum_moment / num_rows
+                offset = -scale * sum_grad / num_rows - slope * mean
+        affine = [_array(part.to(scale.dtype).contiguous()) for part in (slope, offset)]
+        grad = torch.empty_like(x)
+        out = *affine, _array(grad)
         _each_rows(
-            lambda first, last: kernels.norm_backward(x.detach().numpy(), *affine, first, last, grad_array), num_rows
+            lambda first, last: kernels.lif_backward(*inputs, first, last, None, None, None, *out),
+            x.shape[1],
+            x.numel(),
         )
-        return grad, sum_moment.sum(0).to(x.dtype), sum_grad.sum(0).to(x.dtype), *[None] * 5
+        return grad, grad_weight, grad_bias, *[None] * 5
 
 
-def _each_rows(function: Callable[[int, int], object], num_rows: int) -> None:
+def _gradient_sums(inputs: tuple[Any, ...], mean: Tensor, num_images: int) -> Tensor:
+    """Sums and moments (2, T, C) float64 of the rows' gradients, taken image by image and added in order."""
+    size = inputs[0].shape[1] // num_images
+    sums, moments = torch.empty(2, num_images, *mean.shape, dtype=mean.dtype)
+    centre, sum_array, moment_array = mean.numpy(), sums.numpy(), moments.numpy()
+
+    def image(index: int) -> None:
+        first = index * size
+        statistics = centre, sum_array[index], moment_array[index]
+        kernels.lif_backward(*inputs, first, first + size, *statistics, None, None, None)
+
+    _each(image, num_images, inputs[0].size)
+    return torch.stack([sums.double().sum(0), moments.double().sum(0)])
+
+
+def _computing_type(x: Tensor) -> torch.dtype:
+    return torch.float32 if x.dtype == torch.bfloat16 else x.dtype
+
+
+def _array(x: Tensor) -> kernels.Array:
+    """The tensor's memory as the kernels take it; NumPy has no bfloat16, so that goes as its bits."""
+    x = x.detach()
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def _numbers(like: Tensor, *values: float) -> tuple[Any, ...]:
+    return tuple(like.numpy().dtype.type(value) for value in values)
+
+
+def _each_rows(function: Callable[[int, int], object], num_rows: int, num_elements: int) -> None:
     """Call function(first, last) for ranges that cover the rows."""
     parts = min(num_rows, 4 * torch.get_num_threads())
     edges = [num_rows * i // parts for i in range(parts + 1)]
-    _each(lambda i: function(edges[i], edges[i + 1]), parts)
+    _each(lambda i: function(edges[i], edges[i + 1]), parts, num_elements)
 
 
-def _each(function: Callable[[int], object], number: int) -> None:
-    """Call function(0) to function(number - 1) on torch's number of threads."""
+def _each(function: Callable[[int], object], number: int, num_elements: int) -> None:
+    """Call function(0) to function(number - 1), on torch's number of threads where there are elements enough."""
     threads = torch.get_num_threads()
-    if threads == 1 or number == 1:
+    if threads == 1 or number == 1 or num_elements < shared_from:
         for i in range(number):
             function(i)
     else:

@@ -16,6 +16,7 @@ from .observing import OnMessage
 _CONTENTS = (
     "checkpoints",
     "metrics.jsonl",
+    "sessions.json",
     "tensorboard",
     "evaluation-*.json",
     "predictions-*.csv",

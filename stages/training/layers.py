@@ -48,8 +48,6 @@ class BatchNormOverTime(nn.Module):
 
         In one operation where there is one: what lies between norm and neuron is then neither written nor kept.
         """
-        if x.device.type == "cpu" and x.dtype == torch.bfloat16:
-            x = x.float()  # autocast's convolutions; statistics and membranes are float32
         if not compiled.supports(x):
             return spike(self(x), constants, want_membrane)
         if self.training:
@@ -86,6 +84,8 @@ class Neurons(nn.Module):
         return spikes, membrane
 
     def _spike(self, x: Tensor, norm: BatchNormOverTime | None, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not compiled.supports(x):
+            x = x.float()  # of autocast; statistics and membranes are float32
         if norm is None:
             return spike(x, self.constants, want_membrane)
         return norm.then_lif(x, self.constants, want_membrane)

@@ -29,9 +29,10 @@ from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
 from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
 from .prediction import accuracy, predict
-from .runtime import select_device, torch_settings
+from .runtime import has_native_bfloat16, select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
+from .sessions import session_noted
 from .sliding import SlidingStrategy, sliding_strategy
 from .state import States, TrainingState, random_state, set_random_state
 from .step import Learner, StepRecord
@@ -53,7 +54,7 @@ def run(
 ) -> TrainingReport:
     """Train a network, or go on with the run that `run_folder` holds; `restart` deletes that one first.
 
-    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl` and `checkpoints/`.
+    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `sessions.json` and `checkpoints/`.
     Raises TrainingError: data that cannot be trained on, a run folder of other settings or in use, damaged
     checkpoints, a loss that is not finite. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
     """
@@ -66,6 +67,8 @@ def run(
             stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
         else:
             on_progress, on_message = (lambda progress: None), (lambda message: None)
+        if config.precision == "bfloat16" and not has_native_bfloat16(device):
+            on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
             document = {"model": model.model_dump(), "train": config.model_dump()}
@@ -73,6 +76,8 @@ def run(
         if config.tensorboard and processes.is_main:
             board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
             on_progress = stack.enter_context(board).beside(on_progress)
+        if processes.is_main and training.epoch < config.epochs:
+            stack.enter_context(session_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,

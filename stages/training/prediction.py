@@ -6,25 +6,24 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .data import event_frames
 from .loading import Loader
-from .networks import SpikingNetwork
 
 
-def predict(network: SpikingNetwork, events: Loader, batch_size: int) -> Tensor:
+def predict(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
     """Scores (n, num_classes): the mean over time of the event head's logits. Leaves the network in its mode."""
     return torch.cat([logits.mean(0) for logits in _logits(network, events, batch_size)])
 
 
-def predict_steps(network: SpikingNetwork, events: Loader, batch_size: int) -> Tensor:
+def predict_steps(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
     """The event head's logits at each step (T, n, num_classes). Leaves the network in its mode."""
     return torch.cat(list(_logits(network, events, batch_size)), dim=1)
 
 
 @torch.inference_mode()
-def _logits(network: SpikingNetwork, events: Loader, batch_size: int) -> Iterator[Tensor]:
+def _logits(network: nn.Module, events: Loader, batch_size: int) -> Iterator[Tensor]:
     was_training = network.training
     network.eval()
     with closing(events.in_order(batch_size)) as batches:

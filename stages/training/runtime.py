@@ -32,6 +32,19 @@ def select_device(name: str) -> torch.device:
     return device
 
 
+def cpu_capabilities() -> set[str]:
+    """Names of the CPU's instruction sets, as torch says them (avx512_bf16 ...); empty from a torch that does not."""
+    found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return {name for name, value in found.items() if value is True}
+
+
+def has_native_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 itself; elsewhere it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(cpu_capabilities() & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
 def keep_freed_memory() -> None:
     """Let this process keep the memory that tensors give back, for the next step's tensors; only glibc knows how.
 

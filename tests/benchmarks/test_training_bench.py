@@ -51,7 +51,24 @@ def test_a_short_run_fills_the_report():
     assert report.epoch_s == pytest.approx(7838 / report.pairs_per_s)
     assert tuple(report.parts_ms) == bench.PARTS
     assert report.train_ratio == pytest.approx(report.plain_step_ms / report.step_ms)
+    assert report.precision == "float32"
+    assert report.train_ratios["float32"] == report.train_ratio
+    assert report.evaluate_ratios["float32"] == report.evaluate_ratio
+    assert report.agreement["float32"] == 1
+    assert report.agreement.keys() == report.evaluate_ratios.keys() >= report.train_ratios.keys() > set()
     assert {"training", "evaluation", "floor", "cpu"} <= set(report.rows())
+
+
+@pytest.mark.parametrize("native", [False, True])
+def test_auto_is_bfloat16_where_it_is_native(native, monkeypatch):
+    monkeypatch.setattr(bench, "has_native_bfloat16", lambda device: native)
+    chosen = bench.choose_precision("cpu", "auto")
+    assert chosen == ("bfloat16" if native else "float32")
+    assert (
+        bench.precisions_here(bench.Workload(device="cpu", precision=chosen)) == ["float32", "bfloat16"][: 1 + native]
+    )
+    assert bench.choose_precision("cpu", "bfloat16") == "bfloat16"
+    assert bench.precisions_here(bench.Workload(device="cpu", precision="bfloat16")) == ["float32", "bfloat16"]
 
 
 def test_operations_of_the_full_network():

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dvs_transfer.cache.errors import StoreError
-from dvs_transfer.cache.locks import lock_path, writer_lock
+from dvs_transfer.cache.locks import is_held, lock_path, writer_lock
 
 
 def hold(folder: Path, link: Connection) -> None:
@@ -50,8 +50,11 @@ def test_a_second_writer_is_told_and_gives_up_in_the_end(
 
 def test_the_lock_of_a_dead_process_is_free(tmp_path: Path, holder: SpawnProcess) -> None:
     assert holder.pid is not None
+    assert is_held(tmp_path, "a.zarr")
+    assert not is_held(tmp_path, "b.zarr")
     os.kill(holder.pid, signal.SIGKILL)
     holder.join()
+    assert not is_held(tmp_path, "a.zarr")
     with writer_lock(tmp_path, "a.zarr", timeout_s=5):
         pass
 

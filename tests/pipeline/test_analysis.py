@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from command_line import refuse, snapshot, succeed
+from html_page import Page
 
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.pairing_config import PairingConfig
+from dvs_transfer.stages.reporting.analyses import READING
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import ModelConfig, TrainConfig
 
@@ -50,6 +52,18 @@ def test_all_analyses_leave_a_result_and_a_picture_and_are_quick_the_second_time
     assert snapshot(run / "analysis") == before
     assert str(run / "analysis" / "landscape.png") in told
     assert "snn energy uj" in told
+
+
+def test_all_analyses_are_in_the_report(run: Path) -> None:
+    succeed("--quiet", "analyse", "all", run)
+    succeed("--quiet", "evaluate", run, "--set", "evaluate.threads=1")
+    page = Page(Path(succeed("report", run, "--json").document["page"]).read_text())
+    described = [str(drawing["aria-label"]) for drawing in page.all("svg")]
+    for title, reading in READING.values():
+        assert reading in page.text
+        assert sum(text.startswith(f"{title} of run") for text in described) == 1
+    assert "dvs-transfer analyse" not in page.text
+    assert page.loaded == []
 
 
 def test_options_reach_the_analysis_and_a_new_result_gets_a_new_picture(run: Path) -> None:

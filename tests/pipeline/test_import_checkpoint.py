@@ -1,4 +1,4 @@
-"""A published checkpoint from the command line: imported for a pair store, evaluated, its page written."""
+"""A published checkpoint from the command line: imported for a pair store, evaluated, reported."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["evaluate", str(run), "--save-logits", str(logits), "--set", "evaluate.threads=1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["method"], report["selection"], report["leaky"]) == ("imported", "test_as_released", True)
-    page = Path(report["page"]).read_text()
-    assert "Imported weights" in page
-    assert "Leaky protocol: evaluated recordings or photos of them" in page
-    assert "curves.png" not in page
+    assert main(["report", str(run), "--json"]) == 0
+    page = Path(json.loads(capsys.readouterr().out)["page"]).read_text()
+    assert "Protocol unknown: imported weights" in page
+    assert "imported from model_best.pth.tar" in page
+    assert "No learning curves" in page
     with np.load(logits) as written:
         assert written["logits"].shape == (NUM_STEPS, pairs.num_test, len(CLASS_NAMES))
         assert len(set(written["sample_id"].tolist())) == pairs.num_test

@@ -13,6 +13,7 @@ from tiny_split import TinySplit, open_tiny_split
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
 from dvs_transfer.stages.evaluation.metrics import Accuracies
 from dvs_transfer.stages.evaluation.results import read_predictions
@@ -63,6 +64,16 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
 def test_batch_size_does_not_change_the_result(run_folder):
     reports = [run(EvaluateConfig(batch_size=n), open_tiny_split, run_folder) for n in (1, 5, 64)]
     assert reports[0] == reports[1] == reports[2]
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_precision_is_what_the_evaluation_computes_in_and_its_report_says(run_folder, precision, monkeypatch):
+    used = []
+    monkeypatch.setattr(evaluate, "in_precision", lambda network, name: used.append(name) or network)
+    report = run(EvaluateConfig(precision=precision), open_tiny_split, run_folder)
+    assert used == [precision, precision]  # the checkpoint asked for, and the last one
+    assert report.precision == precision
+    assert json.loads((run_folder / "evaluation-test.json").read_text())["precision"] == precision
 
 
 def test_all_that_is_reported_agrees_with_the_predictions_and_logits(run_folder, tmp_path):

@@ -17,6 +17,7 @@ from dvs_transfer.stages.evaluation.results import (
     weights_digest,
     write_results,
 )
+from dvs_transfer.stages.training.config import EvaluateConfig
 
 CLASS_NAMES = ("a,b", 'c"d', "e\nü", "f\x85g")
 PREDICTIONS = Predictions(
@@ -45,17 +46,18 @@ def test_both_files_are_read_as_written_whatever_the_names(run: Path) -> None:
 
 
 def test_an_evaluation_is_current_until_its_weights_or_files_change(run: Path) -> None:
-    assert current_evaluation(run, "test", "best") == read_evaluation(run, "test")
-    assert current_evaluation(run, "validation", "best") is None
+    assert current_evaluation(run, EvaluateConfig()) == read_evaluation(run, "test")
+    assert current_evaluation(run, EvaluateConfig(split="validation")) is None
+    assert current_evaluation(run, EvaluateConfig(precision="bfloat16")) is None
     with pytest.raises(TrainingError, match=r"last\.safetensors: no such checkpoint"):
-        current_evaluation(run, "test", "last")
+        current_evaluation(run, EvaluateConfig(checkpoint="last"))
     table = run / "predictions-test.csv"
     whole = table.read_bytes()
     table.write_bytes(whole[:-9])
-    assert current_evaluation(run, "test", "best") is None
+    assert current_evaluation(run, EvaluateConfig()) is None
     table.write_bytes(whole)
     (run / "checkpoints" / "best.safetensors").write_bytes(b"better")
-    assert current_evaluation(run, "test", "best") is None
+    assert current_evaluation(run, EvaluateConfig()) is None
 
 
 def test_there_is_none_yet(run: Path) -> None:

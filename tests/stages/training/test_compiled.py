@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
-from dvs_transfer.stages.training import compiled
+from dvs_transfer.stages.training import compiled, kernels
 from dvs_transfer.stages.training.config import ModelConfig
 from dvs_transfer.stages.training.layers import BatchNormOverTime
 from dvs_transfer.stages.training.networks import build_network
@@ -13,8 +14,8 @@ from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
 
 @pytest.fixture(autouse=True)
-def for_every_size(monkeypatch):
-    monkeypatch.setattr(compiled, "smallest", 1)
+def shared_among_threads(monkeypatch):
+    monkeypatch.setattr(compiled, "shared_from", 1)
 
 
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
@@ -103,9 +104,50 @@ def test_threads_do_not_change_a_bit():
     assert all(torch.equal(one, three) for one, three in zip(*results, strict=True))
 
 
-def test_constants_and_small_types_are_left_to_torch():
-    assert not compiled.supports(torch.zeros(2, 3, dtype=torch.bfloat16))
+@pytest.mark.parametrize("want_membrane", [False, True])
+@pytest.mark.parametrize("mode", ["per_step", "merged", None])
+@pytest.mark.parametrize("training", [False, True])
+def test_bfloat16_in_memory_is_float32_in_arithmetic(mode, training, want_membrane):
+    """On numbers that bfloat16 holds, both give the same bits, rounded once where bfloat16 keeps the result."""
+    generator = torch.Generator().manual_seed(8)
+    x, *upstream = torch.randn(3, 4, 3, 5, 6, 7, generator=generator).bfloat16()
+    results = []
+    for dtype in (torch.bfloat16, torch.float32):
+        norm = None if mode is None else BatchNormOverTime(5, mode).train(training)
+        current = x.detach().to(dtype).requires_grad_()
+        function = spike if norm is None else norm.then_lif
+        spikes, membrane = function(current, CONSTANTS, want_membrane)
+        assert spikes.dtype == dtype
+        outputs, gradients = [spikes], [upstream[0].to(dtype)]
+        if want_membrane:
+            assert membrane.dtype == torch.float32
+            outputs, gradients = [*outputs, membrane], [*gradients, upstream[1].float()]
+        torch.autograd.backward(outputs, gradients)
+        found = [*outputs, current.grad.bfloat16()]
+        results.append(found if norm is None else [*found, norm.weight.grad, norm.bias.grad, norm.running_var])
+    assert all(torch.equal(one.float(), other.float()) for one, other in zip(*results, strict=True))
+
+
+def test_bfloat16_is_rounded_as_torch_rounds_it():
+    """NaN, infinities and the halves between two neighbours too; the spikes' gradient is what is rounded."""
+    special = [0x7F800000, -0x800000, 0x7FC00000, 0x7FFFFFFF, 0x7F7FFFFF, 0x3F808000, 0x3F818000, 1, 0x8000, 0x18000]
+    bits = torch.randint(-(2**31), 2**31, (2000,), generator=torch.Generator().manual_seed(9))
+    numbers = torch.cat([torch.tensor(special), bits]).to(torch.int32).view(torch.float32).reshape(1, 1, -1)
+    rounded = torch.empty_like(numbers, dtype=torch.bfloat16)
+    quiet = np.full(numbers.shape, np.uint16(0))  # no current, no gradient: what is added to them remains
+    one, zero = np.ones(numbers[0].shape, np.float32), np.zeros(numbers[0].shape, np.float32)
+    constants = (np.float32(0.5), np.float32(0.5), np.float32(2))
+    out = rounded.view(torch.uint16).numpy()
+    kernels.lif_backward(
+        quiet, one, zero, constants, quiet, None, 0, 1, None, None, None, zero, numbers[0].numpy(), out
+    )
+    torch.testing.assert_close(rounded, numbers.bfloat16(), rtol=0, atol=0, equal_nan=True)
+
+
+def test_what_the_kernels_cannot_take_is_left_to_torch():
+    assert not compiled.supports(torch.zeros(2, 3, dtype=torch.float16))
     assert not compiled.supports(torch.zeros(2, 3, device="meta"))
+    assert not compiled.supports(torch.zeros(2, 0))
 
 
 def test_bfloat16_computes_near_float32():

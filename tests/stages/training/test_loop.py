@@ -48,6 +48,15 @@ def test_finished_run_is_left_as_it_is(tmp_path):
     assert (weights(tmp_path), metrics(tmp_path)) == before
 
 
+@pytest.mark.parametrize("native", [False, True])
+def test_bfloat16_where_it_is_slow_is_said_once(tmp_path, native, monkeypatch):
+    monkeypatch.setattr(loop, "has_native_bfloat16", lambda device: native)
+    messages = []
+    train(tmp_path, changed(precision="bfloat16", epochs=2), on_message=messages.append)
+    assert [m for m in messages if "bfloat16" in m] == ([] if native else messages[:1])
+    assert native or "float32 is faster" in messages[0]
+
+
 def test_other_settings_do_not_continue_a_run(tmp_path):
     train(tmp_path)
     with pytest.raises(TrainingError, match=r"train\.epochs is 3 there and 4 here; train\.seed is 42 there and 1 here"):

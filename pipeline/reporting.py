@@ -1,0 +1,51 @@
+"""The report of one run, or of several side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..cache.errors import ConfigError, TrainingError
+from ..stages.evaluation.compare import ComparisonReport
+from ..stages.evaluation.results import EvaluatedSplit
+from ..stages.reporting import run as reporting
+from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
+from .experiment import open_splits_of, read_run
+from .results import compare_runs
+from .workspace import Workspace
+
+
+def default_page(runs: Sequence[Path], workspace: Workspace) -> Path:
+    """Where the report of these runs goes: into the folder of the only one, or beside those of several."""
+    return runs[0] / "report" / "report.html" if len(runs) == 1 else workspace.runs / "report.html"
+
+
+def report(runs: Sequence[Path], out: Path) -> reporting.ReportFiles:
+    """Write an HTML page of one or several evaluated runs to `out`.
+
+    Several runs are compared on the splits that all were evaluated on, with the first one's method as the baseline.
+    Raises TrainingError: no such run, one without results, files that are damaged, runs that cannot be compared;
+    StoreError: the cache of a run is gone or damaged; ConfigError: `out` is named as another kind of file.
+    """
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{out}: reports are written as HTML; give a name that ends in .html")
+    documents = [read_run(folder) for folder in runs]
+    splits = evaluated_splits(runs)
+    records = [
+        read_record(folder, document, open_splits_of(folder), splits)
+        for folder, document in zip(runs, documents, strict=True)
+    ]
+    comparisons = {} if len(runs) == 1 else {split: _compare(records, split) for split in splits}
+    return reporting.run(records, comparisons, out)
+
+
+def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> ComparisonReport:
+    first, *others = ((record.folder, record.evaluated[split].report.checkpoint) for record in records)
+    for folder, checkpoint in others:
+        if checkpoint != first[1]:
+            raise TrainingError(
+                f"{first[0]} was evaluated with its {first[1]} weights, {folder} with its {checkpoint} weights; "
+                "run `dvs-transfer evaluate` for both with the same evaluate.checkpoint"
+            )
+    folders = [record.folder for record in records]
+    return compare_runs(folders, split=split, checkpoint=first[1], across_protocols=True)

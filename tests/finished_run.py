@@ -1,0 +1,58 @@
+"""A run that looks finished and evaluated, made of files alone, on a small pair store."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluations import evaluation_of
+
+from dvs_transfer.cache.paired import PairedCache
+from dvs_transfer.pipeline.config import validate_config
+from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, write_results
+
+from stores import CLASS_NAMES
+
+MakeRun = Callable[..., Path]
+SOURCES = {"events": {"source": "ncaltech101", "raw": "a"}, "images": {"source": "caltech101", "raw": "b"}}
+
+
+def make_run(folder: Path, pairs: Path, train: dict[str, Any] | None = None, **changes: Any) -> Path:
+    """A run of three epochs. train: its settings; others: of `evaluate`, for the test split."""
+    (folder / "checkpoints").mkdir(parents=True)
+    for name in ("best", "last"):
+        (folder / "checkpoints" / f"{name}.safetensors").write_bytes(folder.name.encode())
+    config = validate_config({"name": "x", **SOURCES, "train": train or {}}, "test").model_dump(mode="json")
+    (folder / "config.json").write_text(json.dumps({"experiment": config, "pairs": str(pairs)}))
+    metrics = [
+        {"epoch": epoch, "loss": 3.0 / epoch, "train_accuracy": 0.5, "validation_accuracy": None, "w_t": [0.7, 0.8]}
+        | {"sliding_probability": epoch / 3, "firing_rates": {"backbone.0": 0.1}}
+        for epoch in (1, 2, 3)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    evaluate(folder, PairedCache.open(pairs, "test"), **changes)
+    return folder
+
+
+def evaluate(
+    folder: Path,
+    recordings: PairedCache,
+    class_names: Sequence[str] = CLASS_NAMES,
+    wrong: Sequence[int] = (0, 1),
+    **changes: Any,
+) -> None:
+    """Write an evaluation in which the recordings `wrong` were taken for the next class."""
+    labels = recordings.event_labels.tolist()
+    said = [(label + (row in wrong)) % len(class_names) for row, label in enumerate(labels)]
+    named = Predictions(
+        tuple(recordings.sample_ids), *(tuple(class_names[label] for label in column) for column in (labels, said))
+    )
+    facts = {
+        "split": recordings.split,
+        "split_digest": recordings.split_digest,
+        "recordings_digest": recordings.recordings_digest,
+    }
+    digest = weights_digest(folder, "best")
+    write_results(folder, evaluation_of(named, class_names, **(facts | {"weights_digest": digest} | changes)), named)

@@ -1,0 +1,227 @@
+"""The report of one run: what is on the page, and what it is not made of."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from finished_run import MakeRun, evaluate
+from html_page import Page
+
+from dvs_transfer.cache.errors import ConfigError, DvsTransferError, TrainingError
+from dvs_transfer.cache.paired import PairedCache
+from dvs_transfer.pipeline.reporting import report
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
+from dvs_transfer.stages.evaluation.results import evaluation_path
+from dvs_transfer.stages.reporting.analyses import READING
+
+SECTIONS = ["setup", "results", "training", "confusion", "classes", "samples", "analyses"]
+
+
+def read(run: Path) -> Page:
+    return Page(report([run], run / "report.html").page.read_text())
+
+
+def test_the_page_stands_alone_and_is_accessible(make_run: MakeRun) -> None:
+    page = read(make_run())
+    assert page.loaded == []
+    assert page.all("script") == []
+    assert len(page.content) < 3_000_000
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in page.all("svg"))
+    assert all("scope" in cell for cell in page.all("th"))
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    anchors = {link["href"] for link in page.all("a")}
+    assert anchors == {f"#{name}" for name in SECTIONS}
+
+
+def test_the_page_has_every_section_in_its_order(make_run: MakeRun) -> None:
+    page = read(make_run())
+    assert page.sections == SECTIONS
+    assert page.headings[0] == "Run run"
+    assert {"Named wrongly", "Named rightly"} <= set(page.headings)
+    for panel in ("loss", "accuracy", "sliding probability", "alignment coefficient w_t", "firing rate"):
+        assert f">{panel}" in page.content
+    assert len(page.all("img")) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+
+
+def test_what_was_run_is_told(make_run: MakeRun, pairs: Path) -> None:
+    page = read(make_run(train={"seed": 77, "method": "events"}))
+    split = PairedCache.open(pairs, "test")
+    for text in (split.split_digest[:12], "77", "12 train, 6 validation, 12 test", "2 of 300 (best)", "toy-events"):
+        assert text in page.text
+    assert '"method": "events"' in page.text  # the configuration
+    assert "Machine, dates and software of the training are not recorded" in page.text
+
+
+def test_machine_dates_and_versions_of_the_training(make_run: MakeRun) -> None:
+    run = make_run()
+    session = {"started": "2026-02-03T04:05:06+00:00", "ended": "2026-02-03T05:06:06+00:00", "epochs_before": 0}
+    machine = {"device": "An Abacus", "system": "Linux-9", "cores": 2, "threads": 1, "versions": {"torch": "9.8.7"}}
+    (run / "sessions.json").write_text(json.dumps([session | machine]))
+    page = read(run)
+    for text in ("2026-02-03 04:05:06", "1 h 1 min", "An Abacus", "Linux-9", "torch 9.8.7"):
+        assert text in page.text
+    assert "are not recorded" not in page.text
+
+
+def test_numbers_are_the_evaluation_s(make_run: MakeRun) -> None:
+    run = make_run(
+        top5=0.98765,
+        top1_interval=(0.51239, 0.71231),
+        calibration_error=0.123456,
+        last={"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678},
+        epoch_choice="epoch 2, which was drawn by lot",
+        top1_after_step=(0.23456, 0.8),
+    )
+    page = read(run)
+    for text in ("0.9877", "0.5124 to 0.7123", "0.1235", "0.3457", "0.4568", "epoch 2, which was drawn by lot"):
+        assert text in page.text
+    assert "0.2346, 0.8" in page.content  # the chart's description
+
+
+def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:
+    run = make_run()
+    evaluate(run, PairedCache.open(pairs, "validation"))
+    assert {"12 test recordings", "6 validation recordings"} <= set(read(run).headings)
+
+
+def test_a_report_of_validation_recordings_does_not_open_the_others(make_run: MakeRun, pairs: Path) -> None:
+    run = make_run()
+    evaluation_path(run, "test").unlink()
+    evaluate(run, PairedCache.open(pairs, "validation"))
+    headings = read(run).headings
+    assert "6 validation recordings" in headings
+    assert "12 test recordings" not in headings
+
+
+def test_whatever_stands_in_a_name_is_text(make_run: MakeRun) -> None:
+    names = ("<b>ant</b>", 'b"ee&amp;', "<script>alert(1)</script>")
+    run = make_run("r&<i>", class_names=names, epoch_choice="</section><img src=http://x>")
+    (run / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "loss": 1.0, "firing_rates": {"<u>": 0.5}}) + "\n")
+    page = read(run)
+    assert not {"b", "i", "u", "script"} & {tag for tag, _ in page.tags}
+    assert page.loaded == []
+    for name in (*names, "r&<i>", "</section><img src=http://x>"):
+        assert name in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"protocol": "unrestricted"}, "Leaky protocol: unrestricted."),
+        ({"protocol": "unknown", "method": "imported"}, "Protocol unknown: imported weights."),
+        ({"selection": "test_as_released"}, "Epoch chosen on the test recordings."),
+        ({}, None),
+    ],
+)
+def test_results_that_flatter_are_marked(changes: dict[str, str], says: str | None, make_run: MakeRun) -> None:
+    page = read(make_run(**changes))
+    boxes = page.all("aside")
+    assert [box["class"] for box in boxes] == ([] if says is None else ["warning"])
+    assert says is None or says in page.text
+    assert says is None or page.text.index(says) < page.text.index("What was run")
+
+
+def test_imported_weights_have_no_curves(make_run: MakeRun, pairs: Path) -> None:
+    run = make_run(protocol="unknown", method="imported")
+    (run / "metrics.jsonl").unlink()
+    (run / "config.json").write_text(json.dumps({"imported": "model_best.pth.tar", "pairs": str(pairs)}))
+    page = read(run)
+    assert "No learning curves: the weights were imported." in page.text
+    assert "model_best.pth.tar" in page.text
+
+
+def test_every_analysis_can_be_read_and_what_is_missing_is_named(make_run: MakeRun) -> None:
+    assert READING.keys() == ANALYSES.keys()
+    run = make_run()
+    page = read(run)
+    for name, (title, _) in READING.items():
+        assert title in page.headings
+        assert f"dvs-transfer analyse {name} {run}" in page.text
+
+
+def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "analysis").mkdir()
+    values = {
+        **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
+        **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
+        **{"arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
+        **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": []},
+        **{"w_t": [], "sliding_probability": []},
+    }
+    (run / "analysis" / "alignment.json").write_text(json.dumps(values))
+    page = read(run)
+    assert "0.6543" in page.text
+    assert READING["alignment"][1] in page.text
+    assert "made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
+    assert "analyse alignment" not in page.text
+
+
+# What cannot be reported
+
+
+def test_a_run_without_results(make_run: MakeRun) -> None:
+    run = make_run()
+    evaluation_path(run, "test").unlink()
+    with pytest.raises(TrainingError, match=rf"{run}: no results to report; run `dvs-transfer evaluate {run}` first"):
+        read(run)
+    assert not (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_run_without_a_finished_epoch(content: bytes | None, make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "metrics.jsonl").unlink()
+    if content is not None:
+        (run / "metrics.jsonl").write_bytes(content)
+    with pytest.raises(TrainingError, match=r"run: no finished epoch here .* with `dvs-transfer train`"):
+        read(run)
+
+
+@pytest.mark.parametrize(
+    "name", ["metrics.jsonl", "evaluation-test.json", "predictions-test.csv", "sessions.json", "analysis/activity.json"]
+)
+@pytest.mark.parametrize("damage", ["cut", "garbled", "not text", "other"])
+def test_damaged_files_are_named(name: str, damage: str, make_run: MakeRun) -> None:
+    path = make_run() / name
+    path.parent.mkdir(exist_ok=True)
+    whole = path.read_bytes() if path.exists() else b'[{"a": 1}]\n'
+    damaged = {"cut": whole[:-9], "garbled": b"garbled\n", "not text": b"\xff\xfe\x00\n", "other": b"{}\n"}
+    path.write_bytes(damaged[damage])
+    with pytest.raises(TrainingError, match=rf"{path.name}: .*(`dvs-transfer (train|evaluate|analyse)|delete it)"):
+        read(path.parent if path.parent.name == "run" else path.parent.parent)
+
+
+def test_results_of_weights_that_are_gone(make_run: MakeRun) -> None:
+    run = make_run()
+    (run / "checkpoints" / "best.safetensors").write_bytes(b"trained on")
+    with pytest.raises(TrainingError, match=r"evaluation-test.json: of other weights .* run `dvs-transfer evaluate"):
+        read(run)
+
+
+def test_results_of_other_recordings(make_run: MakeRun, pairs: Path) -> None:
+    run = make_run()
+    evaluate(run, PairedCache.open(pairs, "validation"), split="test")
+    with pytest.raises(TrainingError, match=r"of other recordings than the run's test split has now \(6 and 12\)"):
+        read(run)
+
+
+def test_a_cache_that_is_gone(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run()
+    document = json.loads((run / "config.json").read_text())
+    (run / "config.json").write_text(json.dumps(document | {"pairs": str(tmp_path / "gone.zarr")}))
+    with pytest.raises(
+        DvsTransferError, match=r"gone.zarr: no such store.*make it again with `dvs-transfer preprocess`"
+    ):
+        read(run)
+
+
+def test_another_kind_of_file(make_run: MakeRun) -> None:
+    run = make_run()
+    with pytest.raises(ConfigError, match=r"report.pdf: reports are written as HTML"):
+        report([run], run / "report.pdf")

@@ -1,0 +1,104 @@
+"""The report of several runs: side by side, their means, and which cannot stand together."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from finished_run import MakeRun, evaluate
+from html_page import Page
+
+from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.cache.paired import PairedCache
+from dvs_transfer.pipeline.reporting import default_page, report
+from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.stages import pairing
+from dvs_transfer.stages.evaluation.results import evaluation_path
+from dvs_transfer.stages.pairing_config import PairingConfig
+
+METHODS = ({"method": "transfer"}, {"method": "events"})
+
+
+def make_runs(make_run: MakeRun) -> list[Path]:
+    """Two methods with seeds 1 and 2, of which one recording more is wrong with each run."""
+    settings = [method | {"seed": seed} for method in METHODS for seed in (1, 2)]
+    return [make_run(f"run{index}", train, wrong=range(index)) for index, train in enumerate(settings)]
+
+
+def test_runs_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = make_runs(make_run)
+    made = report(runs, tmp_path / "several.html")
+    assert (made.num_runs, made.splits) == (4, ("test",))
+    page = Page(made.page.read_text())
+    assert page.headings[0] == "4 runs, 2 settings"
+    assert "A train.method=transfer, 2 runs" in " ".join(page.text.split())
+    for run in runs:
+        assert run.name in page.text
+    accuracies = np.array([12, 11, 10, 9]) / 12
+    for first, letter in ((0, "A"), (2, "B")):
+        pair = accuracies[first : first + 2]
+        assert f"{pair.mean():.4f} ± {pair.std(ddof=1):.4f}" in page.text
+        assert f"{letter}, 2 seeds" in page.text
+    assert "B minus A" in page.text
+    assert f"{accuracies[2:].mean() - accuracies[:2].mean():+.4f}" in page.text
+    assert {"Named rightly by some runs", "Named rightly by all runs"} <= set(page.headings)
+    assert page.loaded == []
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_what_each_said_of_a_recording(make_run: MakeRun, tmp_path: Path) -> None:
+    page = Page(report(make_runs(make_run), tmp_path / "several.html").page.read_text())
+    assert "named by A ant (1), bee (1); B bee" in page.text  # the first recording: right with the first run alone
+
+
+def test_a_leaky_run_among_others_is_named(make_run: MakeRun, tmp_path: Path) -> None:
+    a = make_run("a", {"seed": 1})
+    b = make_run("b", {"seed": 1, "epochs": 9}, protocol="unrestricted")
+    page = Page(report([a, b], tmp_path / "x.html").page.read_text())
+    assert "Leaky protocol: unrestricted" in page.text
+    assert "Runs: B, seed 1." in page.text
+
+
+def test_where_the_page_goes(tmp_path: Path) -> None:
+    runs = [tmp_path / "a", tmp_path / "b"]
+    assert default_page(runs[:1], Workspace(tmp_path)) == runs[0] / "report" / "report.html"
+    assert default_page(runs, Workspace(tmp_path)) == tmp_path / "runs" / "report.html"
+
+
+def test_runs_of_other_data(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2})
+    stores = sorted(tmp_path.glob("toy-events-*.zarr")), sorted(tmp_path.glob("toy-images-*.zarr"))
+    config = PairingConfig(train=0.4, validation=0.2, test=0.4, seed=5)
+    other = pairing.run(config, stores[0][0], stores[1][0], tmp_path).path
+    document = json.loads((b / "config.json").read_text())
+    document["experiment"]["pairing"]["seed"] = 5
+    (b / "config.json").write_text(json.dumps(document | {"pairs": str(other)}))
+    evaluate(b, PairedCache.open(other, "test"))
+    with pytest.raises(TrainingError, match=rf"{a} and {b} cannot be compared: other test recordings"):
+        report([a, b], tmp_path / "x.html")
+
+
+def test_a_run_without_results_among_others(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2})
+    evaluation_path(b, "test").unlink()
+    with pytest.raises(TrainingError, match=rf"{b}: no results to report"):
+        report([a, b], tmp_path / "x.html")
+
+
+def test_runs_evaluated_on_different_splits(make_run: MakeRun, pairs: Path, tmp_path: Path) -> None:
+    a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2})
+    evaluation_path(b, "test").unlink()
+    evaluate(b, PairedCache.open(pairs, "validation"))
+    with pytest.raises(
+        TrainingError, match=rf"different splits \({a}: test; {b}: validation\); run `dvs-transfer eval"
+    ):
+        report([a, b], tmp_path / "x.html")
+
+
+def test_best_and_last_weights_are_not_mixed(make_run: MakeRun, tmp_path: Path) -> None:
+    a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2}, checkpoint="last")
+    with pytest.raises(TrainingError, match=rf"{a} was evaluated with its best weights, {b} with its last weights"):
+        report([a, b], tmp_path / "x.html")
