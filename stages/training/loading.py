@@ -10,7 +10,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -137,12 +137,11 @@ class Prefetched:
         stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
         waiting = iter(rows)
         with ThreadPoolExecutor(_THREADS[self.placement], thread_name_prefix="batches") as threads:
-            submit = partial(threads.submit, _send, reads, stream=stream)
-            ahead: deque[Future[_Sent]] = deque(submit(wanted) for wanted in islice(waiting, STEPS_AHEAD))
+            ahead = deque(threads.submit(_send, reads, wanted, stream) for wanted in islice(waiting, STEPS_AHEAD))
             try:
                 while ahead:
                     ready = ahead.popleft().result()
-                    ahead.extend(submit(wanted) for wanted in islice(waiting, 1))
+                    ahead.extend(threads.submit(_send, reads, wanted, stream) for wanted in islice(waiting, 1))
                     yield ready.receive()
             finally:
                 for future in ahead:
