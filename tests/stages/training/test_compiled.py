@@ -151,7 +151,7 @@ def test_what_the_kernels_cannot_take_is_left_to_torch():
 
 
 def test_bfloat16_computes_near_float32():
-    """Spikes near the threshold differ, so only sums are compared."""
+    """Spikes near the threshold differ, so only sums are compared. Measured over 40 seeds: at most 1.6 and 1.4 %."""
     network = build_network(ModelConfig(widths=(16, "P", 16)), num_classes=4, num_steps=3, size=16, seed=0)
     frames = torch.rand(3, 8, 2, 16, 16, generator=torch.Generator().manual_seed(7))
     labels = torch.arange(8) % 4
@@ -165,5 +165,5 @@ def test_bfloat16_computes_near_float32():
         loss.backward()
         losses.append(loss.detach())
         norms.append(torch.nn.utils.get_total_norm([p.grad for p in network.parameters() if p.grad is not None]))
-    torch.testing.assert_close(losses[1], losses[0], rtol=0.05, atol=0)
-    torch.testing.assert_close(norms[1], norms[0], rtol=0.2, atol=0)
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.03, atol=0)
+    torch.testing.assert_close(norms[1], norms[0], rtol=0.03, atol=0)
