@@ -33,7 +33,7 @@ from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.base import AtisRecords, Events
-from ..stages.training.sessions import cpu_name
+from ..stages.training.stints import cpu_name
 
 SENSOR_SIZE = (240, 180)
 NUM_BINS = 10

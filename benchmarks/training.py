@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from ..stages.training.runtime import has_native_bfloat16, select_device
-from ..stages.training.sessions import cpu_name
+from ..stages.training.stints import cpu_name
 from .contestants import NUM_CLASSES, PARTS, Contestant, Precision, Workload
 
 EPOCH_PAIRS = 7838  # training recordings of N-Caltech101 in the released code's split
@@ -30,9 +30,10 @@ class TrainBenchReport:
     """Medians of one run, in ms of a whole step or a whole batch's evaluation, of `precision` unless said otherwise.
 
     The dictionaries have an entry for each precision that this machine has: times of plain PyTorch (in float32) over
-    those of this project. epoch_s: an epoch of N-Caltech101, 7,838 pairs, at this speed. floor_share: floor over step,
-    1 is the best that the machine can do with direct convolutions. agreement: share of recordings with the class that
-    float32 predicts, with the same weights, of few steps.
+    those of this project. evaluate_ratio: of the fastest precision to evaluate in, `evaluate_precision`. agreement:
+    share of recordings with the class that float32 predicts, with the same weights, of few steps. epoch_s: an epoch of
+    N-Caltech101, 7,838 pairs, at this speed. floor_share: floor over step, 1 is the best that the machine can do with
+    direct convolutions.
     data_share: of the step. Peak memory in MB: of the device, on a CPU of the process.
     """
 
@@ -40,6 +41,7 @@ class TrainBenchReport:
     plain_step_ms: float
     train_ratio: float
     train_ratios: dict[str, float]
+    evaluate_precision: str
     evaluate_ms: float
     plain_evaluate_ms: float
     evaluate_ratio: float
@@ -125,14 +127,16 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> TrainBenchRe
     floors = {name: _floor(replace(workload, precision=name), speeds[name]) for name in precisions}
     step_ms, plain_ms = {name: ms[name, "step"] for name in precisions}, ms["plain", "step"]
     evaluate_ms = {question.split()[1]: ms[name, question] for name, question in evaluations[1:]}
+    fastest = min(evaluate_ms, key=lambda precision: evaluate_ms[precision])
     return TrainBenchReport(
         step_ms=step_ms[chosen],
         plain_step_ms=plain_ms,
         train_ratio=plain_ms / step_ms[chosen],
         train_ratios={name: plain_ms / step_ms[name] for name in precisions},
-        evaluate_ms=evaluate_ms[chosen],
+        evaluate_precision=fastest,
+        evaluate_ms=evaluate_ms[fastest],
         plain_evaluate_ms=ms["plain", "evaluate"],
-        evaluate_ratio=ms["plain", "evaluate"] / evaluate_ms[chosen],
+        evaluate_ratio=ms["plain", "evaluate"] / evaluate_ms[fastest],
         evaluate_ratios={name: ms["plain", "evaluate"] / found for name, found in evaluate_ms.items()},
         agreement=agreement,
         pairs_per_s=workload.batch_size / step_ms[chosen] * 1e3,

@@ -263,7 +263,7 @@ def copy(demo: Experiment, tmp_path: Path) -> Path:
         ("report", "metrics.jsonl"),
         ("report", "evaluation-test.json"),
         ("report", "predictions-test.csv"),
-        ("report", "sessions.json"),
+        ("report", "stints.json"),
     ],
 )
 @pytest.mark.parametrize("damage", ["empty", "cut", "garbled"])

@@ -23,7 +23,7 @@ from ..evaluation.results import (
 )
 from ..training.checkpoint import weights_path
 from ..training.metrics import MetricsLine, read_metrics
-from ..training.sessions import Session, read_sessions
+from ..training.stints import Stint, read_stints
 
 OpenSplit = Callable[[Split], PairedCache]
 
@@ -42,12 +42,12 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. metrics, sessions: empty for imported weights. evaluated, analyses: what exists, by split and by name."""
+    """A run. metrics, stints: empty for imported weights. evaluated, analyses: what exists, by split and by name."""
 
     folder: Path
     document: Mapping[str, Any]
     metrics: list[MetricsLine]
-    sessions: tuple[Session, ...]
+    stints: tuple[Stint, ...]
     evaluated: Mapping[EvaluatedSplit, Evaluated]
     analyses: Mapping[str, tuple[AnalysisReport, Arrays]]
 
@@ -96,7 +96,7 @@ def read_record(
         folder=folder,
         document=document,
         metrics=metrics,
-        sessions=read_sessions(folder),
+        stints=read_stints(folder),
         evaluated=evaluated,
         analyses={name: analysis.read(folder) for name, analysis in ANALYSES.items() if analysis.exists(folder)},
     )

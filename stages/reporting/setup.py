@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
-from ..training.sessions import Session
+from ..training.stints import Stint
 from .groups import Group, members, run_label
 from .records import Evaluated, RunRecord
 
@@ -40,11 +40,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Setup:
-    """The whole section. sessions: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
+    """The whole section. stints: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
 
     labels: tuple[str, ...]
     facts: list[Fact]
-    sessions: list[tuple[str, Session]]
+    stints: list[tuple[str, Stint]]
     unrecorded: str
     stores: list[StoreAttributes]
     configurations: list[tuple[str, str]]
@@ -96,8 +96,8 @@ def describe_setup(groups: Sequence[Group]) -> Setup:
     return Setup(
         labels=tuple(label for label, _ in runs),
         facts=facts,
-        sessions=[(label, session) for label, record in runs for session in record.sessions],
-        unrecorded="; ".join(label for label, record in runs if not record.sessions),
+        stints=[(label, stint) for label, record in runs for stint in record.stints],
+        unrecorded="; ".join(label for label, record in runs if not record.stints),
         stores=_stores([record for _, record in runs]),
         configurations=[
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups

@@ -16,7 +16,7 @@ from .observing import OnMessage
 _CONTENTS = (
     "checkpoints",
     "metrics.jsonl",
-    "sessions.json",
+    "stints.json",
     "tensorboard",
     "evaluation-*.json",
     "predictions-*.csv",

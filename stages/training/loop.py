@@ -32,10 +32,10 @@ from .prediction import accuracy, predict
 from .runtime import has_native_bfloat16, select_device, torch_settings
 from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
-from .sessions import session_noted
 from .sliding import SlidingStrategy, sliding_strategy
 from .state import States, TrainingState, random_state, set_random_state
 from .step import Learner, StepRecord
+from .stints import stint_noted
 from .stopping import StopSignals, TrainingStoppedError
 
 _NUM_VALUES = len(StepRecord._fields)
@@ -54,7 +54,7 @@ def run(
 ) -> TrainingReport:
     """Train a network, or go on with the run that `run_folder` holds; `restart` deletes that one first.
 
-    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `sessions.json` and `checkpoints/`.
+    Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `stints.json` and `checkpoints/`.
     Raises TrainingError: data that cannot be trained on, a run folder of other settings or in use, damaged
     checkpoints, a loss that is not finite. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
     """
@@ -77,7 +77,7 @@ def run(
             board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
             on_progress = stack.enter_context(board).beside(on_progress)
         if processes.is_main and training.epoch < config.epochs:
-            stack.enter_context(session_noted(run_folder, device, processes.count, resumed_after))
+            stack.enter_context(stint_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,

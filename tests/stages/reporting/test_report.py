@@ -59,9 +59,9 @@ def test_what_was_run_is_told(make_run: MakeRun, pairs: Path) -> None:
 
 def test_machine_dates_and_versions_of_the_training(make_run: MakeRun) -> None:
     run = make_run()
-    session = {"started": "2026-02-03T04:05:06+00:00", "ended": "2026-02-03T05:06:06+00:00", "epochs_before": 0}
+    stint = {"started": "2026-02-03T04:05:06+00:00", "ended": "2026-02-03T05:06:06+00:00", "epochs_before": 0}
     machine = {"device": "An Abacus", "system": "Linux-9", "cores": 2, "threads": 1, "versions": {"torch": "9.8.7"}}
-    (run / "sessions.json").write_text(json.dumps([session | machine]))
+    (run / "stints.json").write_text(json.dumps([stint | machine]))
     page = read(run)
     for text in ("2026-02-03 04:05:06", "1 h 1 min", "An Abacus", "Linux-9", "torch 9.8.7"):
         assert text in page.text
@@ -184,7 +184,7 @@ def test_a_run_without_a_finished_epoch(content: bytes | None, make_run: MakeRun
 
 
 @pytest.mark.parametrize(
-    "name", ["metrics.jsonl", "evaluation-test.json", "predictions-test.csv", "sessions.json", "analysis/activity.json"]
+    "name", ["metrics.jsonl", "evaluation-test.json", "predictions-test.csv", "stints.json", "analysis/activity.json"]
 )
 @pytest.mark.parametrize("damage", ["cut", "garbled", "not text", "other"])
 def test_damaged_files_are_named(name: str, damage: str, make_run: MakeRun) -> None:

@@ -20,7 +20,7 @@ def test_training_learns_and_writes_the_run_folder(tmp_path, method):
     assert report.best_accuracy > 0.9
     assert report.selection_split == "validation"
     assert report.num_images == (24 if method == "transfer" else 0)
-    left = {"checkpoints", "config.json", "metrics.jsonl", "sessions.json"}
+    left = {"checkpoints", "config.json", "metrics.jsonl", "stints.json"}
     assert {path.name for path in tmp_path.iterdir()} == left
     lines = metrics(tmp_path)
     assert [line["epoch"] for line in lines] == list(range(1, 13))

@@ -1,4 +1,4 @@
-"""Where and when a run was trained: `<run>/sessions.json`, one entry for each time that training started or went on."""
+"""Where and when a run was trained: `<run>/stints.json`, one entry for each time that training started or went on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...cache.schema import timestamp
 PACKAGES = ("dvs-transfer", "torch", "numpy", "zarr")
 
 
-class Session(BaseModel):
+class Stint(BaseModel):
     """From the start of training, or from where it went on, to its end. Times: ISO 8601, UTC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,14 +41,14 @@ class Session(BaseModel):
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
 
-_SESSIONS = TypeAdapter(tuple[Session, ...])
+_STINTS = TypeAdapter(tuple[Stint, ...])
 
 
-def read_sessions(run_folder: Path) -> tuple[Session, ...]:
+def read_stints(run_folder: Path) -> tuple[Stint, ...]:
     """Oldest first; none for imported weights. Raises TrainingError: damaged."""
     path = _path(run_folder)
     try:
-        return _SESSIONS.validate_json(path.read_bytes())
+        return _STINTS.validate_json(path.read_bytes())
     except FileNotFoundError:
         return ()
     except ValidationError as error:
@@ -58,11 +58,11 @@ def read_sessions(run_folder: Path) -> tuple[Session, ...]:
 
 
 @contextmanager
-def session_noted(run_folder: Path, device: torch.device, num_processes: int, epochs_before: int) -> Iterator[None]:
+def stint_noted(run_folder: Path, device: torch.device, num_processes: int, epochs_before: int) -> Iterator[None]:
     """Note that training goes on here and now, and at the end that it ended; a killed process leaves no end."""
-    earlier = read_sessions(run_folder)
+    earlier = read_stints(run_folder)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    session = Session(
+    stint = Stint(
         started=timestamp(),
         epochs_before=epochs_before,
         device=name if num_processes == 1 else f"{num_processes} x {name}",
@@ -71,11 +71,11 @@ def session_noted(run_folder: Path, device: torch.device, num_processes: int, ep
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     )
-    _write(run_folder, (*earlier, session))
+    _write(run_folder, (*earlier, stint))
     try:
         yield
     finally:
-        _write(run_folder, (*earlier, session.model_copy(update={"ended": timestamp()})))
+        _write(run_folder, (*earlier, stint.model_copy(update={"ended": timestamp()})))
 
 
 def cpu_name() -> str:
@@ -88,9 +88,9 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(run_folder: Path, sessions: tuple[Session, ...]) -> None:
-    durable.write_bytes(_path(run_folder), _SESSIONS.dump_json(sessions, indent=1) + b"\n")
+def _write(run_folder: Path, stints: tuple[Stint, ...]) -> None:
+    durable.write_bytes(_path(run_folder), _STINTS.dump_json(stints, indent=1) + b"\n")
 
 
 def _path(run_folder: Path) -> Path:
-    return run_folder / "sessions.json"
+    return run_folder / "stints.json"
