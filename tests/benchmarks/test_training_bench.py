@@ -53,7 +53,8 @@ def test_a_short_run_fills_the_report():
     assert report.train_ratio == pytest.approx(report.plain_step_ms / report.step_ms)
     assert report.precision == "float32"
     assert report.train_ratios["float32"] == report.train_ratio
-    assert report.evaluate_ratios["float32"] == report.evaluate_ratio
+    assert report.evaluate_ratio == max(report.evaluate_ratios.values())
+    assert report.evaluate_ratios[report.evaluate_precision] == report.evaluate_ratio
     assert report.agreement["float32"] == 1
     assert report.agreement.keys() == report.evaluate_ratios.keys() >= report.train_ratios.keys() > set()
     assert {"training", "evaluation", "floor", "cpu"} <= set(report.rows())
