@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import AtisRecords, Events, Recording
+from ..sources.base import AtisRecords, Events, EventStream, Recording
+from ..sources.formats.columns import join
 from .kernels import (
     OVERFLOW_US,
     OVERFLOW_Y,
@@ -91,6 +92,8 @@ def check(recording: Recording, sensor_size: tuple[int, int] | None, location: s
         return CheckedRecords(recording.data, sensor_size or recording.sensor_size, location)
     if sensor_size is None:
         raise ValueError("events do not say how large their sensor is: sensor_size (width, height) is needed")
+    if isinstance(recording, EventStream):
+        recording = join(recording.pieces(), location)
     return CheckedEvents(recording, sensor_size, location)
 
 

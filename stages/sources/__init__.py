@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Final
 
 from ...cache.errors import SourceError
-from .base import AtisRecords, Events, Recording, Sample, Source, UInt8Array
+from .base import AtisRecords, Events, EventStream, Recording, Sample, Source, UInt8Array
 from .caltech101 import Caltech101
 from .cepdvs import CepDvs, CepDvsImages
 from .mnist import Mnist
@@ -35,6 +35,7 @@ def open_source(name: str, path: Path) -> Reader:
 __all__ = [
     "SOURCES",
     "AtisRecords",
+    "EventStream",
     "Events",
     "Reader",
     "Recording",

@@ -7,6 +7,7 @@ Reading is in two steps, so that one read of the file serves the digest and the 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -35,15 +36,29 @@ class Events:
     """The events of a recording, checked: same lengths, time ascending, polarity 0 (OFF) or 1 (ON).
 
     x, y: (n,) uint16, pixels.  t: (n,) int64, microseconds.  p: (n,) uint8.
+    sensor_size: (width, height) in pixels, where the recording's file states it.
     """
 
     x: NDArray[np.uint16]
     y: NDArray[np.uint16]
     t: NDArray[np.int64]
     p: UInt8Array
+    sensor_size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.t)
+
+
+@dataclass(frozen=True, slots=True)
+class EventStream:
+    """A recording that is not held in memory: its events in pieces, in order.
+
+    pieces: gives the same pieces whenever it is called; it and its iterators raise SourceError.
+    sensor_size: (width, height) in pixels, where the recording's file states it.
+    """
+
+    pieces: Callable[[], Iterator[Events]]
+    sensor_size: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +72,7 @@ class AtisRecords:
     sensor_size: tuple[int, int]
 
 
-Recording = Events | AtisRecords
+Recording = Events | EventStream | AtisRecords
 
 
 @runtime_checkable

@@ -1,0 +1,213 @@
+"""A process that decodes recordings for another: a script of its own, which imports nothing of this project.
+
+Native decoders may panic, abort or run out of memory on damaged files. Here that ends this process and no other.
+
+It reads requests from stdin, one JSON object a line: `reader` ("faery" or "hdf5"), `path`, `num_events` (of a piece).
+It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
+
+H   once: JSON, {"sensor_size": [width, height] or null}
+C   columns of events: a JSON line {"columns": [[name, dtype], ...], "num_events": n}, then the columns, one by one;
+    line and columns are each filled up with spaces to a multiple of 8 bytes, so that the columns are aligned
+D   done; the next request may come
+X   the text of an error; the process ends after it, since a decoder that failed is not asked again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import resource
+import struct
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+Columns = dict[str, Any]  # name -> numpy array
+
+MAX_ADDRESS_SPACE = 2 << 30
+MAX_OPEN_FILES = 64
+UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
+MAX_CHUNK_BYTES = 1 << 26  # of an HDF5 dataset; a chunk is decompressed as a whole
+MAX_OBJECTS = 1000  # of an HDF5 group
+COLUMN_NAMES = {
+    "x": ("x", "xs"),
+    "y": ("y", "ys"),
+    "t": ("t", "ts", "timestamp", "timestamps", "time"),
+    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
+}
+
+
+def main() -> None:
+    set_limits()
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        try:
+            answer(request)
+        except BaseException as error:  # a panic of Rust code is no Exception
+            send(b"X", f"{type(error).__name__}: {error}".encode(errors="replace")[:2000])
+            return
+
+
+def set_limits() -> None:
+    """Bounds on memory and files, no core dumps, nothing written to a file."""
+    bounds = {
+        resource.RLIMIT_AS: MAX_ADDRESS_SPACE,
+        resource.RLIMIT_NOFILE: MAX_OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+    }
+    for kind, bound in bounds.items():
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or the system has none of these
+            resource.setrlimit(kind, (bound, bound))
+
+
+def answer(request: dict[str, Any]) -> None:
+    sensor_size, pieces = READERS[request["reader"]](request["path"], request["num_events"])
+    send(b"H", json.dumps({"sensor_size": sensor_size}).encode())
+    for columns in pieces:
+        described = [[name, values.dtype.str] for name, values in columns.items()]
+        num_events = len(columns["t"])
+        parts: list[bytes | memoryview] = [
+            json.dumps({"columns": described, "num_events": num_events}).encode() + b"\n"
+        ]
+        parts += [memoryview(values).cast("B") for values in columns.values()]
+        send(b"C", *(filled for part in parts for filled in (part, b" " * (-len(part) % 8))))
+    send(b"D")
+
+
+def send(kind: bytes, *parts: bytes | memoryview) -> None:
+    out = sys.stdout.buffer
+    out.write(kind + struct.pack("<Q", sum(len(part) for part in parts)))
+    for part in parts:
+        out.write(part)
+    out.flush()
+
+
+# AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
+
+
+def read_faery(path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
+    import faery
+
+    with Path(path).open("rb") as file:
+        start = file.read(10)
+    kind = "aedat" if start.startswith(b"#!AER-DAT4") else "dat" if is_dat(path) else "evt"
+    stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN_SIZE, file_type=kind)
+    size = stream.dimensions()
+    return None if size == UNKNOWN_SIZE else list(size), gather(stream, num_events)
+
+
+def is_dat(path: str) -> bool:
+    """Whether the text before the events is that of a DAT file: it alone gives a "Version"."""
+    with Path(path).open("rb") as file:
+        lines = iter(lambda: file.readline(1000), b"")
+        for line in lines:
+            if not line.startswith(b"%"):
+                return False
+            if line[1:].strip().lower().startswith(b"version"):
+                return True
+    return False
+
+
+def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
+    """The packets as columns of at least `num_events`, the last ones fewer."""
+    import numpy as np
+
+    held: list[Any] = []
+    num_held = 0
+    for packet in packets:
+        held.append(packet)
+        num_held += len(packet)
+        if num_held >= num_events:
+            yield columns_of(np.concatenate(held))
+            held, num_held = [], 0
+    if num_held:
+        yield columns_of(np.concatenate(held))
+
+
+def columns_of(events: Any) -> Columns:
+    return {column: events[name].copy() for column, name in (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on"))}
+
+
+# HDF5 ----------------------------------------------------------------------------------------------------------------
+
+
+def read_hdf5(path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no filter is loaded from somewhere else
+    import h5py
+
+    file = h5py.File(path, "r")
+    return None, slices(find_columns(file, h5py), num_events)
+
+
+def find_columns(group: Any, h5py: Any) -> dict[str, tuple[Any, str | None]]:
+    """The columns' datasets and fields, by the names x, y, t and p have: in this group, or in one below it."""
+    groups = [group]
+    for group in groups:  # grows while it is walked
+        members = {}
+        for name in list(group)[: MAX_OBJECTS + 1]:
+            link = group.get(name, getlink=True)
+            if not isinstance(link, h5py.HardLink):
+                raise ValueError(f"{group.name}: {name} is a {type(link).__name__}, maybe to another file; refused")
+            members[name.lower()] = group[name]
+        if len(members) > MAX_OBJECTS or len(groups) > MAX_OBJECTS:
+            raise ValueError(f"more than {MAX_OBJECTS} objects; a recording has few")
+        if found := match(members):
+            return {column: (check(members[name], h5py), None) for column, name in found.items()}
+        for member in members.values():
+            fields = {field.lower(): field for field in (getattr(member, "dtype", None) and member.dtype.names) or ()}
+            if found := match(fields):
+                return {column: (check(member, h5py), fields[name]) for column, name in found.items()}
+        groups += [member for member in members.values() if isinstance(member, h5py.Group)]
+    raise ValueError("no group with the datasets x, y, t and p, and no dataset with these fields")
+
+
+def match(names: Iterable[str]) -> dict[str, str] | None:
+    """column -> its name among `names`; None where one of the four is missing."""
+    found = {column: [name for name in known if name in names] for column, known in COLUMN_NAMES.items()}
+    return {column: known[0] for column, known in found.items()} if all(found.values()) else None
+
+
+def check(dataset: Any, h5py: Any) -> Any:
+    """The dataset, when it lies in the file itself and is read in bounded pieces."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
+        raise ValueError(f"{dataset.name} is no array")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"{dataset.name} lies in another file (external or virtual); refused")
+    length = max(dataset.shape)
+    if dataset.size != length or dataset.ndim > 2:
+        raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
+    chunk_bytes = dataset.dtype.itemsize
+    for extent in dataset.chunks or ():
+        chunk_bytes *= extent
+    if chunk_bytes > MAX_CHUNK_BYTES:
+        raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
+    return dataset
+
+
+def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Iterator[Columns]:
+    import numpy as np
+
+    lengths = {name: dataset.size for name, (dataset, _) in columns.items()}
+    if len(set(lengths.values())) != 1:
+        raise ValueError(f"x, y, t and p have different lengths: {lengths}")
+    for start in range(0, lengths["t"], num_events):
+        whole, piece = {}, {}
+        for name, (dataset, field) in columns.items():
+            if dataset.id not in whole:
+                region = slice(start, start + num_events)
+                rows = dataset[region] if dataset.ndim == 1 or dataset.shape[0] != 1 else dataset[:, region]
+                whole[dataset.id] = rows.reshape(-1)
+            values = whole[dataset.id] if field is None else whole[dataset.id][field]
+            if values.dtype.kind not in "iufb":
+                raise ValueError(f"{dataset.name}: {name} is of type {values.dtype}, expected numbers")
+            piece[name] = np.ascontiguousarray(values)
+        yield piece
+
+
+READERS = {"faery": read_faery, "hdf5": read_hdf5}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,187 @@
+"""Decoding in another process (`child`), so that a decoder's crash, panic or endless loop costs one file.
+
+Children are kept for the next file and ended with this process. Only a child that answered a request to its end is used
+again; whatever else happens to it (an error, an answer that nobody reads to its end) ends it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, cast
+
+import numpy as np
+
+from ....cache.errors import SourceError
+from ..base import Events
+from .columns import Columns, TimeUnit, as_events
+
+IsolatedReader = Literal["faery", "hdf5"]
+
+PIECE_EVENTS: Final = 1 << 20
+SILENCE_S: Final = 60.0
+_HEADER: Final = struct.Struct("<cQ")
+_MAX_FRAME_BYTES: Final = 1 << 28
+_CHILD: Final = Path(__file__).with_name("child.py")
+
+
+def read_pieces(
+    reader: IsolatedReader, path: Path, time_unit: TimeUnit = "auto", location: str | None = None
+) -> tuple[tuple[int, int] | None, Iterator[Events]]:
+    """The sensor size (width, height) that the file states, and its events in pieces of about a million.
+
+    reader: "faery" for AEDAT 4, DAT, EVT 2 and EVT 3, "hdf5" for HDF5 with x, y, t and p. time_unit: see
+    `columns.as_events`; the formats of "faery" state theirs. location: the file, as messages name it.
+    Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
+    was silent for `SILENCE_S`.
+    """
+    location = location or str(path)
+    answer = _answer(reader, path, location)
+    sensor_size = cast("tuple[int, int] | None", next(answer))
+    unit: TimeUnit = "us" if reader == "faery" else time_unit
+    return sensor_size, as_events(cast("Iterator[Columns]", answer), location, unit, sensor_size)
+
+
+def _answer(reader: str, path: Path, location: str) -> Iterator[tuple[int, int] | Columns | None]:
+    """First the sensor size, then columns."""
+    child = _take_child()
+    try:
+        child.ask({"reader": reader, "path": str(path.absolute()), "num_events": PIECE_EVENTS})
+        while True:
+            kind, payload = child.receive()
+            if kind == b"D":
+                break
+            if kind == b"X":
+                raise SourceError(f"{location}: cannot be decoded ({bytes(payload).decode()}); fetch the file again")
+            if kind == b"H":
+                size = json.loads(bytes(payload))["sensor_size"]
+                yield None if size is None else (int(size[0]), int(size[1]))
+            else:
+                yield _columns(payload)
+    except _ChildLostError as error:
+        raise SourceError(
+            f"{location}: its decoder {error}; the file is damaged, or larger than the decoder can hold: fetch it again"
+        ) from None
+    except BaseException:  # also when the reader of the pieces stops before their end
+        child.end()
+        raise
+    _give_back(child)
+
+
+def _columns(payload: memoryview) -> Columns:
+    line, _, _ = bytes(payload[:4096]).partition(b"\n")
+    header = json.loads(line)
+    offset, columns = len(line) + 1, {}
+    for name, dtype in header["columns"]:
+        offset += -offset % 8
+        columns[name] = np.frombuffer(payload, np.dtype(dtype), header["num_events"], offset)
+        offset += columns[name].nbytes
+    return columns
+
+
+class _ChildLostError(Exception):
+    """The child died or fell silent; the message says how, and it is ended."""
+
+
+class _Child:
+    """A decoding process with its two pipes."""
+
+    def __init__(self) -> None:
+        # Isolated (-I): the folder of the script, which has modules named like packages, is not on the import path.
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", str(_CHILD)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},  # threads take address space
+        )
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._requests, self._answers = self._process.stdin, self._process.stdout
+        self._poll = select.poll()
+        self._poll.register(self._answers, select.POLLIN | select.POLLHUP)
+
+    def ask(self, request: dict[str, Any]) -> None:
+        try:
+            self._requests.write(json.dumps(request).encode() + b"\n")
+        except BrokenPipeError:
+            raise self._lost() from None
+
+    def receive(self) -> tuple[bytes, memoryview]:
+        """Kind and content of the next frame. Raises _ChildLostError."""
+        kind, size = _HEADER.unpack(self._read(_HEADER.size))
+        if size > _MAX_FRAME_BYTES:
+            self.end()
+            raise _ChildLostError(f"answered with a piece of {size} bytes")
+        return kind, self._read(size)
+
+    def _read(self, size: int) -> memoryview:
+        buffer = memoryview(bytearray(size))
+        filled = 0
+        while filled < size:
+            if not self._poll.poll(SILENCE_S * 1000):
+                self.end()
+                raise _ChildLostError(f"was silent for {SILENCE_S:g} s")
+            count = self._answers.readinto(buffer[filled:])  # type: ignore[attr-defined]  # unbuffered: a FileIO
+            if not count:
+                raise self._lost()
+            filled += count
+        return buffer
+
+    def _lost(self) -> _ChildLostError:
+        """How a child that closed its pipes ended."""
+        try:
+            code = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            code = None
+        self.end()
+        return _ChildLostError(f"was ended by signal {-code}" if code and code < 0 else f"ended with exit code {code}")
+
+    @property
+    def is_alive(self) -> bool:
+        return self._process.poll() is None
+
+    def end(self) -> None:
+        """Kill the process and close its pipes."""
+        self._process.kill()
+        self._process.wait()
+        self._requests.close()
+        self._answers.close()
+
+
+_idle: list[_Child] = []
+_idle_lock: Final = threading.Lock()
+
+
+def _take_child() -> _Child:
+    """An idle child, or a new one: there are at most as many as files were read at once."""
+    while True:
+        with _idle_lock:
+            child = _idle.pop() if _idle else None
+        if child is None:
+            return _Child()
+        if child.is_alive:
+            return child
+        child.end()
+
+
+def _give_back(child: _Child) -> None:
+    with _idle_lock:
+        _idle.append(child)
+
+
+@atexit.register
+def end_idle_children() -> None:
+    """End the children that wait for a file."""
+    with _idle_lock:
+        while _idle:
+            _idle.pop().end()

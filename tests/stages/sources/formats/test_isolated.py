@@ -1,0 +1,130 @@
+"""Decoding in another process: right events, and whatever happens to the decoder is the file's fault alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import faery
+import h5py
+import numpy as np
+import pytest
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages.sources.formats import isolated
+from dvs_transfer.stages.sources.formats.columns import join
+from dvs_transfer.stages.sources.formats.isolated import end_idle_children, read_pieces
+
+
+def some_events(num_events: int = 3000) -> Any:
+    rng = np.random.default_rng(0)
+    events = np.zeros(num_events, faery.EVENTS_DTYPE)
+    events["t"] = np.sort(rng.integers(0, 300_000, num_events))
+    events["x"], events["y"] = rng.integers(0, 320, num_events), rng.integers(0, 240, num_events)
+    events["on"] = rng.integers(0, 2, num_events)
+    return events
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    path = tmp_path / "a.dat"
+    faery.events_stream_from_array(some_events(), (320, 240)).to_file(path, version="dat2")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def no_child_from_before() -> None:
+    end_idle_children()
+
+
+def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "PIECE_EVENTS", 1000)
+    faery.events_stream_from_array(some_events(30_000), (320, 240)).to_file(recording, version="dat2")
+    size, pieces = read_pieces("faery", recording)
+    held = list(pieces)
+    assert size == (320, 240)
+    assert len(held) > 2
+    events = join(held, "here")
+    for column, name in zip("xytp", ("x", "y", "t", "on"), strict=True):
+        np.testing.assert_array_equal(getattr(events, column), some_events(30_000)[name])
+
+
+def test_one_child_serves_one_file_after_another(recording: Path) -> None:
+    for _ in range(3):
+        join(read_pieces("faery", recording)[1], "here")
+        assert len(isolated._idle) == 1
+
+
+def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
+    size, pieces = read_pieces("faery", recording)
+    del pieces
+    assert size == (320, 240)
+    assert isolated._idle == []
+    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+
+
+def test_threads_have_children_of_their_own(recording: Path) -> None:
+    counts: list[int] = []
+    barrier = threading.Barrier(3)
+
+    def read() -> None:
+        _, pieces = read_pieces("faery", recording)
+        barrier.wait(30)  # all three are being read now
+        counts.append(len(join(pieces, "here")))
+
+    threads = [threading.Thread(target=read) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert counts == [3000] * 3
+    assert len(isolated._idle) == 3
+
+
+def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = isolated._take_child
+
+    def take_and_kill() -> Any:
+        child = take()
+        os.kill(child._process.pid, signal.SIGABRT)
+        child._process.wait()
+        return child
+
+    monkeypatch.setattr(isolated, "_take_child", take_and_kill)
+    with pytest.raises(SourceError, match=r"a\.dat: its decoder was ended by signal 6"):
+        read_pieces("faery", recording)
+    monkeypatch.undo()
+    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+
+
+def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
+    join(read_pieces("faery", recording)[1], "here")
+    process = isolated._idle[0]._process
+    process.kill()
+    process.wait()
+    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+
+
+def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolated, "SILENCE_S", 0.5)
+    os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
+    with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
+        read_pieces("faery", tmp_path / "a.dat")
+    assert isolated._idle == []
+
+
+def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + bytes(100))
+    with pytest.raises(SourceError, match=r"a\.aedat4: cannot be decoded"):
+        join(read_pieces("faery", tmp_path / "a.aedat4")[1], "here")
+
+
+def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
+    """A dataset of one chunk that is within the limit, and so many of them that a piece is not."""
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 1000)]))
+    with pytest.raises(SourceError, match=r"a\.h5: cannot be decoded"):
+        join(read_pieces("hdf5", tmp_path / "a.h5")[1], "here")
