@@ -28,7 +28,7 @@ from tonic.transforms import ToFrame
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.frames.binning import make_frames, splits
-from ..stages.frames.checked import check
+from ..stages.frames.checked import CheckedEvents
 from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
@@ -184,7 +184,7 @@ def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     x, y = data[0::5].astype(np.uint16), data[1::5].astype(np.uint16)
     t = (data[2::5] & 127).astype(np.int64) << 16 | data[3::5].astype(np.int64) << 8 | data[4::5]
     p = (data[2::5] >> 7).astype(np.uint8)
-    recording = check(Events(x, y, t, p), SENSOR_SIZE, "benchmark")
+    recording = CheckedEvents(Events(x, y, t, p), SENSOR_SIZE, "benchmark")
     config = FramesConfig(num_bins=NUM_BINS, resize="none")
     width, height = SENSOR_SIZE
     tables = address_tables(plan_axis(0, width, width, "none", width), plan_axis(0, height, height, "none", height))

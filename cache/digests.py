@@ -20,10 +20,15 @@ def content_digest(data: bytes | bytearray | memoryview) -> str:
 
 def file_digest(path: Path, block_bytes: int = 1 << 22) -> str:
     """`content_digest` of a file, read in blocks."""
-    state = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while block := file.read(block_bytes):
-            state.update(block)
+        return blocks_digest(iter(lambda: file.read(block_bytes), b""))
+
+
+def blocks_digest(blocks: Iterable[bytes]) -> str:
+    """`content_digest` of all the blocks together."""
+    state = xxhash.xxh3_128()
+    for block in blocks:
+        state.update(block)
     return f"xxh3:{state.hexdigest()}"
 
 

@@ -6,9 +6,10 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ...cache.digests import content_digest
+from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
 from ..sources.base import Sample
+from ..sources.random_access import RandomAccess, blocks
 from ..sources.reader import Reader
 from ..tasks import TaskRunner
 
@@ -20,10 +21,13 @@ Identity = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class RawSample:
-    """A sample as it lies on disk. digest: of its file; metadata: JSON or ""; problem: why it is of no use, or ""."""
+    """A sample as it lies on disk. digest: of its file; metadata: JSON or ""; problem: why it is of no use, or "".
+
+    data: what the source's `decode` takes.
+    """
 
     sample_id: str
-    data: bytes
+    data: bytes | RandomAccess
     digest: str
     metadata: str
     problem: str
@@ -36,10 +40,11 @@ class RawSample:
 
 def read_raw(source: Reader, sample: Sample) -> RawSample:
     """Read a sample's file and metadata; what cannot be read is told in `problem`."""
-    data, digest, metadata, problem = b"", UNREADABLE, "", ""
+    data: bytes | RandomAccess = b""
+    digest, metadata, problem = UNREADABLE, "", ""
     try:
-        data = source.read_bytes(sample)
-        digest = content_digest(data)
+        data = source.read_content(sample)
+        digest = blocks_digest([data] if isinstance(data, bytes) else blocks(data))
         if found := source.metadata(sample):
             metadata = json.dumps(found, sort_keys=True)
     except SourceError as error:

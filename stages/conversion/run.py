@@ -55,7 +55,7 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
     stands in the way, another writer does not end), OSError (disk full, no permission).
     """
     began = time.perf_counter()
-    source = open_source(config.source, config.raw)
+    source = open_source(config.source, config.raw, config.frames.time_unit)
     layout = plan_layout(config, source)
     builder = StoreBuilder(config.out, layout)
     path = _find_whole(config.out, source, layout, map_tasks)

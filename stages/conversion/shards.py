@@ -13,13 +13,15 @@ from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
-from ..sources.base import Sample
+from ..sources.base import LARGEST_SENSOR, Sample
+from ..sources.random_access import RandomAccess
 from ..sources.reader import Reader
 from .config import ConvertConfig
 from .manifest import read_raw
 
 Arrays = dict[str, NDArray[Any]]
 Row = dict[str, Any]
+Content = bytes | RandomAccess
 
 STRING = "string"
 COMMON_COLUMNS = {
@@ -75,8 +77,13 @@ def convert_shard(task: ShardTask) -> int:
 def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayout]:
     """The arrays of the store that this source and configuration give."""
     if source.kind == "events":
-        assert source.sensor_size is not None
-        shape = config.frames.frame_shape(source.sensor_size)
+        sensor_size = config.frames.sensor_size or source.sensor_size
+        if sensor_size is None and config.frames.resize == "none":
+            raise SourceError(
+                f"{config.raw}: resize 'none' keeps the sensor's pixels, and how many there are is not known: "
+                "set frames.sensor_size = [width, height] (--sensor-size WIDTH HEIGHT)"
+            )
+        shape = config.frames.frame_shape(sensor_size or LARGEST_SENSOR)
         return {"frames": ArrayLayout(shape, config.frames.dtype)}
     size = config.images.size
     return {"images": ArrayLayout((3, size, size), "uint8"), "value": ArrayLayout((1, size, size), "float32")}
@@ -94,7 +101,7 @@ def _convert_sample(
     source: Reader,
     sample: Sample,
     config: ConvertConfig,
-    convert: Callable[[Reader, Sample, bytes, ConvertConfig, Arrays], Row],
+    convert: Callable[[Reader, Sample, Content, ConvertConfig, Arrays], Row],
     out: Arrays,
 ) -> Row:
     """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
@@ -114,7 +121,7 @@ def _convert_sample(
     return row | {"label": -1, "problem": problem}
 
 
-def _convert_events(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:
+def _convert_events(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
     recording = source.decode(sample, data)
     assert not isinstance(recording, np.ndarray)
     frames = make_frames(recording, config.frames, source.sensor_size, sample.location)
@@ -128,7 +135,7 @@ def _convert_events(source: Reader, sample: Sample, data: bytes, config: Convert
     }
 
 
-def _convert_image(source: Reader, sample: Sample, data: bytes, config: ConvertConfig, out: Arrays) -> Row:
+def _convert_image(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
     rgb = source.decode(sample, data)
     assert isinstance(rgb, np.ndarray)
     out["images"][...], out["value"][...] = encode_image(rgb, config.images)

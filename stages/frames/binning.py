@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..sources.base import Recording
-from .checked import Box, CheckedRecording, Indices, check
+from ...cache.errors import SourceError
+from ..sources.base import LARGEST_SENSOR, AtisRecords, EventStream, Recording
+from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
 from .kernels import store_half
 from .resize import Axis, address_tables, plan_axis
 from .spec import FramesConfig
+from .streamed import CheckedStream
 
 _RAW_ADDRESSES = 256  # x and y of a raw record are bytes
 
@@ -47,14 +49,14 @@ def make_frames(
 ) -> Frames:
     """Frames of a recording as the configuration says (see `FramesConfig` and `splits`).
 
-    recording: events, or raw records, which are counted without being decoded first.
-    sensor_size: (width, height) in pixels, bounds x and y; needed for Events, raw records bring their own.
+    recording: events, held or in pieces, or raw records, which are counted without being decoded first.
+    sensor_size: (width, height) in pixels, bounds x and y, where neither the recording nor `config` says it.
     location: the file, as messages name it.
 
-    Raises SourceError when the recording is empty, not a whole number of records, not ordered in time, or has
-    coordinates outside the sensor.
+    Raises SourceError when the recording is empty, not a whole number of records, not ordered in time, has
+    coordinates outside the sensor, or does not say how large the sensor is and `config` needs that.
     """
-    checked = check(recording, sensor_size, location)
+    checked = _check(recording, _sensor_size(recording, config, sensor_size, location), location)
     width, height = checked.sensor_size
     box = checked.extent if config.crop else Box(0, 0, width, height)
     _, _, out_height, out_width = config.frame_shape(checked.sensor_size)
@@ -72,6 +74,33 @@ def make_frames(
         origin=(box.x, box.y),
         extent=(box.width, box.height),
     )
+
+
+def _sensor_size(
+    recording: Recording, config: FramesConfig, usual: tuple[int, int] | None, location: str
+) -> tuple[int, int]:
+    """What bounds x and y: what the recording says, else the configuration, else what is `usual` in the data set."""
+    size, wanted = recording.sensor_size, config.sensor_size
+    if config.needs_whole_sensor and size is not None and wanted is not None and size != wanted:
+        raise SourceError(
+            f"{location}: its sensor has {size[0]} x {size[1]} pixels, sensor_size is {wanted[0]} x {wanted[1]}; with "
+            "crop = false or resize 'none' all recordings need the same: leave it out, or set crop = true"
+        )
+    size = size or wanted or usual
+    if size is None and config.needs_whole_sensor:
+        raise SourceError(
+            f"{location}: does not say how large its sensor is, which crop = false and resize 'none' need: "
+            "set frames.sensor_size = [width, height] (--sensor-size WIDTH HEIGHT)"
+        )
+    return size or LARGEST_SENSOR
+
+
+def _check(recording: Recording, sensor_size: tuple[int, int], location: str) -> CheckedRecording:
+    if isinstance(recording, AtisRecords):
+        return CheckedRecords(recording.data, sensor_size, location)
+    if isinstance(recording, EventStream):
+        return CheckedStream(recording, sensor_size, location)
+    return CheckedEvents(recording, sensor_size, location)
 
 
 def _values(recording: CheckedRecording, cuts: Indices, x_axis: Axis, y_axis: Axis) -> NDArray[Any]:

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import AtisRecords, Events, EventStream, Recording
-from ..sources.formats.columns import join
+from ..sources.base import Events
 from .kernels import (
     OVERFLOW_US,
     OVERFLOW_Y,
@@ -83,20 +82,6 @@ class CheckedRecording(Protocol):
         ...
 
 
-def check(recording: Recording, sensor_size: tuple[int, int] | None, location: str) -> CheckedRecording:
-    """The recording, checked. `sensor_size` (width, height) bounds x and y; raw records bring their own.
-
-    Raises SourceError, its message starting with `location`.
-    """
-    if isinstance(recording, AtisRecords):
-        return CheckedRecords(recording.data, sensor_size or recording.sensor_size, location)
-    if sensor_size is None:
-        raise ValueError("events do not say how large their sensor is: sensor_size (width, height) is needed")
-    if isinstance(recording, EventStream):
-        recording = join(recording.pieces(), location)
-    return CheckedEvents(recording, sensor_size, location)
-
-
 class CheckedRecords:
     """Raw 5-byte records that passed every check."""
 
@@ -126,7 +111,7 @@ class CheckedRecords:
         if self.num_events == 0:
             raise SourceError(f"{location}: {self.num_records} records and no event among them; fetch the file again")
         x_low, x_high, y_low, y_high = ranges
-        if x_high >= sensor_size[0] or y_high >= sensor_size[1]:
+        if x_high >= sensor_size[0] or y_high >= min(sensor_size[1], OVERFLOW_Y):
             self._refuse_coordinates(location)
         self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
         unordered = first_unordered_record(self._data, self._markers)
@@ -143,7 +128,7 @@ class CheckedRecords:
 
     def _refuse_coordinates(self, location: str) -> None:
         x, y = self._data[0::RECORD_BYTES], self._data[1::RECORD_BYTES]
-        width, height = self.sensor_size
+        width, height = self.sensor_size[0], min(self.sensor_size[1], OVERFLOW_Y)
         i = int(np.flatnonzero(((x >= width) | (y >= height)) & (y != OVERFLOW_Y))[0])
         raise SourceError(
             f"{location}: record {i} (byte offset {i * RECORD_BYTES}) lies at x={x[i]}, y={y[i]}, outside the "
@@ -182,7 +167,8 @@ class CheckedRecords:
 class CheckedEvents:
     """Decoded events that passed every check."""
 
-    def __init__(self, events: Events, sensor_size: tuple[int, int], location: str) -> None:
+    def __init__(self, events: Events, sensor_size: tuple[int, int], location: str, first_event: int = 0) -> None:
+        """first_event: index of the first one in the recording, where `events` are a piece of it; for messages."""
         self.sensor_size = sensor_size
         self.num_events = self.num_records = len(events.t)
         columns: dict[str, NDArray[Any]] = {"x": events.x, "y": events.y, "t": events.t, "p": events.p}
@@ -194,13 +180,14 @@ class CheckedEvents:
         if self.num_events == 0:
             raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
         width, height = sensor_size
-        x_low, x_high = _range("x", events.x, width, location)
-        y_low, y_high = _range("y", events.y, height, location)
-        _range("p", events.p, 2, location)
+        x_low, x_high = _range("x", events.x, width, location, first_event)
+        y_low, y_high = _range("y", events.y, height, location, first_event)
+        _range("p", events.p, 2, location, first_event)
         if (events.t[1:] < events.t[:-1]).any():
             i = int(np.flatnonzero(events.t[1:] < events.t[:-1])[0]) + 1
             raise SourceError(
-                f"{location}: time runs backwards at event {i}: {events.t[i]} us after {events.t[i - 1]} us; sort it"
+                f"{location}: time runs backwards at event {first_event + i}: "
+                f"{events.t[i]} us after {events.t[i - 1]} us; sort it"
             )
         self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
         self.first_us, self.last_us = int(events.t[0]), int(events.t[-1])
@@ -227,9 +214,9 @@ class CheckedEvents:
         resize_events(self._x, self._y, self._p, splits, tables, taps, counts, out)
 
 
-def _range(name: str, values: NDArray[Any], limit: int, location: str) -> tuple[int, int]:
+def _range(name: str, values: NDArray[Any], limit: int, location: str, first_event: int) -> tuple[int, int]:
     low, high = int(values.min()), int(values.max())
     if low < 0 or high >= limit:
         i = int(np.flatnonzero((values < 0) | (values >= limit))[0])
-        raise SourceError(f"{location}: event {i} has {name}={values[i]}, expected 0 to {limit - 1}")
+        raise SourceError(f"{location}: event {first_event + i} has {name}={values[i]}, expected 0 to {limit - 1}")
     return low, high

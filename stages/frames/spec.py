@@ -7,6 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 DEFAULT_SIZE = 48
+MAX_SENSOR_SIDE = 65_536
+TimeUnit = Literal["auto", "ns", "us", "ms", "s"]
 
 
 class FramesConfig(BaseModel):
@@ -45,6 +47,20 @@ class FramesConfig(BaseModel):
             "false: the whole sensor, every recording on the same grid"
         ),
     )
+    sensor_size: tuple[int, int] | None = Field(
+        None,
+        description=(
+            "width and height of the sensor in pixels, for recordings that do not say it; "
+            "needed there with crop false and with resize none"
+        ),
+    )
+    time_unit: TimeUnit = Field(
+        "auto",
+        description=(
+            "unit of the times in recordings whose format states none (HDF5, MAT, NumPy, text): "
+            "auto takes whole numbers for us, floating point for s"
+        ),
+    )
     dtype: Literal["float16", "float32", "uint8", "uint16"] = Field(
         "float16",
         description=(
@@ -67,6 +83,8 @@ class FramesConfig(BaseModel):
                 f"mode {self.mode!r} with window_us={self.window_us}: "
                 "mode 'window' needs window_us (in us), and no other mode takes it"
             )
+        if self.sensor_size is not None and not all(1 <= side <= MAX_SENSOR_SIDE for side in self.sensor_size):
+            raise ValueError(f"sensor_size {list(self.sensor_size)}: each side has 1 to {MAX_SENSOR_SIDE} pixels")
         if self.resize == "none" and self.size != 0:
             raise ValueError(f"resize 'none' keeps the sensor's pixels: leave size out or set it to 0, not {self.size}")
         if self.resize != "none" and self.size == 0:
@@ -77,6 +95,11 @@ class FramesConfig(BaseModel):
                 "choose float16 or float32, or resize 'sum' or 'none'"
             )
         return self
+
+    @property
+    def needs_whole_sensor(self) -> bool:
+        """Whether the sensor's size decides what the frames show, and not only what is refused."""
+        return not self.crop or self.resize == "none"
 
     def frame_shape(self, sensor_size: tuple[int, int]) -> tuple[int, int, int, int]:
         """Shape (T, 2, H, W) of one recording's frames; `sensor_size` is (width, height) in pixels."""

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias, cast
 
 from ...cache.errors import SourceError
-from .random_access import MAX_RATIO, MAX_READ_BYTES, AsFile, FileBytes, Inflated, RandomAccess, Slice
+from .random_access import MAX_RATIO, MAX_READ_BYTES, AsFile, FileBytes, Inflated, InMemory, RandomAccess, Slice
 from .tree import FileTree
 
 MAX_MEMBERS: Final = 200_000  # N-MNIST, the largest, has 70,000
@@ -223,7 +223,7 @@ class _ZipContent:
         raw = Slice(self.data, start, info.compress_size, location)
         if info.file_size > MAX_READ_BYTES:
             return raw if info.compress_type == zipfile.ZIP_STORED else Inflated(raw, -15, location)
-        return _InMemory(_small_content(raw, info), location)
+        return InMemory(_small_content(raw, info), location)
 
 
 def _small_content(raw: RandomAccess, info: zipfile.ZipInfo) -> bytes:
@@ -239,19 +239,6 @@ def _small_content(raw: RandomAccess, info: zipfile.ZipInfo) -> bytes:
             f"checksum ({info.CRC:08x}); the archive is damaged: fetch it again"
         )
     return content
-
-
-@dataclass(frozen=True, slots=True)
-class _InMemory:
-    content: bytes
-    location: str
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
-
-    def read_at(self, offset: int, size: int) -> bytes:
-        return self.content[offset : offset + size]
 
 
 # Tar ------------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,10 @@ class Sample:
     sample_id: str
     label: int
     location: str
+
+
+LARGEST_SENSOR: Final = (1280, 960)
+"""(width, height) of the largest event camera, in pixels: coordinates beyond it are a damaged file's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +69,11 @@ class EventStream:
 class AtisRecords:
     """A recording as the raw 5-byte records of N-Caltech101 and N-MNIST, shape (5 * n,) uint8, not decoded yet.
 
-    The frame kernels read these directly. `sensor_size` (width, height) bounds x and y, in pixels.
+    The frame kernels read these directly. `sensor_size` (width, height) bounds x and y, in pixels, where it is known.
     """
 
     data: UInt8Array
-    sensor_size: tuple[int, int]
+    sensor_size: tuple[int, int] | None
 
 
 Recording = Events | EventStream | AtisRecords

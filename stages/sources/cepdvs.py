@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from .base import Events, Sample, UInt8Array
+from .base import LARGEST_SENSOR, Events, Sample, UInt8Array
 from .images import decode_image
 from .layout import Place, open_place
 from .mat import read_mat
@@ -21,7 +21,6 @@ from .reader import FileReader
 
 _CLASS_WORD: Final = 4  # the fifth
 _CLASS_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]+")
-_LARGEST_SENSOR: Final = (1280, 960)  # (width, height) of the largest event camera, pixels: more is a damaged file
 _VARIABLES: Final = ("x", "y", "ts", "p")
 
 
@@ -89,7 +88,7 @@ class CepDvs(_CepDvs):
     kind = "events"
     title = "CEP-DVS (recordings)"
     layout = "pathFile.csv and data/MAT/img/<number>.mat"
-    sensor_size = _LARGEST_SENSOR
+    sensor_size = LARGEST_SENSOR
     folder = "data/MAT/img"
     suffix = ".mat"
 
@@ -146,7 +145,7 @@ def events_from_variables(variables: dict[str, NDArray[Any]], location: str) -> 
         raise SourceError(
             f"{location}: expected x, y, ts and p of the same length above 0, found {lengths}; fetch it again"
         )
-    for name, limit in zip("xy", _LARGEST_SENSOR, strict=True):
+    for name, limit in zip("xy", LARGEST_SENSOR, strict=True):
         _refuse(
             name, whole[name], (whole[name] < 0) | (whole[name] >= limit), f"expected 0 to {limit - 1} pixels", location
         )

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 
 MAX_VALUES: Final = 1 << 24  # in one variable; CEP-DVS's recordings have some 10^5
-_MAX_BYTES: Final = 1 << 27  # of a file, inflated
+MAX_BYTES: Final = 1 << 27  # of a file, inflated
 _MAX_VARIABLES: Final = 1000
 _HEADER_BYTES: Final = 128
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
@@ -56,16 +56,32 @@ _HDF5_FILTERS: Final = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFF
 
 def read_mat(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
     """The variables `names` of the MAT file `data`, as stored. Raises SourceError when one is missing or unfit."""
-    if len(data) > _MAX_BYTES:
-        raise SourceError(f"{location}: {len(data)} bytes, the limit for a recording is {_MAX_BYTES}")
+    if len(data) > MAX_BYTES:
+        raise SourceError(f"{location}: {len(data)} bytes, the limit for a recording is {MAX_BYTES}")
     if data.startswith(_HDF5_SIGNATURE) or data[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE:
         return _read_hdf5(data, names, location)
     if len(data) >= _HEADER_BYTES and data[126:128] in (b"IM", b"MI"):
-        return _read_mat5(data, names, location)
+        found = _read_mat5(data, names, location)
+        for name in names:
+            if name not in found:
+                raise SourceError(f"{location}: has no variable {name} (found {', '.join(found) or 'none'})")
+        return {name: found[name] for name in names}
     raise SourceError(
         f"{location}: is no MAT file of version 5 or 7.3 ({len(data)} bytes, the first: {data[:8].hex() or 'none'}); "
         "fetch it again"
     )
+
+
+def read_mat5_columns(data: bytes, aliases: Mapping[str, Sequence[str]], location: str) -> dict[str, NDArray[Any]]:
+    """The variables of a MAT 5 file, each under the first of its names that is there. Raises SourceError."""
+    found = _read_mat5(data, [name for names in aliases.values() for name in names], location)
+    columns: dict[str, NDArray[Any]] = {}
+    for column, names in aliases.items():
+        name = next((name for name in names if name in found), None)
+        if name is None:
+            raise SourceError(f"{location}: has no variable {' or '.join(names)} (found {', '.join(found) or 'none'})")
+        columns[column] = found[name]
+    return columns
 
 
 # MAT 5 ----------------------------------------------------------------------------------------------------------------
@@ -74,7 +90,7 @@ def read_mat(data: bytes, names: Sequence[str], location: str) -> dict[str, NDAr
 def _read_mat5(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
     order = "<" if data[126:128] == b"IM" else ">"
     found: dict[str, NDArray[Any]] = {}
-    budget = _MAX_BYTES
+    budget = MAX_BYTES
     for kind, content, offset in _elements(memoryview(data), _HEADER_BYTES, order, location):
         where = f"{location}: variable at byte {offset}"
         if kind == _COMPRESSED:
@@ -89,10 +105,7 @@ def _read_mat5(data: bytes, names: Sequence[str], location: str) -> dict[str, ND
         found[name] = values
         if len(found) > _MAX_VARIABLES:
             raise SourceError(f"{where}: more than {_MAX_VARIABLES} variables; a recording has {len(names)}")
-    for name in names:
-        if name not in found:
-            raise SourceError(f"{location}: has no variable {name} (found {', '.join(found) or 'none'})")
-    return {name: found[name] for name in names}
+    return found
 
 
 def _elements(data: memoryview, offset: int, order: str, where: str) -> Iterator[tuple[int, memoryview, int]]:
@@ -143,7 +156,7 @@ def _inflate(data: memoryview, limit: int, where: str) -> bytes:
     except zlib.error as error:
         raise SourceError(f"{where}: damaged ({error}); fetch the file again") from error
     if len(plain) >= limit:
-        raise SourceError(f"{where}: the file inflates to more than the limit of {_MAX_BYTES} bytes; refused")
+        raise SourceError(f"{where}: the file inflates to more than the limit of {MAX_BYTES} bytes; refused")
     if not decoder.eof:
         raise SourceError(f"{where}: its compressed data are truncated; fetch the file again")
     return plain

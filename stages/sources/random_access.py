@@ -12,6 +12,8 @@ import os
 import threading
 import weakref
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -40,10 +42,10 @@ class RandomAccess(Protocol):
 
 
 class FileBytes:
-    """The bytes of a file on disk."""
+    """The bytes of a file on disk, at `path`."""
 
     def __init__(self, path: Path) -> None:
-        self.location = str(path)
+        self.path, self.location = path, str(path)
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
@@ -56,6 +58,21 @@ class FileBytes:
             return os.pread(self._descriptor, _checked(size, self.location), offset)
         except OSError as error:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
+
+
+@dataclass(frozen=True, slots=True)
+class InMemory:
+    """Bytes that are held already."""
+
+    content: bytes
+    location: str
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
+
+    def read_at(self, offset: int, size: int) -> bytes:
+        return self.content[offset : offset + size]
 
 
 class Slice:
@@ -186,6 +203,12 @@ class AsFile(io.RawIOBase):
         data = self._data.read_at(self._position, wanted)
         self._position += len(data)
         return data
+
+
+def blocks(data: RandomAccess, block_bytes: int = 1 << 22) -> Iterator[bytes]:
+    """The whole content, block by block. Raises SourceError."""
+    for offset in range(0, data.size, block_bytes):
+        yield data.read_at(offset, block_bytes)
 
 
 def _checked(size: int, location: str) -> int:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .layout import Place, describe_children
+from .random_access import RandomAccess
 from .tree import FileTree
 
 
@@ -53,8 +54,12 @@ class Reader(ABC):
     def read_bytes(self, sample: Sample) -> bytes:
         """The sample's file as it lies on disk. Raises SourceError when it cannot be read."""
 
+    def read_content(self, sample: Sample) -> bytes | RandomAccess:
+        """What `decode` takes: the whole file, or access to one that may be too large to be held."""
+        return self.read_bytes(sample)
+
     @abstractmethod
-    def decode(self, sample: Sample, data: bytes) -> Recording | UInt8Array:
+    def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
         """The recording, or the image as (H, W, 3) uint8 RGB. Raises SourceError."""
 
     def metadata(self, sample: Sample) -> dict[str, Any]:
@@ -69,13 +74,17 @@ class Reader(ABC):
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self.path, self.path.stat().st_mtime_ns)
+        return _reopen, (type(self), self.path.stat().st_mtime_ns, *self._arguments())
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """What the class was called with."""
+        return (self.path,)
 
 
 @lru_cache(maxsize=8)
-def _reopen(reader: type[Reader], path: Path, modified_ns: int) -> Reader:
+def _reopen(reader: type[Reader], modified_ns: int, *arguments: Any) -> Reader:
     """One opening of a source for each worker process; `modified_ns` tells a replaced archive from the one before."""
-    return reader(path)
+    return reader(*arguments)
 
 
 class FileReader(Reader):

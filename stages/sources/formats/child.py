@@ -151,23 +151,24 @@ def find_columns(group: Any, h5py: Any) -> dict[str, tuple[Any, str | None]]:
             link = group.get(name, getlink=True)
             if not isinstance(link, h5py.HardLink):
                 raise ValueError(f"{group.name}: {name} is a {type(link).__name__}, maybe to another file; refused")
-            members[name.lower()] = group[name]
+            members[name] = group[name]
         if len(members) > MAX_OBJECTS or len(groups) > MAX_OBJECTS:
             raise ValueError(f"more than {MAX_OBJECTS} objects; a recording has few")
         if found := match(members):
             return {column: (check(members[name], h5py), None) for column, name in found.items()}
         for member in members.values():
-            fields = {field.lower(): field for field in (getattr(member, "dtype", None) and member.dtype.names) or ()}
+            fields = (member.dtype.names or ()) if isinstance(member, h5py.Dataset) else ()
             if found := match(fields):
-                return {column: (check(member, h5py), fields[name]) for column, name in found.items()}
+                return {column: (check(member, h5py), name) for column, name in found.items()}
         groups += [member for member in members.values() if isinstance(member, h5py.Group)]
     raise ValueError("no group with the datasets x, y, t and p, and no dataset with these fields")
 
 
 def match(names: Iterable[str]) -> dict[str, str] | None:
-    """column -> its name among `names`; None where one of the four is missing."""
-    found = {column: [name for name in known if name in names] for column, known in COLUMN_NAMES.items()}
-    return {column: known[0] for column, known in found.items()} if all(found.values()) else None
+    """column -> the one of `names` that means it, whatever its case; None where one of the four is missing."""
+    given = {name.lower(): name for name in names}
+    found = {column: [given[known] for known in aliases if known in given] for column, aliases in COLUMN_NAMES.items()}
+    return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
 
 
 def check(dataset: Any, h5py: Any) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
+from ...frames.spec import TimeUnit
 from ..base import Events
 
-TimeUnit = Literal["auto", "ns", "us", "ms", "s"]
 Columns = Mapping[str, NDArray[Any]]
 
 _US_PER_UNIT: Final = {"ns": 1e-3, "us": 1, "ms": 1_000, "s": 1_000_000}
@@ -100,7 +100,7 @@ def _microseconds(values: NDArray[Any], unit: TimeUnit, refuse: _Refusal) -> NDA
     if unit == "auto":
         unit = "s" if values.dtype.kind == "f" else "us"
     factor = _US_PER_UNIT[unit]
-    limit = _LARGEST_TIME / max(factor, 1)
+    limit = _LARGEST_TIME / factor
     expected = f"expected a time of less than {limit:.4g} {unit}"
     if values.dtype.kind == "f":
         refuse("t", values, ~np.isfinite(values) | (np.abs(values) >= limit), expected)

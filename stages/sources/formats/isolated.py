@@ -21,8 +21,10 @@ from typing import Any, Final, Literal, cast
 import numpy as np
 
 from ....cache.errors import SourceError
+from ...frames.spec import TimeUnit
 from ..base import Events
-from .columns import Columns, TimeUnit, as_events
+from . import child as child_script
+from .columns import Columns, as_events
 
 IsolatedReader = Literal["faery", "hdf5"]
 
@@ -30,7 +32,6 @@ PIECE_EVENTS: Final = 1 << 20
 SILENCE_S: Final = 60.0
 _HEADER: Final = struct.Struct("<cQ")
 _MAX_FRAME_BYTES: Final = 1 << 28
-_CHILD: Final = Path(__file__).with_name("child.py")
 
 
 def read_pieces(
@@ -97,7 +98,7 @@ class _Child:
     def __init__(self) -> None:
         # Isolated (-I): the folder of the script, which has modules named like packages, is not on the import path.
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(_CHILD)],
+            [sys.executable, "-I", str(child_script.__file__)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

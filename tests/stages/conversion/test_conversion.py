@@ -119,6 +119,8 @@ def test_what_changes_the_result_changes_the_fingerprint(
         {"mode": "window", "window_us": 10_000},
         {"dtype": "float32"},
         {"crop": False},
+        {"sensor_size": [240, 181]},
+        {"time_unit": "ms"},
     ]
     assert set(FramesConfig.model_fields) == {key for change in changes for key in change}
     names = [name_of(frames={"num_bins": 4, "size": 16, **change}) for change in changes]

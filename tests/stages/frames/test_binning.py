@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -270,5 +271,21 @@ def test_no_events_and_no_sensor_size() -> None:
     nothing = np.zeros(0, np.int64)
     with pytest.raises(SourceError, match="no event"):
         make_frames(Events(nothing, nothing, nothing, nothing), COUNTS, SENSOR)
-    with pytest.raises(ValueError, match="sensor_size"):
-        make_frames(as_events([(0, 0, 0, 0)]), COUNTS)
+    for unknown in (COUNTS, FramesConfig(crop=False)):
+        with pytest.raises(SourceError, match=r"a\.csv: does not say how large its sensor is.*--sensor-size"):
+            make_frames(as_events([(0, 0, 0, 0)]), unknown, location="a.csv")
+
+
+def test_the_sensor_size_is_the_recording_s_or_the_configuration_s() -> None:
+    """`extent` is the whole sensor without `crop`."""
+    said, unsaid = replace(as_events([(3, 2, 0, 0)]), sensor_size=(8, 6)), as_events([(3, 2, 0, 0)])
+    whole = FramesConfig(crop=False)
+    assert make_frames(said, whole, (20, 20)).extent == (8, 6)
+    assert make_frames(unsaid, whole, (20, 20)).extent == (20, 20)
+    assert make_frames(unsaid, whole.model_copy(update={"sensor_size": (9, 7)}), (20, 20)).extent == (9, 7)
+    assert make_frames(unsaid, FramesConfig()).extent == (1, 1)
+    with pytest.raises(SourceError, match="x=1280, expected 0 to 1279"):
+        make_frames(as_events([(1280, 2, 0, 0)]), FramesConfig())
+    with pytest.raises(SourceError, match=r"its sensor has 8 x 6 pixels, sensor_size is 9 x 7"):
+        make_frames(said, whole.model_copy(update={"sensor_size": (9, 7)}))
+    assert make_frames(said, FramesConfig(sensor_size=(9, 7))).extent == (1, 1)

@@ -1,0 +1,95 @@
+"""A recording larger than memory, checked: `CheckedRecording` for an `EventStream`, one piece in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...cache.errors import SourceError
+from ..sources.base import EventStream
+from .checked import Box, CheckedEvents, Counts, Indices
+from .kernels import Tables, Taps, resize_bilinear
+
+
+class CheckedStream:
+    """A stream that passed every check when it was opened; every further pass checks again.
+
+    So a file that changes while it is read cannot make a kernel write out of bounds; it raises SourceError instead.
+    """
+
+    def __init__(self, stream: EventStream, sensor_size: tuple[int, int], location: str) -> None:
+        self.sensor_size = sensor_size
+        self._stream, self._location = stream, location
+        self.num_events = 0
+        extents: list[Box] = []
+        for start, piece in self._pieces():
+            if not start:
+                self.first_us = piece.first_us
+            self.num_events, self.last_us = start + piece.num_events, piece.last_us
+            extents.append(piece.extent)
+        if not extents:
+            raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
+        self.num_records = self.num_events
+        x, y = min(box.x for box in extents), min(box.y for box in extents)
+        right, bottom = max(box.x + box.width for box in extents), max(box.y + box.height for box in extents)
+        self.extent = Box(x, y, right - x, bottom - y)
+
+    def _pieces(self) -> Iterator[tuple[int, CheckedEvents]]:
+        """Each piece with the index of its first event."""
+        start = 0
+        last_us: int | None = None
+        for events in self._stream.pieces():
+            if not len(events):
+                continue
+            piece = CheckedEvents(events, self.sensor_size, self._location, start)
+            if last_us is not None and piece.first_us < last_us:
+                raise SourceError(
+                    f"{self._location}: time runs backwards at event {start}: {piece.first_us} us after {last_us} us; "
+                    "sort it"
+                )
+            yield start, piece
+            start += piece.num_events
+            last_us = piece.last_us
+
+    def _again(self) -> Iterator[tuple[int, CheckedEvents]]:
+        """The pieces of a later pass. Raises SourceError where they are not those of the first."""
+        num_events = 0
+        for start, piece in self._pieces():
+            num_events = start + piece.num_events
+            yield start, piece
+        if num_events != self.num_events:
+            raise SourceError(
+                f"{self._location}: had {self.num_events} events at first and {num_events} later; "
+                "leave the file alone while it is converted, and run the command again"
+            )
+
+    def split_at_times(self, edges_us: Sequence[int]) -> Indices:
+        # An edge's index is the number of events before it.
+        return sum((piece.split_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
+
+    def split_at_events(self, ordinals: Indices) -> Indices:
+        return ordinals
+
+    def num_events_between(self, start: int, stop: int) -> int:
+        return stop - start
+
+    def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
+        for start, piece in self._again():
+            piece.count(np.clip(splits - start, 0, piece.num_events), tables, out)
+
+    def resize(
+        self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+    ) -> None:
+        k = 0  # the bin whose counts are being collected
+        counts[:] = 0
+        for start, piece in self._again():
+            local = np.clip(splits - start, 0, piece.num_events)
+            while k < len(out):
+                piece.count(local[k : k + 2], tables, counts)
+                if splits[k + 1] > start + piece.num_events:
+                    break  # it goes on in the next piece
+                resize_bilinear(counts[0], *taps, out[k])
+                counts[:] = 0
+                k += 1

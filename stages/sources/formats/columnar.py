@@ -1,0 +1,223 @@
+"""Recordings as columns x, y, t and p: NumPy files, MAT 5 and text. HDF5 is read in another process (`child`)."""
+
+from __future__ import annotations
+
+import io
+import re
+import tokenize
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ....cache.errors import SourceError
+from ...frames.spec import TimeUnit
+from ..archives import open_archive
+from ..base import Events
+from ..mat import MAX_BYTES as MAX_MAT_BYTES
+from ..mat import read_mat5_columns
+from ..random_access import RandomAccess, blocks
+from .child import COLUMN_NAMES, match
+from .columns import Columns, as_events
+
+PIECE_EVENTS: Final = 1 << 20
+_MAX_NPY_HEADER: Final = 10_000
+_BAD_HEADER: Final = (ValueError, LookupError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+_TEXT_BLOCK_BYTES: Final = 1 << 22
+_MAX_LINE_BYTES: Final = 10_000
+
+
+Pieces = tuple[tuple[int, int] | None, Iterator[Events]]
+"""The sensor size that a file states, if it does, and its events piece by piece."""
+
+
+# NumPy ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _NumpyArray:
+    """An array in a .npy file, read in slices."""
+
+    content: RandomAccess
+    offset: int
+    dtype: np.dtype[Any]
+    length: int
+
+    def read(self, start: int, stop: int) -> NDArray[Any]:
+        stop = min(stop, self.length)
+        first, size = self.offset + start * self.dtype.itemsize, (stop - start) * self.dtype.itemsize
+        return np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.dtype)
+
+
+def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]:
+    step = 1 << 24
+    for first in range(offset, offset + size, step):
+        yield content.read_at(first, min(step, offset + size - first))
+
+
+def read_npy(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+    """A structured array with the fields x, y, t and p."""
+    return None, as_events(_numpy_pieces({"": _open_npy(content)}, content.location), content.location, time_unit)
+
+
+def read_npz(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+    """Arrays x, y, t and p, or one structured array with these fields."""
+    members = {member.name: member for member in open_archive(content).members}
+    names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
+    columns = match(names)
+    if columns is None and len(names) != 1:
+        raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
+    chosen = columns or dict.fromkeys([""], next(iter(names)))
+    arrays = {column: _open_npy(members[names[name]].open()) for column, name in chosen.items()}
+    return None, as_events(_numpy_pieces(arrays, content.location), content.location, time_unit)
+
+
+def _open_npy(content: RandomAccess) -> _NumpyArray:
+    """Format: numpy.lib.format, versions 1 and 2; arrays of objects, which are pickles, are refused."""
+    start = io.BytesIO(content.read_at(0, _MAX_NPY_HEADER + 12))
+    try:
+        version = np.lib.format.read_magic(start)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, _, dtype = read_header(start, max_header_size=_MAX_NPY_HEADER)
+    except _BAD_HEADER as error:
+        raise SourceError(f"{content.location}: is no NumPy file of version 1 or 2 ({error}); save it again") from error
+    length = max(shape, default=0)
+    fits = min(shape, default=0) >= 0 and len(shape) in (1, 2) and np.prod([float(n) for n in shape]) == length
+    if dtype.hasobject or not fits:
+        raise SourceError(f"{content.location}: {dtype} of shape {shape}; expected numbers of shape (n,)")
+    if content.size - start.tell() != length * dtype.itemsize:
+        raise SourceError(
+            f"{content.location}: announces {length} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
+            "bytes are there; the file is truncated: fetch it again"
+        )
+    return _NumpyArray(content, start.tell(), dtype, length)
+
+
+def _numpy_pieces(arrays: Mapping[str, _NumpyArray], location: str) -> Iterator[Columns]:
+    lengths = {name: array.length for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        raise SourceError(f"{location}: x, y, t and p have different lengths: {lengths}")
+    fields: dict[str, str] | None = None
+    if "" in arrays:
+        fields = match(arrays[""].dtype.names or ())
+        if fields is None:
+            raise SourceError(f"{location}: expected the fields x, y, t and p, found {arrays[''].dtype}")
+    for start in range(0, next(iter(lengths.values())), PIECE_EVENTS):
+        values = {name: array.read(start, start + PIECE_EVENTS) for name, array in arrays.items()}
+        yield values if fields is None else {column: values[""][field] for column, field in fields.items()}
+
+
+# MAT 5 ---------------------------------------------------------------------------------------------------------------
+
+
+def read_mat5(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+    """The variables x, y, t and p, each of shape (n,), (n, 1) or (1, n). Read whole: the format has no other way."""
+    if content.size > MAX_MAT_BYTES:
+        raise SourceError(
+            f"{content.location}: {content.size} bytes; MAT files of version 5 are read up to {MAX_MAT_BYTES}: "
+            "save it with '-v7.3'"
+        )
+    variables = read_mat5_columns(b"".join(blocks(content)), COLUMN_NAMES, content.location)
+    columns = {name: values.reshape(-1) for name, values in variables.items()}
+    return None, as_events([columns], content.location, time_unit)
+
+
+# Text ----------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _TextLayout:
+    """columns: column -> its place in a line. offset: where the events begin, in bytes."""
+
+    separator: str | None
+    columns: Mapping[str, int]
+    sensor_size: tuple[int, int] | None
+    offset: int
+
+
+def read_text(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+    """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
+
+    A line before them may name the columns ("x,y,p,t"; others are ignored), also with the size of the sensor as `faery`
+    writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines that start with "#" or "%" are comments.
+    """
+    layout = _text_layout(content)
+    pieces = as_events(_text_pieces(content, layout), content.location, time_unit, layout.sensor_size)
+    return layout.sensor_size, pieces
+
+
+def _text_layout(content: RandomAccess) -> _TextLayout:
+    start = content.read_at(0, 1 << 16)
+    offset, size = 0, None
+    names: dict[str, int] = {}
+    separator: str | None = None
+    for raw in io.BytesIO(start):
+        line = raw.decode("ascii").strip()
+        bare = line.lstrip("#% ")
+        words = re.split(r"[,;\s]+", bare)
+        found = match(word.partition("@")[0] for word in words)
+        if found is not None:
+            plain = [word.partition("@")[0] for word in words]
+            names = {column: plain.index(name) for column, name in found.items()}
+            sides = [re.search(rf"\b{found[side]}@(\d+)", bare) for side in "xy"]
+            size = (int(sides[0][1]), int(sides[1][1])) if sides[0] and sides[1] else size
+        elif line and line == bare:
+            if not (len(words) == 2 and all(word.isdigit() for word in words) and size is None):
+                separator = next((mark for mark in ",;" if mark in line), None)
+                break
+            size = (int(words[0]), int(words[1]))
+        offset += len(raw)
+    return _TextLayout(separator, names or {"t": 0, "x": 1, "y": 2, "p": 3}, size, offset)
+
+
+def _text_pieces(content: RandomAccess, layout: _TextLayout) -> Iterator[Columns]:
+    whole_times: bool | None = None
+    num_before = 0
+    for lines in _lines(content, layout.offset):
+        try:
+            table = np.loadtxt(lines, delimiter=layout.separator, ndmin=2, comments=["#", "%"])
+        except ValueError as error:
+            raise SourceError(
+                f"{content.location}: after event {num_before}: {error}; expected lines of numbers, t, x, y, p"
+            ) from error
+        if not table.size:
+            continue
+        if table.shape[1] <= max(layout.columns.values()):
+            raise SourceError(
+                f"{content.location}: {table.shape[1]} columns, expected at least {max(layout.columns.values()) + 1}: "
+                "t, x, y, p, or others under a line with their names"
+            )
+        if whole_times is None:
+            first = next(line for line in lines if line.strip() and line.lstrip()[0] not in "#%")
+            word = re.split(rf"{layout.separator}" if layout.separator else r"\s+", first.strip())[layout.columns["t"]]
+            whole_times = word.strip().lstrip("+-").isdigit()
+        columns = {name: table[:, place] for name, place in layout.columns.items()}
+        if whole_times and (np.floor(columns["t"]) == columns["t"]).all():
+            columns["t"] = columns["t"].astype(np.int64)
+        elif whole_times:
+            raise SourceError(
+                f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
+            )
+        num_before += len(table)
+        yield columns
+
+
+def _lines(content: RandomAccess, offset: int) -> Iterator[list[str]]:
+    """The lines from `offset` on, some megabytes at a time."""
+    rest = b""
+    while offset < content.size:
+        block = rest + content.read_at(offset, _TEXT_BLOCK_BYTES)
+        offset += len(block) - len(rest)
+        end = len(block) if offset >= content.size else block.rfind(b"\n") + 1
+        rest = block[end:]
+        if len(rest) > _MAX_LINE_BYTES:
+            raise SourceError(f"{content.location}: a line of more than {_MAX_LINE_BYTES} bytes before byte {offset}")
+        try:
+            yield block[:end].decode("ascii").splitlines()
+        except UnicodeDecodeError as error:
+            raise SourceError(f"{content.location}: no text before byte {offset} ({error.reason})") from error

@@ -1,0 +1,74 @@
+"""A file of any known format to a recording: held in memory where it is short, in pieces where it is long."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ....cache.errors import SourceError
+from ...frames.spec import TimeUnit
+from ..atis import as_records, decode_pieces
+from ..base import AtisRecords, Events, EventStream, Recording
+from ..random_access import MAX_READ_BYTES, FileBytes, RandomAccess, blocks
+from .columnar import Pieces, read_mat5, read_npy, read_npz, read_text
+from .columns import join
+from .identify import identify
+from .isolated import IsolatedReader, read_pieces
+
+HELD_EVENTS: Final = 1 << 22  # a recording of more is read in pieces; 13 bytes each
+
+_COLUMNAR: Final = {"mat": read_mat5, "npy": read_npy, "npz": read_npz, "text": read_text}
+_ISOLATED: Final[dict[str, IsolatedReader]] = {"aedat4": "faery", "dat": "faery", "evt": "faery", "hdf5": "hdf5"}
+
+
+def open_recording(content: RandomAccess, suffix: str, time_unit: TimeUnit = "auto") -> Recording:
+    """The recording in a file, whose name ends in `suffix` (".bin"); see `identify` for the formats.
+
+    time_unit: see `columns.as_events`. Raises SourceError: no known format, damaged, or no event in it.
+    """
+    kind = identify(content, suffix.lower())
+    if kind == "atis":
+        return _open_records(content)
+    if kind in _COLUMNAR:
+        return _hold_short(partial(_COLUMNAR[kind], content, time_unit), content.location)
+    if kind in _ISOLATED:
+        return _hold_short(partial(_LocalFile(content).read, _ISOLATED[kind], time_unit), content.location)
+    raise SourceError(f"{content.location}: {kind} is not read yet; convert it to one of the formats that are")
+
+
+def _open_records(content: RandomAccess) -> AtisRecords | EventStream:
+    if content.size <= MAX_READ_BYTES:
+        return as_records(content.read_at(0, content.size), None, content.location)
+    return EventStream(partial(decode_pieces, content))
+
+
+def _hold_short(open_pieces: Callable[[], Pieces], location: str) -> Events | EventStream:
+    """The events, unless there are more than `HELD_EVENTS`; then a stream that opens the file for each pass."""
+    sensor_size, pieces = open_pieces()
+    held: list[Events] = []
+    for piece in pieces:
+        held.append(piece)
+        if sum(map(len, held)) > HELD_EVENTS:
+            return EventStream(lambda: open_pieces()[1], sensor_size)
+    return join(held, location)
+
+
+class _LocalFile:
+    """A recording as a file on disk, as another process needs it; a temporary copy where it lies in an archive."""
+
+    def __init__(self, content: RandomAccess) -> None:
+        self._content = content
+        if isinstance(content, FileBytes):
+            self._path = content.path
+            return
+        self._copy = tempfile.NamedTemporaryFile(prefix="dvs-transfer-")  # noqa: SIM115  # goes when nobody needs it
+        for block in blocks(content):
+            self._copy.write(block)
+        self._copy.flush()
+        self._path = Path(self._copy.name)
+
+    def read(self, reader: IsolatedReader, time_unit: TimeUnit) -> Pieces:
+        return read_pieces(reader, self._path, time_unit, self._content.location)

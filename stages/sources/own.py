@@ -1,0 +1,81 @@
+"""A user's own data: a folder of class folders, of recordings in any mixture of formats, or of images."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ..frames.spec import TimeUnit
+from .base import Recording, Sample, UInt8Array
+from .class_folders import ClassFolderReader
+from .formats.recordings import open_recording
+from .images import decode_image
+from .layout import Place, open_place
+from .random_access import InMemory, RandomAccess
+
+SIMULATED = ("Caltech101", "Caltech101_annotations")  # the simulator's recordings, and what lies beside them
+
+
+class _OwnFolder(ClassFolderReader):
+    """Class folders at the path itself, or in the only folder there, on disk or in an archive. Any names will do."""
+
+    origin = "your own"
+    licence = "your own"
+    num_samples = 0
+    num_classes = 0
+    folder = ""
+    archives = ()
+
+    def _find_classes(self) -> Place:
+        place = open_place(self.path)
+        for _ in range(2):  # an archive may add a folder of its own
+            folders, files = place.children()
+            if tuple(folders) == SIMULATED:
+                return place.child(SIMULATED[0])
+            if len(folders) != 1 or files or self._sample_files(place.child(folders[0])):
+                break
+            place = place.child(folders[0])
+        if not any(self._sample_files(place.child(name)) for name in place.children()[0]):
+            raise self.wrong_layout(place)
+        return place
+
+
+class Folder(_OwnFolder):
+    """Recordings in any of the formats of `formats.identify`; every file in a class folder is a sample.
+
+    time_unit: of files whose format states none (see `formats.columns.as_events`).
+    """
+
+    name = "folder"
+    kind = "events"
+    title = "Your own recordings"
+    layout = "<class>/<name>: AEDAT 4, EVT 2 and 3, DAT, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
+    suffixes = ("",)
+
+    def __init__(self, path: Path, time_unit: TimeUnit = "auto") -> None:
+        self.time_unit = time_unit
+        super().__init__(path)
+
+    def read_content(self, sample: Sample) -> RandomAccess:
+        tree, name = self._files[sample.sample_id]
+        return tree.open(name)
+
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
+        content = InMemory(data, sample.location) if isinstance(data, bytes) else data
+        return open_recording(content, PurePosixPath(sample.location).suffix, self.time_unit)
+
+    def _arguments(self) -> tuple[Any, ...]:
+        return self.path, self.time_unit
+
+
+class ImageFolder(_OwnFolder):
+    """Images in the formats of `images.decode_image`; other files in a class folder are ignored."""
+
+    name = "image-folder"
+    kind = "images"
+    title = "Your own images"
+    layout = "<class>/<name>.jpg, .jpeg, .png, .gif or .bmp"
+    suffixes = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+
+    def decode(self, sample: Sample, data: bytes) -> UInt8Array:
+        return decode_image(data, sample.location)
