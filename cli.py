@@ -97,7 +97,7 @@ def preprocess(
     report = experiment.preprocess(load(config, override), Settings.workspace, runner(scheduler, workers))
     if as_json:
         return show(report, as_json)
-    for title in ("demo", "events", "images", "pairs"):
+    for title in ("demo", "simulated", "events", "images", "pairs"):
         if getattr(report, title) is not None:
             show(getattr(report, title), False, title)
     print(f"picture of some pairs: {report.picture}")
@@ -307,7 +307,7 @@ def sources(as_json: Json = False) -> None:
     if as_json:
         return show(listed, as_json)
     for name, entry in listed.items():
-        show(entry, False, name)
+        show({fact: value for fact, value in entry.items() if value is not None}, False, name)
 
 
 @app.command()

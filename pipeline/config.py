@@ -6,15 +6,16 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..cache.errors import ConfigError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
 from ..stages.pairing_config import PairingConfig
+from ..stages.simulation.config import SimulationConfig
 from ..stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,6 +49,9 @@ class ExperimentConfig(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the experiment and of its runs")
     demo: DemoConfig | None = Field(None, description="draw the demo's raw data first; leave out for real data")
+    simulate: SimulationConfig | None = Field(
+        None, description="record the folder of images with a simulated camera first, into the events' folder"
+    )
     events: EventsSection
     images: ImagesSection
     frames: FramesConfig = FramesConfig()
@@ -66,6 +70,15 @@ class ExperimentConfig(BaseModel):
                 "(a size of the sensor's own, with crop = false, keeps its pixels)"
             )
         return frames
+
+    @model_validator(mode="after")
+    def _simulates_own_images(self) -> Self:
+        if self.simulate is not None and (self.events.source, self.images.source) != ("folder", "image-folder"):
+            raise ValueError(
+                "simulate records the images of a folder: it needs events.source = 'folder' (and events.raw, where the "
+                "recordings are to go) and images.source = 'image-folder'"
+            )
+        return self
 
     def images_config(self) -> ImagesConfig:
         return ImagesConfig(size=self.frames.size, value_order=self.images.value_order)

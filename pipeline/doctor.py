@@ -36,7 +36,7 @@ def examine(workspace: Workspace) -> dict[str, Any]:
         "memory_free_gb": round(psutil.virtual_memory().available / 1e9, 1),
         "disk_free_gb": round(shutil.disk_usage(existing).free / 1e9, 1),
         "root": str(workspace.root.resolve()),
-        "raw_data": {name: _state(name, workspace.raw) for name in SOURCES},
+        "raw_data": {name: _state(name, workspace.raw) for name, reader in SOURCES.items() if reader.num_samples},
     }
 
 

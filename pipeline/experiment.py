@@ -18,7 +18,7 @@ from ..cache.errors import ConfigError, StoreError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
-from ..stages import demo, pairing, preview
+from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
@@ -37,9 +37,10 @@ from .workspace import RECIPES, Workspace
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What `preprocess` made or found. demo: None where real data are used."""
+    """What `preprocess` made or found. demo, simulated: None where the configuration has no such section."""
 
     demo: demo.DemoReport | None
+    simulated: simulation.SimulationReport | None
     events: conversion.ConversionReport
     images: conversion.ConversionReport
     pairs: PairingReport
@@ -47,7 +48,7 @@ class PreprocessReport:
 
 
 def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRunner) -> PreprocessReport:
-    """Everything up to the pair store: the demo's raw data if asked for, both conversions, the pairing, a picture.
+    """Everything up to the pair store: drawn or simulated raw data, both conversions, the pairing, a picture.
 
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
@@ -58,6 +59,11 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     drawn = None
     if config.demo is not None:
         drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
+    simulated = None
+    if config.simulate is not None:
+        photos, recordings = workspace.raw / config.images.raw, workspace.raw / config.events.raw
+        simulate = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
+        simulated = simulation.run(simulate, map_tasks)
     events, images = (
         conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks)
         for section in (config.events, config.images)
@@ -69,7 +75,7 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
     if not picture.exists():
         preview.run(pairs.path, picture)
-    return PreprocessReport(demo=drawn, events=events, images=images, pairs=pairs, picture=picture)
+    return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:

@@ -44,7 +44,7 @@ def _hdf5(path: Path, events: Events) -> None:
     with h5py.File(path, "w") as file:
         group = file.create_group("events")
         for name, values in (("x", events.x), ("y", events.y), ("t", events.t), ("p", events.p)):
-            group.create_dataset(name, data=values, compression="gzip", shuffle=True, chunks=(200,))
+            group.create_dataset(name, data=values, compression="gzip", shuffle=True, chunks=(min(200, len(events)),))
 
 
 def _hdf5_prophesee(path: Path, events: Events) -> None:

@@ -1,4 +1,7 @@
-"""Every command of docs/training.md runs, on small frames for two epochs, and its own sliding strategy trains."""
+"""Every command of docs/training.md and docs/datasets/your-own.md runs, on small frames for two epochs.
+
+The second page's run on one recording of every format; the first page's own sliding strategy trains.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,18 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 from command_line import succeed
+from own_recordings import WRITERS, make_events
+from PIL import Image
 from tiny_run import changed, train
 
+from dvs_transfer.cache.store import FrameStore, list_stores
 from dvs_transfer.stages.training import sliding
 
+OWN_PAGE = (Path(__file__).parent.parent / "docs" / "datasets" / "your-own.md").read_text()
+OWN_COMMANDS = re.findall(r"^    dvs-transfer (.*)$", OWN_PAGE, re.MULTILINE)
 PAGE = (Path(__file__).parent.parent / "docs" / "training.md").read_text()
 COMMANDS = re.findall(r"^    dvs-transfer ((?:preprocess|train|evaluate) .*)$", PAGE, re.MULTILINE)
 SMALL = (
@@ -40,6 +49,39 @@ def test_the_page_shows_every_command_that_it_should() -> None:
     assert len(COMMANDS) >= 20
     for key in ("method", "loss", "released", "sliding", "encoding", "pairing", "sampling", "augmentation", "schedule"):
         assert any(f"train.{key}" in command for command in COMMANDS), key
+
+
+def test_from_own_folders_to_a_trained_network(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each class has a recording of every format, and as many images."""
+    rng = np.random.default_rng(0)
+    for class_name in ("left", "right"):
+        for kind in ("recordings", "images"):
+            (tmp_path / "data" / "raw" / kind / class_name).mkdir(parents=True)
+        for number, (file, write) in enumerate(WRITERS.items()):
+            name = f"{class_name}/{number:02}"
+            write(tmp_path / "data/raw/recordings" / f"{name}{Path(file).suffix}", make_events(seed=number))
+            picture = Image.fromarray(rng.integers(0, 255, (20, 20, 3), np.uint8))
+            picture.save(tmp_path / "data/raw/images" / f"{name}.png")
+    monkeypatch.chdir(tmp_path)
+    small = (
+        *("frames.num_bins=2", "frames.size=16", "train.epochs=1", "train.batch_size=10", "train.threads=1"),
+        *("pairing.train=0.6", "pairing.validation=0.2", 'model.widths=[4, "P", 8, "P"]'),
+    )
+    small_sensor = ("simulate.sensor_width=32", "simulate.sensor_height=32")
+    for command in OWN_COMMANDS:
+        settings = () if command.startswith("convert") else (*small, *(small_sensor if "simulate" in command else ()))
+        succeed("--quiet", *shlex.split(command), *(part for setting in settings for part in ("--set", setting)))
+    first_words = [command.split()[0] for command in OWN_COMMANDS]
+    assert first_words[:5] == ["convert", "preprocess", "train", "evaluate", "report"]
+    stores = [FrameStore(path) for path in list_stores(tmp_path / "data" / "cache")]
+    assert sorted(store.kind for store in stores) == ["events"] * 3 + ["images"] + ["pairs"] * 2
+    for store in stores:
+        assert len(store) == 2 * len(WRITERS)
+        assert store.kind == "pairs" or store.valid.all()
+    recorded = [set(store.column("num_events")) for store in stores if store.kind == "events"]
+    assert recorded.count({2000}) == 2  # the third is simulated
 
 
 def test_a_strategy_of_one_s_own_needs_no_other_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from ..sources.reader import Reader
 from ..tasks import TaskRunner, run_serially
 from .config import ConvertConfig
 from .manifest import identity_of_row, take_identities
-from .shards import ShardTask, array_layouts, columns_from_rows, convert_shard
+from .shards import Row, ShardTask, array_layouts, columns_from_rows, convert_shard
 
 MAX_PROBLEMS_SHOWN = 10
 
@@ -122,8 +122,28 @@ def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tas
         builder.discard()
         problems = "\n  ".join(row["problem"] for row in rows_of_all[:MAX_PROBLEMS_SHOWN])
         raise SourceError(f"{config.raw}: none of the {len(rows_of_all)} samples can be read:\n  {problems}")
+    if source.kind == "events" and not config.frames.crop:
+        try:
+            _require_one_sensor(config, rows_of_all)
+        except SourceError:
+            builder.discard()
+            raise
     manifest = manifest_digest(map(identity_of_row, rows_of_all))
     return builder.finish(columns_from_rows(rows_of_all, source.kind), manifest)
+
+
+def _require_one_sensor(config: ConvertConfig, rows: list[Row]) -> None:
+    """Without `crop` every recording shows its whole sensor, and frames of other sensors would not be comparable."""
+    sizes: dict[tuple[int, ...], str] = {}
+    for row in rows:
+        if not row["problem"]:
+            sizes.setdefault(tuple(row["sensor_size"]), row["sample_id"])
+    if len(sizes) > 1:
+        shown = ", ".join(f"{size[0]} x {size[1]} ({sample_id})" for size, sample_id in list(sizes.items())[:3])
+        raise SourceError(
+            f"{config.raw}: the recordings are of sensors of different sizes, {shown}; crop = false needs one size: "
+            "set crop = true, or take the recordings of one sensor"
+        )
 
 
 def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner) -> list[int]:

@@ -13,7 +13,7 @@ from ...cache.durable import write_bytes
 from ...cache.errors import SourceError
 from ...cache.locks import writer_lock
 from ..sources.atis_writer import box_contour, encode_annotation, encode_records
-from ..sources.images import decode_image
+from ..sources.images import IMAGE_SUFFIXES, decode_image
 from ..tasks import TaskRunner, run_serially
 from .config import SimulateConfig, SimulationConfig
 from .motion import shown_box
@@ -23,7 +23,6 @@ from .sensor import simulate_image
 SIMULATOR_VERSION: Final = 1  # raised whenever the same image and configuration give other events
 RECORDINGS: Final = "Caltech101"
 ANNOTATIONS: Final = "Caltech101_annotations"
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")  # what `decode_image` reads
 _IMAGES_PER_TASK: Final = 16
 
 

@@ -14,6 +14,7 @@ from ...cache.errors import SourceError
 from .base import UInt8Array
 
 MAX_PIXELS: Final = 1 << 25  # 33 megapixels, 100 MB as RGB; Caltech101's photos have 0.1
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
 _BROKEN: Final = (
     OSError,  # unidentified or truncated

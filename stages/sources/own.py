@@ -9,7 +9,7 @@ from ..frames.spec import TimeUnit
 from .base import Recording, Sample, UInt8Array
 from .class_folders import ClassFolderReader
 from .formats.recordings import open_recording
-from .images import decode_image
+from .images import IMAGE_SUFFIXES, decode_image
 from .layout import Place, open_place
 from .random_access import InMemory, RandomAccess
 
@@ -21,18 +21,18 @@ class _OwnFolder(ClassFolderReader):
 
     origin = "your own"
     licence = "your own"
-    num_samples = 0
-    num_classes = 0
+    num_samples = None
+    num_classes = None
     folder = ""
     archives = ()
 
     def _find_classes(self) -> Place:
         place = open_place(self.path)
         for _ in range(2):  # an archive may add a folder of its own
-            folders, files = place.children()
+            folders, _ = place.children()
             if tuple(folders) == SIMULATED:
                 return place.child(SIMULATED[0])
-            if len(folders) != 1 or files or self._sample_files(place.child(folders[0])):
+            if len(folders) != 1 or not place.child(folders[0]).children()[0]:
                 break
             place = place.child(folders[0])
         if not any(self._sample_files(place.child(name)) for name in place.children()[0]):
@@ -75,7 +75,7 @@ class ImageFolder(_OwnFolder):
     kind = "images"
     title = "Your own images"
     layout = "<class>/<name>.jpg, .jpeg, .png, .gif or .bmp"
-    suffixes = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+    suffixes = IMAGE_SUFFIXES
 
     def decode(self, sample: Sample, data: bytes) -> UInt8Array:
         return decode_image(data, sample.location)

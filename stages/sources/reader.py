@@ -28,8 +28,8 @@ class Reader(ABC):
     origin: ClassVar[str]  # where to get it
     licence: ClassVar[str]
     layout: ClassVar[str]  # what is expected under the path
-    num_samples: ClassVar[int]
-    num_classes: ClassVar[int]
+    num_samples: ClassVar[int | None]  # None: not published
+    num_classes: ClassVar[int | None]
     sensor_size: ClassVar[tuple[int, int] | None] = None  # largest (width, height), pixels
 
     def __init__(self, path: Path) -> None:

@@ -270,7 +270,42 @@ def test_hdf5_announces_no_more_than_it_may(tmp_path: Path) -> None:
         read(tmp_path / "a.h5")
 
 
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("three.raw", "% date 2023-03-29\n% evt 3.0\n% format EVT3;height=480;width=640\n% geometry 640x480\n% end\n"),
+        ("three.raw", "% Date 2014-02-28\n% evt 3.0\n% system_ID 28\n"),
+        ("three.raw", "% format EVT3;height=480;width=640\n% end\n"),
+        ("two.raw", "% Date 2014-02-28\n% evt 2.0\n% geometry 640x480\n"),
+        ("two.dat", "% Data file containing CD events.\n% Version 2\n% Height 480\n% Width 640\n"),
+        ("two.dat", "% Data file containing CD events.\n% Version 2\n% Date 2014-02-28\n"),
+    ],
+)
+def test_headers_as_cameras_write_them(name: str, header: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name, make_events())
+    written, binary = (tmp_path / name).read_bytes().lower().split(b"% t0 ", 1)[0], (tmp_path / name).read_bytes()
+    body = binary[len(written) :].split(b"\n", 1)[1]
+    (tmp_path / name).write_bytes(header.encode() + body)
+    found = read(tmp_path / name)
+    assert found.sensor_size == ((640, 480) if "640" in header else None)
+    np.testing.assert_array_equal(found.t - found.t[0], make_events().t - make_events().t[0])
+    np.testing.assert_array_equal(found.x, make_events().x)
+
+
 # Damage --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_aborts_its_decoder_costs_itself_alone(tmp_path: Path) -> None:
+    """A byte of the header's XML that is no UTF-8: `faery` panics while it handles a panic. Found by random mutation."""
+    path = tmp_path / "a.aedat4"
+    WRITERS["a.aedat4"](path, make_events(60))
+    data = bytearray(path.read_bytes())
+    data[data.index(b"<dv") + 180] = 0xCF
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"a\.aedat4: its decoder was ended by signal 6"):
+        read(path)
+    WRITERS["a.aedat4"](path, make_events(60))
+    assert_same(read(path), make_events(60))
 
 
 @pytest.mark.parametrize("name", WRITERS)

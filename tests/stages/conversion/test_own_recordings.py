@@ -1,0 +1,105 @@
+"""Converting a user's own recordings: quarantine, sensor sizes, time units, and files that are larger than memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from own_recordings import SENSOR, WRITERS, make_events
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.cache.store import FrameStore
+from dvs_transfer.stages.conversion import run as conversion
+from dvs_transfer.stages.conversion.config import ConvertConfig
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources import random_access
+from dvs_transfer.stages.sources.formats import columnar, isolated, recordings
+
+
+def convert(raw: Path, **frames: Any) -> FrameStore:
+    settings = FramesConfig(**{"num_bins": 3, **frames})
+    return FrameStore(conversion.run(ConvertConfig(source="folder", raw=raw, out=raw.parent, frames=settings)).path)
+
+
+def write(raw: Path, *files: str) -> Path:
+    """The files, the first one in class "a" and the others in class "b"."""
+    for number, file in enumerate(files):
+        folder = raw / ("b" if number else "a")
+        folder.mkdir(parents=True, exist_ok=True)
+        WRITERS[file](folder / file, make_events(seed=number))
+    return raw
+
+
+def test_broken_files_are_quarantined(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", "one.dat", "a.aedat4", "plain.csv")
+    (raw / "b" / "video.mp4").write_bytes(bytes(range(256)) * 9)
+    data = (raw / "b" / "a.aedat4").read_bytes()
+    (raw / "b" / "a.aedat4").write_bytes(data[: len(data) // 2])
+    report = conversion.run(ConvertConfig(source="folder", raw=raw, out=tmp_path))
+    assert {name: problem.startswith(str(raw)) for name, problem in report.quarantined.items()} == {
+        "b/a": True,
+        "b/video": True,
+    }
+    assert FrameStore(report.path).column("num_events").tolist() == [2000, 0, 2000, 0]
+
+
+def test_whole_sensors_need_one_size(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", "one.dat", "three.raw")
+    assert convert(raw, crop=False).column("sensor_size").tolist() == [list(SENSOR)] * 2
+    with pytest.raises(SourceError, match=r"set frames\.sensor_size"):
+        convert(raw, resize="none")
+    assert convert(raw, resize="none", sensor_size=SENSOR).array("frames").shape == (2, 3, 2, *SENSOR[::-1])
+    with pytest.raises(SourceError, match="its sensor has 64 x 48 pixels, sensor_size is 99 x 99"):
+        convert(raw, crop=False, sensor_size=(99, 99))
+    header, rest = (raw / "b" / "three.raw").read_bytes().split(b"% geometry 64x48", 1)
+    (raw / "b" / "three.raw").write_bytes(header.replace(b"width=64", b"width=70") + b"% geometry 70x48" + rest)
+    with pytest.raises(SourceError, match=r"64 x 48 \(a/one\), 70 x 48 \(b/three\); crop = false needs one size"):
+        convert(raw, crop=False)
+    assert convert(raw).valid.all()
+
+
+def test_files_that_do_not_say_their_sensor_take_the_configured_one(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", "one.dat", "structured.npy")
+    with pytest.raises(SourceError, match=r"structured\.npy: does not say how large its sensor is"):
+        conversion.run(
+            ConvertConfig(
+                source="folder", raw=raw, out=tmp_path, frames=FramesConfig(crop=False), conversion={"strict": True}
+            )
+        )
+    store = convert(raw, crop=False, sensor_size=SENSOR)
+    assert store.column("sensor_size").tolist() == [list(SENSOR)] * 2
+    with pytest.raises(SourceError, match=r"npy: event \d+ has y=47, expected 0 to 46"):
+        convert(raw, crop=False, sensor_size=(64, 47))
+
+
+def test_the_time_unit_reaches_the_reader(tmp_path: Path) -> None:
+    raw = write(tmp_path / "raw", "one.dat", "structured.npy")
+    expected = [int(np.ptp(make_events(seed=seed).t)) for seed in (0, 1)]
+    assert convert(raw).column("duration_us").tolist() == expected
+    assert convert(raw, time_unit="ms").column("duration_us").tolist() == [expected[0], expected[1] * 1000]
+
+
+@pytest.mark.parametrize("name", ["records.bin", "three.raw", "group.h5"])
+def test_files_larger_than_what_may_be_held(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No read of more than 20 kB, no piece of more than 1,000 events: the same frames."""
+    raw = tmp_path / "raw"
+    (raw / "a").mkdir(parents=True)
+    events = make_events(30_000)
+    WRITERS[name](raw / "a" / name, events)
+    for module, limit, value in (
+        (random_access, "MAX_READ_BYTES", 20_000),
+        (recordings, "MAX_READ_BYTES", 20_000),
+        (recordings, "HELD_EVENTS", 1000),
+        (isolated, "PIECE_EVENTS", 1000),
+        (columnar, "PIECE_EVENTS", 1000),
+    ):
+        monkeypatch.setattr(module, limit, value)
+    monkeypatch.setattr(random_access.blocks, "__defaults__", (20_000,))
+    monkeypatch.setattr("dvs_transfer.stages.sources.atis._PIECE_RECORDS", 1000)
+    monkeypatch.setattr("dvs_transfer.stages.sources.formats.identify._START_BYTES", 5000)
+    store = convert(raw)
+    expected = make_frames(events, FramesConfig(num_bins=3)).data
+    np.testing.assert_array_equal(store.array("frames")[0], expected)

@@ -1,0 +1,98 @@
+"""Folders of a user's own: what is a class and a sample, what the simulator left, archives, worker processes."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from own_recordings import WRITERS, make_events
+from PIL import Image
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages.simulation import SimulateConfig, SimulationConfig
+from dvs_transfer.stages.simulation import run as simulate
+from dvs_transfer.stages.sources import open_source
+from dvs_transfer.stages.sources.base import AtisRecords, Events
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    """Two classes with a recording each, and what is no sample."""
+    folder = tmp_path / "recordings"
+    for number, (class_name, file) in enumerate((("b c", "one.dat"), ("a", "columns.npz"))):
+        (folder / class_name).mkdir(parents=True)
+        WRITERS[file](folder / class_name / file, make_events(seed=number))
+    (folder / "a" / ".hidden").write_text("x")
+    (folder / "notes.txt").write_text("x")
+    return folder
+
+
+def test_classes_and_samples(recordings: Path) -> None:
+    source = open_source("folder", recordings)
+    assert source.class_names == ("a", "b c")
+    assert [(sample.sample_id, sample.label) for sample in source.samples] == [("a/columns", 0), ("b c/one", 1)]
+    for number, sample in enumerate(source.samples):
+        events = source.decode(sample, source.read_content(sample))
+        assert isinstance(events, Events)
+        np.testing.assert_array_equal(events.t, make_events(seed=1 - number).t)
+        held = source.decode(sample, source.read_bytes(sample))
+        assert isinstance(held, Events)
+        np.testing.assert_array_equal(held.t, events.t)
+
+
+def test_an_archive_with_a_folder_of_its_own(recordings: Path, tmp_path: Path) -> None:
+    archive = Path(shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path, "recordings"))
+    source = open_source("folder", archive)
+    assert [sample.sample_id for sample in source.samples] == ["a/columns", "b c/one"]
+    events = source.decode(source.samples[1], source.read_content(source.samples[1]))
+    assert isinstance(events, Events)
+    np.testing.assert_array_equal(events.t, make_events(seed=0).t)
+
+
+def test_a_worker_process_keeps_the_time_unit(recordings: Path) -> None:
+    source = pickle.loads(pickle.dumps(open_source("folder", recordings, "ms")))
+    events = source.decode(source.samples[0], source.read_content(source.samples[0]))
+    np.testing.assert_array_equal(events.t, make_events(seed=1).t * 1000)
+    states_its_unit = source.decode(source.samples[1], source.read_content(source.samples[1]))
+    np.testing.assert_array_equal(states_its_unit.t, make_events(seed=0).t)
+
+
+@pytest.mark.parametrize("name", ["folder", "image-folder"])
+def test_folders_without_class_folders_are_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "a.png").write_bytes(b"x")
+    with pytest.raises(SourceError, match=r"flat: expected <class>/<name>.*found a\.png"):
+        open_source(name, tmp_path / "flat")
+
+
+def test_two_files_with_one_id_are_refused(recordings: Path) -> None:
+    (recordings / "a" / "columns.raw").write_bytes(b"x")
+    with pytest.raises(SourceError, match="has the same id, a/columns, as"):
+        open_source("folder", recordings)
+
+
+def test_images_of_any_format_and_the_simulator_s_recordings_of_them(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for class_name in ("a", "b"):
+        (tmp_path / "images" / class_name).mkdir(parents=True)
+        for suffix in ("jpg", "png", "gif", "bmp"):
+            picture = Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8))
+            picture.save(tmp_path / "images" / class_name / f"{suffix}_1.{suffix}")
+    (tmp_path / "images" / "a" / "readme.txt").write_text("ignored")
+    images = open_source("image-folder", tmp_path / "images")
+    ids = [f"{class_name}/{suffix}_1" for class_name in "ab" for suffix in ("bmp", "gif", "jpg", "png")]
+    assert [sample.sample_id for sample in images.samples] == ids
+    for sample in images.samples:
+        image = images.decode(sample, images.read_bytes(sample))
+        assert isinstance(image, np.ndarray)
+        assert image.shape == (20, 30, 3)
+    sensor = SimulationConfig(sensor_width=32, sensor_height=32)
+    simulate(SimulateConfig(images=tmp_path / "images", out=tmp_path / "out", simulation=sensor))
+    for name in ("folder", "ncaltech101"):
+        recorded = open_source(name, tmp_path / "out")
+        assert [sample.sample_id for sample in recorded.samples] == ids
+        sample = recorded.samples[0]
+        assert isinstance(recorded.decode(sample, recorded.read_content(sample)), AtisRecords)
