@@ -55,8 +55,9 @@ gpu: $(READY)  ## what needs a CUDA device: its tests, then an epoch's time and 
 	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --json train-cuda.json
 	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --precision bfloat16 --json train-cuda-bfloat16.json
 
-bench: $(READY)  ## measure the frame kernels and the conversion against tonic
+bench: $(READY)  ## measure the frame kernels, the conversion and the readers against tonic
 	$(BIN)/dvs-transfer bench frames $(ARGS)
+	$(BIN)/dvs-transfer bench readers
 
 clean:  ## remove what tools left; data, caches, runs and .venv stay
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov

@@ -30,6 +30,23 @@ def bench_frames(
         write_json(json_file, to_document(report))
 
 
+@bench_app.command("readers")
+def bench_readers(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Compare the readers of your own recordings with tonic's for the same files.
+
+    Example: dvs-transfer bench readers --json readers.json
+    """
+    from ..cache.durable import write_json
+    from . import readers
+
+    report = readers.run()
+    show(report.rows(), False, "readers, raw file to events")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
+
+
 @bench_app.command("train")
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -98,7 +98,7 @@ def run(
     with _one_core() as cores, tempfile.TemporaryDirectory(dir=folder) as name:
         files = _write_recordings(Path(name) / "raw", num_recordings)
         _check_against_tonic(files[0])
-        ours, tonics = _medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], num_turns, num_calls=20)
+        ours, tonics = medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], num_turns, num_calls=20)
         converted, released = _conversion(Path(name), files, num_turns)
         data = np.fromfile(files[0], np.uint8)
         words = data[: data.size // 8 * 8].view(np.uint64)
@@ -112,10 +112,10 @@ def run(
             conversion_us=converted * 1e6,
             released_conversion_us=released * 1e6,
             simulation_mev_per_s=_simulation_mev_per_s(num_turns),
-            floor_us=_medians([lambda: words.sum()], num_turns, num_calls=20)[0] * 1e6,
+            floor_us=medians([lambda: words.sum()], num_turns, num_calls=20)[0] * 1e6,
             num_events=NUM_EVENTS,
             num_recordings=num_recordings,
-            machine=_machine(cores),
+            machine=machine(cores),
         )
 
 
@@ -194,7 +194,7 @@ def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
         counts.fill(0)
         recording.count(splits(recording, config), tables, counts)
 
-    return _medians([count], num_turns, num_calls=20)[0]
+    return medians([count], num_turns, num_calls=20)[0]
 
 
 def _conversion(folder: Path, files: Sequence[Path], num_turns: int) -> tuple[float, float]:
@@ -216,7 +216,7 @@ def _conversion(folder: Path, files: Sequence[Path], num_turns: int) -> tuple[fl
         for i, file in enumerate(some):
             save_to_disk_cache(_tonic_frames(file), i % 2, file_path=out / f"{i}_0.hdf5")
 
-    converted, released = _medians([convert, release], num_turns)
+    converted, released = medians([convert, release], num_turns)
     return converted / len(files), released / len(some)
 
 
@@ -224,7 +224,7 @@ def _simulation_mev_per_s(num_turns: int) -> float:
     photo, config = natural_photo(seed=0), SimulationConfig()
     num_events = len(simulate_image(photo, config, "benchmark/0"))
     return (
-        num_events / _medians([lambda: simulate_image(photo, config, "benchmark/0")], num_turns, num_calls=20)[0] / 1e6
+        num_events / medians([lambda: simulate_image(photo, config, "benchmark/0")], num_turns, num_calls=20)[0] / 1e6
     )
 
 
@@ -240,14 +240,14 @@ def natural_photo(seed: int) -> NDArray[np.uint8]:
 
 def _nmnist_ratio(folder: Path, num_turns: int) -> float:
     files = sorted(folder.rglob("*.bin"))[:100]
-    ours, tonics = _medians(
+    ours, tonics = medians(
         [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]],
         num_turns,
     )
     return tonics / ours
 
 
-def _medians(functions: Sequence[Callable[[], object]], num_turns: int, num_calls: int = 1) -> list[float]:
+def medians(functions: Sequence[Callable[[], object]], num_turns: int, num_calls: int = 1) -> list[float]:
     """Median seconds of each. They take turns of `num_calls`, so that a slow moment of the machine meets all.
 
     A first call of each compiles and is not measured.
@@ -289,7 +289,7 @@ def _pin(cores: set[int]) -> None:
         os.sched_setaffinity(int(thread.name), cores)
 
 
-def _machine(cores: int) -> dict[str, str]:
+def machine(cores: int) -> dict[str, str]:
     names = ("numpy", "numba", "torch", "tonic", "zarr", "h5py")
     return {
         "cpu": cpu_name(),

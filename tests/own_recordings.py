@@ -60,6 +60,15 @@ def _hdf5_columns(path: Path, events: Events) -> None:
             file.create_dataset(name, data=values[:, None])
 
 
+def _mat73(path: Path, events: Events) -> None:
+    """HDF5 behind 512 bytes of MATLAB's own, with rows where MATLAB has columns."""
+    with h5py.File(path, "w", userblock_size=512) as file:
+        for name, values in (("x", events.x), ("y", events.y), ("ts", events.t), ("p", events.p)):
+            file.create_dataset(name, data=values[None, :])
+    with path.open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(124) + b"\x00\x02IM")
+
+
 def _npz(path: Path, events: Events) -> None:
     with path.open("wb") as file:
         np.savez_compressed(file, x=events.x, y=events.y, timestamps=events.t, polarity=events.p == 1)
@@ -119,6 +128,7 @@ WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "structured.npz": _npz_structured,
     "structured.npy": _npy,
     "five.mat": _mat,
+    "seven.mat": _mat73,
     "faery.csv": _faery(file_type="csv"),
     "plain.csv": _text(),
     "named.csv": _text("x;y;polarity;t", "xypt", ";"),

@@ -28,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "nmnist", "ncaltech101", "cepdvs"])
+@pytest.mark.parametrize("name", ["demo", "nmnist", "ncaltech101", "cepdvs", "own"])
 def test_shipped_files_are_valid(repository: Path, name: str) -> None:
     config = load_config(repository / "configs" / f"{name}.toml")
     assert config.name == name
@@ -77,6 +77,14 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
         ("name = ", "not valid TOML"),
         (MINIMAL + "[pairing]\ntrain = 0.9\nvalidation = 0.1\ntest = 0.1\n", r"must be at most 1, they are 1\.1"),
         (MINIMAL + "[frames]\nmode = 'window'\n", "mode 'window' needs window_us"),
+        (
+            MINIMAL + "[simulate]\nseed = 1\n",
+            r"simulate records the images of a folder: it needs events\.source = 'folder'",
+        ),
+        (
+            MINIMAL + "[frames]\nsensor_size = [0, 5]\n",
+            r"frames: sensor_size \[0, 5\]: each side has 1 to 65536",
+        ),
         (MINIMAL + f"[train]\nseed = {2**63}\n", r"train\.seed: input should be less than 9223372036854775808"),
         (MINIMAL.replace('"x"', '"../x"'), "name: string should match"),
     ],

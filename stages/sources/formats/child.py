@@ -113,22 +113,23 @@ def is_dat(path: str) -> bool:
 
 def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
     """The packets as columns of at least `num_events`, the last ones fewer."""
-    import numpy as np
-
     held: list[Any] = []
     num_held = 0
     for packet in packets:
         held.append(packet)
         num_held += len(packet)
         if num_held >= num_events:
-            yield columns_of(np.concatenate(held))
+            yield columns_of(held)
             held, num_held = [], 0
     if num_held:
-        yield columns_of(np.concatenate(held))
+        yield columns_of(held)
 
 
-def columns_of(events: Any) -> Columns:
-    return {column: events[name].copy() for column, name in (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on"))}
+def columns_of(packets: list[Any]) -> Columns:
+    import numpy as np
+
+    names = (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on"))
+    return {column: np.concatenate([packet[name] for packet in packets]) for column, name in names}
 
 
 # HDF5 ----------------------------------------------------------------------------------------------------------------

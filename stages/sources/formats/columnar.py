@@ -144,7 +144,8 @@ def read_text(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
     """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
 
     A line before them may name the columns ("x,y,p,t"; others are ignored), also with the size of the sensor as `faery`
-    writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines that start with "#" or "%" are comments.
+    writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines before the events that start with "#" or
+    "%" are comments.
     """
     layout = _text_layout(content)
     pieces = as_events(_text_pieces(content, layout), content.location, time_unit, layout.sensor_size)
@@ -178,9 +179,11 @@ def _text_layout(content: RandomAccess) -> _TextLayout:
 def _text_pieces(content: RandomAccess, layout: _TextLayout) -> Iterator[Columns]:
     whole_times: bool | None = None
     num_before = 0
-    for lines in _lines(content, layout.offset):
+    for text in _whole_lines(content, layout.offset):
+        # As whole numbers it takes half the time.
+        dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:
-            table = np.loadtxt(lines, delimiter=layout.separator, ndmin=2, comments=["#", "%"])
+            table = np.loadtxt(text.splitlines(), dtype, delimiter=layout.separator, ndmin=2, comments=None)
         except ValueError as error:
             raise SourceError(
                 f"{content.location}: after event {num_before}: {error}; expected lines of numbers, t, x, y, p"
@@ -193,21 +196,19 @@ def _text_pieces(content: RandomAccess, layout: _TextLayout) -> Iterator[Columns
                 "t, x, y, p, or others under a line with their names"
             )
         if whole_times is None:
-            first = next(line for line in lines if line.strip() and line.lstrip()[0] not in "#%")
-            word = re.split(rf"{layout.separator}" if layout.separator else r"\s+", first.strip())[layout.columns["t"]]
-            whole_times = word.strip().lstrip("+-").isdigit()
+            first_time = text.split("\n", 1)[0].strip().split(layout.separator)[layout.columns["t"]]
+            whole_times = first_time.strip().lstrip("+-").isdigit()
         columns = {name: table[:, place] for name, place in layout.columns.items()}
-        if whole_times and (np.floor(columns["t"]) == columns["t"]).all():
-            columns["t"] = columns["t"].astype(np.int64)
-        elif whole_times:
+        if whole_times and (np.floor(columns["t"]) != columns["t"]).any():
             raise SourceError(
                 f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
             )
+        columns["t"] = columns["t"].astype(np.int64 if whole_times else np.float64)
         num_before += len(table)
         yield columns
 
 
-def _lines(content: RandomAccess, offset: int) -> Iterator[list[str]]:
+def _whole_lines(content: RandomAccess, offset: int) -> Iterator[str]:
     """The lines from `offset` on, some megabytes at a time."""
     rest = b""
     while offset < content.size:
@@ -218,6 +219,6 @@ def _lines(content: RandomAccess, offset: int) -> Iterator[list[str]]:
         if len(rest) > _MAX_LINE_BYTES:
             raise SourceError(f"{content.location}: a line of more than {_MAX_LINE_BYTES} bytes before byte {offset}")
         try:
-            yield block[:end].decode("ascii").splitlines()
+            yield block[:end].decode("ascii")
         except UnicodeDecodeError as error:
             raise SourceError(f"{content.location}: no text before byte {offset} ({error.reason})") from error

@@ -29,6 +29,8 @@ def as_events(
     Raises SourceError, naming column and event: types that are no numbers, lengths that differ, fractions or numbers
     out of range in x, y and p, times that are not finite or run backwards.
     """
+    if sensor_size is not None and not all(1 <= side <= _COORDINATE_LIMIT for side in sensor_size):
+        raise SourceError(f"{location}: announces a sensor of {sensor_size[0]} x {sensor_size[1]} pixels; refused")
     num_before, last_us = 0, None
     lowest_polarity = 1
     for columns in pieces:
@@ -105,6 +107,7 @@ def _microseconds(values: NDArray[Any], unit: TimeUnit, refuse: _Refusal) -> NDA
     if values.dtype.kind == "f":
         refuse("t", values, ~np.isfinite(values) | (np.abs(values) >= limit), expected)
         return np.rint(values.astype(np.float64) * factor).astype(np.int64)
-    refuse("t", values, (values >= limit) | (values <= -limit), expected)
+    if values.max() >= limit or values.min() <= -limit:  # in floating point, so only where it is needed for each value
+        refuse("t", values, (values >= limit) | (values <= -limit), expected)
     whole = values.astype(np.int64, copy=False)
     return (whole + 500) // 1000 if unit == "ns" else whole if factor == 1 else whole * int(factor)

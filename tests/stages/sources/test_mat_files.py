@@ -103,7 +103,7 @@ def matrix(name: bytes, shape: tuple[int, int], values: np.ndarray) -> bytes:
 
 
 def test_a_zlib_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mat, "_MAX_BYTES", 1 << 22)
+    monkeypatch.setattr(mat, "MAX_BYTES", 1 << 22)
     bomb = zlib.compress(bytes(50_000_000))
     with pytest.raises(SourceError, match="variable at byte 128: the file inflates to more than the limit of 4194304"):
         read_mat(mat5_header() + struct.pack("<II", 15, len(bomb)) + bomb, NAMES, "1.mat")

@@ -1,0 +1,190 @@
+"""How fast each format of a user's own recordings becomes events in memory, beside the reader that others have.
+
+The other side is what tonic reads the format with (its own reader of .bin, `aedat`, `expelliarmus`), or plain h5py,
+scipy or numpy where tonic has none. They check less: this project's side refuses coordinates, times and polarities
+that are no recording's, and decodes AEDAT 4, DAT, EVT and HDF5 in another process.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from ..stages.sources.atis import decode_records
+from ..stages.sources.atis_writer import encode_records
+from ..stages.sources.base import AtisRecords, Events
+from ..stages.sources.formats.recordings import open_recording
+from ..stages.sources.random_access import FileBytes
+from .frames import SENSOR_SIZE, machine, medians, synthetic_records
+
+NUM_EVENTS: Final = 1_000_000
+Times = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A format: writes events to a path, and reads their times (and all else) with the other reader."""
+
+    file: str
+    peer: str
+    write: Callable[[Path, Events], None]
+    read: Callable[[Path], Times]
+    needs: str = "numpy"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadersBenchReport:
+    """mev_per_s: of this project, by file name, million events a second. ratio: to `peer`'s. num_events: of a file."""
+
+    mev_per_s: dict[str, float]
+    ratio: dict[str, float]
+    peer: dict[str, str]
+    num_events: int
+    machine: dict[str, str]
+
+    def rows(self) -> dict[str, str]:
+        """A table for people."""
+        rows = {
+            file: f"{speed:.0f} Mev/s, {self.ratio[file]:.2f} times {self.peer[file]}"
+            for file, speed in self.mev_per_s.items()
+        }
+        return rows | self.machine
+
+
+def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> ReadersBenchReport:
+    """Read one recording of each format in turns with the other reader. folder: for the files; temporary if None.
+
+    The decoding process runs beside this one, so unlike `bench frames` this uses two cores.
+    """
+    records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
+    events = decode_records(records, "benchmark")
+    mev_per_s, ratio, peer = {}, {}, {}
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        for contestant in CONTESTANTS:
+            if find_spec(contestant.needs) is None:
+                continue
+            path = Path(name) / contestant.file
+            contestant.write(path, events)
+            _check(contestant, path, events)
+            ours, theirs = medians([partial(read_ours, path), partial(contestant.read, path)], num_turns)
+            mev_per_s[path.name], ratio[path.name] = num_events / ours / 1e6, theirs / ours
+            peer[path.name] = contestant.peer
+    return ReadersBenchReport(
+        mev_per_s=mev_per_s, ratio=ratio, peer=peer, num_events=num_events, machine=machine(cores=2)
+    )
+
+
+def read_ours(path: Path) -> Events:
+    """All events of a file, decoded and checked."""
+    recording = open_recording(FileBytes(path), path.suffix)
+    if isinstance(recording, AtisRecords):
+        return decode_records(recording, str(path))
+    assert isinstance(recording, Events)
+    return recording
+
+
+def _check(contestant: Contestant, path: Path, events: Events) -> None:
+    for side, times in (("this project", read_ours(path).t), (contestant.peer, contestant.read(path))):
+        if not np.array_equal(times - times[0], events.t - events.t[0]):
+            raise AssertionError(f"{path.name}: {side} reads other events: nothing to compare the speed of")
+
+
+def _write_faery(**options: Any) -> Callable[[Path, Events], None]:
+    def write(path: Path, events: Events) -> None:
+        import faery
+
+        array = np.zeros(len(events), faery.EVENTS_DTYPE)
+        array["t"], array["x"], array["y"], array["on"] = events.t, events.x, events.y, events.p
+        faery.events_stream_from_array(array, SENSOR_SIZE).to_file(path, **options)
+
+    return write
+
+
+def _write_records(path: Path, events: Events) -> None:
+    path.write_bytes(encode_records(events))
+
+
+def _write_hdf5(path: Path, events: Events) -> None:
+    with h5py.File(path, "w") as file:
+        for name in "xytp":
+            file.create_dataset(f"events/{name}", data=getattr(events, name), chunks=True)
+
+
+def _write_mat(path: Path, events: Events) -> None:
+    from scipy.io import savemat
+
+    with path.open("wb") as file:
+        savemat(file, {"x": events.x, "y": events.y, "ts": events.t, "p": events.p}, do_compression=True)
+
+
+def _write_npz(path: Path, events: Events) -> None:
+    with path.open("wb") as file:
+        np.savez(file, x=events.x, y=events.y, t=events.t, p=events.p)
+
+
+def _read_mnist(path: Path) -> Times:
+    from tonic.io import read_mnist_file
+
+    times: Times = read_mnist_file(str(path), dtype=np.dtype([(name, int) for name in "xytp"]))["t"]
+    return times
+
+
+def _read_aedat(path: Path) -> Times:
+    import aedat
+
+    packets = [packet["events"] for packet in aedat.Decoder(path) if "events" in packet]
+    return np.concatenate(packets)["t"].astype(np.int64)
+
+
+def _read_expelliarmus(encoding: str) -> Callable[[Path], Times]:
+    def read(path: Path) -> Times:
+        from expelliarmus import Wizard
+
+        times: Times = Wizard(encoding=encoding).read(str(path))["t"]
+        return times
+
+    return read
+
+
+def _read_hdf5(path: Path) -> Times:
+    with h5py.File(path) as file:
+        columns = {name: np.asarray(file[f"events/{name}"]) for name in "xytp"}
+    return columns["t"]
+
+
+def _read_mat(path: Path) -> Times:
+    from scipy.io import loadmat
+
+    times: Times = loadmat(path)["ts"].reshape(-1)
+    return times
+
+
+def _read_npz(path: Path) -> Times:
+    with np.load(path) as file:
+        arrays: dict[str, Times] = {name: file[name] for name in "xytp"}
+    return arrays["t"]
+
+
+def _read_csv(path: Path) -> Times:
+    return np.loadtxt(path, np.int64, delimiter=",", skiprows=1)[:, 0]
+
+
+CONTESTANTS: Final = (
+    Contestant("a.bin", "tonic", _write_records, _read_mnist),
+    Contestant("a.aedat4", "aedat", _write_faery(), _read_aedat, needs="aedat"),
+    Contestant("a.dat", "expelliarmus", _write_faery(version="dat2"), _read_expelliarmus("dat"), needs="expelliarmus"),
+    Contestant("a.raw", "expelliarmus", _write_faery(version="evt2"), _read_expelliarmus("evt2"), needs="expelliarmus"),
+    Contestant("a.h5", "h5py", _write_hdf5, _read_hdf5),
+    Contestant("a.mat", "scipy", _write_mat, _read_mat),
+    Contestant("a.npz", "numpy", _write_npz, _read_npz),
+    Contestant("a.csv", "numpy", _write_faery(), _read_csv),
+)

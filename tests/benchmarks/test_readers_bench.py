@@ -1,0 +1,25 @@
+"""The benchmark of the readers: that it measures every format and checks what it measures; no speeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dvs_transfer.benchmarks import readers as bench
+
+
+def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
+    report = bench.run(folder=tmp_path, num_events=3000, num_turns=1)
+    assert set(report.ratio) == {contestant.file for contestant in bench.CONTESTANTS}
+    assert all(value > 0 for value in [*report.mev_per_s.values(), *report.ratio.values()])
+    assert set(report.ratio) < set(report.rows())
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_difference_stops_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = bench.Contestant("a.npz", "numpy", bench._write_npz, lambda path: np.arange(3000))
+    monkeypatch.setattr(bench, "CONTESTANTS", (other,))
+    with pytest.raises(AssertionError, match=r"a\.npz: numpy reads other events"):
+        bench.run(folder=tmp_path, num_events=3000, num_turns=1)
