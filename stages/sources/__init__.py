@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from ...cache.errors import SourceError
 from .base import AtisRecords, Events, Recording, Sample, Source, UInt8Array
@@ -22,14 +22,21 @@ SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType(
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
 
 
+def find_source(name: str, kind: Literal["events", "images"] | None = None) -> type[Reader]:
+    """The reader called `name`; with `kind`, one of that kind. Raises SourceError, naming those there are."""
+    fitting = [known for known, reader in SOURCES.items() if kind in (None, reader.kind)]
+    if name not in fitting:
+        problem = "no such source" if kind is None else f"no source of {kind} is called {name!r}"
+        raise SourceError(f"{name + ': ' if kind is None else ''}{problem}; there are {', '.join(fitting)}")
+    return SOURCES[name]
+
+
 def open_source(name: str, path: Path) -> Reader:
     """Open the raw data set `name` at `path`, a folder or an archive, and list its samples.
 
     Raises SourceError for an unknown name, and when the path does not hold that data set whole.
     """
-    if name not in SOURCES:
-        raise SourceError(f"{name}: no such source; there are {', '.join(SOURCES)}")
-    return SOURCES[name](Path(path))
+    return find_source(name)(Path(path))
 
 
 __all__ = [
@@ -41,5 +48,6 @@ __all__ = [
     "Sample",
     "Source",
     "UInt8Array",
+    "find_source",
     "open_source",
 ]
