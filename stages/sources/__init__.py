@@ -11,14 +11,24 @@ from ...cache.errors import SourceError
 from .base import AtisRecords, Events, Recording, Sample, Source, UInt8Array
 from .caltech101 import Caltech101
 from .cepdvs import CepDvs, CepDvsImages
+from .cifar10 import Cifar10
+from .cifar10dvs import Cifar10Dvs
 from .mnist import Mnist
 from .ncaltech101 import NCaltech101
 from .nmnist import NMnist
 from .reader import Reader
 
-SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType(
-    {reader.name: reader for reader in (NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist)}
+_READERS: Final[tuple[type[Reader], ...]] = (
+    NCaltech101,
+    Caltech101,
+    CepDvs,
+    CepDvsImages,
+    NMnist,
+    Mnist,
+    Cifar10Dvs,
+    Cifar10,
 )
+SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: reader for reader in _READERS})
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
 
 
