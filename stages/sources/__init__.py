@@ -17,6 +17,8 @@ from .mnist import Mnist
 from .ncaltech101 import NCaltech101
 from .nmnist import NMnist
 from .reader import Reader
+from .tonic_datasets import PREFIX as TONIC_PREFIX
+from .tonic_datasets import TonicReader, tonic_reader
 
 _READERS: Final[tuple[type[Reader], ...]] = (
     NCaltech101,
@@ -33,12 +35,17 @@ SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: read
 
 
 def find_source(name: str, kind: Literal["events", "images"] | None = None) -> type[Reader]:
-    """The reader called `name`; with `kind`, one of that kind. Raises SourceError, naming those there are."""
+    """The reader called `name`, or "tonic:<class>"; with `kind`, one of that kind.
+
+    Raises SourceError, naming those there are.
+    """
+    if name.startswith(TONIC_PREFIX) and kind != "images":
+        return tonic_reader(name.removeprefix(TONIC_PREFIX))
     fitting = [known for known, reader in SOURCES.items() if kind in (None, reader.kind)]
-    if name not in fitting:
-        problem = "no such source" if kind is None else f"no source of {kind} is called {name!r}"
-        raise SourceError(f"{name + ': ' if kind is None else ''}{problem}; there are {', '.join(fitting)}")
-    return SOURCES[name]
+    if name in fitting:
+        return SOURCES[name]
+    problem = f"{name}: no such source" if kind is None else f"no source of {kind} is called {name!r}"
+    raise SourceError(f"{problem}; there are {', '.join(fitting)}" + (f", {TONIC_PREFIX}<class>" * (kind != "images")))
 
 
 def open_source(name: str, path: Path) -> Reader:
@@ -57,6 +64,7 @@ __all__ = [
     "Recording",
     "Sample",
     "Source",
+    "TonicReader",
     "UInt8Array",
     "find_source",
     "open_source",
