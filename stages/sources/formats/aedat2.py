@@ -9,6 +9,7 @@ left one; here it is the upper left one, as in every other source.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +20,8 @@ from ....cache.errors import SourceError
 from ..base import Events
 
 RECORD_BYTES: Final = 8
+PIECE_RECORDS: Final = 1 << 20
+_MAX_HEADER_BYTES: Final = 1 << 24  # it may hold all of a camera's settings
 _VERSION: Final = re.compile(rb"#!AER-DAT(\d+)\.(\d+)[ \t]*\r?\n")
 _HEADER_LINE: Final = re.compile(rb"#[\t\x20-\x7e\x80-\xff]*\r?\n")  # a record that begins with "#" is no such line
 _LAST_HEADER_LINE: Final = b"#End Of ASCII Header"
@@ -50,30 +53,67 @@ _DAVIS: Final = {
 
 
 def decode_aedat2(data: bytes, location: str) -> Events:
-    """The events of a recording; records of no pixel (external input, APS and IMU samples) are left out.
+    """The events of a recording, held as a whole; all else as `aedat2_pieces`."""
+    _, pieces = aedat2_pieces(lambda offset, size: data[offset : offset + size], len(data), location)
+    held = list(pieces)
+    x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
+    return Events(x, y, t, p)
 
-    Times begin where the camera's clock stood and go on where its 32 bits overflow. Polarity 1 is ON, as jAER has it.
-    Raises SourceError for another format or camera, and, with event number and byte offset, where a pixel lies outside
-    the sensor, the time runs backwards or the file ends within a record; also when there are no events.
+
+def aedat2_pieces(
+    read_at: Callable[[int, int], bytes], size: int, location: str, piece_records: int = PIECE_RECORDS
+) -> tuple[tuple[int, int], Iterator[Events]]:
+    """The sensor's (width, height), pixels, and the events in pieces of up to `piece_records` records, none empty.
+
+    read_at(offset, n): n bytes of a file of `size` bytes, fewer at its end. Records of no pixel (external input, APS
+    and IMU samples) are left out. Times begin where the camera's clock stood and go on where its 32 bits overflow.
+    Polarity 1 is ON, as jAER has it.
+    Raises SourceError for another format or camera, or a file that ends within a record; and while the pieces are read,
+    with record number and byte offset, where a pixel lies outside the sensor or the time runs backwards, and when there
+    are no events.
     """
-    start, camera = _read_header(data, location)
-    num_records, rest = divmod(len(data) - start, RECORD_BYTES)
+    start, camera = _read_header(read_at(0, min(size, _MAX_HEADER_BYTES)), location)
+    num_records, rest = divmod(size - start, RECORD_BYTES)
     if rest:
         raise SourceError(
-            f"{location}: {len(data) - start} bytes after the header is not a whole number of {RECORD_BYTES}-byte "
-            f"records ({rest} left over at byte {start + num_records * RECORD_BYTES}, after record {num_records}); the "
-            "file is truncated: fetch it again"
+            f"{location}: {size - start} bytes after the header is not a whole number of {RECORD_BYTES}-byte records "
+            f"({rest} left over at byte {start + num_records * RECORD_BYTES}, after record {num_records}); the file is "
+            "truncated: fetch it again"
         )
-    records = np.frombuffer(data, ">u4", offset=start).reshape(-1, 2)
+
+    def pieces() -> Iterator[Events]:
+        clock = _Clock()
+        for first in range(0, num_records, piece_records):
+            count = min(piece_records, num_records - first)
+            data = read_at(start + first * RECORD_BYTES, count * RECORD_BYTES)
+            piece = _decode(np.frombuffer(data, ">u4").reshape(-1, 2), first, start, camera, clock, location)
+            if len(piece):
+                yield piece
+        if clock.stamp is None:
+            raise SourceError(f"{location}: {num_records} records and no event among them; remove the recording")
+
+    return camera.sensor_size, pieces()
+
+
+@dataclass(slots=True)
+class _Clock:
+    """The last event's stamp, None before the first one, and its time with overflows, us."""
+
+    stamp: int | None = None
+    time_us: int = 0
+
+
+def _decode(
+    records: NDArray[np.uint32], first: int, start: int, camera: _Camera, clock: _Clock, location: str
+) -> Events:
+    """The events of some records, the number `first` of the file being the first of them; moves the clock on."""
     address, stamps = records[:, 0].astype(np.uint32), records[:, 1].astype(np.uint32)
     numbers = np.flatnonzero(address & camera.special == 0)
-    if not len(numbers):
-        raise SourceError(f"{location}: {num_records} records and no event among them; remove the recording")
     address, stamps = address[numbers], stamps[numbers]
 
     def refuse(wrong: NDArray[np.bool_], problem: str) -> None:
         if wrong.any():
-            number = int(numbers[np.argmax(wrong)])
+            number = first + int(numbers[np.argmax(wrong)])
             raise SourceError(f"{location}: record {number} (byte {start + number * RECORD_BYTES}): {problem}")
 
     refuse(address & camera.unused != 0, f"the address is none of a {camera.name}; other cameras are not read")
@@ -81,9 +121,13 @@ def decode_aedat2(data: bytes, location: str) -> Events:
     x = (width - 1) - (address >> camera.x_shift & camera.x_mask).astype(np.int64)
     y = (height - 1) - (address >> camera.y_shift & camera.y_mask).astype(np.int64)
     refuse((x < 0) | (y < 0), f"a pixel outside the {width} x {height} sensor; the file is damaged: fetch it again")
-    steps = np.diff(stamps).view(np.int32)  # modulo 2^32, so an overflow of the clock is a small step
-    refuse(np.concatenate(([False], steps < 0)), "the time runs backwards; the file is damaged: fetch it again")
-    t = np.concatenate(([0], np.cumsum(steps, dtype=np.int64))) + int(stamps[0])
+    if clock.stamp is None and len(stamps):
+        clock.stamp = clock.time_us = int(stamps[0])
+    steps = np.diff(stamps, prepend=np.uint32(clock.stamp or 0)).view(np.int32)  # modulo 2^32: an overflow is small
+    refuse(steps < 0, "the time runs backwards; the file is damaged: fetch it again")
+    t = clock.time_us + np.cumsum(steps, dtype=np.int64)
+    if len(t):
+        clock.stamp, clock.time_us = int(stamps[-1]), int(t[-1])
     p = (address >> camera.p_shift & 1) == camera.on
     return Events(x.astype(np.uint16), y.astype(np.uint16), t, p.astype(np.uint8))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from tonic.io import get_aer_events_from_file, read_aedat_header_from_file, read_davis_346
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.sources.formats.aedat2 import decode_aedat2
+from dvs_transfer.stages.sources import Events
+from dvs_transfer.stages.sources.formats.aedat2 import aedat2_pieces, decode_aedat2
 
 RECORDS = [(dvs128(0, 0, 0), 5), (dvs128(127, 3, 1), 5), (dvs128(9, 127, 0), 70_000)]
 DAVIS_346 = HEADER + b"# Creation time: 12:00:00 1449150420\r\n# AEChip: eu.seebetter.ini.chips.davis.Davis346blue\r\n"
@@ -22,11 +24,17 @@ Rows = list[tuple[int, int, int, int]]  # x, y, t, p
 
 
 def rows(data: bytes) -> Rows:
-    events = decode_aedat2(data, "a.aedat")
-    assert [values.dtype for values in (events.x, events.y, events.t, events.p)] == [
-        *(np.uint16, np.uint16, np.int64, np.uint8)
-    ]
-    return list(zip(*(values.tolist() for values in (events.x, events.y, events.t, events.p)), strict=True))
+    return as_rows(decode_aedat2(data, "a.aedat"))
+
+
+def as_rows(events: Events) -> Rows:
+    columns = (events.x, events.y, events.t, events.p)
+    assert [values.dtype for values in columns] == [np.uint16, np.uint16, np.int64, np.uint8]
+    return list(zip(*(values.tolist() for values in columns), strict=True))
+
+
+def in_pieces(data: bytes, piece_records: int) -> tuple[tuple[int, int], Iterator[Events]]:
+    return aedat2_pieces(lambda offset, size: data[offset : offset + size], len(data), "a.aedat", piece_records)
 
 
 def test_dvs128_counts_from_the_lower_right_and_0_is_on() -> None:
@@ -116,6 +124,13 @@ def test_what_cannot_be_read_is_named(data: bytes, problem: str) -> None:
         rows(data)
 
 
+def test_damage_in_a_later_piece_is_named_by_its_place_in_the_file() -> None:
+    _, pieces = in_pieces(aedat2([*RECORDS, (0, 69_999)]), 2)
+    assert as_rows(next(pieces)) == rows(aedat2(RECORDS[:2]))
+    with pytest.raises(SourceError, match=rf"record 3 \(byte {len(HEADER) + 24}\): the time runs backwards"):
+        next(pieces)
+
+
 def test_cut_off_at_every_byte() -> None:
     whole = aedat2(RECORDS)
     for size in range(len(whole)):
@@ -132,15 +147,20 @@ recordings = st.lists(st.tuples(addresses, st.integers(0, 2**26)), min_size=1, m
 
 
 @settings(deadline=None)
-@given(recordings, st.integers(0, 2**32 - 1))
-def test_equals_a_record_by_record_reading(steps: list[Record], time: int) -> None:
+@given(recordings, st.integers(0, 2**32 - 1), st.integers(1, 31))
+def test_equals_a_record_by_record_reading(steps: list[Record], time: int, piece_records: int) -> None:
     records, expected = [], []
     for address, step in [(0, 0), *steps]:
         time += step
         records.append((address, time))
         if address != 0x8000:
             expected.append((127 - (address >> 1 & 127), 127 - (address >> 8), time, 1 - (address & 1)))
-    assert rows(aedat2(records)) == expected
+    data = aedat2(records)
+    assert rows(data) == expected
+    sensor_size, pieces = in_pieces(data, piece_records)
+    held = [as_rows(piece) for piece in pieces]
+    assert (sensor_size, [row for piece in held for row in piece]) == ((128, 128), expected)
+    assert all(0 < len(piece) <= piece_records for piece in held)
 
 
 @settings(deadline=None)
