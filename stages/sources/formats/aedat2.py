@@ -56,6 +56,8 @@ def decode_aedat2(data: bytes, location: str) -> Events:
     """The events of a recording, held as a whole; all else as `aedat2_pieces`."""
     _, pieces = aedat2_pieces(lambda offset, size: data[offset : offset + size], len(data), location)
     held = list(pieces)
+    if len(held) == 1:
+        return held[0]
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
     return Events(x, y, t, p)
 
@@ -108,28 +110,31 @@ def _decode(
 ) -> Events:
     """The events of some records, the number `first` of the file being the first of them; moves the clock on."""
     address, stamps = records[:, 0].astype(np.uint32), records[:, 1].astype(np.uint32)
-    numbers = np.flatnonzero(address & camera.special == 0)
-    address, stamps = address[numbers], stamps[numbers]
+    is_event = address & camera.special == 0
+    if not is_event.all():
+        address, stamps = address[is_event], stamps[is_event]
 
     def refuse(wrong: NDArray[np.bool_], problem: str) -> None:
         if wrong.any():
-            number = first + int(numbers[np.argmax(wrong)])
+            number = first + int(np.flatnonzero(is_event)[np.argmax(wrong)])
             raise SourceError(f"{location}: record {number} (byte {start + number * RECORD_BYTES}): {problem}")
 
     refuse(address & camera.unused != 0, f"the address is none of a {camera.name}; other cameras are not read")
     width, height = camera.sensor_size
-    x = (width - 1) - (address >> camera.x_shift & camera.x_mask).astype(np.int64)
-    y = (height - 1) - (address >> camera.y_shift & camera.y_mask).astype(np.int64)
-    refuse((x < 0) | (y < 0), f"a pixel outside the {width} x {height} sensor; the file is damaged: fetch it again")
+    column = (address >> camera.x_shift & camera.x_mask).astype(np.uint16)
+    row = (address >> camera.y_shift & camera.y_mask).astype(np.uint16)
+    problem = f"a pixel outside the {width} x {height} sensor; the file is damaged: fetch it again"
+    refuse((column >= width) | (row >= height), problem)
     if clock.stamp is None and len(stamps):
         clock.stamp = clock.time_us = int(stamps[0])
     steps = np.diff(stamps, prepend=np.uint32(clock.stamp or 0)).view(np.int32)  # modulo 2^32: an overflow is small
     refuse(steps < 0, "the time runs backwards; the file is damaged: fetch it again")
-    t = clock.time_us + np.cumsum(steps, dtype=np.int64)
+    t = np.cumsum(steps, dtype=np.int64)
+    t += clock.time_us
     if len(t):
         clock.stamp, clock.time_us = int(stamps[-1]), int(t[-1])
     p = (address >> camera.p_shift & 1) == camera.on
-    return Events(x.astype(np.uint16), y.astype(np.uint16), t, p.astype(np.uint8))
+    return Events(width - 1 - column, height - 1 - row, t, p.view(np.uint8))
 
 
 def _read_header(data: bytes, location: str) -> tuple[int, _Camera]:

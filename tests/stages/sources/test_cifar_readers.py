@@ -125,8 +125,9 @@ def test_no_photo_has_the_id_of_a_recording(tmp_path: Path, make: Any) -> None:
     assert not {sample.sample_id for sample in events.samples} & {sample.sample_id for sample in images.samples}
 
 
-def test_a_batch_is_what_the_standard_library_unpickles() -> None:
-    data = batch(PIXELS, [3, 1, 4])
+@pytest.mark.parametrize("order", [b"\x89", b"\x88"])
+def test_a_batch_is_what_the_standard_library_unpickles(order: bytes) -> None:
+    data = batch(PIXELS, [3, 1, 4]).replace(b"K\x00tb\x89", b"K\x00tb" + order)  # False: last index fastest
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy.core of numpy 1
         expected = pickle.loads(data, encoding="bytes")
@@ -177,6 +178,8 @@ def test_a_pickle_that_runs_code_is_refused_and_did_not_run(tmp_path: Path, make
     assert not victim.exists()
 
 
+TYPE = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNNNK\x00tb"
+STATE = b"(K\x01K\x02\x85" + TYPE + b"\x89U\x02abtb"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
 
 
@@ -188,6 +191,8 @@ ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b
         (b"cnumpy\nndarray\nK\x01\x85R.", "it calls what it may not"),
         (b"U\x04ndarK\x01\x85R.", "it calls what it may not|pickle exhausted"),
         (b"}U\x01a" + ARRAY + b"sU\x01b" + ARRAY + b"s.", "it has a second array"),
+        (b"}U\x01a" + ARRAY + STATE + STATE + b"s.", "it gives a state to what is no array, or has one"),
+        (b"}U\x01a" + ARRAY + STATE.replace(TYPE, b"N") + b"s.", "an array that is not of uint8"),
         (b"}}K\x01s.", r"the stack is empty|a key that is no text"),
         (b"}K\x01K\x02s.", "a key that is no text"),
         (b"K\x01K\x02a.", "it appends to what is no list"),

@@ -178,6 +178,25 @@ def test_a_target_that_is_not_the_label(nmnist: Path, monkeypatch: pytest.Monkey
         source.read_bytes(source.samples[0])
 
 
+@pytest.mark.parametrize(
+    ("field", "kind", "value", "problem"),
+    [
+        ("p", int, 2, "p = 2 of event 0: expected 0 or 1"),
+        ("x", int, -1, "x = -1 of event 0: outside the 34 x 34 sensor"),
+        ("t", float, 0.5, r"expected whole numbers in x, y, t \(us\) and p, found x int64, y int64, t float64"),
+        ("t", "M8[us]", 0, "expected whole numbers"),
+    ],
+)
+def test_values_that_no_event_has(
+    nmnist: Path, monkeypatch: pytest.MonkeyPatch, field: str, kind: Any, value: Any, problem: str
+) -> None:
+    events = np.zeros(1, [(name, kind if name == field else int) for name in "xytp"])
+    events[field] = value
+    monkeypatch.setattr(tonic.datasets.NMNIST, "__getitem__", lambda self, index: (events, self.targets[index]))
+    with pytest.raises(SourceError, match=problem):
+        decoded(open_source("tonic:NMNIST", nmnist), 0)
+
+
 def test_no_source_of_images() -> None:
     with pytest.raises(SourceError, match="no source of images is called 'tonic:NMNIST'; there are caltech101"):
         find_source("tonic:NMNIST", "images")
