@@ -1,4 +1,4 @@
-"""CIFAR10-DVS with CIFAR-10, and a data set of tonic with MNIST: converted, paired, trained and evaluated."""
+"""CIFAR10-DVS with CIFAR-10, and a data set of tonic with MNIST: converted, paired, trained, evaluated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cifar_data import write_cifar10, write_cifar10dvs
-from command_line import succeed
+from cifar_data import aedat2, recording, write_cifar10, write_cifar10dvs
+from command_line import refuse, succeed
 from raw_data import make_events
 
 from dvs_transfer.stages.sources.atis_writer import encode_records
@@ -81,3 +81,23 @@ def test_from_raw_data_to_an_evaluated_network(write: Any, tmp_path: Path) -> No
     assert evaluated["num_samples"] == 10
     again = succeed(*root, "preprocess", "--config", config, "--json").document
     assert (again["events"]["was_built"], again["images"]["was_built"]) == (False, False)
+
+
+def test_broken_recordings_are_quarantined_and_named(tmp_path: Path) -> None:
+    raw = write_cifar10dvs(tmp_path / "raw", 1)
+    broken = {
+        "bird": (b"", "expected the line '#!AER-DAT2.0' of an AEDAT file"),
+        "cat": (recording(1)[:-5], "the file is truncated: fetch it again"),
+        "deer": (aedat2([(0, 9), (0, 8)]), "the time runs backwards"),
+        "dog": (aedat2([(0, 9)], b"#!AER-DAT3.1\r\n"), "AEDAT 3.1, expected AEDAT 2.0"),
+    }
+    for name, (data, _) in broken.items():
+        (raw / name / f"cifar10_{name}_0.aedat").write_bytes(data)
+    command = ("--quiet", "convert", "cifar10dvs", raw, "--out", tmp_path / "out", "--size", "8")
+    report = succeed(*command, "--json").document
+    assert report["num_samples"] == 10
+    assert list(report["quarantined"]) == [f"{name}/cifar10_{name}_0" for name in broken]
+    for name, (_, problem) in broken.items():
+        assert f"{raw}/{name}/cifar10_{name}_0.aedat: " in report["quarantined"][f"{name}/cifar10_{name}_0"]
+        assert problem in report["quarantined"][f"{name}/cifar10_{name}_0"]
+    refuse(*command[:-1], "9", "--strict", code=1, says=["cifar10_bird_0.aedat", "AER-DAT2.0"])

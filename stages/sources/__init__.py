@@ -45,7 +45,8 @@ def find_source(name: str, kind: Literal["events", "images"] | None = None) -> t
     if name in fitting:
         return SOURCES[name]
     problem = f"{name}: no such source" if kind is None else f"no source of {kind} is called {name!r}"
-    raise SourceError(f"{problem}; there are {', '.join(fitting)}" + (f", {TONIC_PREFIX}<class>" * (kind != "images")))
+    more = "" if kind == "images" else f", {TonicReader.name}"
+    raise SourceError(f"{problem}; there are {', '.join(fitting)}{more}")
 
 
 def open_source(name: str, path: Path) -> Reader:

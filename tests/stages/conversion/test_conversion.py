@@ -34,6 +34,7 @@ from dvs_transfer.stages.sources import (
     archives,
     atis,
     class_folders,
+    find_source,
     images,
     mat,
     mnist,
@@ -177,6 +178,12 @@ def test_a_fingerprint_follows_the_code_that_the_source_needs(
         after = recipes()
         assert {name for name, recipe in after.items() if recipe != before[name]} == expected, file
         file.write_bytes(code)
+
+
+def test_the_code_of_a_tonic_source() -> None:
+    names = {path.name for path in code_files(find_source("tonic:NMNIST"))}
+    assert names >= {"tonic_datasets.py", "reader.py", "base.py", "shards.py", "kernels.py"}
+    assert not names & {"__init__.py", "nmnist.py", "atis.py", "mat.py"}
 
 
 def break_recording(raw: Path, name: str, data: bytes) -> None:
