@@ -88,7 +88,7 @@ def draw(samples: Sequence[PreviewSample]) -> Figure:
     figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
     for row, sample, pictures in zip(rows, samples, cells, strict=True):
-        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left")
+        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left", parse_math=False)
         axes = row.subplots(1, columns, squeeze=False)[0]
         for axis in axes:
             axis.axis("off")

@@ -172,7 +172,7 @@ def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
             left.plot(
                 report.epochs, series, color=style.SERIES[colour], ls=("-", "--", ":")[again % 3], label=f"step {t}"
             )
-        style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="$w_t$")
+        style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="wₜ")
         if report.w_t:
             style.legend_beside(left)
         else:

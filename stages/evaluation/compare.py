@@ -68,12 +68,13 @@ class ComparisonReport:
 def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> ComparisonReport:
     """Compare methods, each the runs of different seeds in the same order, with the one called `baseline`.
 
-    Raises TrainingError, naming both, for runs of other classes, other recordings or another protocol; protocols may
-    differ with `across_protocols`, as in a study of leakage.
+    Raises TrainingError, naming both, for runs of other classes, other recordings, another precision or another
+    protocol; protocols may differ with `across_protocols`, as in a study of leakage.
     """
     runs = [member for members in methods.values() for member in members]
     for other in runs[1:]:
         _check_same_recordings(runs[0], other)
+        _check_same_precision(runs[0], other)
         if not across_protocols:
             _check_same_protocol(runs[0], other)
     first = runs[0].report
@@ -145,6 +146,14 @@ def _check_same_recordings(a: EvaluatedRun, b: EvaluatedRun) -> None:
             f"{both}: other data. Their {a.report.split} recordings have the same names and other contents "
             f"({a.report.recordings_digest[:12]} and {b.report.recordings_digest[:12]}); compare runs on the same "
             "raw recordings"
+        )
+
+
+def _check_same_precision(a: EvaluatedRun, b: EvaluatedRun) -> None:
+    if a.report.precision != b.report.precision:
+        raise TrainingError(
+            f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in one "
+            f"precision, for example with --set evaluate.precision={a.report.precision}"
         )
 
 

@@ -90,6 +90,13 @@ def test_runs_that_were_evaluated_on_other_things_are_refused_by_name(other: dic
             compare.run(methods, "a", across_protocols=across)
 
 
+def test_precisions_are_not_mixed() -> None:
+    methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, precision="int8")]}
+    says = r"runs/a was evaluated in float32, runs/b in int8; .* --set evaluate.precision=float32"
+    with pytest.raises(TrainingError, match=says):
+        compare.run(methods, "a")
+
+
 def test_protocols_are_mixed_on_request_alone_and_it_is_said() -> None:
     methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, protocol="unrestricted", split_digest="1")]}
     says = r"runs/a was trained under the protocol disjoint, runs/b under unrestricted; .* --across-protocols"
