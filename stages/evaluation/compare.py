@@ -89,7 +89,7 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
             for name, members in methods.items()
             if name != baseline
         ),
-        notes=tuple(_notes(runs)),
+        notes=(*_notes(runs), *_notes_on_seeds(methods)),
     )
 
 
@@ -181,3 +181,11 @@ def _notes(runs: Sequence[EvaluatedRun]) -> list[str]:
     if reports[0].split == "validation":
         notes.append("validation recordings choose the epoch: for a result evaluate the test recordings")
     return notes
+
+
+def _notes_on_seeds(methods: Methods) -> list[str]:
+    seeds = [[member.seed for member in members] for members in methods.values()]
+    if all(of_method == seeds[0] for of_method in seeds):
+        return []
+    named = ", ".join(str(seed) for of_method in seeds for seed in of_method)
+    return [f"one run of each method, with other seeds ({named}): a difference may be that of the seeds"]
