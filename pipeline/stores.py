@@ -77,7 +77,8 @@ def _used_stores(workspace: Workspace) -> set[str]:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
         if (workspace.cache / name).exists():
             description = PairDescription.model_validate(read_attributes(workspace.cache / name).config)
-            used |= {name, description.events.name, description.images.name}
+            joined = (description.events, description.images)
+            used |= {name, *(store.name for store in joined if store is not None)}
     return used
 
 

@@ -81,7 +81,7 @@ def class_colours(count: int) -> list[Any]:
 
 
 def without_math(figure: Figure) -> Figure:
-    """The figure with every text taken literally: class names may hold "$", which matplotlib would typeset or refuse."""
+    """The figure with every text taken literally: class names may hold "$", which matplotlib would typeset."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):

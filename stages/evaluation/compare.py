@@ -152,8 +152,8 @@ def _check_same_recordings(a: EvaluatedRun, b: EvaluatedRun) -> None:
 def _check_same_precision(a: EvaluatedRun, b: EvaluatedRun) -> None:
     if a.report.precision != b.report.precision:
         raise TrainingError(
-            f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in one "
-            f"precision, for example with --set evaluate.precision={a.report.precision}"
+            f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in "
+            f"one precision, for example with --set evaluate.precision={a.report.precision}"
         )
 
 
