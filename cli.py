@@ -300,10 +300,11 @@ def sources(as_json: Json = False) -> None:
 
     Example: dvs-transfer sources --json
     """
-    from .stages.sources import SOURCES
+    from .stages.sources import SOURCES, TonicReader
 
     facts = ("title", "kind", "num_samples", "num_classes", "layout", "licence", "origin")
-    listed = {name: {fact: getattr(source, fact) for fact in facts} for name, source in SOURCES.items()}
+    readers = {**SOURCES, TonicReader.name: TonicReader}
+    listed = {name: {fact: getattr(source, fact, None) for fact in facts} for name, source in readers.items()}
     if as_json:
         return show(listed, as_json)
     for name, entry in listed.items():

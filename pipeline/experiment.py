@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
-from ..cache.errors import ConfigError, StoreError, TrainingError
+from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -24,7 +24,7 @@ from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
-from ..stages.sources import SOURCES
+from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training import released
@@ -51,12 +51,9 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
 
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
-    for section, kind in ((config.events, "events"), (config.images, "images")):
-        if section is None:
-            continue
-        if section.source not in SOURCES or SOURCES[section.source].kind != kind:
-            fitting = ", ".join(name for name, source in SOURCES.items() if source.kind == kind)
-            raise ConfigError(f"{kind}.source: no source of {kind} is called {section.source!r}; there are {fitting}")
+    _require_kind("events", config.events.source)
+    if config.images is not None:
+        _require_kind("images", config.images.source)
     drawn = None
     if config.demo is not None:
         drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
@@ -180,6 +177,13 @@ def read_run(folder: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "pairs" not in document:
         raise TrainingError(f"{path}: does not name the run's pair store; train again with `dvs-transfer train`")
     return document
+
+
+def _require_kind(kind: Literal["events", "images"], source: str) -> None:
+    try:
+        find_source(source, kind)
+    except SourceError as error:
+        raise ConfigError(f"{kind}.source: {error}") from None
 
 
 def _conversion_config(
