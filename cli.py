@@ -222,7 +222,7 @@ def convert(
 @options_from(PairingConfig)
 def pair(
     events: Annotated[Path, typer.Argument(help="Store of recordings.")],
-    images: Annotated[Path, typer.Argument(help="Store of images.")],
+    images: Annotated[Path | None, typer.Argument(help="Store of images; left out: recordings alone.")] = None,
     as_json: Json = False,
     **options: Any,
 ) -> None:

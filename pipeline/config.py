@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..cache.errors import ConfigError
 from ..stages.conversion.config import ConversionOptions
@@ -49,7 +49,7 @@ class ExperimentConfig(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the experiment and of its runs")
     demo: DemoConfig | None = Field(None, description="draw the demo's raw data first; leave out for real data")
     events: EventsSection
-    images: ImagesSection
+    images: ImagesSection | None = Field(None, description="leave out to train with events alone")
     frames: FramesConfig = FramesConfig()
     conversion: ConversionOptions = ConversionOptions()
     pairing: PairingConfig = PairingConfig()
@@ -67,8 +67,17 @@ class ExperimentConfig(BaseModel):
             )
         return frames
 
+    @model_validator(mode="after")
+    def _has_images_to_teach(self) -> ExperimentConfig:
+        if self.images is None and self.train.method != "events":
+            raise ValueError(
+                f"train.method = {self.train.method} needs a section [images]; without one, train with "
+                "train.method = events"
+            )
+        return self
+
     def images_config(self) -> ImagesConfig:
-        return ImagesConfig(size=self.frames.size, value_order=self.images.value_order)
+        return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:

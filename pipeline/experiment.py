@@ -31,17 +31,17 @@ from ..stages.training import released
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
-from .config import ExperimentConfig, apply_overrides, build
+from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
 from .workspace import RECIPES, Workspace
 
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What `preprocess` made or found. demo: None where real data are used."""
+    """What `preprocess` made or found. demo: None where real data are used; images: None where there are none."""
 
     demo: demo.DemoReport | None
     events: conversion.ConversionReport
-    images: conversion.ConversionReport
+    images: conversion.ConversionReport | None
     pairs: PairingReport
     picture: Path
 
@@ -52,15 +52,16 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
     _require_kind("events", config.events.source)
-    _require_kind("images", config.images.source)
+    if config.images is not None:
+        _require_kind("images", config.images.source)
     drawn = None
     if config.demo is not None:
         drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
-    events, images = (
-        conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks)
-        for section in (config.events, config.images)
-    )
-    pairs = pairing.run(config.pairing, events.path, images.path, workspace.cache)
+    events = conversion.run(_conversion_config(config, workspace, config.events), map_tasks)
+    images = None
+    if config.images is not None:
+        images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
+    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
     (workspace.cache / RECIPES).mkdir(exist_ok=True)
     durable.write_json(_recipe_path(config, workspace), recipe)
@@ -185,10 +186,12 @@ def _require_kind(kind: Literal["events", "images"], source: str) -> None:
         raise ConfigError(f"{kind}.source: {error}") from None
 
 
-def _conversion_config(config: ExperimentConfig, workspace: Workspace, source: str, raw: Path) -> ConvertConfig:
+def _conversion_config(
+    config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
+) -> ConvertConfig:
     return ConvertConfig(
-        source=source,
-        raw=workspace.raw / raw,
+        source=section.source,
+        raw=workspace.raw / section.raw,
         out=workspace.cache,
         frames=config.frames,
         images=config.images_config(),

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raw_data import config, contents, convert
 
 from dvs_transfer.cache.errors import SourceError, StoreError
 from dvs_transfer.cache.store import FrameStore
@@ -24,7 +25,6 @@ from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion import shards
 from dvs_transfer.stages.conversion.code import code_files
 from dvs_transfer.stages.conversion.config import ConvertConfig
-from dvs_transfer.stages.conversion.run import ConversionReport
 from dvs_transfer.stages.demo.run import encode_mat
 from dvs_transfer.stages.frames import kernels
 from dvs_transfer.stages.frames.binning import make_frames
@@ -42,34 +42,6 @@ from dvs_transfer.stages.sources import (
     open_source,
 )
 from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
-
-
-def config(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConvertConfig:
-    folder = raw / ("events" if source == "ncaltech101" else "images")
-    return ConvertConfig.model_validate(
-        {
-            "source": source,
-            "raw": folder,
-            "out": out,
-            "frames": {"num_bins": 4, "size": 16},
-            "images": {"size": 16},
-            "conversion": {"samples_per_shard": 4},
-            **values,
-        }
-    )
-
-
-def convert(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConversionReport:
-    return conversion.run(config(raw, out, source, **values))
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    """Every file but the root's metadata, which carries the time of writing."""
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file() and path != store / "zarr.json"
-    }
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
