@@ -12,7 +12,7 @@ from .reader import FileReader
 
 
 class Cifar10Dvs(FileReader):
-    """Recordings of 128 x 128 pixels. Ids are "<class>/cifar10_<class>_<number>", numbers from 0.
+    """Recordings of 128 x 128 pixels and 1.15 to 1.46 s. Ids are "<class>/cifar10_<class>_<number>", numbers from 0.
 
     Which photo a recording shows is not known, so the ids are nobody's in the source `cifar10`.
     """
