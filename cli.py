@@ -222,7 +222,7 @@ def convert(
 @options_from(PairingConfig)
 def pair(
     events: Annotated[Path, typer.Argument(help="Store of recordings.")],
-    images: Annotated[Path, typer.Argument(help="Store of images.")],
+    images: Annotated[Path | None, typer.Argument(help="Store of images; left out: recordings alone.")] = None,
     as_json: Json = False,
     **options: Any,
 ) -> None:
@@ -300,10 +300,11 @@ def sources(as_json: Json = False) -> None:
 
     Example: dvs-transfer sources --json
     """
-    from .stages.sources import SOURCES
+    from .stages.sources import SOURCES, TonicReader
 
     facts = ("title", "kind", "num_samples", "num_classes", "layout", "licence", "origin")
-    listed = {name: {fact: getattr(source, fact) for fact in facts} for name, source in SOURCES.items()}
+    readers = {**SOURCES, TonicReader.name: TonicReader}
+    listed = {name: {fact: getattr(source, fact, None) for fact in facts} for name, source in readers.items()}
     if as_json:
         return show(listed, as_json)
     for name, entry in listed.items():

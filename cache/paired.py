@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -15,32 +15,33 @@ from torch.utils.data import Dataset
 from .digests import manifest_digest
 from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Split
+from .store import FrameStore
 
 IntArray = NDArray[np.int64]
 
 
 class PairedSample(TypedDict):
-    """One recording and its image; batches of them get a leading axis under `PairedCache.read`.
+    """One recording and its image, if there are images; batches of them get a leading axis under `PairedCache.read`.
 
     events: (T, 2, H, W) float32 counts.  value: (1, H, W) float32, HSV's V in [0, 1].  label: class index.
     sample_id, image_id: "<class>/<stem>" of the recording and of the image.
     """
 
     events: Tensor
-    value: Tensor
+    value: NotRequired[Tensor]
     label: int
     sample_id: str
-    image_id: str
+    image_id: NotRequired[str]
 
 
 class PairedBatch(TypedDict):
     """Several samples: events (B, T, 2, H, W), value (B, 1, H, W), label (B,) int64, and their ids."""
 
     events: Tensor
-    value: Tensor
+    value: NotRequired[Tensor]
     label: Tensor
     sample_id: tuple[str, ...]
-    image_id: tuple[str, ...]
+    image_id: NotRequired[tuple[str, ...]]
 
 
 class PairedCache(Dataset[PairedSample]):
@@ -70,30 +71,47 @@ class PairedCache(Dataset[PairedSample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of a {self.split} split of {len(self)}")
         batch = self.read(np.array([index % len(self)]))
-        return {
+        sample: PairedSample = {
             "events": batch["events"][0],
-            "value": batch["value"][0],
             "label": int(batch["label"][0]),
             "sample_id": batch["sample_id"][0],
-            "image_id": batch["image_id"][0],
         }
+        if self.has_images:
+            sample |= {"value": batch["value"][0], "image_id": batch["image_id"][0]}
+        return sample
 
     def read(self, indices: IntArray) -> PairedBatch:
         """The samples at `indices` (B,) of this split, in that order."""
         rows = self.rows[indices]
-        image_rows = self.image_rows[indices]
-        images = self.pairs.images
-        return {
+        batch: PairedBatch = {
             "events": torch.from_numpy(self.pairs.events.read("frames", rows).astype(np.float32)),
-            "value": torch.from_numpy(images.read("value", image_rows)),
             "label": torch.from_numpy(self.event_labels[indices]),
             "sample_id": tuple(map(str, self.pairs.events.sample_id[rows])),
-            "image_id": tuple(map(str, images.sample_id[image_rows])),
         }
+        if self.has_images:
+            image_rows = self.image_rows[indices]
+            batch |= {
+                "value": torch.from_numpy(self._images.read("value", image_rows)),
+                "image_id": tuple(map(str, self._images.sample_id[image_rows])),
+            }
+        return batch
 
     def read_images(self, indices: IntArray) -> NDArray[np.uint8]:
         """(B, 3, H, W) RGB of the images that `read` gives with the samples at `indices` (B,)."""
-        return self.pairs.images.read("images", self.image_rows[indices])
+        return self._images.read("images", self.image_rows[indices])
+
+    @property
+    def has_images(self) -> bool:
+        """Whether there are static images."""
+        return self.pairs.images is not None
+
+    @property
+    def _images(self) -> FrameStore:
+        if self.pairs.images is None:
+            raise StoreError(
+                f"{self.pairs.path}: recordings without images; pair them with a store of images (`dvs-transfer pair`)"
+            )
+        return self.pairs.images
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -127,7 +145,7 @@ class PairedCache(Dataset[PairedSample]):
     @cached_property
     def event_labels(self) -> IntArray:
         """(n,) class of each recording of the split."""
-        return self.pairs.events.label[self.rows]
+        return self.pairs.labels_of(self.rows)
 
     @cached_property
     def sample_ids(self) -> tuple[str, ...]:
@@ -143,17 +161,20 @@ class PairedCache(Dataset[PairedSample]):
     @cached_property
     def image_labels(self) -> IntArray:
         """(m,) class of each image of the static pool."""
-        return self.pairs.images.label[self.pool_rows]
+        offsets: IntArray = self.pairs.store.column("pool_offsets")
+        return np.repeat(np.arange(self.num_classes), np.diff(offsets))
 
     @cached_property
     def image_ids(self) -> tuple[str, ...]:
         """(m,) id of each image of the static pool."""
-        return tuple(map(str, self.pairs.images.sample_id[self.pool_rows]))
+        return tuple(map(str, self._images.sample_id[self.pool_rows])) if self.has_images else ()
 
     @cached_property
     def photo(self) -> IntArray:
         """(n,) position of each recording's own photo in the static pool; -1 where it has none there."""
-        position = np.full(len(self.pairs.images), -1, np.int64)
+        if not self.has_images:
+            return np.full(len(self), -1, np.int64)
+        position = np.full(len(self._images), -1, np.int64)
         position[self.pool_rows] = np.arange(len(self.pool_rows))
         own: IntArray = self.pairs.store.column("photo_row")[self.rows]
         return np.where(own >= 0, position[own], -1)
@@ -172,8 +193,8 @@ class PairedCache(Dataset[PairedSample]):
 
     def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
         """(m, 3, H, W) RGB of the static pool, all or those at `indices` (m,) of it."""
-        return self.pairs.images.read("images", self.pool_rows if indices is None else self.pool_rows[indices])
+        return self._images.read("images", self.pool_rows if indices is None else self.pool_rows[indices])
 
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
         """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
-        return self.pairs.images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])
+        return self._images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])

@@ -1,5 +1,8 @@
 """The pair store: which recordings train, validate and test, which photo belongs to each, which photos may teach.
 
+Its classes, in label order, are those that recordings and images share (all of the recordings' where there are no
+images); its labels count them, whatever numbers they have in the two stores.
+
 Columns, rows being those of the two stores that it names:
     split       (N,) int8 for each recording: 0 train, 1 validation, 2 test, -1 none (quarantined, or left over)
     photo_row   (N,) int64, the image made of the same scene, -1 where there is none
@@ -43,13 +46,14 @@ class StoreReference(BaseModel):
 class PairDescription(BaseModel):
     """What a pair store's `config` attribute holds.
 
-    pairing: the pairing stage's configuration.  split_digest: see `split_digest`.
+    images: None where recordings are split without images.  pairing: the pairing stage's configuration.
+    split_digest: see `split_digest`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     events: StoreReference
-    images: StoreReference
+    images: StoreReference | None
     pairing: dict[str, Any]
     split_digest: str
 
@@ -82,7 +86,9 @@ def reference_to(store: FrameStore) -> StoreReference:
     return StoreReference(name=store.path.name, fingerprint=store.attributes.fingerprint)
 
 
-def write_pairs(folder: Path, name: str, description: PairDescription, plan: PairPlan, events: FrameStore) -> Path:
+def write_pairs(
+    folder: Path, name: str, description: PairDescription, plan: PairPlan, class_names: tuple[str, ...]
+) -> Path:
     """Write a pair store into `folder`, or return the one that is there already; its path."""
     config = description.model_dump(mode="json")
     layout = StoreLayout(
@@ -90,7 +96,7 @@ def write_pairs(folder: Path, name: str, description: PairDescription, plan: Pai
         dataset=name,
         num_samples=len(plan.split),
         samples_per_shard=len(plan.split),
-        class_names=events.class_names,
+        class_names=class_names,
         config=config,
         recipe=fingerprint(config),
         arrays={},
@@ -107,7 +113,10 @@ def write_pairs(folder: Path, name: str, description: PairDescription, plan: Pai
 
 
 class PairStore:
-    """An open pair store with the two stores that it joins. Raises StoreError when one is missing or another."""
+    """An open pair store with the stores that it joins. Raises StoreError when one is missing or another.
+
+    images: None where there are none.
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.store = FrameStore(path)
@@ -115,7 +124,7 @@ class PairStore:
             raise StoreError(f"{path}: a store of {self.store.kind}; expected a pair store (`dvs-transfer pair`)")
         self.description = PairDescription.model_validate(self.store.attributes.config)
         self.events = self._open(self.description.events)
-        self.images = self._open(self.description.images)
+        self.images = None if self.description.images is None else self._open(self.description.images)
 
     @property
     def path(self) -> Path:
@@ -128,6 +137,12 @@ class PairStore:
     @property
     def split_digest(self) -> str:
         return self.description.split_digest
+
+    def labels_of(self, rows: IntArray) -> IntArray:
+        """(n,) class in this store of each event row; -1 for one that is none of its classes."""
+        index = {name: label for label, name in enumerate(self.store.class_names)}
+        own = np.array([*(index.get(name, -1) for name in self.events.class_names), -1], np.int64)  # last: quarantined
+        return own[self.events.label[rows]]
 
     def rows_of(self, split: Split) -> IntArray:
         """The event rows of a split, ascending."""

@@ -176,5 +176,5 @@ def _check_files(path: Path, attributes: StoreAttributes) -> None:
             state = "missing" if found is None else f"{found} bytes long"
             raise StoreError(
                 f"{file}: this file is {state}, it should have {chunk.num_bytes} bytes; "
-                "`dvs-transfer cache verify` lists all such files; delete the store and make it again"
+                "`dvs-transfer cache repair` makes such files again from the raw data"
             )

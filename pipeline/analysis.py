@@ -23,6 +23,12 @@ class AnalysisFiles:
     picture: Path
 
 
+def analyses_of(folder: Path) -> list[str]:
+    """The names of the analyses that the run in `folder` can have. Raises as `analyse` does."""
+    has_images = open_splits_of(folder)("test").has_images
+    return [name for name, analysis in ANALYSES.items() if has_images or not analysis.needs_images]
+
+
 def analyse(
     name: str, config: AnalysisConfig, folder: Path, *, restart: bool = False, progress: Progress = no_progress
 ) -> AnalysisFiles:

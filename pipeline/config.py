@@ -53,7 +53,7 @@ class ExperimentConfig(BaseModel):
         None, description="record the folder of images with a simulated camera first, into the events' folder"
     )
     events: EventsSection
-    images: ImagesSection
+    images: ImagesSection | None = Field(None, description="leave out to train with events alone")
     frames: FramesConfig = FramesConfig()
     conversion: ConversionOptions = ConversionOptions()
     pairing: PairingConfig = PairingConfig()
@@ -73,15 +73,25 @@ class ExperimentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _simulates_own_images(self) -> Self:
-        if self.simulate is not None and (self.events.source, self.images.source) != ("folder", "image-folder"):
+        source = self.images.source if self.images else "none"
+        if self.simulate is not None and (self.events.source, source) != ("folder", "image-folder"):
             raise ValueError(
                 "simulate records the images of a folder: it needs events.source = 'folder' (and events.raw, where the "
                 "recordings are to go) and images.source = 'image-folder'"
             )
         return self
 
+    @model_validator(mode="after")
+    def _has_images_to_teach(self) -> ExperimentConfig:
+        if self.images is None and self.train.method != "events":
+            raise ValueError(
+                f"train.method = {self.train.method} needs a section [images]; without one, train with "
+                "train.method = events"
+            )
+        return self
+
     def images_config(self) -> ImagesConfig:
-        return ImagesConfig(size=self.frames.size, value_order=self.images.value_order)
+        return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:

@@ -10,11 +10,11 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
-from ..cache.errors import ConfigError, StoreError, TrainingError
+from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -24,25 +24,25 @@ from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
-from ..stages.sources import SOURCES
+from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training import released
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
-from .config import ExperimentConfig, apply_overrides, build
+from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
 from .workspace import RECIPES, Workspace
 
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What `preprocess` made or found. demo, simulated: None where the configuration has no such section."""
+    """What `preprocess` made or found. demo, simulated, images: None where the configuration has no such section."""
 
     demo: demo.DemoReport | None
     simulated: simulation.SimulationReport | None
     events: conversion.ConversionReport
-    images: conversion.ConversionReport
+    images: conversion.ConversionReport | None
     pairs: PairingReport
     picture: Path
 
@@ -52,23 +52,22 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
 
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
-    for section, kind in ((config.events, "events"), (config.images, "images")):
-        if section.source not in SOURCES or SOURCES[section.source].kind != kind:
-            fitting = ", ".join(name for name, source in SOURCES.items() if source.kind == kind)
-            raise ConfigError(f"{kind}.source: no source of {kind} is called {section.source!r}; there are {fitting}")
+    _require_kind("events", config.events.source)
+    if config.images is not None:
+        _require_kind("images", config.images.source)
     drawn = None
     if config.demo is not None:
         drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
     simulated = None
-    if config.simulate is not None:
+    if config.simulate is not None and config.images is not None:
         photos, recordings = workspace.raw / config.images.raw, workspace.raw / config.events.raw
         simulate = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
         simulated = simulation.run(simulate, map_tasks)
-    events, images = (
-        conversion.run(_conversion_config(config, workspace, section.source, section.raw), map_tasks)
-        for section in (config.events, config.images)
-    )
-    pairs = pairing.run(config.pairing, events.path, images.path, workspace.cache)
+    events = conversion.run(_conversion_config(config, workspace, config.events), map_tasks)
+    images = None
+    if config.images is not None:
+        images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
+    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
     (workspace.cache / RECIPES).mkdir(exist_ok=True)
     durable.write_json(_recipe_path(config, workspace), recipe)
@@ -186,10 +185,19 @@ def read_run(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _conversion_config(config: ExperimentConfig, workspace: Workspace, source: str, raw: Path) -> ConvertConfig:
+def _require_kind(kind: Literal["events", "images"], source: str) -> None:
+    try:
+        find_source(source, kind)
+    except SourceError as error:
+        raise ConfigError(f"{kind}.source: {error}") from None
+
+
+def _conversion_config(
+    config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
+) -> ConvertConfig:
     return ConvertConfig(
-        source=source,
-        raw=workspace.raw / raw,
+        source=section.source,
+        raw=workspace.raw / section.raw,
         out=workspace.cache,
         frames=config.frames,
         images=config.images_config(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Annotated, Any, Optional, TypeVar
+from pathlib import Path
+from typing import Annotated, Any, Optional, TypeVar, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -36,8 +37,9 @@ def options_from(*models: type[BaseModel]) -> Callable[[Command], Command]:
 
 
 def _option(field: FieldInfo) -> Any:
-    default = "" if field.default is None else f" [default: {field.default}]"
-    return Annotated[Optional[field.annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+    default = "" if field.default in (None, {}) else f" [default: {field.default}]"
+    annotation = Path if get_origin(field.annotation) is dict else field.annotation  # a table is given as a file
+    return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
 
 
 def chosen(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:

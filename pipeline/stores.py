@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
 from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
 from ..cache.store import list_partials, list_stores, read_attributes
+from ..stages.conversion.repair import WORK_SUFFIX
 from .workspace import RECIPES, Workspace
 
 
@@ -51,7 +52,8 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
     """
     folder = workspace.cache
     names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
-    names |= {path: path.name[1:].removesuffix(".lock") for path in folder.glob(f".*{STORE_SUFFIX}.lock")}
+    for suffix in (".lock", WORK_SUFFIX):
+        names |= {path: path.name[1:].removesuffix(suffix) for path in folder.glob(f".*{STORE_SUFFIX}{suffix}")}
     with ExitStack() as held:
         free = {name for name in set(names.values()) if _take(lock_path(folder, name), held)}
         doomed = [path for path, name in names.items() if name in free]
@@ -62,6 +64,18 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
             for path in doomed:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return doomed
+
+
+def raw_data_of(store: Path, workspace: Workspace) -> Path:
+    """Where the raw data lie that `preprocess` made a store of. Raises StoreError when no note of it says so."""
+    for note in workspace.cache.glob(f"{RECIPES}/*.json"):
+        recipe = json.loads(note.read_text())
+        with suppress(StoreError):
+            pairs = PairDescription.model_validate(read_attributes(workspace.cache / recipe["pairs"]).config)
+            for section, reference in (("events", pairs.events), ("images", pairs.images)):
+                if reference is not None and reference.name == store.name:
+                    return workspace.raw / str(recipe["config"][section]["raw"])
+    raise StoreError(f"{store}: no configuration's preprocess made it here, so say where its raw data lie: --raw PATH")
 
 
 def _used_stores(workspace: Workspace) -> set[str]:
@@ -77,7 +91,8 @@ def _used_stores(workspace: Workspace) -> set[str]:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
         if (workspace.cache / name).exists():
             description = PairDescription.model_validate(read_attributes(workspace.cache / name).config)
-            used |= {name, description.events.name, description.images.name}
+            joined = (description.events, description.images)
+            used |= {name, *(store.name for store in joined if store is not None)}
     return used
 
 

@@ -45,7 +45,8 @@ _OSSCI: Final = "https://ossci-datasets.s3.amazonaws.com/mnist"
 
 # Places and digests: N-Caltech101 and N-MNIST as in tonic 1.6 (tonic/datasets/ncaltech101.py, nmnist.py) and, for the
 # two files of N-Caltech101, SpikingJelly (spikingjelly/datasets/n_caltech101.py); Caltech101 as listed at CaltechDATA
-# (doi:10.22002/D1.20086); MNIST as in torchvision (torchvision/datasets/mnist.py).
+# (doi:10.22002/D1.20086); MNIST and CIFAR-10 as in torchvision (torchvision/datasets/mnist.py, cifar.py); CIFAR10-DVS
+# (figshare 4724671) as in SpikingJelly (spikingjelly/datasets/cifar10_dvs.py), the same files as in events-tfds.
 PUBLISHED: Final[Mapping[str, tuple[PublishedFile, ...]]] = MappingProxyType(
     {
         "ncaltech101": (
@@ -84,6 +85,28 @@ PUBLISHED: Final[Mapping[str, tuple[PublishedFile, ...]]] = MappingProxyType(
                 ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
                 ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
                 ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+            )
+        ),
+        "cifar10": (
+            PublishedFile(
+                name="cifar-10-python.tar.gz",
+                url="https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+                md5="c58f30108f718f92721af3b95e74349a",
+            ),
+        ),
+        "cifar10dvs": tuple(
+            PublishedFile(name=f"{name}.zip", url=f"https://ndownloader.figshare.com/files/{number}", md5=md5)
+            for name, number, md5 in (
+                ("airplane", 7712788, "0afd5c4bf9ae06af762a77b180354fdd"),
+                ("automobile", 7712791, "8438dfeba3bc970c94962d995b1b9bdd"),
+                ("bird", 7712794, "a9c207c91c55b9dc2002dc21c684d785"),
+                ("cat", 7712812, "52c63c677c2b15fa5146a8daf4d56687"),
+                ("deer", 7712815, "b6bf21f6c04d21ba4e23fc3e36c8a4a3"),
+                ("dog", 7712818, "f379ebdf6703d16e0a690782e62639c3"),
+                ("frog", 7712842, "cad6ed91214b1c7388a5f6ee56d08803"),
+                ("horse", 7712851, "e7cbbf77bec584ffbf913f00e682782a"),
+                ("ship", 7712836, "41c7bd7d6b251be82557c6cce9a7d5c9"),
+                ("truck", 7712839, "89f3922fd147d9aeff89e76a2b0b70a7"),
             )
         ),
     }

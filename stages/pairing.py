@@ -1,5 +1,7 @@
 """The pairing stage: align recordings with photos, split the recordings, decide which photos may teach.
 
+Without images the recordings are split alone. Images of another data set teach by the names of their classes.
+
 A split depends on the samples' ids, the ratios and the seed alone: inside each class, recordings are ordered by a hash
 of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or protocol tests the
 same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and `pool_share`.
@@ -33,7 +35,10 @@ IntArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class PairingReport:
-    """What pairing did: counts of recordings and photos, the split's digest, the store's path."""
+    """What pairing did: counts of recordings and photos, the split's digest, the store's path.
+
+    num_unused: recordings in no split: quarantined, of classes that are not used, or left over by ratios and shares.
+    """
 
     path: Path
     protocol: str
@@ -47,32 +52,34 @@ class PairingReport:
     num_with_photo: int
 
 
-def run(config: PairingConfig, events_path: Path, images_path: Path, out: Path) -> PairingReport:
-    """Pair two stores of the folder `out` and write the pair store there.
+def run(config: PairingConfig, events_path: Path, images_path: Path | None, out: Path) -> PairingReport:
+    """Pair two stores of the folder `out`, or split one of recordings alone, and write the pair store there.
 
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
     training recordings or photos.
     """
-    events, images = _open(events_path, "events", out), _open(images_path, "images", out)
-    _require_same_classes(events, images)
-    _require_same_size(events, images)
-    plan = plan_pairs(config, events, images)
+    events = _open(events_path, "events", out)
+    images = None if images_path is None else _open(images_path, "images", out)
+    if images is not None:
+        _require_same_size(events, images)
+    classes = match_classes(config, events, images)
+    plan = plan_pairs(config, events, images, classes)
     split: dict[str, NDArray[np.str_]] = {
         name: events.sample_id[plan.split == code] for name, code in SPLIT_CODES.items()
     }
-    digest = split_digest({**split, "pool": images.sample_id[plan.pool_rows]})
+    digest = split_digest({**split, "pool": images.sample_id[plan.pool_rows] if images else ()})
     description = PairDescription(
         events=reference_to(events),
-        images=reference_to(images),
+        images=reference_to(images) if images else None,
         pairing=config.model_dump(mode="json"),
         split_digest=digest,
     )
-    name = f"{events.attributes.dataset}+{images.attributes.dataset}"
+    name = "+".join(store.attributes.dataset for store in (events, images) if store)
     return PairingReport(
-        path=write_pairs(out, name, description, plan, events),
+        path=write_pairs(out, f"{name}-split" if images is None else name, description, plan, classes.names),
         protocol=config.protocol,
         split_digest=digest,
-        num_classes=len(events.class_names),
+        num_classes=len(classes.names),
         num_train=len(plan.train_rows),
         num_validation=len(split["validation"]),
         num_test=len(split["test"]),
@@ -82,28 +89,79 @@ def run(config: PairingConfig, events_path: Path, images_path: Path, out: Path) 
     )
 
 
-def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore) -> PairPlan:
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a pair store. names: in label order.
+
+    of_events (N,), of_images (M,): the label of each sample; -1 for a quarantined one or one of another class.
+    """
+
+    names: tuple[str, ...]
+    of_events: IntArray
+    of_images: IntArray
+
+
+def match_classes(config: PairingConfig, events: FrameStore, images: FrameStore | None) -> Classes:
+    """Which classes are used, and which samples are theirs. Raises StoreError: fewer than two, or they differ."""
+    taught_by = {name: config.image_classes.get(name, name) for name in events.class_names}
+    if images is None:
+        names = events.class_names
+    else:
+        _require_known_classes(config, events, images)
+        names = tuple(name for name in events.class_names if taught_by[name] in images.class_names)
+        if config.classes == "same":
+            _require_same_classes(events, images, taught_by, names)
+    if len(names) < 2:
+        raise StoreError(
+            f"{events.path.name}: {len(names)} of its {len(events.class_names)} classes can be used; there is nothing "
+            "to tell apart"
+        )
+    return Classes(
+        names,
+        of_events=_labels(events, {name: label for label, name in enumerate(names)}),
+        of_images=_labels(images, {taught_by[name]: label for label, name in enumerate(names)}),
+    )
+
+
+def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
+    if store is None:
+        return np.zeros(0, np.int64)
+    labels = np.array([label_of.get(name, -1) for name in store.class_names], np.int64)
+    return np.where(store.valid, labels[store.label], -1)
+
+
+def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes) -> PairPlan:
     """The photos, the split and the static pool. Raises StoreError when a class is left without any of them."""
-    num_classes = len(events.class_names)
-    split = split_recordings(config, events.sample_id, np.where(events.valid, events.label, -1), num_classes)
-    row_of_image = {str(name): row for row, name in enumerate(images.sample_id) if images.valid[row]}
+    num_classes = len(classes.names)
+    split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
+    image_ids = () if images is None else images.sample_id
+    row_of_image = {str(name): row for row, name in enumerate(image_ids) if classes.of_images[row] >= 0}
     photo_row = np.array([row_of_image.get(str(name), -1) for name in events.sample_id], np.int64)
-    in_pool = images.valid.copy()
+    in_pool = classes.of_images >= 0
     if config.protocol == "disjoint":
         held_out = (split == SPLIT_CODES["validation"]) | (split == SPLIT_CODES["test"])
         in_pool[photo_row[held_out & (photo_row >= 0)]] = False
-    if config.pool_share < 1:
-        in_pool &= _share_of_pool(config, images, in_pool, num_classes)
-    train_rows, train_offsets = rows_by_class(np.flatnonzero(split == SPLIT_CODES["train"]), events.label, num_classes)
-    pool_rows, pool_offsets = rows_by_class(np.flatnonzero(in_pool), images.label, num_classes)
-    for what, offsets in (("recording to train with", train_offsets), ("photo in the static pool", pool_offsets)):
-        empty = [events.class_names[index] for index in np.flatnonzero(np.diff(offsets) == 0)]
-        if empty:
-            raise StoreError(
-                f"pairing {events.path.name} with {images.path.name}: no {what} is left for {', '.join(empty[:5])}"
-                f"{' ...' if len(empty) > 5 else ''}; lower the test and validation ratios, or add samples"
-            )
+    if images is not None and config.pool_share < 1:
+        in_pool &= _share_of_pool(config, images.sample_id, np.where(in_pool, classes.of_images, -1), num_classes)
+    train = np.flatnonzero(split == SPLIT_CODES["train"])
+    train_rows, train_offsets = rows_by_class(train, classes.of_events, num_classes)
+    pool_rows, pool_offsets = rows_by_class(np.flatnonzero(in_pool), classes.of_images, num_classes)
+    _require_some_of_each(classes, "recording to train with", train_offsets, events, images)
+    if images is not None:
+        _require_some_of_each(classes, "photo in the static pool", pool_offsets, events, images)
     return PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
+
+
+def _require_some_of_each(
+    classes: Classes, what: str, offsets: IntArray, events: FrameStore, images: FrameStore | None
+) -> None:
+    empty = [classes.names[index] for index in np.flatnonzero(np.diff(offsets) == 0)]
+    if empty:
+        stores = " with ".join(store.path.name for store in (events, images) if store)
+        raise StoreError(
+            f"pairing {stores}: no {what} is left for {', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}; "
+            "lower the test and validation ratios, or add samples"
+        )
 
 
 def split_recordings(
@@ -129,13 +187,16 @@ def split_recordings(
 
 
 def _share_of_pool(
-    config: PairingConfig, images: FrameStore, in_pool: NDArray[np.bool_], num_classes: int
+    config: PairingConfig, image_ids: NDArray[np.str_], labels: IntArray, num_classes: int
 ) -> NDArray[np.bool_]:
-    """(M,) whether each image is among the `pool_share` of its class's pool that is used, at least one of a class."""
-    used = np.zeros(len(in_pool), np.bool_)
+    """(M,) whether each image is among the `pool_share` of its class's pool that is used, at least one of a class.
+
+    labels: (M,) the class of each image that may teach, -1 of others.
+    """
+    used = np.zeros(len(labels), np.bool_)
     for label in range(num_classes):
-        rows = np.flatnonzero(in_pool & (images.label == label))
-        ranked = sorted(rows, key=lambda row: _rank(config.seed, f"pool/{images.sample_id[row]}"))
+        rows = np.flatnonzero(labels == label)
+        ranked = sorted(rows, key=lambda row: _rank(config.seed, f"pool/{image_ids[row]}"))
         used[ranked[: max(1, round(config.pool_share * len(rows)))]] = True
     return used
 
@@ -153,18 +214,33 @@ def _open(path: Path, kind: str, out: Path) -> FrameStore:
     return store
 
 
-def _require_same_classes(events: FrameStore, images: FrameStore) -> None:
-    if len(events.class_names) < 2:
-        raise StoreError(f"{events.path.name}: has {len(events.class_names)} class; there is nothing to tell apart")
-    if events.class_names == images.class_names:
-        return
-    missing = sorted(set(events.class_names) - set(images.class_names))
-    extra = sorted(set(images.class_names) - set(events.class_names))
-    raise StoreError(
-        f"the classes differ: {events.path.name} has {len(events.class_names)}, {images.path.name} has "
-        f"{len(images.class_names)}; without images: {', '.join(missing) or 'none'}; without recordings: "
-        f"{', '.join(extra) or 'none'}. Convert both from the same set of classes"
-    )
+def _require_known_classes(config: PairingConfig, events: FrameStore, images: FrameStore) -> None:
+    """Every name in `image_classes` is a class, and no class of the images teaches two."""
+    for store, given in ((events, config.image_classes.keys()), (images, config.image_classes.values())):
+        unknown = sorted(set(given) - set(store.class_names))
+        if unknown:
+            raise StoreError(
+                f"image_classes: {store.path.name} has no class {', '.join(unknown[:5])}; it has "
+                f"{', '.join(store.class_names[:10])}{' ...' if len(store.class_names) > 10 else ''}"
+            )
+    taught_by = [config.image_classes.get(name, name) for name in events.class_names]
+    twice = sorted({name for name in taught_by if taught_by.count(name) > 1 and name in images.class_names})
+    if twice:
+        raise StoreError(f"image_classes: {', '.join(twice)} of {images.path.name} would teach several classes")
+
+
+def _require_same_classes(
+    events: FrameStore, images: FrameStore, taught_by: dict[str, str], names: tuple[str, ...]
+) -> None:
+    missing = sorted(set(events.class_names) - set(names))
+    extra = sorted(set(images.class_names) - set(taught_by.values()))
+    if missing or extra:
+        raise StoreError(
+            f"the classes differ: {events.path.name} has {len(events.class_names)}, {images.path.name} has "
+            f"{len(images.class_names)}; without images: {', '.join(missing) or 'none'}; without recordings: "
+            f"{', '.join(extra) or 'none'}. Convert both from the same set of classes, use the shared ones alone "
+            "(pairing.classes = shared), or say which class teaches which (pairing.image_classes)"
+        )
 
 
 def _require_same_size(events: FrameStore, images: FrameStore) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class PairingConfig(BaseModel):
@@ -25,7 +27,26 @@ class PairingConfig(BaseModel):
         None, ge=1, description="training recordings of each class that are used, at most; unset: as train_share says"
     )
     pool_share: float = Field(1.0, gt=0, le=1, description="part of each class's photos that makes the static pool")
+    classes: Literal["same", "shared"] = Field(
+        "same",
+        description="same: recordings and images must have the same classes; shared: those that both have are used",
+    )
+    image_classes: dict[str, str] = Field(
+        {},
+        description="class of the images that teaches a class of the recordings, where its name is another: a table, "
+        'or a TOML file of lines like "car_side" = "automobile"',
+    )
     seed: int = Field(0, ge=0, description="seed of the split")
+
+    @field_validator("image_classes", mode="before")
+    @classmethod
+    def _read_file(cls, value: Any) -> Any:
+        if not isinstance(value, str | Path):
+            return value
+        try:
+            return tomllib.loads(Path(value).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ValueError(f"expected a TOML file of class names: {error}") from None
 
     @model_validator(mode="after")
     def _ratios_fit(self) -> Self:

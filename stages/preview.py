@@ -70,13 +70,17 @@ def choose_samples(store: FrameStore, num_samples: int) -> list[PreviewSample]:
     rows = valid[np.unique(np.linspace(0, len(valid) - 1, num_samples).astype(int))]
     if pairs is None:
         return [_sample(shown, int(row)) for row in rows]
-    photo, pool = pairs.store.column("photo_row"), pairs.store.column("pool_rows")
-    first_of_class = pairs.store.column("pool_offsets")
-    image_rows = [int(photo[row]) if photo[row] >= 0 else int(pool[first_of_class[shown.label[row]]]) for row in rows]
-    return [
-        _sample(pairs.events, int(row), pairs.images, image_row)
-        for row, image_row in zip(rows, image_rows, strict=True)
-    ]
+    return [_sample(pairs.events, int(row), pairs.images, _image_row(pairs, int(row))) for row in rows]
+
+
+def _image_row(pairs: PairStore, row: int) -> int | None:
+    """The recording's own photo, else the first image of its class that may teach, if there is one."""
+    photo = int(pairs.store.column("photo_row")[row])
+    if photo >= 0:
+        return photo
+    label = int(pairs.labels_of(np.array([row]))[0])
+    first, last = pairs.store.column("pool_offsets")[[label, label + 1]] if label >= 0 else (0, 0)
+    return int(pairs.store.column("pool_rows")[first]) if first < last else None
 
 
 def draw(samples: Sequence[PreviewSample]) -> Figure:
@@ -88,7 +92,7 @@ def draw(samples: Sequence[PreviewSample]) -> Figure:
     figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
     rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
     for row, sample, pictures in zip(rows, samples, cells, strict=True):
-        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left")
+        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left", parse_math=False)
         axes = row.subplots(1, columns, squeeze=False)[0]
         for axis in axes:
             axis.axis("off")

@@ -9,6 +9,7 @@ from typing import Any
 import faery
 import h5py
 import numpy as np
+from cifar_data import aedat2, dvs128
 from scipy.io import savemat
 
 from dvs_transfer.stages.sources.atis_writer import encode_records
@@ -37,6 +38,12 @@ def _faery(**options: Any) -> Callable[[Path, Events], None]:
 
 def _bin(path: Path, events: Events) -> None:
     path.write_bytes(encode_records(events))
+
+
+def _aedat2(path: Path, events: Events) -> None:
+    """Of a DVS128, whose first pixel is the lower right one."""
+    columns = zip(events.x.tolist(), events.y.tolist(), events.t.tolist(), events.p.tolist(), strict=True)
+    path.write_bytes(aedat2([(dvs128(127 - x, 127 - y, 1 - p), t) for x, y, t, p in columns]))
 
 
 def _hdf5(path: Path, events: Events) -> None:
@@ -116,6 +123,7 @@ def as_structured(events: Events, p: str = "<u1") -> Any:
 
 WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "records.bin": _bin,
+    "jaer.aedat": _aedat2,
     "a.aedat4": _faery(),
     "one.dat": _faery(version="dat1"),
     "two.dat": _faery(version="dat2"),
@@ -137,4 +145,7 @@ WRITERS: dict[str, Callable[[Path, Events], None]] = {
 }
 """File name -> writes events of `SENSOR` pixels to a path."""
 
-SAYS_SENSOR_SIZE = {"a.aedat4", "one.dat", "two.dat", "two.raw", "three.raw", "faery.csv", "seconds.txt"}
+STATED_SIZES = {"jaer.aedat": (128, 128)} | dict.fromkeys(
+    ("a.aedat4", "one.dat", "two.dat", "two.raw", "three.raw", "faery.csv", "seconds.txt"), SENSOR
+)
+"""The sensor size that a file states, where it does."""

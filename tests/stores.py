@@ -21,19 +21,25 @@ def sample_ids(num_samples: int, class_names: tuple[str, ...] = CLASS_NAMES) -> 
 
 
 def make_layout(
-    kind: str, num_samples: int, samples_per_shard: int = 4, size: int = 6, num_bins: int = 3, seed: int = 0
+    kind: str,
+    num_samples: int,
+    samples_per_shard: int = 4,
+    size: int = 6,
+    num_bins: int = 3,
+    seed: int = 0,
+    class_names: tuple[str, ...] = CLASS_NAMES,
 ) -> StoreLayout:
     arrays = {
         "events": {"frames": ArrayLayout((num_bins, 2, size, size), "float16")},
         "images": {"images": ArrayLayout((3, size, size), "uint8"), "value": ArrayLayout((1, size, size), "float32")},
     }
-    config = {"kind": kind, "seed": seed, "num_samples": num_samples}
+    config = {"kind": kind, "seed": seed, "num_samples": num_samples, "class_names": list(class_names)}
     return StoreLayout(
         kind=kind,  # type: ignore[arg-type]
         dataset=f"toy-{kind}",
         num_samples=num_samples,
         samples_per_shard=samples_per_shard,
-        class_names=CLASS_NAMES,
+        class_names=class_names,
         config=config,
         recipe=fingerprint(config),
         arrays=arrays[kind],
@@ -66,8 +72,8 @@ def write_shards(builder: StoreBuilder, shards: list[int]) -> None:
 
 
 def make_columns(layout: StoreLayout, quarantined: tuple[int, ...] = ()) -> dict[str, np.ndarray[Any, Any]]:
-    ids = sample_ids(layout.num_samples)
-    labels = np.array([CLASS_NAMES.index(name.split("/")[0]) for name in ids])
+    ids = sample_ids(layout.num_samples, layout.class_names)
+    labels = np.array([layout.class_names.index(name.split("/")[0]) for name in ids])
     problems = ["broken" if row in quarantined else "" for row in range(layout.num_samples)]
     labels[list(quarantined)] = -1
     text = np.dtypes.StringDType()

@@ -19,6 +19,7 @@ from PIL import Image
 from tiny_run import changed, train
 
 from dvs_transfer.cache.store import FrameStore, list_stores
+from dvs_transfer.stages.sources import SOURCES
 from dvs_transfer.stages.training import sliding
 
 OWN_PAGE = (Path(__file__).parent.parent / "docs" / "datasets" / "your-own.md").read_text()
@@ -96,3 +97,13 @@ def test_a_strategy_of_one_s_own_needs_no_other_loop(tmp_path: Path, monkeypatch
     expected = [0.5 - 0.5 * math.cos(math.pi * ((at.epoch - 1) * at.num_steps + at.step - 1) / 9) for at in seen]
     assert [at.sliding_probability for at in seen] == pytest.approx(expected)
     assert 0 < expected[0] < expected[-1] < 1
+
+
+def test_every_source_has_its_page(repository: Path) -> None:
+    folder = repository / "docs" / "datasets"
+    index = (folder / "README.md").read_text()
+    pages = re.findall(r"^\| \[[^\]]+\]\((\w+\.md)\) \|", index, re.MULTILINE)
+    assert sorted(pages) == sorted(path.name for path in folder.glob("*.md") if path.name != "README.md")
+    assert set(SOURCES) <= set(re.findall(r"`([\w-]+)`", index))
+    for config in re.findall(r"`(configs/\S+)`", index):
+        assert (repository / config).is_file()

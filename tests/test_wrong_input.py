@@ -11,6 +11,7 @@ from raw_data import write_raw_data
 
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.pairing_config import PairingConfig
+from dvs_transfer.stages.sources import SOURCES
 
 from stores import build_store
 
@@ -125,7 +126,7 @@ def test_a_folder_that_is_no_run(command: str, tmp_path: Path) -> None:
 # Raw data
 
 
-@pytest.mark.parametrize("source", ["ncaltech101", "caltech101", "cepdvs", "cepdvs-images", "nmnist", "mnist"])
+@pytest.mark.parametrize("source", list(SOURCES))
 def test_missing_and_empty_raw_data(source: str, tmp_path: Path) -> None:
     missing, empty, out = tmp_path / "missing", tmp_path / "empty", tmp_path / "out"
     empty.mkdir()

@@ -28,6 +28,7 @@ class TinySplit:
     split_digest: str = "0123456789ab"
     fingerprint: str = "ba9876543210"
     recordings_digest: str = "456789abcdef"
+    has_images: bool = True
 
     def __len__(self) -> int:
         return self.num_recordings

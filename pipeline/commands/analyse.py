@@ -90,10 +90,14 @@ def all_analyses(
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     from ...stages.analysis.catalogue import ANALYSES
+    from ..analysis import analyses_of
     from ..experiment import run_folder
 
     folder = run or run_folder(load(config, override), Settings.workspace)
-    _show([_analyse(name, analysis.config, folder, restart, options) for name, analysis in ANALYSES.items()], as_json)
+    _show(
+        [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)],
+        as_json,
+    )
 
 
 def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ import typer
 
 from ...cache.errors import DvsTransferError
 from ..printing import show
-from .common import Json, Settings
+from .common import Json, Scheduler, Settings, Workers, runner
 
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -53,6 +53,24 @@ def cache_verify(
         show(report, as_json, f"{report.path.name}: {'whole' if report.is_whole else 'DAMAGED'}")
     if not all(report.is_whole for report in reports):
         raise typer.Exit(DvsTransferError.exit_code)
+
+
+@cache_app.command("repair")
+def cache_repair(
+    store: Annotated[Path, typer.Argument(help="The damaged store.")],
+    raw: Annotated[
+        Path | None, typer.Option(help="Its raw data; by default where `preprocess` of a configuration found them.")
+    ] = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = "threads",
+    as_json: Json = False,
+) -> None:
+    """Make damaged files of a store again from its raw data. Example: dvs-transfer cache repair data/cache/NAME.zarr"""
+    from ...stages.conversion import repair
+    from ..stores import raw_data_of
+
+    report = repair.run(store, raw or raw_data_of(store, Settings.workspace), runner(scheduler, workers))
+    show(report, as_json, "repaired" if report.repaired or report.removed else "nothing to repair")
 
 
 @cache_app.command("prune")

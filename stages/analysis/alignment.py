@@ -22,6 +22,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from ...cache.errors import TrainingError
 from ..training.metrics import read_metrics
 from ..training.networks import Domain, SpikingNetwork, build_network
 from ..training.observing import spikes_of
@@ -68,6 +69,8 @@ def run(
 
 def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tuple[Fields, Arrays]:
     subject.require(4)
+    if not subject.split.has_images:
+        raise TrainingError(f"{subject.folder}: was trained without images; there is nothing that could be aligned")
     trained = cka_of_layers(subject, subject.network, config, progress)
     initial = None
     if subject.training is not None:
@@ -105,6 +108,7 @@ def cka_of_layers(
     network.train()
     sums: dict[str, Tensor] = {}
     for batch in subject.batches(config.batch_size, "alignment", progress):
+        assert batch.photos is not None
         static = _similarities(network, batch.photos, "static")
         event = _similarities(network, batch.events, "event")
         for name, k in static.items():
@@ -172,7 +176,7 @@ def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
             left.plot(
                 report.epochs, series, color=style.SERIES[colour], ls=("-", "--", ":")[again % 3], label=f"step {t}"
             )
-        style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="$w_t$")
+        style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="wₜ")
         if report.w_t:
             style.legend_beside(left)
         else:

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Analysis:
-    """One analysis. run(config, open_split, run_folder, restart=, progress=) -> report; draw(report, arrays)."""
+    """One analysis. run(config, open_split, run_folder, restart=, progress=) -> report; draw(report, arrays).
+
+    needs_images: says nothing of a run whose recordings have no images.
+    """
 
     name: str
     config: type[AnalysisConfig]
     report: type[AnalysisReport]
     run: Callable[..., Any]
     draw: Callable[[Any, Arrays], Figure]
+    needs_images: bool = False
 
     def exists(self, run_folder: Path) -> bool:
         """Whether the run folder holds a result."""
@@ -38,7 +42,7 @@ ANALYSES = {
     analysis.name: analysis
     for analysis in (
         Analysis("activity", ActivityConfig, activity.ActivityReport, activity.run, activity.draw),
-        Analysis("alignment", AlignmentConfig, alignment.AlignmentReport, alignment.run, alignment.draw),
+        Analysis("alignment", AlignmentConfig, alignment.AlignmentReport, alignment.run, alignment.draw, True),
         Analysis("embedding", EmbeddingConfig, embedding.EmbeddingReport, embedding.run, embedding.draw),
         Analysis("grad-cam", GradCamConfig, grad_cam.GradCamReport, grad_cam.run, grad_cam.draw),
         Analysis("landscape", LandscapeConfig, landscape.LandscapeReport, landscape.run, landscape.draw),

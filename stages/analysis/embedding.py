@@ -32,7 +32,7 @@ class EmbeddingReport(AnalysisReport):
     """Arrays: position (n, 2) float32; label (n,); domain (n,), 1 of a recording and 0 of an image; sample_id (n,)."""
 
     class_names: tuple[str, ...]
-    num_points: int = Field(description="recordings, and as many images")
+    num_points: int = Field(description="recordings, and as many images where there are images")
     num_features: int
     perplexity: float = Field(description="as used; fewer points allow less than what was asked for")
     kl_divergence: float = Field(description="what t-SNE has left of its objective")
@@ -66,9 +66,9 @@ def _measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> t
     }
     arrays: dict[str, NDArray[Any]] = {
         "position": position,
-        "label": np.tile(labels, 2),
-        "domain": np.repeat([1, 0], len(labels)),
-        "sample_id": np.tile(ids, 2),
+        "label": np.resize(labels, len(position)),
+        "domain": np.repeat([1, 0], len(labels))[: len(position)],
+        "sample_id": np.resize(ids, len(position)),
     }
     return fields, arrays
 
@@ -77,11 +77,15 @@ def _measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> t
 def _features(
     subject: Subject, config: EmbeddingConfig, progress: Progress
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Aligned features, means over time, (2n, D): of the recordings, then of their images; and the labels (n,)."""
+    """Aligned features, means over time, (2n, D): of the recordings, then of their images; and the labels (n,).
+
+    Features (n, D) where there are no images.
+    """
     recordings, images, labels = [], [], []
     for batch in subject.batches(config.batch_size, "embedding", progress):
         recordings.append(subject.network.with_features(batch.events, "event")[1].mean(0).cpu())
-        images.append(subject.network.with_features(batch.photos, "static")[1].mean(0).cpu())
+        if batch.photos is not None:
+            images.append(subject.network.with_features(batch.photos, "static")[1].mean(0).cpu())
         labels.append(batch.labels.cpu())
     return torch.cat([*recordings, *images]).numpy(), torch.cat(labels).numpy()
 

@@ -47,7 +47,7 @@ PARTS = ("maps", "mean")
 
 class GradCamReport(AnalysisReport):
     """Maps in [0, 1]. Arrays: event_maps and photo_maps (n, T, H, W), event_mean and photo_mean (n, H, W) float16;
-    frames (n, T, 2, H, W) float16 counts; images (n, 3, H, W) uint8 RGB."""
+    frames (n, T, 2, H, W) float16 counts; images (n, 3, H, W) uint8 RGB. Nothing of photos where there are none."""
 
     layer: str
     photo_head: str = Field(description="the head whose score explains the photos")
@@ -55,9 +55,9 @@ class GradCamReport(AnalysisReport):
     sample_ids: tuple[str, ...]
     labels: tuple[int, ...]
     event_predicted: tuple[int, ...] = Field(description="what the network says of each recording")
-    photo_predicted: tuple[int, ...] = Field(description="what it says of each photo")
+    photo_predicted: tuple[int, ...] = Field((), description="what it says of each photo")
     event_class: tuple[int, ...] = Field(description="the class that a recording's maps explain")
-    photo_class: tuple[int, ...] = Field(description="the class that a photo's maps explain")
+    photo_class: tuple[int, ...] = Field((), description="the class that a photo's maps explain")
 
 
 def run(
@@ -80,10 +80,9 @@ def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tup
     found: dict[str, list[Any]] = {}
     for batch in subject.batches(config.batch_size, "grad-cam", progress):
         classes = batch.labels if config.target == "label" else None
-        sides: tuple[tuple[str, Tensor, Domain], ...] = (
-            ("event", batch.events, "event"),
-            ("photo", batch.photos, subject.photo_head),
-        )
+        sides: list[tuple[str, Tensor, Domain]] = [("event", batch.events, "event")]
+        if batch.photos is not None:
+            sides.append(("photo", batch.photos, subject.photo_head))
         for side, frames, head in sides:
             maps, predicted, explained = class_activation_maps(network, layer, frames, head, classes)
             steps, mean = normalise(maps.transpose(0, 1))
@@ -93,15 +92,17 @@ def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tup
         found.setdefault("frames", []).append(batch.events.transpose(0, 1).half().cpu())
         found.setdefault("labels", []).append(batch.labels.cpu())
     arrays: dict[str, NDArray[Any]] = {name: torch.cat(parts).numpy() for name, parts in found.items()}
+    if split.has_images:
+        arrays["images"] = split.read_images(subject.rows)
     per_sample = ("labels", "event_predicted", "photo_predicted", "event_class", "photo_class")
     fields: Fields = {
         "layer": layer,
         "photo_head": subject.photo_head,
         "class_names": subject.info.class_names,
         "sample_ids": [split.sample_ids[row] for row in subject.rows],
-        **{name: arrays.pop(name).tolist() for name in per_sample},
+        **{name: arrays.pop(name).tolist() for name in per_sample if name in arrays},
     }
-    return fields, {**arrays, "images": split.read_images(subject.rows)}
+    return fields, arrays
 
 
 def find_layer(network: SpikingNetwork, name: str | None) -> str:
@@ -154,17 +155,20 @@ def draw(report: GradCamReport, arrays: Arrays) -> Figure:
     samples = min(MAX_DRAWN, report.num_recordings)
     num_columns = arrays["event_maps"].shape[1] + 1
     of_class = "predicted class" if report.settings["target"] == "predicted" else "true class"
-    figure = style.new_figure(1.05 * num_columns + 0.3, 2.5 * samples + 0.3)
+    sides = ["event", "photo"] if "images" in arrays else ["event"]
+    figure = style.new_figure(1.05 * num_columns + 0.3, (1.25 * len(sides)) * samples + 0.3)
     style.title(figure, f"Grad-CAM at {report.layer}: the brighter, the more for the {of_class}")
     rows = figure.subfigures(samples, 1, squeeze=False, facecolor="none")[:, 0]
     for index, row in enumerate(rows):
-        named = [report.class_names[getattr(report, f"{side}_predicted")[index]] for side in ("event", "photo")]
-        style.title(row, f"{report.sample_ids[index]}: recording named {named[0]}, photo named {named[1]}")
-        lines = row.subplots(2, num_columns)
+        lines = row.subplots(len(sides), num_columns, squeeze=False)
         frames = event_picture(arrays["frames"][index])
-        photo = np.moveaxis(arrays["images"][index], 0, -1) / 255
         _draw_line(lines[0], "recording", [*frames, frames.mean(0)], *(arrays[f"event_{n}"][index] for n in PARTS))
-        _draw_line(lines[1], "photo", [photo] * num_columns, *(arrays[f"photo_{n}"][index] for n in PARTS))
+        said = f"{report.sample_ids[index]}: recording named {report.class_names[report.event_predicted[index]]}"
+        if "photo" in sides:
+            photo = np.moveaxis(arrays["images"][index], 0, -1) / 255
+            _draw_line(lines[1], "photo", [photo] * num_columns, *(arrays[f"photo_{n}"][index] for n in PARTS))
+            said += f", photo named {report.class_names[report.photo_predicted[index]]}"
+        style.title(row, said)
         for step, axis in enumerate(lines[0]):
             axis.set_title(f"t = {step}" if step < num_columns - 1 else "mean", fontsize=7, color=style.INK, pad=2)
     return figure

@@ -219,9 +219,7 @@ def _draw_surface(axis: Any, arrays: Arrays, loss: Any, is_log: bool) -> None:
     )
     axis.set(xlabel="first direction", ylabel="second direction")
     axis.set_facecolor("none")
-    axis.set_title(
-        "surface, height: log$_{10}$ loss" if is_log else "surface, height: loss", color=style.INK, fontsize=9
-    )
+    axis.set_title("surface, height: log₁₀ loss" if is_log else "surface, height: loss", color=style.INK, fontsize=9)
     for side in (axis.xaxis, axis.yaxis, axis.zaxis):
         side.set_pane_color((0, 0, 0, 0))
         side.label.set(color=style.INK, fontsize=8)

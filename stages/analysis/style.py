@@ -80,8 +80,17 @@ def class_colours(count: int) -> list[Any]:
     return [tuple(hsv_to_rgb((index / count, 0.65, 0.8))) for index in range(count)]
 
 
+def without_math(figure: Figure) -> Figure:
+    """The figure with every text taken literally: class names may hold "$", which matplotlib would typeset."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
+    return figure
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
     png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=DPI)
+    without_math(figure).savefig(png, format="png", dpi=DPI)
     durable.write_bytes(path, png.getbuffer())

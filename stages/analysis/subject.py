@@ -35,6 +35,8 @@ def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], N
 class AnalysedSplit(PairedSplit, Protocol):
     """What analyses read of `cache.paired.PairedCache`: also single recordings, each with its image."""
 
+    @property
+    def has_images(self) -> bool: ...
     def read(self, indices: IntArray) -> PairedBatch: ...
     def read_images(self, indices: IntArray) -> NDArray[np.uint8]: ...
 
@@ -46,11 +48,11 @@ class Samples(NamedTuple):
     """Recordings and their images as the network takes them, on its device.
 
     events, photos: (T, B, 2, H, W) float32; labels: (B,). An image is the recording's own photo where there is one,
-    else one of its class (see `PairedCache`).
+    else one of its class (see `PairedCache`); None where there are no images.
     """
 
     events: Tensor
-    photos: Tensor
+    photos: Tensor | None
     labels: Tensor
 
 
@@ -72,14 +74,13 @@ class Subject:
 
     def read(self, rows: IntArray) -> Samples:
         batch = self.split.read(rows)
-        encoded = read_static(_Images(self.split, rows, batch), self._encoding, np.arange(len(rows)))
-        images = torch.from_numpy(encoded).to(self.device)
-        num_steps, num_polarities = batch["events"].shape[1:3]
-        return Samples(
-            events=batch["events"].to(self.device).transpose(0, 1),
-            photos=images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1),
-            labels=batch["label"].to(self.device),
-        )
+        photos = None
+        if self.split.has_images:
+            encoded = read_static(_Images(self.split, rows, batch), self._encoding, np.arange(len(rows)))
+            images = torch.from_numpy(encoded).to(self.device)
+            num_steps, num_polarities = batch["events"].shape[1:3]
+            photos = images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
+        return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
 
     def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
         """All rows, in batches of about equal size, at most `batch_size`."""

@@ -14,11 +14,10 @@ from ...cache.locks import writer_lock
 from ...cache.schema import SCHEMA_VERSION
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
-from .. import frames as frames_package
-from .. import sources as sources_package
 from ..sources import open_source
 from ..sources.reader import Reader
 from ..tasks import TaskRunner, run_serially
+from .code import code_files
 from .config import ConvertConfig
 from .manifest import identity_of_row, take_identities
 from .shards import Row, ShardTask, array_layouts, columns_from_rows, convert_shard
@@ -83,7 +82,7 @@ def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
         "config": described,
         "class_names": source.class_names,
         "samples": [sample.sample_id for sample in source.samples],
-        "code": code_digest(_code_files()),
+        "code": code_digest(code_files(type(source))),
     }
     return StoreLayout(
         kind=source.kind,
@@ -157,12 +156,6 @@ def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], m
             builder.forget(shard)
             missing = [*missing, shard]
     return sorted(missing)
-
-
-def _code_files() -> list[Path]:
-    """The source files that decide what a store holds: the frames, the readers with their decoders, the columns."""
-    packages = (Path(str(package.__file__)).parent for package in (frames_package, sources_package))
-    return [Path(__file__).with_name("shards.py"), *(path for package in packages for path in package.glob("*.py"))]
 
 
 def _report(path: Path, source_name: str, was_built: bool, began: float) -> ConversionReport:

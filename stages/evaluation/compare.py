@@ -68,12 +68,13 @@ class ComparisonReport:
 def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> ComparisonReport:
     """Compare methods, each the runs of different seeds in the same order, with the one called `baseline`.
 
-    Raises TrainingError, naming both, for runs of other classes, other recordings or another protocol; protocols may
-    differ with `across_protocols`, as in a study of leakage.
+    Raises TrainingError, naming both, for runs of other classes, other recordings, another precision or another
+    protocol; protocols may differ with `across_protocols`, as in a study of leakage.
     """
     runs = [member for members in methods.values() for member in members]
     for other in runs[1:]:
         _check_same_recordings(runs[0], other)
+        _check_same_precision(runs[0], other)
         if not across_protocols:
             _check_same_protocol(runs[0], other)
     first = runs[0].report
@@ -88,7 +89,7 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
             for name, members in methods.items()
             if name != baseline
         ),
-        notes=tuple(_notes(runs)),
+        notes=(*_notes(runs), *_notes_on_seeds(methods)),
     )
 
 
@@ -148,6 +149,14 @@ def _check_same_recordings(a: EvaluatedRun, b: EvaluatedRun) -> None:
         )
 
 
+def _check_same_precision(a: EvaluatedRun, b: EvaluatedRun) -> None:
+    if a.report.precision != b.report.precision:
+        raise TrainingError(
+            f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in "
+            f"one precision, for example with --set evaluate.precision={a.report.precision}"
+        )
+
+
 def _check_same_protocol(a: EvaluatedRun, b: EvaluatedRun) -> None:
     if a.report.protocol != b.report.protocol:
         raise TrainingError(
@@ -172,3 +181,11 @@ def _notes(runs: Sequence[EvaluatedRun]) -> list[str]:
     if reports[0].split == "validation":
         notes.append("validation recordings choose the epoch: for a result evaluate the test recordings")
     return notes
+
+
+def _notes_on_seeds(methods: Methods) -> list[str]:
+    seeds = [[member.seed for member in members] for members in methods.values()]
+    if all(of_method == seeds[0] for of_method in seeds):
+        return []
+    named = ", ".join(str(seed) for of_method in seeds for seed in of_method)
+    return [f"one run of each method, with other seeds ({named}): a difference may be that of the seeds"]

@@ -70,7 +70,8 @@ class AnalysisSection:
 
 def describe_analyses(groups: Sequence[Group]) -> list[AnalysisSection]:
     """Every analysis: its numbers for each run, and the picture of the first run of each group."""
-    return [_section(name, groups) for name in ANALYSES]
+    with_images = any(record.has_images for _, _, record in members(groups))
+    return [_section(name, groups) for name, analysis in ANALYSES.items() if with_images or not analysis.needs_images]
 
 
 def _section(name: str, groups: Sequence[Group]) -> AnalysisSection:

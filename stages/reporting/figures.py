@@ -67,7 +67,7 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
 
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": ["DejaVu Sans", "sans-serif"]}):
-        figure.savefig(file, format="svg", dpi=144, metadata={"Date": None})
+        style.without_math(figure).savefig(file, format="svg", dpi=144, metadata={"Date": None})
     svg = file.getvalue()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)

@@ -56,6 +56,10 @@ class RunRecord:
         return self.folder.resolve().name
 
     @property
+    def has_images(self) -> bool:
+        return next(iter(self.evaluated.values())).split.has_images
+
+    @property
     def settings(self) -> Mapping[str, Any]:
         """The configuration, by section; without them for imported weights."""
         settings: Mapping[str, Any] = self.document.get("experiment", self.document)

@@ -52,7 +52,8 @@ def _spread(chosen: NDArray[Any]) -> NDArray[np.intp]:
 
 def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[np.intp]) -> list[Sample]:
     shown = groups[0].runs[0].evaluated[split]
-    batch, images = shown.split.read(positions), shown.split.read_images(positions)
+    batch = shown.split.read(positions)
+    images = shown.split.read_images(positions) if shown.split.has_images else None
     return [
         Sample(
             sample_id=shown.predictions.sample_ids[position],
@@ -62,7 +63,10 @@ def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[
                 (caption, png_uri(picture))
                 for caption, picture in pictures_of(
                     PreviewSample(
-                        "", frames=batch["events"][row].numpy(), image=images[row], value=batch["value"][row].numpy()
+                        "",
+                        frames=batch["events"][row].numpy(),
+                        image=None if images is None else images[row],
+                        value=None if images is None else batch["value"][row].numpy(),
                     )
                 )
             ],

@@ -110,15 +110,19 @@ def _facts(record: RunRecord) -> dict[str, str]:
     report, pairs = evaluated.report, evaluated.split.pairs
     settings = record.settings
     train, model, pairing = (settings.get(section) or {} for section in ("train", "model", "pairing"))
-    recordings, images = pairs.events.attributes, pairs.images.attributes
+    taught = "without images"
+    images = "none"
+    if pairs.images is not None:
+        taught = f"taught by {pairs.images.attributes.dataset}"
+        images = f"{len(pairs.images):,}, of which {len(pairs.store.column('pool_rows')):,} may teach"
     return {
         "run folder": record.name,
         "method": _method(record, report),
         "seed": _text(train.get("seed")),
         "network": _text(model.get("name")),
-        "data": f"{recordings.dataset} taught by {images.dataset}, {report.num_classes} classes",
+        "data": f"{pairs.events.attributes.dataset} {taught}, {report.num_classes} classes",
         "recordings": _count_recordings(evaluated),
-        "images": f"{len(pairs.images):,}, of which {len(pairs.store.column('pool_rows')):,} may teach",
+        "images": images,
         "frames": f"{evaluated.split.num_bins} time bins of {evaluated.split.size} x {evaluated.split.size} pixels",
         "protocol": report.protocol,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
@@ -148,5 +152,7 @@ def _stores(records: Sequence[RunRecord]) -> list[StoreAttributes]:
     for record in records:
         pairs = next(iter(record.evaluated.values())).split.pairs
         for store in (pairs.events, pairs.images, pairs.store):
+            if store is None:
+                continue
             found.setdefault(store.attributes.fingerprint, store.attributes)
     return list(found.values())

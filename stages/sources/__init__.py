@@ -5,26 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final
+from typing import Final, Literal
 
 from ...cache.errors import SourceError
 from ..frames.spec import TimeUnit
 from .base import AtisRecords, Events, EventStream, Recording, Sample, Source, UInt8Array
 from .caltech101 import Caltech101
 from .cepdvs import CepDvs, CepDvsImages
+from .cifar10 import Cifar10
+from .cifar10dvs import Cifar10Dvs
 from .mnist import Mnist
 from .ncaltech101 import NCaltech101
 from .nmnist import NMnist
 from .own import Folder, ImageFolder
 from .reader import Reader
+from .tonic_datasets import PREFIX as TONIC_PREFIX
+from .tonic_datasets import TonicReader, tonic_reader
 
-SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType(
-    {
-        reader.name: reader
-        for reader in (NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist, Folder, ImageFolder)
-    }
+_READERS: Final[tuple[type[Reader], ...]] = (
+    NCaltech101,
+    Caltech101,
+    CepDvs,
+    CepDvsImages,
+    NMnist,
+    Mnist,
+    Cifar10Dvs,
+    Cifar10,
+    Folder,
+    ImageFolder,
 )
+SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: reader for reader in _READERS})
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
+
+
+def find_source(name: str, kind: Literal["events", "images"] | None = None) -> type[Reader]:
+    """The reader called `name`, or "tonic:<class>"; with `kind`, one of that kind.
+
+    Raises SourceError, naming those there are.
+    """
+    if name.startswith(TONIC_PREFIX) and kind != "images":
+        return tonic_reader(name.removeprefix(TONIC_PREFIX))
+    fitting = [known for known, reader in SOURCES.items() if kind in (None, reader.kind)]
+    if name in fitting:
+        return SOURCES[name]
+    problem = f"{name}: no such source" if kind is None else f"no source of {kind} is called {name!r}"
+    more = "" if kind == "images" else f", {TonicReader.name}"
+    raise SourceError(f"{problem}; there are {', '.join(fitting)}{more}")
 
 
 def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
@@ -34,9 +60,7 @@ def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
 
     Raises SourceError for an unknown name, and when the path does not hold that data set whole.
     """
-    if name not in SOURCES:
-        raise SourceError(f"{name}: no such source; there are {', '.join(SOURCES)}")
-    reader = SOURCES[name]
+    reader = find_source(name)
     return reader(Path(path), time_unit) if issubclass(reader, Folder) else reader(Path(path))
 
 
@@ -49,6 +73,8 @@ __all__ = [
     "Recording",
     "Sample",
     "Source",
+    "TonicReader",
     "UInt8Array",
+    "find_source",
     "open_source",
 ]

@@ -169,12 +169,3 @@ def test_a_store_made_anew_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
     shutil.move(build_store(tmp_path / "other", "events", NUM_EVENTS, seed=3), path)
     with pytest.raises(StoreError, match=r"was made with .* of fingerprint"):
         PairStore(report.path)
-
-
-def test_classes_must_match(tmp_path: Path) -> None:
-    class Store:
-        def __init__(self, name: str, *classes: str) -> None:
-            self.path, self.class_names = Path(name), classes
-
-    with pytest.raises(StoreError, match="without images: bee; without recordings: cow, dog"):
-        pairing._require_same_classes(Store("e", "ant", "bee"), Store("i", "ant", "cow", "dog"))  # type: ignore[arg-type]

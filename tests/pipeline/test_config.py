@@ -28,7 +28,7 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "nmnist", "ncaltech101", "cepdvs", "own"])
+@pytest.mark.parametrize("name", ["demo", "nmnist", "ncaltech101", "cepdvs", "cifar10dvs", "own"])
 def test_shipped_files_are_valid(repository: Path, name: str) -> None:
     config = load_config(repository / "configs" / f"{name}.toml")
     assert config.name == name

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ....cache.errors import SourceError
 from ...frames.spec import TimeUnit
 from ..atis import as_records, decode_pieces
 from ..base import AtisRecords, Events, EventStream, Recording
 from ..random_access import MAX_READ_BYTES, FileBytes, RandomAccess, blocks
+from .aedat2 import aedat2_pieces
 from .columnar import Pieces, read_mat5, read_npy, read_npz, read_text
 from .columns import join
 from .identify import identify
@@ -36,7 +37,7 @@ def open_recording(content: RandomAccess, suffix: str, time_unit: TimeUnit = "au
         return _hold_short(partial(_COLUMNAR[kind], content, time_unit), content.location)
     if kind in _ISOLATED:
         return _hold_short(partial(_LocalFile(content).read, _ISOLATED[kind], time_unit), content.location)
-    raise SourceError(f"{content.location}: {kind} is not read yet; convert it to one of the formats that are")
+    return _hold_short(partial(aedat2_pieces, content.read_at, content.size, content.location), content.location)
 
 
 def _open_records(content: RandomAccess) -> AtisRecords | EventStream:
@@ -53,7 +54,7 @@ def _hold_short(open_pieces: Callable[[], Pieces], location: str) -> Events | Ev
         held.append(piece)
         if sum(map(len, held)) > HELD_EVENTS:
             return EventStream(lambda: open_pieces()[1], sensor_size)
-    return join(held, location)
+    return replace(join(held, location), sensor_size=sensor_size)
 
 
 class _LocalFile:

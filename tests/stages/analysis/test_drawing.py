@@ -15,6 +15,7 @@ from tiny_split import open_tiny_split
 from dvs_transfer.stages.analysis import landscape, style
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import LandscapeConfig
+from dvs_transfer.stages.reporting.figures import to_svg
 
 FEW = {"landscape": {"points_1d": 3, "points_2d": 3}, "embedding": {"num_recordings": 4}}
 
@@ -63,3 +64,15 @@ def test_a_landscape_of_large_and_of_infinite_losses(run_folder: Path) -> None:
     report, arrays = ANALYSES["landscape"].read(run_folder)
     steep = {**arrays, "loss": np.array([[1e3, 5, np.nan], [7, 1, 9], [8, 4, 2e4]])}
     landscape.draw(report, steep).savefig(io.BytesIO(), dpi=40)
+
+
+def test_names_with_dollars_are_drawn_as_they_are(tmp_path: Path) -> None:
+    figure = style.new_figure(3, 2)
+    axis = figure.subplots()
+    style.title(figure, "$^$ and $\\frac$")
+    axis.plot([0, 1], label="$_{$")
+    style.legend_beside(axis)
+    style.finish(axis, xlabel="$\\nothing$", title="$}{$")
+    style.save(figure, tmp_path / "names.png")
+    assert (tmp_path / "names.png").stat().st_size > 0
+    assert ">$}{$<" in to_svg(figure, "names", "a line")

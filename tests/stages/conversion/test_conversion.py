@@ -13,50 +13,35 @@ from typing import Any
 
 import numpy as np
 import pytest
+from raw_data import config, contents, convert
 
 from dvs_transfer.cache.errors import SourceError, StoreError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.execution import DaskRunner
 from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.stages import sources
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion import shards
+from dvs_transfer.stages.conversion.code import code_files
 from dvs_transfer.stages.conversion.config import ConvertConfig
-from dvs_transfer.stages.conversion.run import ConversionReport
 from dvs_transfer.stages.demo.run import encode_mat
 from dvs_transfer.stages.frames import kernels
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.sources import Events, atis, images, mat, open_source
+from dvs_transfer.stages.sources import (
+    Events,
+    archives,
+    atis,
+    class_folders,
+    find_source,
+    images,
+    mat,
+    mnist,
+    ncaltech101,
+    open_source,
+)
 from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
-
-
-def config(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConvertConfig:
-    folder = raw / ("events" if source == "ncaltech101" else "images")
-    return ConvertConfig.model_validate(
-        {
-            "source": source,
-            "raw": folder,
-            "out": out,
-            "frames": {"num_bins": 4, "size": 16},
-            "images": {"size": 16},
-            "conversion": {"samples_per_shard": 4},
-            **values,
-        }
-    )
-
-
-def convert(raw: Path, out: Path, source: str = "ncaltech101", **values: Any) -> ConversionReport:
-    return conversion.run(config(raw, out, source, **values))
-
-
-def contents(store: Path) -> dict[str, bytes]:
-    """Every file but the root's metadata, which carries the time of writing."""
-    return {
-        path.relative_to(store).as_posix(): path.read_bytes()
-        for path in store.rglob("*")
-        if path.is_file() and path != store / "zarr.json"
-    }
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
@@ -101,9 +86,7 @@ def test_any_workers_write_the_same_bytes(raw: Path, tmp_path: Path, scheduler: 
     assert FrameStore(together.path).attributes.seal == FrameStore(alone.path).attributes.seal
 
 
-def test_what_changes_the_result_changes_the_fingerprint(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_changes_the_result_changes_the_fingerprint(raw: Path, tmp_path: Path) -> None:
     def name_of(**values: Any) -> str:
         settings = config(values.pop("raw", raw), values.pop("out", tmp_path), **values)
         source = open_source("ncaltech101", settings.raw)
@@ -134,19 +117,47 @@ def test_what_changes_the_result_changes_the_fingerprint(
     assert name_of(raw=moved) == base
     moved.rename(raw)
 
-    files = sorted(conversion._code_files())
-    copies = [tmp_path / f"{number:03}" / path.name for number, path in enumerate(files)]
-    for original, copy in zip(files, copies, strict=True):
-        copy.parent.mkdir()
-        shutil.copy(original, copy)
-    monkeypatch.setattr(conversion, "_code_files", lambda: copies)
-    assert name_of() == base
-    for module in (kernels, atis, images, mat, shards):
-        copy = copies[files.index(Path(module.__file__))]
-        code = copy.read_bytes()
-        copy.write_bytes(code + b"\n")
-        assert name_of() != base
-        copy.write_bytes(code)
+
+def test_a_fingerprint_follows_the_code_that_the_source_needs(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages = Path(shards.__file__).parent.parent
+    copy = shutil.copytree(stages, tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__", "training"))
+    monkeypatch.setattr(conversion, "code_files", lambda reader: code_files(reader, copy))
+
+    def recipes() -> dict[str, str]:
+        return {
+            source: conversion.plan_layout(settings, open_source(source, settings.raw)).recipe
+            for source in ("ncaltech101", "caltech101")
+            for settings in (config(raw, tmp_path, source),)
+        }
+
+    before = recipes()
+    changes = {
+        kernels: {"ncaltech101", "caltech101"},
+        shards: {"ncaltech101", "caltech101"},
+        class_folders: {"ncaltech101", "caltech101"},
+        archives: {"ncaltech101", "caltech101"},  # imported by what the reader imports
+        ncaltech101: {"ncaltech101"},
+        atis: {"ncaltech101"},
+        images: {"caltech101"},
+        mat: set(),
+        mnist: set(),
+        sources: set(),
+    }
+    for module, expected in changes.items():
+        file = copy / Path(str(module.__file__)).relative_to(stages)
+        code = file.read_bytes()
+        file.write_bytes(code + b"\n")
+        after = recipes()
+        assert {name for name, recipe in after.items() if recipe != before[name]} == expected, file
+        file.write_bytes(code)
+
+
+def test_the_code_of_a_tonic_source() -> None:
+    names = {path.name for path in code_files(find_source("tonic:NMNIST"))}
+    assert names >= {"tonic_datasets.py", "reader.py", "base.py", "shards.py", "kernels.py"}
+    assert not names & {"__init__.py", "nmnist.py", "atis.py", "mat.py"}
 
 
 def break_recording(raw: Path, name: str, data: bytes) -> None:

@@ -90,6 +90,20 @@ def test_runs_that_were_evaluated_on_other_things_are_refused_by_name(other: dic
             compare.run(methods, "a", across_protocols=across)
 
 
+def test_a_comparison_of_other_seeds_says_so() -> None:
+    same = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 1)]}, "a")
+    other = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 2)]}, "a")
+    assert same.notes == ()
+    assert other.notes == ("one run of each method, with other seeds (1, 2): a difference may be that of the seeds",)
+
+
+def test_precisions_are_not_mixed() -> None:
+    methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, precision="int8")]}
+    says = r"runs/a was evaluated in float32, runs/b in int8; .* --set evaluate.precision=float32"
+    with pytest.raises(TrainingError, match=says):
+        compare.run(methods, "a")
+
+
 def test_protocols_are_mixed_on_request_alone_and_it_is_said() -> None:
     methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, protocol="unrestricted", split_digest="1")]}
     says = r"runs/a was trained under the protocol disjoint, runs/b under unrestricted; .* --across-protocols"

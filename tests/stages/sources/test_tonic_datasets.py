@@ -1,0 +1,202 @@
+"""tonic's data sets as sources: what tonic decodes, under stable ids, and never a download."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+import tonic
+
+from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages.sources import Events, Reader, Source, find_source, open_source
+
+RECORDS = [(1, 2, 3, 1), (33, 30, 40_000, 0)]
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise AssertionError("something was downloaded")
+
+    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+
+@pytest.fixture
+def nmnist(tmp_path: Path, make: Any) -> Path:
+    names = ("Train/0/00021.bin", "Train/0/00002.bin", "Train/7/00016.bin", "Test/7/00001.bin")
+    return make.files(tmp_path, {f"NMNIST/{name}": make.records(RECORDS) for name in names})
+
+
+def decoded(source: Reader, number: int) -> Events:
+    sample = source.samples[number]
+    events = source.decode(sample, source.read_bytes(sample))
+    assert isinstance(events, Events)
+    return events
+
+
+def test_recordings_are_listed_by_label_part_and_path(nmnist: Path) -> None:
+    source = open_source("tonic:NMNIST", nmnist)
+    assert isinstance(source, Source)
+    assert (source.kind, source.class_names, source.sensor_size) == ("events", ("0", "7"), (34, 34))
+    assert [(s.sample_id, s.label, source.metadata(s)["file"]) for s in source.samples] == [
+        ("0/tonic-train-00001", 0, "Train/0/00002.bin"),
+        ("0/tonic-train-00002", 0, "Train/0/00021.bin"),
+        ("7/tonic-test-00001", 1, "Test/7/00001.bin"),
+        ("7/tonic-train-00001", 1, "Train/7/00016.bin"),
+    ]
+    assert source.samples[0].location == str(nmnist / "NMNIST" / "Train" / "0" / "00002.bin")
+    events = decoded(source, 0)
+    assert [values.tolist() for values in (events.x, events.y, events.t, events.p)] == [
+        *([1, 33], [2, 30], [3, 40_000], [1, 0])
+    ]
+    assert [values.dtype for values in (events.x, events.t, events.p)] == [np.uint16, np.int64, np.uint8]
+    assert source.samples == open_source("tonic:NMNIST", nmnist / "NMNIST").samples
+
+
+def test_a_reader_is_opened_again_in_another_process(nmnist: Path) -> None:
+    source = open_source("tonic:NMNIST", nmnist)
+    again = pickle.loads(pickle.dumps(source))
+    assert again.samples == source.samples
+    assert again.read_bytes(again.samples[0]) == source.read_bytes(source.samples[0])
+
+
+def test_the_order_of_a_folder_s_listing_changes_nothing(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = open_source("tonic:NMNIST", nmnist)
+    listed = tonic.datasets.NMNIST.__init__
+
+    @functools.wraps(listed)
+    def reversed_listing(self: Any, *arguments: Any, **options: Any) -> None:
+        listed(self, *arguments, **options)
+        self.data, self.targets = self.data[::-1], self.targets[::-1]
+
+    monkeypatch.setattr(tonic.datasets.NMNIST, "__init__", reversed_listing)
+    assert open_source("tonic:NMNIST", nmnist).samples == before.samples
+
+
+def test_letters_in_mat_files(tmp_path: Path) -> None:
+    folder = tmp_path / "ASLDVS" / "Yin Bi's" / "c"
+    folder.mkdir(parents=True)
+    columns = {"ts": [[5], [9]], "x": [[239], [0]], "y": [[0], [179]], "pol": [[1], [0]]}
+    scipy.io.savemat(folder / "c_0001.mat", columns)
+    source = open_source("tonic:ASLDVS", tmp_path)
+    assert (source.class_names, source.samples[0].sample_id) == (("2",), "2/tonic-all-00001")
+    events = decoded(source, 0)
+    assert (events.x.tolist(), events.y.tolist(), events.t.tolist()) == ([239, 0], [179, 0], [5, 9])
+
+
+def test_class_names_of_text_and_a_sensor_of_any_size(tmp_path: Path, make: Any) -> None:
+    files = {f"NCALTECH101/{name}/image_0001.bin": make.records(RECORDS) for name in ("ant", "Motorbikes")}
+    source = open_source("tonic:NCALTECH101", make.files(tmp_path, files))
+    assert (source.class_names, source.sensor_size) == (("Motorbikes", "ant"), (1280, 960))
+    assert decoded(source, 1).x.tolist() == [0, 32]  # as tonic moves them
+
+
+def test_times_in_milliseconds_are_tonic_s_to_convert(tmp_path: Path) -> None:
+    folder = tmp_path / "DVSGesture" / "ibmGestureTrain" / "user01_fluorescent"
+    folder.mkdir(parents=True)
+    for label in (10, 9):
+        np.save(folder / f"{label}.npy", np.array([[1.0, 2, 1, 7], [3, 4, 0, 8]]))
+    source = open_source("tonic:DVSGesture", tmp_path)
+    assert source.class_names == ("9", "10")
+    assert decoded(source, 0).t.tolist() == [7_000, 8_000]
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("NONSENSE", r"tonic [\d.]+ has no data set of that name; its data sets of event recordings are ASLDVS, "),
+        ("SHD", r"its sensor size is \(700, 1, 1\), not that of a camera"),
+        ("SMNIST", "its sensor size is not known"),
+        ("DAVISDATA", "it opens with save_to, recording, not with a folder alone"),
+        ("__doc__", "has no data set of that name"),
+    ],
+)
+def test_what_is_no_set_of_labelled_recordings(tmp_path: Path, name: str, problem: str) -> None:
+    with pytest.raises(SourceError, match=f"tonic:{name}: .*{problem}"):
+        open_source(f"tonic:{name}", tmp_path)
+
+
+def test_targets_that_are_no_labels(tmp_path: Path, make: Any) -> None:
+    make.files(tmp_path, {"ThreeET_Eyetracking/train_files.txt": b"a\nb\n"})
+    with pytest.raises(SourceError, match="its targets are no class labels"):
+        open_source("tonic:ThreeET_Eyetracking", tmp_path)
+    (tmp_path / "VPR").mkdir()
+    with pytest.raises(SourceError, match="its targets are no class labels"):
+        open_source("tonic:VPR", tmp_path)
+
+
+def test_data_that_are_not_there_are_not_fetched(tmp_path: Path, make: Any) -> None:
+    with pytest.raises(SourceError, match="nowhere: does not exist or is no folder"):
+        open_source("tonic:NMNIST", tmp_path / "nowhere")
+    with pytest.raises(SourceError, match=r"expected FOLDER or FOLDER/NMNIST .*; found nothing.*save_to='FOLDER'"):
+        open_source("tonic:NMNIST", tmp_path)
+    (tmp_path / "NMNIST").mkdir()
+    with pytest.raises(SourceError, match="found nothing"):
+        open_source("tonic:NMNIST", tmp_path)
+    make.files(tmp_path, {"DVSLip/DVS-Lip/test/ant.txt": b""})
+    with pytest.raises(SourceError, match="tonic cannot open its test part: ValueError"):
+        open_source("tonic:DVSLip", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DVSLip", "NMNIST"]
+
+
+@pytest.mark.parametrize(
+    ("records", "problem"),
+    [
+        ([], "no event in it"),
+        ([(34, 0, 1, 1)], "x = 34 of event 0: outside the 34 x 34 sensor"),
+        ([(1, 0, 1, 1), (1, 40, 1, 1)], "y = 40 of event 1: outside"),
+        ([(1, 0, 9, 1), (1, 4, 8, 1)], "t = 8 of event 1: us, earlier than the event before it"),
+    ],
+)
+def test_broken_recordings_are_named(nmnist: Path, make: Any, records: Any, problem: str) -> None:
+    (nmnist / "NMNIST" / "Train" / "0" / "00002.bin").write_bytes(make.records(records))
+    with pytest.raises(SourceError, match=rf"00002\.bin: {problem}"):
+        decoded(open_source("tonic:NMNIST", nmnist), 0)
+
+
+def test_a_file_that_tonic_cannot_read_is_named(nmnist: Path, make: Any) -> None:
+    source = open_source("tonic:NMNIST", nmnist)
+    file = nmnist / "NMNIST" / "Train" / "0" / "00002.bin"
+    file.write_bytes(make.records([*RECORDS, RECORDS[1]])[:-2])
+    with pytest.raises(SourceError, match=r"00002\.bin: tonic cannot read it: ValueError"):
+        source.read_bytes(source.samples[0])
+    file.unlink()
+    with pytest.raises(SourceError, match=r"00002\.bin: tonic cannot read it: FileNotFoundError"):
+        source.read_bytes(source.samples[0])
+
+
+def test_a_target_that_is_not_the_label(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tonic.datasets.NMNIST, "__getitem__", lambda self, index: (np.zeros(1, self.dtype), {"a": 1}))
+    source = open_source("tonic:NMNIST", nmnist)
+    with pytest.raises(SourceError, match=r"its target is \{'a': 1\}, which is no class label"):
+        source.read_bytes(source.samples[0])
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "value", "problem"),
+    [
+        ("p", int, 2, "p = 2 of event 0: expected 0 or 1"),
+        ("x", int, -1, "x = -1 of event 0: outside the 34 x 34 sensor"),
+        ("t", float, 0.5, r"expected whole numbers in x, y, t \(us\) and p, found x int64, y int64, t float64"),
+        ("t", "M8[us]", 0, "expected whole numbers"),
+    ],
+)
+def test_values_that_no_event_has(
+    nmnist: Path, monkeypatch: pytest.MonkeyPatch, field: str, kind: Any, value: Any, problem: str
+) -> None:
+    events = np.zeros(1, [(name, kind if name == field else int) for name in "xytp"])
+    events[field] = value
+    monkeypatch.setattr(tonic.datasets.NMNIST, "__getitem__", lambda self, index: (events, self.targets[index]))
+    with pytest.raises(SourceError, match=problem):
+        decoded(open_source("tonic:NMNIST", nmnist), 0)
+
+
+def test_no_source_of_images() -> None:
+    with pytest.raises(SourceError, match="no source of images is called 'tonic:NMNIST'; there are caltech101"):
+        find_source("tonic:NMNIST", "images")

@@ -1,0 +1,103 @@
+"""CIFAR10-DVS with CIFAR-10, and a data set of tonic with MNIST: converted, paired, trained, evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cifar_data import aedat2, recording, write_cifar10, write_cifar10dvs
+from command_line import refuse, succeed
+from raw_data import make_events
+
+from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.base import Events
+
+CONFIG = """
+name = "tiny"
+[events]
+source = "{events}"
+raw = "{events_raw}"
+[images]
+source = "{images}"
+raw = "{images_raw}"
+[frames]
+num_bins = 3
+size = 16
+[conversion]
+samples_per_shard = 32
+[pairing]
+train = 0.5
+validation = 0.25
+test = 0.25
+[model]
+widths = [4, "P", 8, "P"]
+[train]
+epochs = 2
+batch_size = 10
+warmup_epochs = 0
+threads = 1
+"""
+
+
+def write_cifar(raw: Path) -> dict[str, str]:
+    write_cifar10dvs(raw / "cifar10dvs", 4)
+    write_cifar10(raw / "cifar10", 2)
+    return {"events": "cifar10dvs", "events_raw": "cifar10dvs", "images": "cifar10", "images_raw": "cifar10"}
+
+
+def write_nmnist_and_mnist(raw: Path) -> dict[str, str]:
+    for digit in range(10):
+        for number in range(4):
+            file = raw / "tonic" / "NMNIST" / "Train" / str(digit) / f"{number:05}.bin"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            whole = make_events(10 * digit + number, 200)
+            file.write_bytes(encode_records(Events(whole.x % 34, whole.y % 34, whole.t, whole.p)))
+    (raw / "mnist").mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (20, 28, 28)).astype(np.uint8)
+    for name, header, content in (
+        ("images-idx3", [0x803, 20, 28, 28], images.tobytes()),
+        ("labels-idx1", [0x801, 20], bytes(range(10)) * 2),
+    ):
+        (raw / "mnist" / f"train-{name}-ubyte").write_bytes(np.array(header, ">u4").tobytes() + content)
+    return {"events": "tonic:NMNIST", "events_raw": "tonic", "images": "mnist", "images_raw": "mnist"}
+
+
+@pytest.mark.parametrize("write", [write_cifar, write_nmnist_and_mnist])
+def test_from_raw_data_to_an_evaluated_network(write: Any, tmp_path: Path) -> None:
+    config = tmp_path / "tiny.toml"
+    config.write_text(CONFIG.format(**write(tmp_path / "data" / "raw")))
+    root = ("--quiet", "--root", tmp_path)
+    processes = ("--scheduler", "processes", "--workers", "2")
+    made = succeed(*root, "preprocess", "--config", config, "--json", *processes).document
+    trained, evaluated = (succeed(*root, name, "--config", config, "--json").document for name in ("train", "evaluate"))
+    assert (made["events"]["num_samples"], made["events"]["quarantined"]) == (40, {})
+    assert (made["images"]["num_samples"], made["images"]["quarantined"]) == (20, {})
+    pairs = made["pairs"]
+    assert (pairs["num_classes"], pairs["num_with_photo"], pairs["num_pool"]) == (10, 0, 20)
+    assert (pairs["num_train"], pairs["num_validation"], pairs["num_test"]) == (20, 10, 10)
+    assert trained["run"] == evaluated["run"]
+    assert evaluated["num_samples"] == 10
+    again = succeed(*root, "preprocess", "--config", config, "--json").document
+    assert (again["events"]["was_built"], again["images"]["was_built"]) == (False, False)
+
+
+def test_broken_recordings_are_quarantined_and_named(tmp_path: Path) -> None:
+    raw = write_cifar10dvs(tmp_path / "raw", 1)
+    broken = {
+        "bird": (b"", "expected the line '#!AER-DAT2.0' of an AEDAT file"),
+        "cat": (recording(1)[:-5], "the file is truncated: fetch it again"),
+        "deer": (aedat2([(0, 9), (0, 8)]), "the time runs backwards"),
+        "dog": (aedat2([(0, 9)], b"#!AER-DAT3.1\r\n"), "AEDAT 3.1, expected AEDAT 2.0"),
+    }
+    for name, (data, _) in broken.items():
+        (raw / name / f"cifar10_{name}_0.aedat").write_bytes(data)
+    command = ("--quiet", "convert", "cifar10dvs", raw, "--out", tmp_path / "out", "--size", "8")
+    report = succeed(*command, "--json").document
+    assert report["num_samples"] == 10
+    assert list(report["quarantined"]) == [f"{name}/cifar10_{name}_0" for name in broken]
+    for name, (_, problem) in broken.items():
+        assert f"{raw}/{name}/cifar10_{name}_0.aedat: " in report["quarantined"][f"{name}/cifar10_{name}_0"]
+        assert problem in report["quarantined"][f"{name}/cifar10_{name}_0"]
+    refuse(*command[:-1], "9", "--strict", code=1, says=["cifar10_bird_0.aedat", "AER-DAT2.0"])
