@@ -102,7 +102,7 @@ def test_a_strategy_of_one_s_own_needs_no_other_loop(tmp_path: Path, monkeypatch
 def test_every_source_has_its_page(repository: Path) -> None:
     folder = repository / "docs" / "datasets"
     index = (folder / "README.md").read_text()
-    pages = re.findall(r"^\| \[[^\]]+\]\((\w+\.md)\) \|", index, re.MULTILINE)
+    pages = re.findall(r"^\| \[[^\]]+\]\(([\w-]+\.md)\) \|", index, re.MULTILINE)
     assert sorted(pages) == sorted(path.name for path in folder.glob("*.md") if path.name != "README.md")
     assert set(SOURCES) <= set(re.findall(r"`([\w-]+)`", index))
     for config in re.findall(r"`(configs/\S+)`", index):

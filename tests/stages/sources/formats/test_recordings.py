@@ -93,6 +93,9 @@ def test_other_readers_read_the_same(name: str, tmp_path: Path) -> None:
     assert_same(read(tmp_path / name), peers(tmp_path / name))
 
 
+ONE_PIECE = {"five.mat", "records.bin", "jaer.aedat"}  # read whole, or in pieces of a length of their own
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_long_recording_is_a_stream_of_the_same_events(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -108,11 +111,7 @@ def test_a_long_recording_is_a_stream_of_the_same_events(
     assert isinstance(stream, EventStream)
     for _ in range(2):
         pieces = list(stream.pieces())
-        assert len(pieces) > 1 or name in (
-            "five.mat",
-            "records.bin",
-            "jaer.aedat",
-        )  # of a million events, or read whole
+        assert len(pieces) > 1 or name in ONE_PIECE
         assert_same(join(pieces, name), events)
 
 
