@@ -13,7 +13,9 @@ class AnalysisConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     neutral: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "threads"})
 
-    split: Literal["train", "validation", "test"] = Field("validation", description="split to look at")
+    split: Literal["auto", "train", "validation", "test"] = Field(
+        "auto", description="split to look at; auto: validation, or train where there are no validation recordings"
+    )
     checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")
     num_recordings: int = Field(
         256, ge=1, description="most recordings to look at, drawn by the seed, classes as equally as possible"

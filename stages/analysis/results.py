@@ -19,9 +19,10 @@ from ...cache.digests import file_digest, fingerprint
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ..training.checkpoint import load_weights, require_same_data, weights_path
+from ..training.data import SplitName
 from ..training.runtime import select_device, torch_settings
 from .config import AnalysisConfig
-from .subject import OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
+from .subject import AnalysedSplit, OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
 
 Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]
@@ -88,7 +89,7 @@ def perform(
     with torch_settings(threads=config.threads), writer_lock(run_folder / "analysis", name):
         weights = weights_path(run_folder, config.checkpoint)
         network, info = load_weights(weights, device)
-        split = open_split(config.split)
+        config, split = _open(config, open_split)
         require_same_data(info, split, run_folder)
         rows = choose_rows(split.event_labels, config.num_recordings, config.seed)
         if not len(rows):
@@ -132,6 +133,15 @@ def perform(
             durable.write_bytes(result_path(run_folder, name, ".npz"), buffer.getvalue())
         durable.write_json(result_path(run_folder, name), report.model_dump(mode="json"))
     return report
+
+
+def _open(config: Config, open_split: OpenSplit) -> tuple[Config, AnalysedSplit]:
+    """The split to look at, and the configuration with its name."""
+    name: SplitName = "validation" if config.split == "auto" else config.split
+    split = open_split(name)
+    if config.split == "auto" and not len(split):
+        name, split = "train", open_split("train")
+    return config.model_copy(update={"split": name}), split
 
 
 def _kept(kind: type[Report], run_folder: Path, name: str, digest: str) -> Report | None:

@@ -91,8 +91,18 @@ def test_wrong_input(run_folder: Path, tmp_path: Path) -> None:
         activity.run(ActivityConfig(), open_tiny_split, tmp_path)
     with pytest.raises(TrainingError, match=r"trained on split 0123456789ab .* found split other"):
         activity.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), split_digest="other"), run_folder)
-    with pytest.raises(TrainingError, match=r"the validation split has no recordings; .*--split"):
-        activity.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), num_recordings=0), run_folder)
+    with pytest.raises(TrainingError, match=r"the test split has no recordings; .*--split"):
+        activity.run(
+            ActivityConfig(split="test"), lambda _: replace(open_tiny_split("test"), num_recordings=0), run_folder
+        )
+
+
+def test_a_run_without_validation_is_looked_at_with_what_it_was_trained_on(run_folder: Path) -> None:
+    def open_split(name: str) -> TinySplit:
+        return replace(open_tiny_split(name), num_recordings=0) if name == "validation" else open_tiny_split(name)
+
+    report = activity.run(ActivityConfig(), open_split, run_folder)
+    assert (report.split, report.settings["split"], report.num_recordings) == ("train", "train", 24)
     (run_folder / "config.json").write_text("{}}")
     with pytest.raises(TrainingError, match=r"config\.json: damaged"):
         activity.run(ActivityConfig(), open_tiny_split, run_folder)
