@@ -125,6 +125,6 @@ def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
 def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
     """A dataset of one chunk that is within the limit, and so many of them that a piece is not."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 1000)]))
+        file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 350)]))
     with pytest.raises(SourceError, match=r"a\.h5: cannot be decoded"):
         join(read_pieces("hdf5", tmp_path / "a.h5")[1], "here")
