@@ -64,7 +64,8 @@ def _answer(reader: str, path: Path, location: str) -> Iterator[tuple[int, int] 
             if kind == b"D":
                 break
             if kind == b"X":
-                raise SourceError(f"{location}: cannot be decoded ({bytes(payload).decode()}); fetch the file again")
+                problem = bytes(payload).decode(errors="replace")
+                raise SourceError(f"{location}: cannot be decoded ({problem}); fetch the file again")
             if kind == b"H":
                 size = json.loads(bytes(payload))["sensor_size"]
                 yield None if size is None else (int(size[0]), int(size[1]))
