@@ -1,6 +1,6 @@
 """dvs-transfer: from raw event recordings and static images to a trained spiking network.
 
-from dvs_transfer import PairedCache, compare_runs, evaluate_run, open_cache
+from dvs_transfer import PairedCache, compare_runs, evaluate_run, measure_few_shot, open_cache
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
-    from .pipeline.results import compare_runs, evaluate_run
+    from .pipeline.results import compare_runs, evaluate_run, measure_few_shot
 
-__all__ = ["FrameStore", "PairedCache", "__version__", "compare_runs", "evaluate_run", "open_cache"]
+__all__ = ["FrameStore", "PairedCache", "__version__", "compare_runs", "evaluate_run", "measure_few_shot", "open_cache"]
 
 _HOME = {
     "FrameStore": ".cache.store",
     "PairedCache": ".cache.paired",
     "compare_runs": ".pipeline.results",
     "evaluate_run": ".pipeline.results",
+    "measure_few_shot": ".pipeline.results",
     "open_cache": ".cache.store",
 }
 

@@ -26,6 +26,7 @@ from .pipeline.commands.common import (
 )
 from .pipeline.commands.compare import compare
 from .pipeline.commands.experiment import experiment_app
+from .pipeline.commands.few_shot import few_shot
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -49,6 +50,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.command()(compare)
 app.add_typer(experiment_app, name="experiment")
+app.command()(few_shot)
 
 
 @app.callback()

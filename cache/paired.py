@@ -185,7 +185,16 @@ class PairedCache(Dataset[PairedSample]):
         own: IntArray = self.pairs.store.column("photo_row")[self.rows]
         offsets: IntArray = self.pairs.store.column("pool_offsets")
         first, count = offsets[self.event_labels], np.diff(offsets)[self.event_labels]
-        return np.where(own >= 0, own, self.pool_rows[first + np.arange(len(own)) % count])
+        lonely = np.flatnonzero((own < 0) & (count == 0))
+        if len(lonely):
+            raise StoreError(
+                f"{self.pairs.path}: {self.sample_ids[lonely[0]]} has neither its own photo nor one of its class in "
+                "the static pool; novel classes have none there"
+            )
+        rows = own.copy()
+        others = np.flatnonzero(own < 0)
+        rows[others] = self.pool_rows[first[others] + others % count[others]]
+        return rows
 
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
         """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""

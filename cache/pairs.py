@@ -4,7 +4,8 @@ Its classes, in label order, are those that recordings and images share (all of 
 images); its labels count them, whatever numbers they have in the two stores.
 
 Columns, rows being those of the two stores that it names:
-    split       (N,) int8 for each recording: 0 train, 1 validation, 2 test, -1 none (quarantined, or left over)
+    split       (N,) int8 for each recording: 0 train, 1 validation, 2 test, 3 novel (of a class
+                that nothing is learned of), -1 none (quarantined, or left over)
     photo_row   (N,) int64, the image made of the same scene, -1 where there is none
     train_rows, train_offsets   (n,), (C + 1,) int64: class c's training recordings are
                                 train_rows[train_offsets[c]:train_offsets[c + 1]]
@@ -29,8 +30,8 @@ from .store import FrameStore, find_stores
 from .writer import StoreBuilder, StoreLayout
 
 IntArray = NDArray[np.int64]
-Split = Literal["train", "validation", "test"]
-SPLIT_CODES: dict[Split, int] = {"train": 0, "validation": 1, "test": 2}
+Split = Literal["train", "validation", "test", "novel"]
+SPLIT_CODES: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "novel": 3}
 NO_SPLIT = -1
 
 
@@ -78,7 +79,7 @@ def rows_by_class(rows: IntArray, labels: IntArray, num_classes: int) -> tuple[I
 
 
 def split_digest(parts: dict[str, Iterable[str]]) -> str:
-    """SHA-256 over the sample ids of each part of a split ("train", "validation", "test", "pool"), order ignored."""
+    """SHA-256 over the sample ids of each part of a split ("train" ..., "pool"), order ignored."""
     return fingerprint({part: sorted(ids) for part, ids in parts.items()})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Optional, TypeVar, get_origin
+from typing import Annotated, Any, Optional, TypeVar, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -37,8 +37,12 @@ def options_from(*models: type[BaseModel]) -> Callable[[Command], Command]:
 
 
 def _option(field: FieldInfo) -> Any:
-    default = "" if field.default in (None, {}) else f" [default: {field.default}]"
-    annotation = Path if get_origin(field.annotation) is dict else field.annotation  # a table is given as a file
+    default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
+    annotation: Any = field.annotation
+    if get_origin(annotation) is dict:  # a table is given as a file
+        annotation = Path
+    elif get_origin(annotation) is tuple:  # of any length: an option for each entry
+        annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
 
 

@@ -42,11 +42,13 @@ class PublishedFile(BaseModel):
 
 _MENDELEY: Final = "https://data.mendeley.com/public-files/datasets"
 _OSSCI: Final = "https://ossci-datasets.s3.amazonaws.com/mnist"
+_OMNIGLOT: Final = "https://raw.githubusercontent.com/brendenlake/omniglot/master/python"
 
 # Places and digests: N-Caltech101 and N-MNIST as in tonic 1.6 (tonic/datasets/ncaltech101.py, nmnist.py) and, for the
 # two files of N-Caltech101, SpikingJelly (spikingjelly/datasets/n_caltech101.py); Caltech101 as listed at CaltechDATA
-# (doi:10.22002/D1.20086); MNIST and CIFAR-10 as in torchvision (torchvision/datasets/mnist.py, cifar.py); CIFAR10-DVS
-# (figshare 4724671) as in SpikingJelly (spikingjelly/datasets/cifar10_dvs.py), the same files as in events-tfds.
+# (doi:10.22002/D1.20086); MNIST, CIFAR-10 and Omniglot as in torchvision (torchvision/datasets/mnist.py, cifar.py,
+# omniglot.py), Omniglot's digests also in other public loaders; CIFAR10-DVS (figshare 4724671) as in SpikingJelly
+# (spikingjelly/datasets/cifar10_dvs.py), the same files as in events-tfds.
 PUBLISHED: Final[Mapping[str, tuple[PublishedFile, ...]]] = MappingProxyType(
     {
         "ncaltech101": (
@@ -85,6 +87,13 @@ PUBLISHED: Final[Mapping[str, tuple[PublishedFile, ...]]] = MappingProxyType(
                 ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432"),
                 ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3"),
                 ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c"),
+            )
+        ),
+        "omniglot": tuple(
+            PublishedFile(name=name, url=f"{_OMNIGLOT}/{name}", md5=md5)
+            for name, md5 in (
+                ("images_background.zip", "68d2efa1b9178cc56df9314c21c6e718"),
+                ("images_evaluation.zip", "6b91aef0f799c5bb55b94e3f2daec811"),
             )
         ),
         "cifar10": (

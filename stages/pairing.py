@@ -10,7 +10,9 @@ same recordings, and a share of 10 % is contained in one of 20 %; likewise for t
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +49,7 @@ class PairingReport:
     num_train: int
     num_validation: int
     num_test: int
+    num_novel: int
     num_unused: int
     num_pool: int
     num_with_photo: int
@@ -65,13 +68,16 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
     classes = match_classes(config, events, images)
     plan = plan_pairs(config, events, images, classes)
     split: dict[str, NDArray[np.str_]] = {
-        name: events.sample_id[plan.split == code] for name, code in SPLIT_CODES.items()
+        name: events.sample_id[plan.split == code]
+        for name, code in SPLIT_CODES.items()
+        if name != "novel" or config.novel_classes
     }
     digest = split_digest({**split, "pool": images.sample_id[plan.pool_rows] if images else ()})
     description = PairDescription(
         events=reference_to(events),
         images=reference_to(images) if images else None,
-        pairing=config.model_dump(mode="json"),
+        # Without novel classes a pairing keeps the fingerprint that it had before there were any.
+        pairing=config.model_dump(mode="json", exclude=set() if config.novel_classes else {"novel_classes"}),
         split_digest=digest,
     )
     name = "+".join(store.attributes.dataset for store in (events, images) if store)
@@ -83,6 +89,7 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
         num_train=len(plan.train_rows),
         num_validation=len(split["validation"]),
         num_test=len(split["test"]),
+        num_novel=len(split.get("novel", ())),
         num_unused=int(np.count_nonzero(plan.split == NO_SPLIT)),
         num_pool=len(plan.pool_rows),
         num_with_photo=int(np.count_nonzero(plan.photo_row >= 0)),
@@ -133,11 +140,14 @@ def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
 def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes) -> PairPlan:
     """The photos, the split and the static pool. Raises StoreError when a class is left without any of them."""
     num_classes = len(classes.names)
+    is_novel = find_novel(config.novel_classes, classes.names)
+    novel = np.flatnonzero(is_novel)
     split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
+    split[np.isin(classes.of_events, novel)] = SPLIT_CODES["novel"]
     image_ids = () if images is None else images.sample_id
     row_of_image = {str(name): row for row, name in enumerate(image_ids) if classes.of_images[row] >= 0}
     photo_row = np.array([row_of_image.get(str(name), -1) for name in events.sample_id], np.int64)
-    in_pool = classes.of_images >= 0
+    in_pool = (classes.of_images >= 0) & ~np.isin(classes.of_images, novel)
     if config.protocol == "disjoint":
         held_out = (split == SPLIT_CODES["validation"]) | (split == SPLIT_CODES["test"])
         in_pool[photo_row[held_out & (photo_row >= 0)]] = False
@@ -146,16 +156,32 @@ def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore | N
     train = np.flatnonzero(split == SPLIT_CODES["train"])
     train_rows, train_offsets = rows_by_class(train, classes.of_events, num_classes)
     pool_rows, pool_offsets = rows_by_class(np.flatnonzero(in_pool), classes.of_images, num_classes)
-    _require_some_of_each(classes, "recording to train with", train_offsets, events, images)
+    seen = [name for name, is_one in zip(classes.names, is_novel, strict=True) if not is_one]
+    _require_some_of_each(seen, "recording to train with", np.diff(train_offsets)[~is_novel], events, images)
     if images is not None:
-        _require_some_of_each(classes, "photo in the static pool", pool_offsets, events, images)
+        _require_some_of_each(seen, "photo in the static pool", np.diff(pool_offsets)[~is_novel], events, images)
     return PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
 
 
+def find_novel(patterns: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
+    """(C,) which classes a pattern names. Raises StoreError: a pattern names none, fewer than 2 are left to train."""
+    found = {pattern: [fnmatchcase(name, pattern) for name in class_names] for pattern in patterns}
+    idle = [pattern for pattern, matches in found.items() if not any(matches)]
+    if idle:
+        raise StoreError(
+            f"novel_classes: {', '.join(idle)}: no class is called so; they are {', '.join(class_names[:5])}"
+            f"{' ...' if len(class_names) > 5 else ''}"
+        )
+    is_novel = np.array([any(matches) for matches in zip(*found.values(), strict=True)] or [False] * len(class_names))
+    if np.count_nonzero(~is_novel) < 2:
+        raise StoreError(f"novel_classes leaves {np.count_nonzero(~is_novel)} classes to train on; leave at least 2")
+    return is_novel
+
+
 def _require_some_of_each(
-    classes: Classes, what: str, offsets: IntArray, events: FrameStore, images: FrameStore | None
+    names: Sequence[str], what: str, counts: IntArray, events: FrameStore, images: FrameStore | None
 ) -> None:
-    empty = [classes.names[index] for index in np.flatnonzero(np.diff(offsets) == 0)]
+    empty = [name for name, count in zip(names, counts.tolist(), strict=True) if not count]
     if empty:
         stores = " with ".join(store.path.name for store in (events, images) if store)
         raise StoreError(

@@ -36,6 +36,11 @@ class PairingConfig(BaseModel):
         description="class of the images that teaches a class of the recordings, where its name is another: a table, "
         'or a TOML file of lines like "car_side" = "automobile"',
     )
+    novel_classes: tuple[str, ...] = Field(
+        (),
+        description="classes by name or pattern (* and ?) that are kept out of training, validation, test and static "
+        "pool: their recordings are the split `novel`, for few-shot evaluation",
+    )
     seed: int = Field(0, ge=0, description="seed of the split")
 
     @field_validator("image_classes", mode="before")

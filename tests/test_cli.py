@@ -130,6 +130,14 @@ def test_pair_s_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch)
     assert given == [(expected, Path("c/e.zarr"), Path("c/i.zarr"), Path("c"))]
 
 
+def test_an_option_of_many_values_is_given_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[PairingConfig] = []
+    monkeypatch.setattr(pairing, "run", lambda config, *_: given.append(config) or {})
+    succeed("pair", "c/e.zarr", "c/i.zarr", "--novel-classes", "Greek/*", "--novel-classes", "Angelic/character01")
+    succeed("pair", "c/e.zarr", "c/i.zarr")
+    assert [config.novel_classes for config in given] == [("Greek/*", "Angelic/character01"), ()]
+
+
 def test_overrides_of_demo_and_simulate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dvs_transfer.stages import demo, simulation
 

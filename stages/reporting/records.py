@@ -12,6 +12,7 @@ from ...cache.paired import PairedCache
 from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
+from ..evaluation.few_shot import FewShotReport, read_few_shot, result_path
 from ..evaluation.results import (
     EvaluatedSplit,
     EvaluationReport,
@@ -42,7 +43,7 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. metrics, stints: empty for imported weights. evaluated, analyses: what exists, by split and by name."""
+    """A run. metrics, stints: empty for imported weights. evaluated, analyses, few_shot: what exists of them."""
 
     folder: Path
     document: Mapping[str, Any]
@@ -50,6 +51,7 @@ class RunRecord:
     stints: tuple[Stint, ...]
     evaluated: Mapping[EvaluatedSplit, Evaluated]
     analyses: Mapping[str, tuple[AnalysisReport, Arrays]]
+    few_shot: FewShotReport | None = None
 
     @property
     def name(self) -> str:
@@ -103,6 +105,7 @@ def read_record(
         stints=read_stints(folder),
         evaluated=evaluated,
         analyses={name: analysis.read(folder) for name, analysis in ANALYSES.items() if analysis.exists(folder)},
+        few_shot=read_few_shot(folder) if result_path(folder).is_file() else None,
     )
 
 

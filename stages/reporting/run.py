@@ -13,7 +13,7 @@ from ..evaluation.compare import ComparisonReport
 from ..evaluation.results import EvaluatedSplit
 from .analyses import describe_analyses
 from .curves import draw_curves
-from .groups import group_runs
+from .groups import group_runs, members, run_label
 from .records import RunRecord
 from .results import describe_results
 from .setup import describe_setup, find_cautions
@@ -48,6 +48,7 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
         cautions=find_cautions(groups),
         setup=describe_setup(groups),
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
+        few_shots=[(run_label(group, run), run.few_shot) for _, group, run in members(groups) if run.few_shot],
         curves=draw_curves(groups),
         analyses=describe_analyses(groups),
     )

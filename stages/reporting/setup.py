@@ -144,7 +144,8 @@ def _text(value: Any) -> str:
 
 def _count_recordings(evaluated: Evaluated) -> str:
     codes = evaluated.split.pairs.store.column("split")
-    return ", ".join(f"{np.count_nonzero(codes == code):,} {name}" for name, code in SPLIT_CODES.items())
+    counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel")
 
 
 def _stores(records: Sequence[RunRecord]) -> list[StoreAttributes]:

@@ -17,6 +17,8 @@ from .cifar10dvs import Cifar10Dvs
 from .mnist import Mnist
 from .ncaltech101 import NCaltech101
 from .nmnist import NMnist
+from .nomniglot import NOmniglot
+from .omniglot import Omniglot
 from .own import Folder, ImageFolder
 from .reader import Reader
 from .tonic_datasets import PREFIX as TONIC_PREFIX
@@ -31,6 +33,8 @@ _READERS: Final[tuple[type[Reader], ...]] = (
     Mnist,
     Cifar10Dvs,
     Cifar10,
+    NOmniglot,
+    Omniglot,
     Folder,
     ImageFolder,
 )

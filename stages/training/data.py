@@ -61,7 +61,7 @@ class PairedSplit(ImageSource, Protocol):
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
 
 
-SplitName = Literal["train", "validation", "test"]
+SplitName = Literal["train", "validation", "test", "novel"]
 OpenSplit = Callable[[SplitName], PairedSplit]
 
 

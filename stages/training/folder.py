@@ -20,6 +20,7 @@ _CONTENTS = (
     "tensorboard",
     "evaluation-*.json",
     "predictions-*.csv",
+    "few-shot.json",
     "report",
     "analysis",
 )

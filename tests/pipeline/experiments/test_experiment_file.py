@@ -50,7 +50,8 @@ def test_every_kind_of_experiment_is_shipped_for_real_data_and_for_the_demo() ->
     names = {path.stem for path in SHIPPED}
     kinds = {"ablation", "event-share", "static-share", "leakage", "batch-norm"}
     assert {f"{data}-{kind}" for data in ("demo", "ncaltech101") for kind in kinds} < names
-    assert {"cepdvs-ablation", "cepdvs-leakage", "simulated-leakage"} < names
+    assert {"cepdvs-ablation", "demo-cepdvs-ablation", "cepdvs-leakage", "simulated-leakage"} < names
+    assert {"nomniglot", "demo-nomniglot"} < names
 
 
 def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:

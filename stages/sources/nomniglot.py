@@ -1,0 +1,239 @@
+"""N-Omniglot: Omniglot's drawings, replayed stroke by stroke and recorded by a DAVIS346 (Li et al., Sci. Data 2022).
+
+Layout, from the authors' loader (BrainCog, braincog/datasets/NOmniglot/utils.py):
+`<part>/<alphabet>/character<NN>/` holds `<NNNN>.aedat4`, one recording of all 20 drawings of the character, and
+`<NNNN>.csv`: a header line, then for each drawer, in order, a line of a number, the time of the drawing's first event
+and that of the first event after it, in us of the recording's clock. Parts: dvs_background_1 and dvs_background_2 (or
+both as dvs_background) with 30 alphabets, dvs_evaluation with 20.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Final
+
+import numpy as np
+
+from ...cache.digests import file_digest
+from ...cache.errors import SourceError
+from .base import Events, Sample
+from .formats.columns import join
+from .formats.isolated import read_pieces
+from .layout import open_place
+from .omniglot import NUM_DRAWERS, drawing_id, find_characters
+from .random_access import FileBytes
+from .reader import Reader
+
+# Left, top, width and height of the screen's image on the sensor, pixels: what the authors' loader cuts out.
+WRITING_AREA: Final = (54, 4, 250, 250)
+_PARTS: Final = ("dvs_background", "dvs_background_1", "dvs_background_2", "dvs_evaluation")
+_WHOLE: Final = re.compile(r"\s*(\d{1,18})(?:\.0*)?\s*")  # of microseconds; a table may have been saved as floats
+_MAX_EVENTS: Final = 1 << 25  # of a character, in memory 0.4 GB; 9.8 GB of archives have 1,623 characters
+
+_SIGNATURE: Final = b"#!AER-DAT4"
+
+Interval = tuple[int, int]
+
+
+class NOmniglot(Reader):
+    """The recordings, cut to the `WRITING_AREA`; ids are those of the drawings (`omniglot.Omniglot`).
+
+    A character's file is decoded once for its 20 recordings, which follow each other; each thread keeps the last one.
+    """
+
+    name = "nomniglot"
+    kind = "events"
+    title = "N-Omniglot"
+    origin = (
+        "https://doi.org/10.6084/m9.figshare.16821427 (by hand: dvs_background_1.rar, dvs_background_2.rar and "
+        "dvs_evaluation.rar, to be unpacked)"
+    )
+    licence = "CC BY 4.0"
+    layout = (
+        "dvs_background_1/<alphabet>/character<NN>/<NNNN>.aedat4 and .csv, dvs_background_2/..., dvs_evaluation/..., "
+        "or some of them, unpacked"
+    )
+    num_samples = 32_460
+    num_classes = 1_623
+    sensor_size: ClassVar[tuple[int, int]] = WRITING_AREA[2:]
+
+    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
+        if self.path.is_file():
+            raise SourceError(
+                f"{self.path}: expected a folder; unpack the archives (`unrar x`, `7z x` or `bsdtar -xf`) into one "
+                f"folder and give that"
+            )
+        start = open_place(self.path)
+        characters = find_characters(start, _PARTS)
+        if not characters:
+            raise self.wrong_layout(start)
+        self._folders = {name: Path(str(place)) for name, place in characters.items()}
+        self._thread = threading.local()
+        samples = [
+            Sample(drawing_id(name, drawer), label, f"{folder}, drawer {drawer}")
+            for label, (name, folder) in enumerate(self._folders.items())
+            for drawer in range(1, NUM_DRAWERS + 1)
+        ]
+        return tuple(self._folders), tuple(samples)
+
+    def read_bytes(self, sample: Sample) -> bytes:
+        """What tells this recording from others: the digest of the character's file, and the interval in it.
+
+        So that a store is known to be up to date without decoding. Raises SourceError.
+        """
+        character, drawer = self._character(sample)
+        return json.dumps({"file": character.digest, "interval_us": character.interval(drawer)}).encode()
+
+    def decode(self, sample: Sample, data: bytes) -> Events:
+        """The recording. Unlike other readers' it reads the file, for the first recording of a character."""
+        character, drawer = self._character(sample)
+        return character.drawing(drawer)
+
+    def metadata(self, sample: Sample) -> dict[str, Any]:
+        """{"interval_us": [start, end]} on the recording's clock."""
+        character, drawer = self._character(sample)
+        return {"interval_us": list(character.interval(drawer))}
+
+    def _character(self, sample: Sample) -> tuple[_Character, int]:
+        """The character that the sample is of, as this thread last read it or as it lies there now; and the drawer."""
+        name, _, drawer = sample.sample_id.rpartition("/")
+        found = _Character.find(self._folders[name])
+        if getattr(self._thread, "last", None) != found:
+            self._thread.last = found
+        return self._thread.last, int(drawer)
+
+
+@dataclass(frozen=True)
+class _Character:
+    """The two files of a character, in a version of them; what is in them is read when it is asked for."""
+
+    recording: Path
+    table: Path
+    version: tuple[int, ...]
+
+    @classmethod
+    def find(cls, folder: Path) -> _Character:
+        """Raises SourceError when the folder has not one of each."""
+        files = []
+        for suffix in ("aedat4", "csv"):
+            found = sorted(folder.glob(f"[0-9][0-9][0-9][0-9].{suffix}"))
+            if len(found) != 1:
+                names = ", ".join(path.name for path in found) or "none"
+                raise SourceError(f"{folder}: expected one file <NNNN>.{suffix}, found {names}; fetch the folder again")
+            files += found
+        try:
+            stats = [path.stat() for path in files]
+        except OSError as error:
+            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        return cls(files[0], files[1], tuple(part for stat in stats for part in (stat.st_size, stat.st_mtime_ns)))
+
+    @cached_property
+    def digest(self) -> str:
+        try:
+            return file_digest(self.recording)
+        except OSError as error:
+            raise SourceError(f"{self.recording}: cannot be read: {error.strerror}; see whether it is there") from error
+
+    def interval(self, drawer: int) -> Interval:
+        """Start and end of a drawing, us. Raises SourceError."""
+        found = self._intervals[drawer - 1]
+        if isinstance(found, str):
+            raise SourceError(found)
+        return found
+
+    def drawing(self, drawer: int) -> Events:
+        """The events of a drawing in the writing area, x and y from its corner. Raises SourceError."""
+        start, end = self.interval(drawer)
+        if isinstance(self._content, str):
+            raise SourceError(self._content)
+        (first, last), drawings = self._content
+        where = f"{self.table}: drawer {drawer}: the interval from {start} to {end} us"
+        if start < first or end > last:
+            raise SourceError(
+                f"{where} leaves the recording {self.recording.name}, which lasts from {first} to {last} us; fetch "
+                f"both again"
+            )
+        events = drawings[start, end]
+        if not len(events):
+            raise SourceError(f"{where} has no event in the writing area; leave the drawing out, or fetch it again")
+        return events
+
+    @cached_property
+    def _intervals(self) -> list[Interval | str]:
+        """For each drawer the interval, or what is wrong with its line. Raises SourceError when lines are missing."""
+        try:
+            text = self.table.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SourceError(f"{self.table}: cannot be read as a table: {error}; fetch it again") from error
+        lines = text.rstrip().splitlines()[1:]
+        if len(lines) != NUM_DRAWERS:
+            raise SourceError(
+                f"{self.table}: {len(lines)} lines after the header, expected one for each of {NUM_DRAWERS} drawers; "
+                f"whose are missing cannot be told: fetch it again"
+            )
+        return [self._parse(line, number) for number, line in enumerate(lines, start=2)]
+
+    def _parse(self, line: str, number: int) -> Interval | str:
+        fields = [_WHOLE.fullmatch(field) for field in line.split(",")[1:3]]
+        if len(fields) == 2 and fields[0] and fields[1] and int(fields[0][1]) < int(fields[1][1]):
+            return int(fields[0][1]), int(fields[1][1])
+        return (
+            f"{self.table}: line {number}: {line[:80]!r}, expected a number, start and end in us, the end later than "
+            f"the start; fetch it again"
+        )
+
+    @cached_property
+    def _content(self) -> tuple[Interval, Mapping[Interval, Events]] | str:
+        """Times of the recording's first and last event, us, and the drawings; or what is wrong with the file.
+
+        A file that cannot be decoded is kept in mind, too: it is asked for 20 times.
+        """
+        try:
+            return self._decode()
+        except SourceError as error:
+            return str(error)
+
+    def _decode(self) -> tuple[Interval, Mapping[Interval, Events]]:
+        """One pass over the file: what lies in an interval is kept, the rest is let go piece by piece."""
+        intervals = [interval for interval in self._intervals if not isinstance(interval, str)]
+        kept: dict[Interval, list[Events]] = {interval: [] for interval in intervals}
+        span: list[int] = []
+        num_kept = 0
+        if FileBytes(self.recording).read_at(0, len(_SIGNATURE)) != _SIGNATURE:
+            raise SourceError(f"{self.recording}: is no AEDAT 4 file; fetch it again")
+        _, pieces = read_pieces("faery", self.recording)
+        for piece in pieces:
+            span = [*span[:1], *(int(piece.t[index]) for index in ((-1,) if span else (0, -1)))]
+            for interval in intervals:
+                events = _cut(piece, interval)
+                num_kept += len(events)
+                kept[interval].append(events)
+            if num_kept > _MAX_EVENTS:
+                raise SourceError(
+                    f"{self.recording}: more than {_MAX_EVENTS} events in the drawings of one character; the file or "
+                    f"{self.table.name} is damaged: fetch both again"
+                )
+        if not span:
+            raise SourceError(f"{self.recording}: no event in it; fetch it again")
+        return (span[0], span[1]), {interval: join(parts, str(self.recording)) for interval, parts in kept.items()}
+
+
+def _cut(events: Events, interval: Interval) -> Events:
+    """The events of an interval (start included, end not) in the writing area, x and y from its corner."""
+    first, last = np.searchsorted(events.t, interval)
+    left, top, width, height = WRITING_AREA
+    x, y = events.x[first:last], events.y[first:last]
+    inside = (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
+    return Events(
+        (x - np.uint16(left))[inside],
+        (y - np.uint16(top))[inside],
+        events.t[first:last][inside],
+        events.p[first:last][inside],
+        (width, height),
+    )
