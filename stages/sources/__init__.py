@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
 
-from ...cache.errors import SourceError
+from ...cache.errors import ConfigError, SourceError
 from ..frames.spec import TimeUnit
 from .base import AtisRecords, Events, EventStream, Recording, Sample, Source, UInt8Array
 from .caltech101 import Caltech101
@@ -62,10 +62,17 @@ def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
 
     time_unit: of the times in a user's own recordings, where their format states none.
 
-    Raises SourceError for an unknown name, and when the path does not hold that data set whole.
+    Raises SourceError for an unknown name, and when the path does not hold that data set whole; ConfigError for a unit
+    where the source states its own.
     """
     reader = find_source(name)
-    return reader(Path(path), time_unit) if issubclass(reader, Folder) else reader(Path(path))
+    if issubclass(reader, Folder):
+        return reader(Path(path), time_unit)
+    if time_unit != "auto":
+        raise ConfigError(
+            f"time_unit = {time_unit}: is for the source {Folder.name}; {name} states its unit, leave it out"
+        )
+    return reader(Path(path))
 
 
 __all__ = [

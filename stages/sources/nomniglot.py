@@ -207,7 +207,7 @@ class _Character:
         num_kept = 0
         if FileBytes(self.recording).read_at(0, len(_SIGNATURE)) != _SIGNATURE:
             raise SourceError(f"{self.recording}: is no AEDAT 4 file; fetch it again")
-        _, pieces = read_pieces("faery", self.recording)
+        _, pieces = read_pieces("aedat4", self.recording)
         for piece in pieces:
             span = [*span[:1], *(int(piece.t[index]) for index in ((-1,) if span else (0, -1)))]
             for interval in intervals:

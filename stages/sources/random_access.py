@@ -51,7 +51,17 @@ class FileBytes:
         except OSError as error:
             raise SourceError(f"{path}: cannot be opened: {error.strerror}") from error
         weakref.finalize(self, os.close, self._descriptor)
-        self.size = os.fstat(self._descriptor).st_size
+        self._before = os.fstat(self._descriptor)
+        self.size = self._before.st_size
+
+    def require_unchanged(self) -> None:
+        """Raises SourceError when the file has been written or replaced since it was opened."""
+        try:
+            now = self.path.stat()
+        except OSError as error:
+            raise SourceError(f"{self.location}: is gone while it was read: {error.strerror}") from error
+        if any(getattr(now, field) != getattr(self._before, field) for field in ("st_ino", "st_size", "st_mtime_ns")):
+            raise SourceError(f"{self.location}: changed while it was read; leave it alone, and run the command again")
 
     def read_at(self, offset: int, size: int) -> bytes:
         try:

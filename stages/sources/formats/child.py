@@ -2,7 +2,7 @@
 
 Native decoders may panic, abort or run out of memory on damaged files. Here that ends this process and no other.
 
-It reads requests from stdin, one JSON object a line: `reader` ("faery" or "hdf5"), `path`, `num_events` (of a piece).
+It reads requests from stdin, one JSON object a line: `reader` (a key of `READERS`), `path`, `num_events` (of a piece).
 It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
 
 H   once: JSON, {"sensor_size": [width, height] or null}
@@ -20,8 +20,8 @@ import os
 import resource
 import struct
 import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 Columns = dict[str, Any]  # name -> numpy array
@@ -88,27 +88,12 @@ def send(kind: bytes, *parts: bytes | memoryview) -> None:
 # AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
 
 
-def read_faery(path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
+def read_faery(kind: str, path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
     import faery
 
-    with Path(path).open("rb") as file:
-        start = file.read(10)
-    kind = "aedat" if start.startswith(b"#!AER-DAT4") else "dat" if is_dat(path) else "evt"
     stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN_SIZE, file_type=kind)
     size = stream.dimensions()
     return None if size == UNKNOWN_SIZE else list(size), gather(stream, num_events)
-
-
-def is_dat(path: str) -> bool:
-    """Whether the text before the events is that of a DAT file: it alone gives a "Version"."""
-    with Path(path).open("rb") as file:
-        lines = iter(lambda: file.readline(1000), b"")
-        for line in lines:
-            if not line.startswith(b"%"):
-                return False
-            if line[1:].strip().lower().startswith(b"version"):
-                return True
-    return False
 
 
 def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
@@ -209,7 +194,12 @@ def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Itera
         yield piece
 
 
-READERS = {"faery": read_faery, "hdf5": read_hdf5}
+READERS: dict[str, Callable[[str, int], tuple[list[int] | None, Iterator[Columns]]]] = {
+    "aedat4": partial(read_faery, "aedat"),
+    "dat": partial(read_faery, "dat"),
+    "evt": partial(read_faery, "evt"),
+    "hdf5": read_hdf5,
+}
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ from ..base import Events
 from . import child as child_script
 from .columns import Columns, as_events
 
-IsolatedReader = Literal["faery", "hdf5"]
+IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
 
 PIECE_EVENTS: Final = 1 << 20
 SILENCE_S: Final = 60.0
@@ -38,33 +38,33 @@ _MAX_FRAME_BYTES: Final = 1 << 28
 
 
 def read_pieces(
-    reader: IsolatedReader, path: Path, time_unit: TimeUnit = "auto", location: str | None = None
+    kind: IsolatedFormat, path: Path, time_unit: TimeUnit = "auto", location: str | None = None
 ) -> tuple[tuple[int, int] | None, Iterator[Events]]:
     """The sensor size (width, height) that the file states, and its events in pieces of about a million.
 
-    reader: "faery" for AEDAT 4, DAT, EVT 2 and EVT 3, "hdf5" for HDF5 with x, y, t and p. time_unit: see
-    `columns.as_events`; the formats of "faery" state theirs. location: the file, as messages name it.
+    time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
     was silent for `SILENCE_S`.
     """
     location = location or str(path)
-    answer = _answer(reader, path, location)
+    answer = _answer(kind, path, location)
     sensor_size = cast("tuple[int, int] | None", next(answer))
-    unit: TimeUnit = "us" if reader == "faery" else time_unit
+    unit: TimeUnit = time_unit if kind == "hdf5" else "us"
     return sensor_size, as_events(cast("Iterator[Columns]", answer), location, unit, sensor_size)
 
 
-def _answer(reader: str, path: Path, location: str) -> Iterator[tuple[int, int] | Columns | None]:
+def _answer(format_name: str, path: Path, location: str) -> Iterator[tuple[int, int] | Columns | None]:
     """First the sensor size, then columns."""
     child = _take_child()
     try:
-        child.ask({"reader": reader, "path": str(path.absolute()), "num_events": PIECE_EVENTS})
+        child.ask({"reader": format_name, "path": str(path.absolute()), "num_events": PIECE_EVENTS})
         while True:
             kind, payload = child.receive()
             if kind == b"D":
                 break
             if kind == b"X":
-                raise SourceError(f"{location}: cannot be decoded ({bytes(payload).decode()}); fetch the file again")
+                problem = bytes(payload).decode(errors="replace")
+                raise SourceError(f"{location}: cannot be decoded ({problem}); fetch the file again")
             if kind == b"H":
                 size = json.loads(bytes(payload))["sensor_size"]
                 yield None if size is None else (int(size[0]), int(size[1]))

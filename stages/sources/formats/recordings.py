@@ -17,12 +17,11 @@ from .aedat2 import aedat2_pieces
 from .columnar import Pieces, read_mat5, read_npy, read_npz, read_text
 from .columns import join
 from .identify import identify
-from .isolated import IsolatedReader, read_pieces
+from .isolated import IsolatedFormat, read_pieces
 
 HELD_EVENTS: Final = 1 << 22  # a recording of more is read in pieces; 13 bytes each
 
 _COLUMNAR: Final = {"mat": read_mat5, "npy": read_npy, "npz": read_npz, "text": read_text}
-_ISOLATED: Final[dict[str, IsolatedReader]] = {"aedat4": "faery", "dat": "faery", "evt": "faery", "hdf5": "hdf5"}
 
 
 def open_recording(content: RandomAccess, suffix: str, time_unit: TimeUnit = "auto") -> Recording:
@@ -31,13 +30,17 @@ def open_recording(content: RandomAccess, suffix: str, time_unit: TimeUnit = "au
     time_unit: see `columns.as_events`. Raises SourceError: no known format, damaged, or no event in it.
     """
     kind = identify(content, suffix.lower())
-    if kind == "atis":
-        return _open_records(content)
-    if kind in _COLUMNAR:
-        return _hold_short(partial(_COLUMNAR[kind], content, time_unit), content.location)
-    if kind in _ISOLATED:
-        return _hold_short(partial(_LocalFile(content).read, _ISOLATED[kind], time_unit), content.location)
-    return _hold_short(partial(aedat2_pieces, content.read_at, content.size, content.location), content.location)
+    open_pieces: Callable[[], Pieces]
+    match kind:
+        case "atis":
+            return _open_records(content)
+        case "aedat2":
+            open_pieces = partial(aedat2_pieces, content.read_at, content.size, content.location)
+        case "aedat4" | "dat" | "evt" | "hdf5":
+            open_pieces = partial(_LocalFile(content).read, kind, time_unit)
+        case _:
+            open_pieces = partial(_COLUMNAR[kind], content, time_unit)
+    return _hold_short(open_pieces, content.location)
 
 
 def _open_records(content: RandomAccess) -> AtisRecords | EventStream:
@@ -71,5 +74,5 @@ class _LocalFile:
         self._copy.flush()
         self._path = Path(self._copy.name)
 
-    def read(self, reader: IsolatedReader, time_unit: TimeUnit) -> Pieces:
-        return read_pieces(reader, self._path, time_unit, self._content.location)
+    def read(self, kind: IsolatedFormat, time_unit: TimeUnit) -> Pieces:
+        return read_pieces(kind, self._path, time_unit, self._content.location)

@@ -17,6 +17,7 @@ from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import random_access
+from dvs_transfer.stages.sources.base import Sample
 from dvs_transfer.stages.sources.formats import columnar, isolated, recordings
 from dvs_transfer.stages.sources.own import Folder
 
@@ -86,6 +87,25 @@ def test_the_time_unit_reaches_the_reader(tmp_path: Path) -> None:
 
 def test_the_decoder_s_script_is_part_of_the_fingerprint() -> None:
     assert {"child.py", "own.py", "kernels.py"} <= {path.name for path in code_files(Folder)}
+
+
+def test_a_file_that_changes_while_it_is_converted_is_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between its digest and its decoding."""
+    raw = write(tmp_path / "raw", "one.dat", "two.dat")
+    decode = Folder.decode
+
+    def change_and_decode(self: Folder, sample: Sample, data: Any) -> Any:
+        if sample.sample_id == "b/two":
+            WRITERS["two.dat"](raw / "b" / "two.dat", make_events(seed=7))
+        return decode(self, sample, data)
+
+    monkeypatch.setattr(Folder, "decode", change_and_decode)
+    store = convert(raw)
+    assert store.valid.tolist() == [True, False]
+    assert "two.dat: changed while it was read" in str(store.column("problem")[1])
+    assert not store.array("frames")[1].any()
 
 
 @pytest.mark.parametrize("name", ["records.bin", "three.raw", "group.h5"])

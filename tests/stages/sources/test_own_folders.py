@@ -11,7 +11,7 @@ import pytest
 from own_recordings import WRITERS, make_events
 from PIL import Image
 
-from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.cache.errors import ConfigError, SourceError
 from dvs_transfer.stages.simulation import SimulateConfig, SimulationConfig
 from dvs_transfer.stages.simulation import run as simulate
 from dvs_transfer.stages.sources import open_source
@@ -58,6 +58,11 @@ def test_a_worker_process_keeps_the_time_unit(recordings: Path) -> None:
     np.testing.assert_array_equal(events.t, make_events(seed=1).t * 1000)
     states_its_unit = source.decode(source.samples[1], source.read_content(source.samples[1]))
     np.testing.assert_array_equal(states_its_unit.t, make_events(seed=0).t)
+
+
+def test_a_time_unit_for_a_source_that_states_its_own_is_refused(recordings: Path) -> None:
+    with pytest.raises(ConfigError, match="time_unit = ms: is for the source folder; nmnist states its unit"):
+        open_source("nmnist", recordings, "ms")
 
 
 @pytest.mark.parametrize("name", ["folder", "image-folder"])

@@ -43,7 +43,7 @@ def no_child_from_before() -> None:
 def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "PIECE_EVENTS", 1000)
     faery.events_stream_from_array(some_events(30_000), (320, 240)).to_file(recording, version="dat2")
-    size, pieces = read_pieces("faery", recording)
+    size, pieces = read_pieces("dat", recording)
     held = list(pieces)
     assert size == (320, 240)
     assert len(held) > 2
@@ -54,16 +54,16 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
 
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
-        join(read_pieces("faery", recording)[1], "here")
+        join(read_pieces("dat", recording)[1], "here")
         assert len(isolated._idle) == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
-    size, pieces = read_pieces("faery", recording)
+    size, pieces = read_pieces("dat", recording)
     del pieces
     assert size == (320, 240)
     assert isolated._idle == []
-    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
 def test_threads_have_children_of_their_own(recording: Path) -> None:
@@ -71,7 +71,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     barrier = threading.Barrier(3)
 
     def read() -> None:
-        _, pieces = read_pieces("faery", recording)
+        _, pieces = read_pieces("dat", recording)
         barrier.wait(30)  # all three are being read now
         counts.append(len(join(pieces, "here")))
 
@@ -95,36 +95,36 @@ def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(isolated, "_take_child", take_and_kill)
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was ended by signal 6"):
-        read_pieces("faery", recording)
+        read_pieces("dat", recording)
     monkeypatch.undo()
-    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
 def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
-    join(read_pieces("faery", recording)[1], "here")
+    join(read_pieces("dat", recording)[1], "here")
     process = isolated._idle[0]._process
     process.kill()
     process.wait()
-    assert len(join(read_pieces("faery", recording)[1], "here")) == 3000
+    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "SILENCE_S", 0.5)
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
-        read_pieces("faery", tmp_path / "a.dat")
+        read_pieces("dat", tmp_path / "a.dat")
     assert isolated._idle == []
 
 
 def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + bytes(100))
     with pytest.raises(SourceError, match=r"a\.aedat4: cannot be decoded"):
-        join(read_pieces("faery", tmp_path / "a.aedat4")[1], "here")
+        join(read_pieces("aedat4", tmp_path / "a.aedat4")[1], "here")
 
 
 def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
     """A dataset of one chunk that is within the limit, and so many of them that a piece is not."""
     with h5py.File(tmp_path / "a.h5", "w") as file:
-        file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 1000)]))
+        file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 350)]))
     with pytest.raises(SourceError, match=r"a\.h5: cannot be decoded"):
         join(read_pieces("hdf5", tmp_path / "a.h5")[1], "here")
