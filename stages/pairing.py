@@ -76,8 +76,7 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
     description = PairDescription(
         events=reference_to(events),
         images=reference_to(images) if images else None,
-        # Without novel classes a pairing keeps the fingerprint that it had before there were any.
-        pairing=config.model_dump(mode="json", exclude=set() if config.novel_classes else {"novel_classes"}),
+        pairing=config.model_dump(mode="json"),
         split_digest=digest,
     )
     name = "+".join(store.attributes.dataset for store in (events, images) if store)
