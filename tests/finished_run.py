@@ -27,8 +27,16 @@ def make_run(folder: Path, pairs: Path, train: dict[str, Any] | None = None, **c
     config = validate_config({"name": "x", **SOURCES, "train": train or {}}, "test").model_dump(mode="json")
     (folder / "config.json").write_text(json.dumps({"experiment": config, "pairs": str(pairs)}))
     metrics = [
-        {"epoch": epoch, "loss": 3.0 / epoch, "train_accuracy": 0.5, "validation_accuracy": None, "w_t": [0.7, 0.8]}
-        | {"sliding_probability": epoch / 3, "firing_rates": {"backbone.0": 0.1}}
+        {
+            "epoch": epoch,
+            "loss": 3.0 / epoch,
+            "loss_static": 1.0 / epoch,
+            "train_accuracy": 0.5,
+            "validation_accuracy": None,
+            "w_t": [0.7, 0.8],
+            "sliding_probability": epoch / 3,
+            "firing_rates": {"backbone.0": 0.1},
+        }
         for epoch in (1, 2, 3)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))

@@ -43,6 +43,7 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
     selecting = sorted({key for line in metrics for key in line if key.endswith("_accuracy")} - {"train_accuracy"})
     coefficients = [line.get("w_t") or () for line in metrics]
     rates = [line.get("firing_rates") or {} for line in metrics]
+    slides = any(column("loss_static"))  # recordings alone have no static branch in which images could be replaced
     found: Panels = {
         "loss": {
             "loss": column("loss"),
@@ -54,7 +55,7 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
             "training accuracy": column("train_accuracy"),
             **{key.replace("_", " "): column(key) for key in selecting},
         },
-        "sliding probability": {"sliding probability": column("sliding_probability")},
+        "sliding probability": {"sliding probability": column("sliding_probability") if slides else []},
         _COEFFICIENTS: {
             f"step {step}": [values[step] if step < len(values) else None for values in coefficients]
             for step in range(max(map(len, coefficients), default=0))

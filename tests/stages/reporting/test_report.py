@@ -15,6 +15,7 @@ from dvs_transfer.pipeline.reporting import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.reporting.analyses import READING
+from dvs_transfer.stages.reporting.curves import panels
 
 SECTIONS = ["setup", "results", "training", "confusion", "classes", "samples", "analyses"]
 
@@ -46,6 +47,12 @@ def test_the_page_has_every_section_in_its_order(make_run: MakeRun) -> None:
     for panel in ("loss", "accuracy", "sliding probability", "alignment coefficient w_t", "firing rate"):
         assert f">{panel}" in page.content
     assert len(page.all("img")) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+
+
+def test_nothing_slides_where_recordings_train_alone() -> None:
+    line = {"epoch": 1, "loss": 1.0, "loss_static": 0.0, "sliding_probability": 0.5}
+    assert "sliding probability" not in panels([line])
+    assert "sliding probability" in panels([{**line, "loss_static": 0.5}])
 
 
 def test_what_was_run_is_told(make_run: MakeRun, pairs: Path) -> None:
