@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess train evaluate report test check bench gpu clean
+.PHONY: help setup preprocess train evaluate report test faults check bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +43,11 @@ report: $(READY)  ## look into the trained network and write its report, one HTM
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(READY)  ## inject every fault of docs/reliability.md, and print how many were survived
+	@rm -f build/faults.jsonl
+	$(BIN)/python -m pytest tests/faults --long --timeout 7200 $(ARGS); code=$$?; \
+	  $(BIN)/python tests/print_figures.py build/faults.jsonl && exit $$code
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
