@@ -6,7 +6,6 @@ Arrays are opened at the first read, again in each process (a zarr store opened 
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
 from .digests import FINGERPRINT_DIGITS
+from .documents import read_json
 from .errors import StoreError
 from .schema import PARTIAL_SUFFIX, STORE_SUFFIX, Kind, StoreAttributes, parse_attributes
 from .sharding import decode_samples
@@ -129,7 +129,7 @@ def read_attributes(path: Path) -> StoreAttributes:
     if not root.is_file():
         raise StoreError(f"{path}: {_what_is_wrong(path)}")
     try:
-        document = json.loads(root.read_bytes())
+        document = read_json(root)
         raw = dict(document["attributes"])
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{root}: not the metadata of a zarr group ({error}); make the store again") from None

@@ -9,7 +9,6 @@ Which process writes which shard, and when, changes no byte.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from zarr.storage import LocalStore
 
 from . import durable
 from .digests import content_digest, file_digest, fingerprint
+from .documents import read_json
 from .errors import StoreError
 from .schema import (
     ARRAYS_OF_KIND,
@@ -223,7 +223,7 @@ class StoreBuilder:
         return self.partial / "shards" / f"{shard:06d}.json"
 
     def _read_record(self, shard: int) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self._record(shard).read_text())
+        record: dict[str, Any] = read_json(self._record(shard))
         return record
 
     def _missing_shards(self) -> list[int]:
@@ -265,7 +265,7 @@ class StoreBuilder:
 def _names(description: Path, digest: str) -> bool:
     """Whether `layout.json` is there, whole, and of this layout."""
     try:
-        return bool(json.loads(description.read_bytes()) == {"digest": digest})
+        return bool(read_json(description) == {"digest": digest})
     except (FileNotFoundError, ValueError):
         return False
 

@@ -6,7 +6,6 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
+from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
@@ -81,7 +81,7 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
     recipe = _recipe_path(config, workspace)
     try:
-        name = json.loads(recipe.read_text())["pairs"]
+        name = read_json(recipe)["pairs"]
     except FileNotFoundError:
         raise StoreError(
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
@@ -173,7 +173,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What a run folder says of its configuration and data. Raises TrainingError when it is no run."""
     path = folder / "config.json"
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = read_json(path)
     except FileNotFoundError:
         raise TrainingError(
             f"{folder}: no run here (it has no config.json); train one with `dvs-transfer train`"

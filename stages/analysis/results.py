@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ..training.checkpoint import load_weights, require_same_data, weights_path
@@ -61,7 +62,7 @@ def read_result(kind: type[Report], run_folder: Path, name: str) -> tuple[Report
     path = result_path(run_folder, name)
     again = f"run `dvs-transfer analyse {name} {run_folder}`"
     try:
-        report = kind.model_validate_json(path.read_bytes())
+        report = kind.model_validate_json(read_document(path))
         return report, _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
     except FileNotFoundError as error:
         raise TrainingError(f"{error.filename}: no such result; {again}") from None

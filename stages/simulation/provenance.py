@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cache.documents import read_json
 from ...cache.durable import remove_temporaries, write_json
 from ...cache.errors import ConfigError
 
@@ -67,7 +67,7 @@ class Provenance:
 
     def _read(self, path: Path) -> Any:
         try:
-            return json.loads(path.read_bytes())
+            return read_json(path)
         except ValueError as error:
             raise ConfigError(f"{path}: is no JSON document ({error}); delete {self.folder} and run again") from error
 

@@ -20,7 +20,7 @@ from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
 from dvs_transfer.pipeline import reporting
-from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training import loop, plain
 from dvs_transfer.stages.training.state import random_state, set_random_state
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
@@ -144,7 +144,7 @@ def test_exit_code_of_the_command(monkeypatch, tmp_path, capsys):
     assert "stopped by SIGTERM" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("suffix", [".json", ".pt", ".safetensors"])
+@pytest.mark.parametrize("suffix", [".json", ".rest", ".safetensors"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "delete"])
 def test_damaged_newest_checkpoint(tmp_path, one_go, suffix, damage):
     killed(tmp_path, 3, 2, EVERY_STEP)
@@ -167,7 +167,7 @@ def test_damaged_newest_checkpoint(tmp_path, one_go, suffix, damage):
 
 def test_never_a_silent_restart(tmp_path):
     train(tmp_path, changed(epochs=1))
-    for path in (tmp_path / "checkpoints").glob("state-*.pt"):
+    for path in (tmp_path / "checkpoints").glob("state-*.rest"):
         path.write_bytes(b"")
     with pytest.raises(TrainingError, match="all 2 checkpoints are damaged"):
         train(tmp_path, changed(epochs=1))
@@ -184,10 +184,10 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path):
 
     train(tmp_path, changed(epochs=1, keep_checkpoints=1))
     seal = next((tmp_path / "checkpoints").glob("state-*.json"))
-    torch.save({"identity": Evil(), "state": {}}, seal.with_suffix(".pt"))
-    content = seal.with_suffix(".pt").read_bytes()
+    torch.save({"identity": Evil(), "state": {}}, seal.with_suffix(".rest"))
+    content = seal.with_suffix(".rest").read_bytes()
     document = json.loads(seal.read_text())
-    document[".pt"] = content_digest(content)
+    document[".rest"] = content_digest(content)
     seal.write_text(json.dumps(document))
     with pytest.raises(TrainingError, match="all 1 checkpoints are damaged"):
         train(tmp_path, changed(epochs=1))
@@ -222,10 +222,10 @@ def test_one_process_trains_in_a_folder(tmp_path):
     assert train(tmp_path).resumed_after == 0
 
 
-def test_every_generator_is_kept(tmp_path):
-    torch.save(random_state(), tmp_path / "random.pt")
+def test_every_generator_is_kept():
+    kept = plain.to_bytes(random_state())
     drawn = random.random(), np.random.random(), float(torch.rand(1))  # noqa: NPY002
-    set_random_state(torch.load(tmp_path / "random.pt", weights_only=True))
+    set_random_state(plain.from_bytes(kept))
     assert (random.random(), np.random.random(), float(torch.rand(1))) == drawn  # noqa: NPY002
 
 
