@@ -7,6 +7,7 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -68,13 +69,20 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     if config.images is not None:
         images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
-    recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
-    (workspace.cache / RECIPES).mkdir(exist_ok=True)
-    durable.write_json(_recipe_path(config, workspace), recipe)
+    _note_recipe(_recipe_path(config, workspace), {"pairs": pairs.path.name, "config": config.model_dump(mode="json")})
     picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
     if not picture.exists():
         preview.run(pairs.path, picture)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
+
+
+def _note_recipe(path: Path, recipe: dict[str, Any]) -> None:
+    """Write it unless it is there: a cache where all is up to date may be read-only."""
+    with suppress(FileNotFoundError, ValueError):
+        if read_json(path) == recipe:
+            return
+    path.parent.mkdir(exist_ok=True)
+    durable.write_json(path, recipe)
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:

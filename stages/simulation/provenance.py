@@ -15,7 +15,8 @@ from ...cache.errors import ConfigError
 class Provenance:
     """The record `<folder>/<name>.json` of a finished run, and `<name>.begun.json` of one under way.
 
-    identity: JSON-able, everything that decides the folder's content. The caller holds the lock `name` of the folder.
+    identity: JSON-able, everything that decides the folder's content. Who begins or
+    finishes holds the lock `name` of the folder.
     """
 
     folder: Path
@@ -38,7 +39,8 @@ class Provenance:
                     f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
                 )
             return found if path == self._done else None
-        strangers = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        strangers = sorted(path.name for path in there if not path.name.startswith("."))
         if strangers:
             raise ConfigError(
                 f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "

@@ -23,7 +23,7 @@ import resource
 import struct
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -269,7 +269,7 @@ def check_deflated(dataset: Any, name: str, h5py: Any) -> None:
             raise ValueError(f"a chunk of {name} inflates to more than its {chunk_bytes} bytes; refused")
 
 
-READERS = {"faery": read_faery, "hdf5": read_hdf5, "mat73": read_variables}
+READERS: dict[str, Callable[..., Any]] = {"faery": read_faery, "hdf5": read_hdf5, "mat73": read_variables}
 
 if __name__ == "__main__":
     main()
