@@ -15,6 +15,7 @@ from typing import Any, Literal
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from ..cache.locks import writer_lock
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -62,12 +63,14 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     if config.images is not None:
         images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
-    recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
-    (workspace.cache / RECIPES).mkdir(exist_ok=True)
-    durable.write_json(_recipe_path(config, workspace), recipe)
-    picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
-    if not picture.exists():
-        preview.run(pairs.path, picture)
+    note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
+    with writer_lock(workspace.cache, pairs.path.name):
+        for path in (note, picture):
+            durable.remove_temporaries(path.parent, f"{path.stem}*")
+        note.parent.mkdir(exist_ok=True)
+        durable.write_json(note, {"pairs": pairs.path.name, "config": config.model_dump(mode="json")})
+        if not picture.exists():
+            preview.run(pairs.path, picture)
     return PreprocessReport(demo=drawn, events=events, images=images, pairs=pairs, picture=picture)
 
 

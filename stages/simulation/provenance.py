@@ -37,7 +37,10 @@ class Provenance:
                 raise ConfigError(
                     f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
                 )
-            return found if path == self._done else None
+            if path == self._begun:
+                return None
+            self._begun.unlink(missing_ok=True)  # of a run that was killed at its very end
+            return found
         strangers = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
         if strangers:
             raise ConfigError(
