@@ -192,6 +192,7 @@ class StoreBuilder:
         """
         if self._missing_shards():
             self.read_rows()  # says which
+        self._require_labels(columns)
         full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
         final = self.folder / store_name(self.layout.dataset, full_fingerprint)
         if final.exists():
@@ -201,10 +202,6 @@ class StoreBuilder:
             for name, layout in self.layout.arrays.items():
                 create_array(store, name, layout, self.layout.num_samples, self.layout.samples_per_shard)
             for name, values in columns.items():
-                if self.layout.arrays and len(values) != self.layout.num_samples:
-                    raise StoreError(
-                        f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}"
-                    )
                 _write_column(store, name, values)
             group = zarr.open_group(store, mode="a")
             group.attrs.put(self._attributes(manifest_digest, full_fingerprint).model_dump(mode="json"))
@@ -234,6 +231,25 @@ class StoreBuilder:
         for path in self.partial.rglob("*"):
             if path not in finished and not path.is_dir():
                 path.unlink()
+
+    def _require_labels(self, columns: Columns) -> None:
+        """A class index for each sample, -1 just for those with a problem; as many rows as samples in every column."""
+        if not self.layout.arrays:
+            return
+        for name in ("label", "sample_id", "problem"):
+            if name not in columns:
+                raise StoreError(f"{self.partial}: the column {name} is missing; nothing was finished")
+        for name, values in columns.items():
+            if len(values) != self.layout.num_samples:
+                raise StoreError(f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}")
+        label, known = columns["label"], np.arange(-1, len(self.layout.class_names))
+        wrong = np.flatnonzero(~np.isin(label, known) | ((label == -1) != (columns["problem"] != "")))
+        if label.dtype.kind != "i" or len(wrong):
+            row = int(wrong[0]) if len(wrong) else 0
+            raise StoreError(
+                f"{self.partial}: label {label[row]!r} of sample {columns['sample_id'][row]}; expected a whole number "
+                f"from 0 to {known[-1]}, or -1 for a sample with a problem; nothing was finished"
+            )
 
     def _record(self, shard: int) -> Path:
         return self.partial / "shards" / f"{shard:06d}.json"

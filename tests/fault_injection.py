@@ -74,7 +74,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> bool:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         assert not was_running
-    process.wait()
+    process.communicate()
     return was_running
 
 
