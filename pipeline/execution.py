@@ -13,11 +13,15 @@ import dask
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
-from ..cache.errors import ConfigError
+from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.tasks import Item, Result, run_serially
 from .progress import Reporter
 
 LOCAL_SCHEDULERS = ("threads", "processes", "serial")
+
+
+class ClusterError(DvsTransferError):
+    """A cluster lost its workers or its scheduler in the middle."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,19 @@ def connect(address: str) -> Any:
 def _run_on_cluster(
     address: str, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
 ) -> Iterator[Result]:
-    from distributed import as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
+    results: dict[str, Result] = {}
     with connect(address) as client:
         futures = client.map(function, list(items), pure=False)
-        for future in as_completed(futures):
-            future.result()
-            advance()
-        yield from client.gather(futures)
+        try:
+            for future, result in as_completed(futures, with_results=True):
+                results[future.key] = result
+                future.release()  # a worker that dies later has this one's result no more, and need not have it
+                advance()
+        except (KilledWorker, CancelledError) as error:
+            raise ClusterError(
+                f"scheduler {address}: its workers died or left ({type(error).__name__}: {error}); see their logs, and "
+                "their memory; the same command goes on where it stopped"
+            ) from error
+    yield from (results[future.key] for future in futures)

@@ -7,7 +7,6 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +15,7 @@ from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from ..cache.locks import writer_lock
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -69,20 +69,24 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     if config.images is not None:
         images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
-    _note_recipe(_recipe_path(config, workspace), {"pairs": pairs.path.name, "config": config.model_dump(mode="json")})
-    picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
-    if not picture.exists():
-        preview.run(pairs.path, picture)
+    note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
+    recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
+    if not (_holds(note, recipe) and picture.exists()):  # else nothing is written: the cache may be read-only
+        with writer_lock(workspace.cache, pairs.path.name):
+            for path in (note, picture):
+                durable.remove_temporaries(path.parent, f"{path.stem}*")
+            note.parent.mkdir(exist_ok=True)
+            durable.write_json(note, recipe)
+            if not picture.exists():
+                preview.run(pairs.path, picture)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
 
 
-def _note_recipe(path: Path, recipe: dict[str, Any]) -> None:
-    """Write it unless it is there: a cache where all is up to date may be read-only."""
-    with suppress(FileNotFoundError, ValueError):
-        if read_json(path) == recipe:
-            return
-    path.parent.mkdir(exist_ok=True)
-    durable.write_json(path, recipe)
+def _holds(note: Path, recipe: dict[str, Any]) -> bool:
+    try:
+        return bool(read_json(note) == recipe)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:

@@ -17,24 +17,29 @@
 static char under[PATH_MAX], calls[256];
 static long nth;
 static int error_number, lasting;
-static long *counter; /* shared with forked processes */
+static struct {
+  long count;
+  char struck[PATH_MAX + 32]; /* the call that failed first, and its path */
+} *shared; /* with forked processes */
 
 /* n from 1, 0: never. error: an errno, 0: SIGKILL to the process group. lasts: the later ones fail, too. */
 void fault_arm(const char *folder, const char *names, long n, int error, int lasts) {
-  counter = mmap(NULL, sizeof(long), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   snprintf(calls, sizeof calls, ",%s,", names);
   nth = n, error_number = error, lasting = lasts;
   snprintf(under, sizeof under, "%s", folder);
 }
 
-long fault_count(void) { return counter ? *counter : 0; }
+long fault_count(void) { return shared->count; }
+const char *fault_struck(void) { return shared->struck; }
 
 static int fails(const char *call, const char *path) {
   char name[32];
   snprintf(name, sizeof name, ",%s,", call);
   if (!under[0] || !path || strncmp(path, under, strlen(under)) || !strstr(calls, name)) return 0;
-  long count = __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST);
+  long count = __atomic_add_fetch(&shared->count, 1, __ATOMIC_SEQ_CST);
   if (!nth || (lasting ? count < nth : count != nth)) return 0;
+  if (count == nth) snprintf(shared->struck, sizeof shared->struck, "%s %s", call, path);
   if (!error_number) kill(0, SIGKILL);
   errno = error_number;
   return 1;
@@ -74,9 +79,13 @@ int rename(const char *from, const char *to) { return fails("rename", to) ? -1 :
 int renameat(int a, const char *from, int b, const char *to) {
   return fails_at("rename", b, to) ? -1 : REAL(renameat)(a, from, b, to);
 }
-int mkdir(const char *path, mode_t mode) { return fails("mkdir", path) ? -1 : REAL(mkdir)(path, mode); }
+
+/* Making a folder counts where there is none; opening, where it may make a file. */
+int mkdir(const char *path, mode_t mode) {
+  return access(path, F_OK) && fails("mkdir", path) ? -1 : REAL(mkdir)(path, mode);
+}
 int mkdirat(int at, const char *path, mode_t mode) {
-  return fails_at("mkdir", at, path) ? -1 : REAL(mkdirat)(at, path, mode);
+  return faccessat(at, path, F_OK, 0) && fails_at("mkdir", at, path) ? -1 : REAL(mkdirat)(at, path, mode);
 }
 int unlink(const char *path) { return fails("remove", path) ? -1 : REAL(unlink)(path); }
 int unlinkat(int at, const char *path, int flags) {
@@ -84,7 +93,6 @@ int unlinkat(int at, const char *path, int flags) {
 }
 int rmdir(const char *path) { return fails("remove", path) ? -1 : REAL(rmdir)(path); }
 
-/* Opening counts where it may make a file. */
 #define OPEN(name)                                                                \
   int name(const char *path, int flags, ...) {                                    \
     va_list rest;                                                                 \

@@ -74,7 +74,7 @@ def kill_group(process: subprocess.Popen[bytes]) -> bool:
         os.killpg(process.pid, signal.SIGKILL)
     except ProcessLookupError:
         assert not was_running
-    process.wait()
+    process.communicate()
     return was_running
 
 
@@ -132,10 +132,13 @@ class Fault:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a command ended. code: negative for a signal.  count: file operations, over its threads and forks."""
+    """How a command ended. code: negative for a signal.  count: file operations, over its threads and forks.
+
+    struck: the operation that failed and its path."""
 
     code: int
     count: int
+    struck: str
     output: str
 
 
@@ -169,7 +172,7 @@ class ForkedCommands:
         request = {"fault": described, "arguments": list(map(str, arguments)), "output": str(self._output)}
         print(json.dumps(request), file=self._server.stdin, flush=True)
         answer = json.loads(self._server.stdout.readline())
-        return Ended(answer["code"], answer["count"], self._output.read_text())
+        return Ended(answer["code"], answer["count"], answer["struck"], self._output.read_text())
 
     def close(self) -> None:
         self._server.communicate()

@@ -1,7 +1,8 @@
 """Runs `dvs-transfer` again and again, each time in a forked child that has imported everything already.
 
 Started by `fault_injection.ForkedCommands` with `failing_calls.c` preloaded. A line of JSON on standard input for each
-run; a line of JSON back: the exit code as `subprocess` gives it, and how many file operations were counted.
+run; a line of JSON back: the exit code as `subprocess` gives it, how many file operations were counted,
+and which one failed.
 """
 
 from __future__ import annotations
@@ -29,9 +30,10 @@ def warm_up() -> None:
     Figure().savefig(io.BytesIO())
 
 
-def run(fault: dict[str, object], arguments: list[str], output: str) -> tuple[int, int]:
+def run(fault: dict[str, object], arguments: list[str], output: str) -> tuple[int, int, str]:
     library = ctypes.CDLL(os.environ["LD_PRELOAD"])
     library.fault_count.restype = ctypes.c_long
+    library.fault_struck.restype = ctypes.c_char_p
     library.fault_arm(
         str(fault["under"]).encode(),
         str(fault["calls"]).encode(),
@@ -50,11 +52,11 @@ def run(fault: dict[str, object], arguments: list[str], output: str) -> tuple[in
         sys.stderr.flush()
         os._exit(code)
     _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status), library.fault_count()
+    return os.waitstatus_to_exitcode(status), library.fault_count(), library.fault_struck().decode()
 
 
 warm_up()
 for line in sys.stdin:
     request = json.loads(line)
-    code, count = run(request["fault"], request["arguments"], request["output"])
-    print(json.dumps({"code": code, "count": count}), flush=True)
+    code, count, struck = run(request["fault"], request["arguments"], request["output"])
+    print(json.dumps({"code": code, "count": count, "struck": struck}), flush=True)

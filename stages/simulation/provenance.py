@@ -38,7 +38,11 @@ class Provenance:
                 raise ConfigError(
                     f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
                 )
-            return found if path == self._done else None
+            if path == self._begun:
+                return None
+            if self._begun.exists():  # of a run that was killed at its very end
+                self._begun.unlink(missing_ok=True)
+            return found
         there = self.folder.iterdir() if self.folder.is_dir() else ()
         strangers = sorted(path.name for path in there if not path.name.startswith("."))
         if strangers:
@@ -57,7 +61,7 @@ class Provenance:
     def finish(self, results: dict[str, Any]) -> None:
         """Say that everything is there, with what `check` is to give back the next time."""
         write_json(self._done, {**self.identity, **results})
-        self._begun.unlink()
+        self._begun.unlink(missing_ok=True)
 
     @property
     def _done(self) -> Path:
