@@ -71,11 +71,12 @@ class Provenance:
     def _begun(self) -> Path:
         return self.folder / f"{self.name}.begun.json"
 
-    def _read(self, path: Path) -> Any:
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
-            return read_json(path)
+            document: dict[str, Any] = read_json(path)
         except ValueError as error:
             raise ConfigError(f"{path}: is no JSON document ({error}); delete {self.folder} and run again") from error
+        return document
 
 
 def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:
