@@ -53,6 +53,9 @@ faults: $(READY)  ## inject every fault of docs/reliability.md, and print how ma
 soak: $(READY)  ## preprocess, train and evaluate in a loop for MINUTES with random kills, and print what is left over
 	$(BIN)/python tests/soak.py $(MINUTES)
 
+fuzz: $(READY)  ## damage inputs of every parser for MINUTES (60); findings go to build/fuzz
+	$(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),60) $(ARGS)
+
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

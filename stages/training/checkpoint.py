@@ -33,8 +33,8 @@ class CheckpointInfo(BaseModel):
     model: ModelConfig
     method: str
     class_names: tuple[str, ...]
-    num_steps: int = Field(description="time steps T")
-    size: int = Field(description="height and width of a frame, pixels")
+    num_steps: int = Field(ge=1, description="time steps T")
+    size: int = Field(ge=1, description="height and width of a frame, pixels")
     epoch: int = Field(description="epochs trained")
     selection: str = Field(description="how the `best` epoch is chosen")
     accuracy: float | None = Field(description="top-1 on the split that selects, in [0, 1]; none: no such split")
@@ -86,8 +86,11 @@ def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors:
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(model.layers) > len(tensors) + MAX_POOLS:
         raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")
-    with torch.device("meta"):
-        network = SpikingNetwork(model, **shape)
+    try:
+        with torch.device("meta"):
+            network = SpikingNetwork(model, **shape)
+    except RuntimeError as error:
+        raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if found != expected:
         differing = sorted(name for name in {**found, **expected} if found.get(name) != expected.get(name))
