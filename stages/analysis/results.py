@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,9 @@ class AnalysisReport(BaseModel):
     arrays: tuple[str, ...] = Field(description="names of the arrays in the .npz; empty: there is no such file")
     note: str = Field("", description="what could not be measured for this run, and why")
     seconds: float
+
+
+MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
 
 
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:
@@ -144,7 +147,11 @@ def _kept(kind: type[Report], run_folder: Path, name: str, digest: str) -> Repor
 
 
 def _read_arrays(path: Path, report: AnalysisReport) -> Arrays:
-    with np.load(io.BytesIO(path.read_bytes())) as file:
+    content = io.BytesIO(read_document(path, MAX_ARRAYS_BYTES))
+    with ZipFile(content) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_ARRAYS_BYTES:
+            raise ValueError(f"{path.name} holds more than {MAX_ARRAYS_BYTES} bytes")
+    with np.load(content) as file:
         if str(file["fingerprint"]) != report.fingerprint:
             raise ValueError(f"{path.name} belongs to another result")
         return {name: file[name] for name in report.arrays}
