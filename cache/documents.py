@@ -10,17 +10,20 @@ from .errors import DvsTransferError
 
 MAX_DOCUMENT_BYTES: Final = 1 << 26  # the attributes of a store of 10,000 shards have 2 MB
 MAX_CONFIG_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 20
 
 
 def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
     """The content of a file. Raises OSError where it cannot be read, DvsTransferError where it is larger."""
+    content = bytearray()
     with path.open("rb") as file:
-        content = file.read(max_bytes + 1)
-    if len(content) > max_bytes:
-        raise DvsTransferError(
-            f"{path}: more than {max_bytes} bytes, the limit for such a file; see whether it is what it is named"
-        )
-    return content
+        while block := file.read(_BLOCK_BYTES):  # all at once, Python would set the limit's memory aside
+            content += block
+            if len(content) > max_bytes:
+                raise DvsTransferError(
+                    f"{path}: more than {max_bytes} bytes, the limit for such a file; is it what it is named?"
+                )
+    return bytes(content)
 
 
 def read_json(path: Path) -> Any:
