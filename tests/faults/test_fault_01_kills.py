@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from fault_injection import (
     Effort,
@@ -104,3 +105,18 @@ def test_killed_before_any_file_operation(effort: Effort, tally: Tally, forked: 
             assert again.code == 0, again.output
             assert_not_rewritten(root, shards)
             assert_same(root, alone)
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(tally: Tally, tmp_path: Path) -> None:
+    """Killed alone, as when memory runs out: its worker processes would wait for ever, or write without the lock."""
+    root = make_workspace(tmp_path / "root", demo=True)
+    process = start(command_line(*preprocess(root, "--scheduler", "processes", "--workers", "2")))
+    wait_for(lambda: any(root.glob("data/raw/demo/**/*.jpg")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    with tally.attempt():
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        _, left = psutil.wait_procs(workers, timeout=30)
+        assert not left
