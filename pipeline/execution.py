@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 import dask
@@ -68,8 +71,24 @@ class DaskRunner:
             if self.scheduler == "threads":  # after an error, tasks under way are waited for: they write files
                 options["pool"] = stack.enter_context(ThreadPoolExecutor(workers))
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            stack.enter_context(dask.config.set({"multiprocessing.context": "spawn"}))
+            workers_start = {"multiprocessing.context": "spawn", "multiprocessing.initializer": end_with_parent}
+            stack.enter_context(dask.config.set(workers_start))
             yield from dask.compute(*tasks, **options)
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when the one that started it does, even by a kill that names that one alone.
+
+    It would wait for tasks for ever, or go on to write shards whose lock is somebody else's by then.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def connect(address: str) -> Any:

@@ -37,6 +37,15 @@ class Effort:
         return long if self.is_long else short
 
 
+@dataclass(frozen=True)
+class Undisturbed:
+    """A workspace that one worker preprocessed in one go; from when to when it wrote, seconds after its start."""
+
+    root: Path
+    first_s: float
+    last_s: float
+
+
 @dataclass
 class Tally:
     """How many faults of a test were injected, and how many the software survived."""

@@ -32,7 +32,7 @@ class Provenance:
         for path in (self._done, self._begun):
             if not path.exists():
                 continue
-            found = self._read(path)
+            found: dict[str, Any] = self._read(path)
             others = _differences(self.identity, found)
             if others:
                 raise ConfigError(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 from fault_injection import (
     Effort,
     Fault,
     ForkedCommands,
     Tally,
+    Undisturbed,
     command_line,
     kill_after,
     processes_of,
@@ -26,9 +26,14 @@ Files = dict[str, tuple[int, int]]
 
 
 def finished_shards(root: Path) -> Files:
-    """(inode, time of change) of the files of every recorded shard, by their place in the store to come."""
+    """(inode, time of change) of the files of every recorded shard, by their place in the store to come.
+
+    A build that was killed after its store got its final name has none: the records are all that is left of it.
+    """
     found: Files = {}
     for record in (root / "data" / "cache").glob("*.partial/shards/*.json"):
+        if not (record.parent.parent / "store").is_dir():
+            continue
         for key in json.loads(record.read_bytes())["files"]:
             found[key] = identity(record.parent.parent / "store" / key)
     return found
@@ -42,26 +47,6 @@ def identity(path: Path) -> tuple[int, int]:
 def assert_not_rewritten(root: Path, shards: Files) -> None:
     now = {identity(path) for path in (root / "data" / "cache").glob("*.zarr/**/*") if path.is_file()}
     assert set(shards.values()) <= now
-
-
-@dataclass(frozen=True)
-class Undisturbed:
-    """A workspace that one worker preprocessed in one go; from when to when it wrote, seconds after its start."""
-
-    root: Path
-    first_s: float
-    last_s: float
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
-    root = make_workspace(tmp_path_factory.mktemp("undisturbed") / "root", demo=True)
-    began = time.monotonic()
-    process = start(command_line(*preprocess(root, "--scheduler", "serial")))
-    wait_for((root / "data").exists)
-    first_s = time.monotonic() - began
-    assert process.wait(600) == 0
-    return Undisturbed(root, first_s, time.monotonic() - began)
 
 
 @pytest.mark.slow
@@ -94,7 +79,7 @@ def test_killed_before_any_file_operation(effort: Effort, tally: Tally, forked: 
     alone = make_workspace(tmp_path / "alone")
     counted = forked.run(Fault(alone), *preprocess(alone, "--scheduler", "serial"))
     assert counted.code == 0
-    for nth in effort(range(7, counted.count, counted.count // 15), range(1, counted.count + 1)):
+    for nth in effort(range(7, counted.count, counted.count // 9), range(1, counted.count + 1)):
         root = make_workspace(tmp_path / f"killed {nth}")
         with tally.attempt():
             assert forked.run(Fault(root, nth), *preprocess(root, "--workers", "2")).code == -9
@@ -104,3 +89,18 @@ def test_killed_before_any_file_operation(effort: Effort, tally: Tally, forked: 
             assert again.code == 0, again.output
             assert_not_rewritten(root, shards)
             assert_same(root, alone)
+
+
+@pytest.mark.slow
+def test_workers_end_with_the_process_that_started_them(tally: Tally, tmp_path: Path) -> None:
+    """Killed alone, as when memory runs out: its worker processes would wait for ever, or write without the lock."""
+    root = make_workspace(tmp_path / "root", demo=True)
+    process = start(command_line(*preprocess(root, "--scheduler", "processes", "--workers", "2")))
+    wait_for(lambda: any(root.glob("data/raw/demo/**/*.jpg")))
+    workers = psutil.Process(process.pid).children(recursive=True)
+    with tally.attempt():
+        assert len(workers) >= 2
+        process.kill()
+        process.wait()
+        _, left = psutil.wait_procs(workers, timeout=30)
+        assert not left

@@ -33,7 +33,7 @@ def test_the_nth_write_fails(
     alone = make_workspace(tmp_path / "alone")
     counted = forked.run(Fault(alone, calls=WRITING), *preprocess(alone, "--scheduler", "serial"))
     assert counted.code == 0
-    for nth in effort(range(3, counted.count, counted.count // 10), range(1, counted.count + 1)):
+    for nth in effort(range(3, counted.count, counted.count // 7), range(1, counted.count + 1)):
         root = make_workspace(tmp_path / f"failed {nth}")
         with tally.attempt():
             failed = forked.run(Fault(root, nth, error, WRITING, lasting), *preprocess(root, "--workers", "2"))

@@ -9,20 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_injection import Effort, Tally, command_line, kill_group, start, wait_for
+from fault_injection import Effort, Tally, Undisturbed, command_line, kill_group, start, wait_for
 from raw_data import convert, write_raw_data
 from tiny_preprocess import assert_same, assert_same_store, make_workspace, preprocess
 
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.cache.verify import verify_store
-
-
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace that one process preprocessed with one worker."""
-    root = make_workspace(tmp_path_factory.mktemp("alone") / "root", demo=True)
-    assert start(command_line(*preprocess(root, "--scheduler", "serial"))).wait(600) == 0
-    return root
 
 
 def begin(root: Path) -> subprocess.Popen[bytes]:
@@ -31,7 +23,9 @@ def begin(root: Path) -> subprocess.Popen[bytes]:
 
 
 @pytest.mark.slow
-def test_two_started_together_do_the_work_once(effort: Effort, tally: Tally, alone: Path, tmp_path: Path) -> None:
+def test_two_started_together_do_the_work_once(
+    effort: Effort, tally: Tally, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     for number in range(effort(1, 10)):
         root = make_workspace(tmp_path / f"{number}", demo=True)
         with tally.attempt():
@@ -40,11 +34,13 @@ def test_two_started_together_do_the_work_once(effort: Effort, tally: Tally, alo
             for stage in ("events", "images"):
                 assert sorted([first[stage]["was_built"], second[stage]["was_built"]]) == [False, True], outputs
             assert sorted([first["demo"]["up_to_date"], second["demo"]["up_to_date"]]) == [False, True]
-            assert_same(root, alone)
+            assert_same(root, undisturbed.root)
 
 
 @pytest.mark.slow
-def test_the_second_takes_over_when_the_first_dies(effort: Effort, tally: Tally, alone: Path, tmp_path: Path) -> None:
+def test_the_second_takes_over_when_the_first_dies(
+    effort: Effort, tally: Tally, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
     """The first holds the lock and is killed; the second, which waits, or was just started, finishes its work."""
     for number in range(effort(1, 10)):
         root = make_workspace(tmp_path / f"{number}", demo=True)
@@ -56,7 +52,7 @@ def test_the_second_takes_over_when_the_first_dies(effort: Effort, tally: Tally,
             kill_group(first)
             _, said = second.communicate(timeout=600)
             assert second.returncode == 0, said
-            assert_same(root, alone)
+            assert_same(root, undisturbed.root)
 
 
 def read_again_and_again(store: Path, until: Path) -> int:
