@@ -282,3 +282,20 @@ def test_a_damaged_store_is_not_taken_for_a_whole_one(raw: Path, tmp_path: Path)
     shutil.rmtree(report.path / "frames" / "c" / "1")
     with pytest.raises(StoreError, match="missing, it should have"):
         convert(raw, tmp_path)
+
+
+def test_memory_that_runs_out_is_no_fault_of_the_sample(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The conversion stops and says where; it does not quarantine the sample. With memory again it goes on."""
+
+    def no_memory(*arguments: Any) -> Any:
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(shards, "make_frames", no_memory)
+    with pytest.raises(
+        SourceError, match=r"image_0001\.bin: not enough memory .*ant/image_0001 to ant/image_0004 .*9 GiB"
+    ):
+        convert(raw, tmp_path)
+    monkeypatch.undo()
+    assert convert(raw, tmp_path).quarantined == {}
