@@ -89,7 +89,17 @@ class FrameStore:
                 "again from the raw data"
             )
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
+            try:
+                self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                AttributeError,
+            ) as error:  # a key that zarr does not know
+                raise StoreError(
+                    f"{self.path}/zarr.json: not the metadata of a zarr group ({error}); make the store again"
+                ) from error
         found = self._opened[1][name]
         assert isinstance(found, zarr.Array)
         return found

@@ -131,7 +131,10 @@ def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
     """The predictions that `report` counts. Raises TrainingError: none there, damaged, or another evaluation's."""
     path = predictions_path(run_folder, report.split)
     text = read_document(path).decode(errors="replace") if path.is_file() else ""
-    header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
+    try:
+        header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
+    except csv.Error:  # a field of megabytes
+        header, rows = (), []
     if header == PREDICTION_COLUMNS and all(len(row) == len(PREDICTION_COLUMNS) for row in rows):
         predictions = Predictions(*_columns(rows))
         if _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:

@@ -115,3 +115,12 @@ def test_reading_writes_nothing(store: Path) -> None:
     read_some(FrameStore(store))
     verify_store(store)
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*")} == before
+
+
+def test_a_root_that_zarr_does_not_understand(tmp_path: Path) -> None:
+    """Found by `make fuzz`: a key more beside the attributes."""
+    path = build_store(tmp_path, "events", 6)
+    document = json.loads((path / "zarr.json").read_text())
+    (path / "zarr.json").write_text(json.dumps({**document, "attribu:es": {}}))
+    with pytest.raises(StoreError, match=r"zarr\.json: not the metadata of a zarr group"):
+        FrameStore(path).read("frames")
