@@ -306,9 +306,11 @@ TARGETS: Mapping[str, Target] = {
     "hdf5": _recordings("group.h5", "prophesee.hdf5", "columns.h5"),
     "npz": _recordings("columns.npz", "structured.npz"),
     "npy": _recordings("structured.npy"),
-    "mat-columns": _recordings("five.mat", "seven.mat"),
+    "mat5-columns": _recordings("five.mat"),
+    "mat73-columns": _recordings("seven.mat"),
     "text": _recordings("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt"),
-    "mat": Target(_mats, _read_mat),
+    "mat5": Target(lambda folder: _mats(folder)[:2], _read_mat),
+    "mat73": Target(lambda folder: _mats(folder)[2:], _read_mat),
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),
     "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),
     "cifar-pickle": Target(

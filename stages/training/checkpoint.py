@@ -89,7 +89,7 @@ def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors:
     try:
         with torch.device("meta"):
             network = SpikingNetwork(model, **shape)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError, OverflowError) as error:  # a side that is no 64-bit number, for example
         raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if found != expected:
