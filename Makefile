@@ -5,12 +5,13 @@
 CONFIG ?= configs/demo.toml
 PYTHON ?= python3
 ARGS ?=
+MINUTES ?= 60
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess train evaluate report test check bench gpu clean
+.PHONY: help setup preprocess train evaluate report test faults soak check bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -43,6 +44,17 @@ report: $(READY)  ## look into the trained network and write its report, one HTM
 
 test: $(READY)  ## run the tests
 	$(BIN)/python -m pytest $(ARGS)
+
+faults: $(READY)  ## inject every fault of docs/reliability.md, and print how many were survived
+	@rm -f build/faults.jsonl
+	$(BIN)/python -m pytest tests/faults --long --timeout 7200 $(ARGS); code=$$?; \
+	  $(BIN)/python tests/print_figures.py build/faults.jsonl && exit $$code
+
+soak: $(READY)  ## preprocess, train and evaluate in a loop for MINUTES with random kills, and print what is left over
+	$(BIN)/python tests/soak.py $(MINUTES)
+
+fuzz: $(READY)  ## damage inputs of every parser for MINUTES (60); findings go to build/fuzz
+	$(BIN)/python tests/fuzz.py --minutes $(or $(MINUTES),60) $(ARGS)
 
 check: $(READY)  ## lint, format, types
 	$(BIN)/ruff check .

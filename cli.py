@@ -75,6 +75,9 @@ def main(arguments: list[str] | None = None) -> int:
     except DvsTransferError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except MemoryError as error:
+        print(f"error: not enough memory ({error}); use fewer workers or smaller batches", file=sys.stderr)
+        return DvsTransferError.exit_code
     except OSError as error:
         hint = "; free some space, the same command goes on where it stopped" if error.errno == errno.ENOSPC else ""
         print(f"error: {error.filename or 'input/output'}: {error.strerror or error}{hint}", file=sys.stderr)

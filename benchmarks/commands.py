@@ -47,6 +47,24 @@ def bench_readers(
         write_json(json_file, to_document(report))
 
 
+@bench_app.command("verify")
+def bench_verify(
+    num_shards: Annotated[int, typer.Option("--shards", min=1, help="Shards of about 6 MB each.")] = 60,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Compare `cache verify` of a store in memory with reading its files alone.
+
+    Example: dvs-transfer bench verify --json verify.json
+    """
+    from ..cache.durable import write_json
+    from . import verify
+
+    report = verify.run(num_shards)
+    show(report.rows(), False, "verify")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
+
+
 @bench_app.command("train")
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +22,13 @@ def write_bytes(path: Path, data: bytes | bytearray | memoryview, *, flush: bool
     """
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
-        with aside.open("xb") as file:
-            file.write(data)
-            file.flush()
-            if flush:
-                os.fsync(file.fileno())
-        aside.replace(path)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        if error.filename is None:
-            error.filename = str(path)
-        raise
+        with naming(path):
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                if flush:
+                    os.fsync(file.fileno())
+            aside.replace(path)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -46,11 +43,23 @@ def write_json(
     write_bytes(path, (json.dumps(document, indent=indent, ensure_ascii=False) + "\n").encode(), flush=flush)
 
 
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError in here that names no file (of a call on an open one) comes to name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to the disk, so that they survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        with naming(path):
+            os.fsync(handle)
     finally:
         os.close(handle)
 
@@ -61,9 +70,12 @@ def sync_tree(folder: Path) -> None:
         list(pool.map(sync, [folder, *folder.rglob("*")]))
 
 
-def remove_temporaries(folder: Path) -> int:
-    """Delete what a killed writer left below `folder`; returns how many files. The caller holds the folder's lock."""
-    leftovers = list(folder.rglob(f"*{TEMPORARY_SUFFIX}"))
+def remove_temporaries(folder: Path, names: str = "*") -> int:
+    """Delete what a killed writer of files with such names left below `folder`; returns how many files.
+
+    The caller holds the lock of these files.
+    """
+    leftovers = list(folder.rglob(f"{names}{TEMPORARY_SUFFIX}"))
     for leftover in leftovers:
         leftover.unlink(missing_ok=True)
     return len(leftovers)

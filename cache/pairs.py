@@ -102,15 +102,17 @@ def write_pairs(
         recipe=fingerprint(config),
         arrays={},
     )
-    if found := find_stores(folder, name, layout.recipe):
-        return next(iter(found))
-    with writer_lock(folder, layout.name):
-        if found := find_stores(folder, name, layout.recipe):
-            return next(iter(found))
-        builder = StoreBuilder(folder, layout)
-        builder.begin()
-        builder.write_shard(0, {}, [{}] * len(plan.split))
-        return builder.finish(vars(plan), description.split_digest)
+    builder = StoreBuilder(folder, layout)
+    found = find_stores(folder, name, layout.recipe)
+    if not found or builder.left_something():
+        with writer_lock(folder, layout.name):
+            found = find_stores(folder, name, layout.recipe)  # another process may have made it meanwhile
+            if not found:
+                builder.begin()
+                builder.write_shard(0, {}, [{}] * len(plan.split))
+                return builder.finish(vars(plan), description.split_digest)
+            builder.discard()
+    return next(iter(found))
 
 
 class PairStore:

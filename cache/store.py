@@ -6,7 +6,6 @@ Arrays are opened at the first read, again in each process (a zarr store opened 
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,8 @@ import zarr
 from numpy.typing import NDArray
 from zarr.storage import LocalStore
 
-from .digests import FINGERPRINT_DIGITS
+from .digests import FINGERPRINT_DIGITS, file_digest
+from .documents import read_json
 from .errors import StoreError
 from .schema import PARTIAL_SUFFIX, STORE_SUFFIX, Kind, StoreAttributes, parse_attributes
 from .sharding import decode_samples
@@ -80,16 +80,27 @@ class FrameStore:
 
     def array(self, name: str) -> zarr.Array[Any]:
         """The zarr array `name`, for lazy access. Raises StoreError when there is none, or its metadata are damaged."""
-        try:
-            if self._opened is None or self._opened[0] != os.getpid():
-                self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
-            found = self._opened[1][name]
-        except KeyError:
-            raise StoreError(f"{self.path}: a store of {self.kind} has no array {name!r}") from None
-        except (ValueError, TypeError) as error:
+        key = f"{name}/zarr.json"
+        if key not in self.attributes.files:
+            raise StoreError(f"{self.path}: a store of {self.kind} has no array {name!r}")
+        if file_digest(self.path / key) != self.attributes.files[key].digest:  # one digit of a shape would be believed
             raise StoreError(
-                f"{self.path / name}/zarr.json: the array's metadata are damaged ({error}); make the store again"
-            ) from error
+                f"{self.path / key}: the array's metadata are damaged; `dvs-transfer cache repair` makes such files "
+                "again from the raw data"
+            )
+        if self._opened is None or self._opened[0] != os.getpid():
+            try:
+                self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                AttributeError,
+            ) as error:  # a key that zarr does not know
+                raise StoreError(
+                    f"{self.path}/zarr.json: not the metadata of a zarr group ({error}); make the store again"
+                ) from error
+        found = self._opened[1][name]
         assert isinstance(found, zarr.Array)
         return found
 
@@ -129,8 +140,10 @@ def read_attributes(path: Path) -> StoreAttributes:
     if not root.is_file():
         raise StoreError(f"{path}: {_what_is_wrong(path)}")
     try:
-        document = json.loads(root.read_bytes())
+        document = read_json(root)
         raw = dict(document["attributes"])
+        if (document["zarr_format"], document["node_type"]) != (3, "group"):
+            raise ValueError(f"{document['node_type']!r} of zarr format {document['zarr_format']!r}")
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{root}: not the metadata of a zarr group ({error}); make the store again") from None
     return parse_attributes(raw, path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,19 @@ class VerifyReport:
         return not self.bad
 
 
-def verify_store(path: Path, num_threads: int = 4) -> VerifyReport:
+def verify_store(path: Path, num_threads: int | None = None) -> VerifyReport:
     """Read and digest every file of the arrays of the store at `path`; also name files that do not belong to it.
 
     Attributes that cannot be read or are not sealed are told as what is wrong with zarr.json.
+    num_threads: by default one for each core.  Raises StoreError when nothing is at `path`.
     """
+    if not path.exists():
+        read_attributes(path)  # says so, and what else is there
     try:
         attributes = read_attributes(path)
     except StoreError as error:
         return VerifyReport(path=path, num_files=0, num_bytes=0, bad={"zarr.json": str(error)})
-    with ThreadPoolExecutor(num_threads) as pool:
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
     bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}
     for file in path.glob("*/**/*"):

@@ -9,7 +9,6 @@ Which process writes which shard, and when, changes no byte.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,7 +27,9 @@ from zarr.storage import LocalStore
 
 from . import durable
 from .digests import content_digest, file_digest, fingerprint
+from .documents import read_json
 from .errors import StoreError
+from .locks import lock_path
 from .schema import (
     ARRAYS_OF_KIND,
     DIMENSIONS,
@@ -132,17 +133,13 @@ class StoreBuilder:
         """
         description = self.partial / "layout.json"
         mine = fingerprint(asdict(self.layout))
-        if self.partial.exists():
-            durable.remove_temporaries(self.partial)
-            if not _names(description, mine):
-                shutil.rmtree(self.partial)
+        if self.partial.exists() and not _names(description, mine):
+            shutil.rmtree(self.partial)
         (self.partial / "shards").mkdir(parents=True, exist_ok=True)
         self._store.mkdir(exist_ok=True)
         if not description.is_file():
             durable.write_json(description, {"digest": mine})
-        for record in (self.partial / "shards").glob("*.json"):
-            if not self._is_intact(int(record.stem)):
-                record.unlink()
+        self._remove_unfinished()
         return self._missing_shards()
 
     def write_shard(self, shard: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -195,20 +192,19 @@ class StoreBuilder:
         """
         if self._missing_shards():
             self.read_rows()  # says which
+        self._require_labels(columns)
         full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
         final = self.folder / store_name(self.layout.dataset, full_fingerprint)
         if final.exists():
             raise StoreError(f"{final}: stands where the new store belongs, and is none; move it away")
         store = LocalStore(self._store)
-        for name, layout in self.layout.arrays.items():
-            if not (self._store / name / "zarr.json").exists():
+        with durable.naming(self._store):
+            for name, layout in self.layout.arrays.items():
                 create_array(store, name, layout, self.layout.num_samples, self.layout.samples_per_shard)
-        for name, values in columns.items():
-            if self.layout.arrays and len(values) != self.layout.num_samples:
-                raise StoreError(f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}")
-            _write_column(store, name, values)
-        group = zarr.open_group(store, mode="a")
-        group.attrs.put(self._attributes(manifest_digest, full_fingerprint).model_dump(mode="json"))
+            for name, values in columns.items():
+                _write_column(store, name, values)
+            group = zarr.open_group(store, mode="a")
+            group.attrs.put(self._attributes(manifest_digest, full_fingerprint).model_dump(mode="json"))
         durable.sync_tree(self._store)
         self._store.rename(final)
         durable.sync(self.folder)
@@ -219,11 +215,47 @@ class StoreBuilder:
         """Remove the working folder, if there is one."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
+    def left_something(self) -> bool:
+        """Whether a working folder or a lock is there: of a build under way, or of one killed, if only at its end."""
+        return self.partial.exists() or lock_path(self.folder, self.layout.name).exists()
+
+    def _remove_unfinished(self) -> None:
+        """Remove the records that do not hold, and every file that no record names: what a killed writer left.
+
+        Also what zarr writes aside, and the columns and metadata of a `finish` that came to no end.
+        """
+        finished = {self.partial / "layout.json"}
+        for record in (self.partial / "shards").glob("*.json"):
+            if self._is_intact(int(record.stem)):
+                finished |= {record, *(self._store / key for key in self._read_record(int(record.stem))["files"])}
+        for path in self.partial.rglob("*"):
+            if path not in finished and not path.is_dir():
+                path.unlink()
+
+    def _require_labels(self, columns: Columns) -> None:
+        """A class index for each sample, -1 just for those with a problem; as many rows as samples in every column."""
+        if not self.layout.arrays:
+            return
+        for name in ("label", "sample_id", "problem"):
+            if name not in columns:
+                raise StoreError(f"{self.partial}: the column {name} is missing; nothing was finished")
+        for name, values in columns.items():
+            if len(values) != self.layout.num_samples:
+                raise StoreError(f"{self.partial}: column {name} has {len(values)} rows, not {self.layout.num_samples}")
+        label, known = columns["label"], np.arange(-1, len(self.layout.class_names))
+        wrong = np.flatnonzero(~np.isin(label, known) | ((label == -1) != (columns["problem"] != "")))
+        if label.dtype.kind != "i" or len(wrong):
+            row = int(wrong[0]) if len(wrong) else 0
+            raise StoreError(
+                f"{self.partial}: label {label[row]!r} of sample {columns['sample_id'][row]}; expected a whole number "
+                f"from 0 to {known[-1]}, or -1 for a sample with a problem; nothing was finished"
+            )
+
     def _record(self, shard: int) -> Path:
         return self.partial / "shards" / f"{shard:06d}.json"
 
     def _read_record(self, shard: int) -> dict[str, Any]:
-        record: dict[str, Any] = json.loads(self._record(shard).read_text())
+        record: dict[str, Any] = read_json(self._record(shard))
         return record
 
     def _missing_shards(self) -> list[int]:
@@ -265,7 +297,7 @@ class StoreBuilder:
 def _names(description: Path, digest: str) -> bool:
     """Whether `layout.json` is there, whole, and of this layout."""
     try:
-        return bool(json.loads(description.read_bytes()) == {"digest": digest})
+        return bool(read_json(description) == {"digest": digest})
     except (FileNotFoundError, ValueError):
         return False
 

@@ -10,7 +10,8 @@ from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from ..cache.errors import ConfigError
+from ..cache.documents import MAX_CONFIG_BYTES, read_document
+from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
@@ -111,12 +112,12 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     packaged = Path(__file__).parent.parent / path  # configs/demo.toml is part of the package
     try:
-        return tomllib.loads((path if path.exists() else packaged).read_text(encoding="utf-8"))
+        return tomllib.loads(read_document(path if path.exists() else packaged, MAX_CONFIG_BYTES).decode())
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file{_files_beside(path)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, DvsTransferError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
@@ -151,7 +152,7 @@ def _apply_override(document: dict[str, Any], override: str) -> None:
 def _parse_value(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
 
 

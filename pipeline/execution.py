@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from typing import Any
 
 import dask
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
-from ..cache.errors import ConfigError
+from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.tasks import Item, Result, run_serially
 from .progress import Reporter
 
 LOCAL_SCHEDULERS = ("threads", "processes", "serial")
+
+
+class ClusterError(DvsTransferError):
+    """A cluster lost its workers or its scheduler in the middle."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +71,24 @@ class DaskRunner:
             if self.scheduler == "threads":  # after an error, tasks under way are waited for: they write files
                 options["pool"] = stack.enter_context(ThreadPoolExecutor(workers))
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            stack.enter_context(dask.config.set({"multiprocessing.context": "spawn"}))
+            workers_start = {"multiprocessing.context": "spawn", "multiprocessing.initializer": end_with_parent}
+            stack.enter_context(dask.config.set(workers_start))
             yield from dask.compute(*tasks, **options)
+
+
+def end_with_parent() -> None:
+    """Let this worker process end when the one that started it does, even by a kill that names that one alone.
+
+    It would wait for tasks for ever, or go on to write shards whose lock is somebody else's by then.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def connect(address: str) -> Any:
@@ -83,11 +106,19 @@ def connect(address: str) -> Any:
 def _run_on_cluster(
     address: str, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
 ) -> Iterator[Result]:
-    from distributed import as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
+    results: dict[str, Result] = {}
     with connect(address) as client:
         futures = client.map(function, list(items), pure=False)
-        for future in as_completed(futures):
-            future.result()
-            advance()
-        yield from client.gather(futures)
+        try:
+            for future, result in as_completed(futures, with_results=True):
+                results[future.key] = result
+                future.release()  # a worker that dies later has this one's result no more, and need not have it
+                advance()
+        except (KilledWorker, CancelledError) as error:
+            raise ClusterError(
+                f"scheduler {address}: its workers died or left ({type(error).__name__}: {error}); see their logs, and "
+                "their memory; the same command goes on where it stopped"
+            ) from error
+    yield from (results[future.key] for future in futures)

@@ -6,7 +6,6 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,9 @@ from typing import Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
+from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from ..cache.locks import writer_lock
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -68,20 +69,31 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     if config.images is not None:
         images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
+    note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
-    (workspace.cache / RECIPES).mkdir(exist_ok=True)
-    durable.write_json(_recipe_path(config, workspace), recipe)
-    picture = workspace.cache / "previews" / f"{pairs.path.stem}.png"
-    if not picture.exists():
-        preview.run(pairs.path, picture)
+    if not (_holds(note, recipe) and picture.exists()):  # else nothing is written: the cache may be read-only
+        with writer_lock(workspace.cache, pairs.path.name):
+            for path in (note, picture):
+                durable.remove_temporaries(path.parent, f"{path.stem}*")
+            note.parent.mkdir(exist_ok=True)
+            durable.write_json(note, recipe)
+            if not picture.exists():
+                preview.run(pairs.path, picture)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
+
+
+def _holds(note: Path, recipe: dict[str, Any]) -> bool:
+    try:
+        return bool(read_json(note) == recipe)
+    except (FileNotFoundError, ValueError):
+        return False
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
     recipe = _recipe_path(config, workspace)
     try:
-        name = json.loads(recipe.read_text())["pairs"]
+        name = read_json(recipe)["pairs"]
     except FileNotFoundError:
         raise StoreError(
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
@@ -173,7 +185,7 @@ def read_run(folder: Path) -> dict[str, Any]:
     """What a run folder says of its configuration and data. Raises TrainingError when it is no run."""
     path = folder / "config.json"
     try:
-        document: dict[str, Any] = json.loads(path.read_text())
+        document: dict[str, Any] = read_json(path)
     except FileNotFoundError:
         raise TrainingError(
             f"{folder}: no run here (it has no config.json); train one with `dvs-transfer train`"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from ..cache.documents import read_json
 from ..cache.errors import StoreError
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
@@ -69,7 +69,7 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
 def raw_data_of(store: Path, workspace: Workspace) -> Path:
     """Where the raw data lie that `preprocess` made a store of. Raises StoreError when no note of it says so."""
     for note in workspace.cache.glob(f"{RECIPES}/*.json"):
-        recipe = json.loads(note.read_text())
+        recipe = read_json(note)
         with suppress(StoreError):
             pairs = PairDescription.model_validate(read_attributes(workspace.cache / recipe["pairs"]).config)
             for section, reference in (("events", pairs.events), ("images", pairs.images)):
@@ -86,7 +86,7 @@ def _used_stores(workspace: Workspace) -> set[str]:
     used = set()
     for note in [*workspace.cache.glob(f"{RECIPES}/*.json"), *workspace.runs.glob("*/config.json")]:
         try:
-            name = Path(json.loads(note.read_text())["pairs"]).name
+            name = Path(read_json(note)["pairs"]).name
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
         if (workspace.cache / name).exists():

@@ -18,6 +18,7 @@ import requests
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from ..cache.documents import read_json
 from ..cache.errors import SourceError
 from .sources import SOURCES, open_source
 from .sources.archives import extract_safely
@@ -316,7 +317,7 @@ def _note_path(part: Path) -> Path:
 def _read_note(part: Path) -> dict[str, str]:
     """What tells whether the server still has the file that `part` began with; {} where nothing does."""
     try:
-        note = json.loads(_note_path(part).read_text(encoding="utf-8"))
+        note = read_json(_note_path(part))
     except (FileNotFoundError, ValueError):
         return {}
     return note if isinstance(note, dict) and isinstance(note.get("validator"), str) else {}

@@ -8,6 +8,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from ..cache.documents import MAX_CONFIG_BYTES, read_document
+from ..cache.errors import DvsTransferError
+
 
 class PairingConfig(BaseModel):
     """How recordings and photos are joined and split."""
@@ -49,8 +52,8 @@ class PairingConfig(BaseModel):
         if not isinstance(value, str | Path):
             return value
         try:
-            return tomllib.loads(Path(value).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            return tomllib.loads(read_document(Path(value), MAX_CONFIG_BYTES).decode())
+        except (OSError, ValueError, RecursionError, DvsTransferError) as error:
             raise ValueError(f"expected a TOML file of class names: {error}") from None
 
     @model_validator(mode="after")

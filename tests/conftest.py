@@ -1,12 +1,21 @@
-"""What all tests share: the repository's root and the real data beside it."""
+"""What all tests share: the repository's root, the real data beside it, and how hard faults are tried."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from fault_injection import Effort, Tally
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+FIGURES = REPOSITORY / "build" / "faults.jsonl"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="inject every fault, not some (`make faults`)")
 
 
 @pytest.fixture(scope="session")
@@ -22,3 +31,22 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the real recordings in {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def effort(request: pytest.FixtureRequest) -> Effort:
+    return Effort(bool(request.config.getoption("--long")))
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest, effort: Effort) -> Iterator[Tally]:
+    """Counts; with `--long` a line of figures for the test goes to build/faults.jsonl."""
+    counted, began = Tally(), time.perf_counter()
+    yield counted
+    if effort.is_long:
+        seconds = round(time.perf_counter() - began, 1)
+        name = request.node.path.stem.removeprefix("test_")
+        row = {"fault": name, "test": request.node.name, "tried": counted.tried, "survived": counted.survived}
+        FIGURES.parent.mkdir(exist_ok=True)
+        with FIGURES.open("a") as file:
+            file.write(json.dumps(row | {"seconds": seconds} | counted.notes) + "\n")

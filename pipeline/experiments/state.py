@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ...cache.documents import read_document
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import is_held
 from ...stages.evaluation.results import (
@@ -82,7 +83,7 @@ def status_of(name: str, config: ExperimentConfig, workspace: Workspace) -> Cell
     """Where a cell stands now."""
     folder = find_run(config, workspace)
     metrics = None if folder is None else metrics_path(folder)
-    epochs = metrics.read_bytes().count(b"\n") if metrics is not None and metrics.exists() else 0
+    epochs = read_document(metrics).count(b"\n") if metrics is not None and metrics.exists() else 0
     return CellStatus(name, _state_of(config, workspace, folder), folder, epochs, config.train.epochs)
 
 

@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ..training.checkpoint import load_weights, require_same_data, weights_path
@@ -53,6 +54,9 @@ class AnalysisReport(BaseModel):
     seconds: float
 
 
+MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
+
+
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:
     return run_folder / "analysis" / f"{name}{suffix}"
 
@@ -62,7 +66,7 @@ def read_result(kind: type[Report], run_folder: Path, name: str) -> tuple[Report
     path = result_path(run_folder, name)
     again = f"run `dvs-transfer analyse {name} {run_folder}`"
     try:
-        report = kind.model_validate_json(path.read_bytes())
+        report = kind.model_validate_json(read_document(path))
         return report, _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
     except FileNotFoundError as error:
         raise TrainingError(f"{error.filename}: no such result; {again}") from None
@@ -153,7 +157,11 @@ def _kept(kind: type[Report], run_folder: Path, name: str, digest: str) -> Repor
 
 
 def _read_arrays(path: Path, report: AnalysisReport) -> Arrays:
-    with np.load(io.BytesIO(path.read_bytes())) as file:
+    content = io.BytesIO(read_document(path, MAX_ARRAYS_BYTES))
+    with ZipFile(content) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_ARRAYS_BYTES:
+            raise ValueError(f"{path.name} holds more than {MAX_ARRAYS_BYTES} bytes")
+    with np.load(content) as file:
         if str(file["fingerprint"]) != report.fingerprint:
             raise ValueError(f"{path.name} belongs to another result")
         return {name: file[name] for name in report.arrays}

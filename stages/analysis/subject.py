@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 from torch import Tensor
 
+from ...cache.documents import read_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedBatch
 from ..training.checkpoint import CheckpointInfo
@@ -139,7 +139,7 @@ def read_training(run_folder: Path) -> TrainConfig | None:
     """The settings that a run was trained with; None for imported weights. Raises TrainingError: damaged."""
     path = run_folder / "config.json"
     try:
-        document = json.loads(path.read_text())
+        document = read_json(path)
         section = document.get("experiment", document).get("train")
         return None if section is None else TrainConfig.model_validate(section)
     except FileNotFoundError:

@@ -59,7 +59,7 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
     builder = StoreBuilder(config.out, layout)
     path = _find_whole(config.out, source, layout, map_tasks)
     was_built = False
-    if path is None or builder.partial.exists():
+    if path is None or builder.left_something():
         with writer_lock(config.out, layout.name):
             path = _find_whole(config.out, source, layout, map_tasks)  # another process may have made it meanwhile
             was_built = path is None

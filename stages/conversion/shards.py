@@ -58,8 +58,20 @@ class ShardTask:
 def convert_shard(task: ShardTask) -> int:
     """Convert and write one shard; returns its number of samples.
 
-    Raises SourceError when a sample is broken and the configuration is `strict`.
+    Raises SourceError when a sample is broken and the configuration is `strict`, or when memory runs out: that is no
+    fault of the sample, which is therefore not quarantined.
     """
+    try:
+        return _convert_shard(task)
+    except MemoryError as error:
+        first, last = task.samples[0], task.samples[-1]
+        raise SourceError(
+            f"{first.location}: not enough memory to convert the samples {first.sample_id} to {last.sample_id} "
+            f"({error}); use fewer workers (--workers) or smaller shards (conversion.samples_per_shard)"
+        ) from None
+
+
+def _convert_shard(task: ShardTask) -> int:
     source = task.source
     convert = _convert_events if source.kind == "events" else _convert_image
     arrays = {

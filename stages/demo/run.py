@@ -81,10 +81,11 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
         "demo": config.model_dump(mode="json", exclude={"out"}),
     }
     provenance = Provenance(config.out, "demo", identity)
+    if report := _up_to_date(provenance, photos, pairs):  # without the lock, which a read-only folder has no place for
+        return report
     with writer_lock(config.out, provenance.name):
-        done = provenance.check()
-        if done is not None and _is_whole(config.out, photos, pairs):
-            return DemoReport(tuple(SHAPES), len(photos), done["num_events"], len(pairs), up_to_date=True)
+        if report := _up_to_date(provenance, photos, pairs):
+            return report
         provenance.begin()
         for folder in (*(PHOTOS / name for name in SHAPES), PAIR_IMAGES, PAIR_EVENTS):
             (config.out / folder).mkdir(parents=True, exist_ok=True)
@@ -97,6 +98,13 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
         write_bytes(config.out / PAIRS / "pathFile.csv", _path_file(pairs).encode())
         provenance.finish({"num_events": recorded.num_events})
     return DemoReport(tuple(SHAPES), len(photos), recorded.num_events, len(pairs), up_to_date=False)
+
+
+def _up_to_date(provenance: Provenance, photos: Sequence[str], pairs: Sequence[_Pair]) -> DemoReport | None:
+    done = provenance.check()
+    if done is None or not _is_whole(provenance.folder, photos, pairs):
+        return None
+    return DemoReport(tuple(SHAPES), len(photos), done["num_events"], len(pairs), up_to_date=True)
 
 
 def _is_whole(out: Path, photos: Sequence[str], pairs: Sequence[_Pair]) -> bool:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...cache import durable
 from ...cache.digests import fingerprint
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ..training.checkpoint import load_weights, require_same_data, weights_path
 from ..training.data import OpenSplit, PairedSplit, event_frames
@@ -126,7 +127,7 @@ def read_few_shot(run_folder: Path) -> FewShotReport:
     path = result_path(run_folder)
     again = f"run `dvs-transfer few-shot {run_folder}`"
     try:
-        report = FewShotReport.model_validate_json(path.read_bytes())
+        report = FewShotReport.model_validate_json(read_document(path))
     except FileNotFoundError:
         raise TrainingError(f"{path}: not measured yet; {again}") from None
     except ValidationError as error:

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from ...cache import durable
 from ...cache.digests import file_digest
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ..training.checkpoint import CheckpointName, require_weights, weights_path
 from ..training.config import EvaluateConfig
@@ -99,7 +100,7 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
     path = evaluation_path(run_folder, split)
     again = f"run `dvs-transfer evaluate {run_folder} --split {split}`"
     try:
-        return EvaluationReport.model_validate_json(path.read_bytes())
+        return EvaluationReport.model_validate_json(read_document(path))
     except FileNotFoundError:
         raise TrainingError(f"{path}: not evaluated yet; {again}") from None
     except ValidationError as error:
@@ -129,8 +130,11 @@ def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationRe
 def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
     """The predictions that `report` counts. Raises TrainingError: none there, damaged, or another evaluation's."""
     path = predictions_path(run_folder, report.split)
-    text = path.read_bytes().decode(errors="replace") if path.is_file() else ""
-    header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
+    text = read_document(path).decode(errors="replace") if path.is_file() else ""
+    try:
+        header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
+    except csv.Error:  # a field of megabytes
+        header, rows = (), []
     if header == PREDICTION_COLUMNS and all(len(row) == len(PREDICTION_COLUMNS) for row in rows):
         predictions = Predictions(*_columns(rows))
         if _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...cache.documents import read_json
 from ...cache.durable import remove_temporaries, write_json
 from ...cache.errors import ConfigError
 
@@ -15,7 +15,8 @@ from ...cache.errors import ConfigError
 class Provenance:
     """The record `<folder>/<name>.json` of a finished run, and `<name>.begun.json` of one under way.
 
-    identity: JSON-able, everything that decides the folder's content. The caller holds the lock `name` of the folder.
+    identity: JSON-able, everything that decides the folder's content. Who begins or
+    finishes holds the lock `name` of the folder.
     """
 
     folder: Path
@@ -31,14 +32,19 @@ class Provenance:
         for path in (self._done, self._begun):
             if not path.exists():
                 continue
-            found = self._read(path)
+            found: dict[str, Any] = self._read(path)
             others = _differences(self.identity, found)
             if others:
                 raise ConfigError(
                     f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
                 )
-            return found if path == self._done else None
-        strangers = sorted(path.name for path in self.folder.iterdir() if not path.name.startswith("."))
+            if path == self._begun:
+                return None
+            if self._begun.exists():  # of a run that was killed at its very end
+                self._begun.unlink(missing_ok=True)
+            return found
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        strangers = sorted(path.name for path in there if not path.name.startswith("."))
         if strangers:
             raise ConfigError(
                 f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
@@ -55,7 +61,7 @@ class Provenance:
     def finish(self, results: dict[str, Any]) -> None:
         """Say that everything is there, with what `check` is to give back the next time."""
         write_json(self._done, {**self.identity, **results})
-        self._begun.unlink()
+        self._begun.unlink(missing_ok=True)
 
     @property
     def _done(self) -> Path:
@@ -65,11 +71,12 @@ class Provenance:
     def _begun(self) -> Path:
         return self.folder / f"{self.name}.begun.json"
 
-    def _read(self, path: Path) -> Any:
+    def _read(self, path: Path) -> dict[str, Any]:
         try:
-            return json.loads(path.read_bytes())
+            document: dict[str, Any] = read_json(path)
         except ValueError as error:
             raise ConfigError(f"{path}: is no JSON document ({error}); delete {self.folder} and run again") from error
+        return document
 
 
 def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:

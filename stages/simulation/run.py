@@ -14,6 +14,7 @@ from ...cache.errors import SourceError
 from ...cache.locks import writer_lock
 from ..sources.atis_writer import box_contour, encode_annotation, encode_records
 from ..sources.images import IMAGE_SUFFIXES, decode_image
+from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially
 from .config import SimulateConfig, SimulationConfig
 from .motion import shown_box
@@ -66,11 +67,11 @@ def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> Simulat
         "images": manifest_digest(digests),
     }
     provenance = Provenance(config.out, "simulation", identity)
+    if found := _up_to_date(provenance, ignored):  # without the lock, which a read-only folder has no place for
+        return found
     with writer_lock(config.out, provenance.name):
-        done = provenance.check()
-        if done and _num_recordings(config.out) == done["num_recordings"]:
-            quarantined = tuple((name, reason) for name, reason in done["quarantined"])
-            return SimulationReport(done["num_recordings"], done["num_events"], quarantined, ignored, up_to_date=True)
+        if found := _up_to_date(provenance, ignored):
+            return found
         provenance.begin()
         outcomes = _simulate_all(config, names, map_tasks)
         report = SimulationReport(
@@ -83,6 +84,14 @@ def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> Simulat
         counts = {"num_recordings": report.num_recordings, "num_events": report.num_events}
         provenance.finish({**counts, "quarantined": report.quarantined})
     return report
+
+
+def _up_to_date(provenance: Provenance, ignored: tuple[str, ...]) -> SimulationReport | None:
+    done = provenance.check()
+    if not done or _num_recordings(provenance.folder) != done["num_recordings"]:
+        return None
+    quarantined = tuple((name, reason) for name, reason in done["quarantined"])
+    return SimulationReport(done["num_recordings"], done["num_events"], quarantined, ignored, up_to_date=True)
 
 
 def _list_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -137,7 +146,7 @@ def _simulate_chunk(images: Path, out: Path, simulation: SimulationConfig, names
 def _simulate_one(images: Path, out: Path, simulation: SimulationConfig, name: str) -> _Outcome:
     path = images / name
     try:
-        image = decode_image(path.read_bytes(), str(path))
+        image = decode_image(FolderTree(images).read(name), str(path))
     except SourceError as error:
         return _Outcome(0, str(error))
     events = simulate_image(image, simulation, str(Path(name).with_suffix("")))

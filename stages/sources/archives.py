@@ -28,6 +28,7 @@ MAX_TOTAL_BYTES: Final = 1 << 36  # 64 GiB unpacked
 _FREE_RATIO_BYTES: Final = 1 << 20  # a member this small may be as compressible as it likes
 _ZIP_LOCAL_HEADER_BYTES: Final = 30
 _TAR_BLOCK_BYTES: Final = 512
+MAX_TAR_HEADER_BYTES: Final = 1 << 14  # a long name and some times; what reads it takes the square of its length
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,8 @@ def _write(member: Member, path: Path) -> None:
 
 def _check_name(name: str, seen: set[str], location: str) -> None:
     path = PurePosixPath(name)
+    if not name:
+        raise SourceError(f"{location}: has a member without a name; the archive is damaged: fetch it again")
     unsafe = path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name or ":" in "".join(path.parts[:1])
     if unsafe:
         raise SourceError(
@@ -246,10 +249,10 @@ def _small_content(raw: RandomAccess, info: zipfile.ZipInfo) -> bytes:
 
 def _tar_members(data: RandomAccess) -> list[Member]:
     try:
-        with tarfile.open(fileobj=AsFile(data), mode="r:") as archive:
+        with tarfile.open(fileobj=AsFile(data, MAX_TAR_HEADER_BYTES), mode="r:") as archive:
             infos = _checked_tar_members(archive, data.location)
             end = archive.offset
-    except (tarfile.TarError, ValueError, UnicodeError, OverflowError) as error:
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:  # a long row of pax headers recurses
         raise SourceError(f"{data.location}: is not a whole tar archive ({error}); fetch it again") from error
     # The standard library takes a damaged header for the end; the end is a block of zeros.
     if data.read_at(end, _TAR_BLOCK_BYTES) != bytes(_TAR_BLOCK_BYTES):

@@ -14,7 +14,9 @@ from ...cache.errors import SourceError
 from .base import UInt8Array
 
 MAX_PIXELS: Final = 1 << 25  # 33 megapixels, 100 MB as RGB; Caltech101's photos have 0.1
+MAX_SCANS: Final = 100  # of a JPEG, of which each costs a pass over all pixels; progressive ones have about 10
 IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+_START_OF_SCAN: Final = b"\xff\xda"
 _FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
 _BROKEN: Final = (
     OSError,  # unidentified or truncated
@@ -24,7 +26,6 @@ _BROKEN: Final = (
     ArithmeticError,
     LookupError,
     TypeError,
-    MemoryError,
     struct.error,
     zlib.error,
     Image.DecompressionBombError,
@@ -37,13 +38,15 @@ def decode_image(data: bytes, location: str) -> UInt8Array:
 
     Grey is copied to the three channels; palettes and CMYK are converted; 16-bit grey keeps its upper byte;
     transparency is dropped. An EXIF orientation is not applied: boxes and recordings refer to the stored pixels.
-    Raises SourceError when the file is broken or has more than `MAX_PIXELS` pixels.
+    Raises SourceError when the file is broken, has more than `MAX_PIXELS` pixels, or more than `MAX_SCANS` scans.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise SourceError(f"{location}: {width} x {height} pixels, the limit is {MAX_PIXELS}; remove the image")
+            if image.format == "JPEG" and data.count(_START_OF_SCAN) > MAX_SCANS:
+                raise SourceError(f"{location}: more than {MAX_SCANS} scans in a JPEG; remove the image")
             return np.array(_to_rgb(image), dtype=np.uint8)
     except _BROKEN as error:
         raise SourceError(

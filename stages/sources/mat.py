@@ -1,8 +1,8 @@
-"""Numeric variables of a MAT file, version 5 or 7.3 (HDF5, h5py), in bounded memory.
+"""Numeric variables of a MAT file, version 5 or 7.3 (HDF5), in bounded memory.
 
 Version 5 is read here: `scipy.io.loadmat` allocates what a header announces and crashes the process on a damaged type
-byte, and a recording needs real numeric arrays alone. Of an HDF5 file only plain numeric datasets that lie in the file
-itself, raw or deflated, are read.
+byte, and a recording needs real numeric arrays alone. HDF5 is read in another process (`formats.child`): plain numeric
+datasets that lie in the file itself, raw or deflated.
 Format: "MAT-File Format" (MathWorks R2019b); the HDF5 File Format Specification 3.0.
 """
 
@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
+from .formats.child import MAX_VALUES
+from .formats.isolated import read_variables
 
-MAX_VALUES: Final = 1 << 24  # in one variable; CEP-DVS's recordings have some 10^5
 MAX_BYTES: Final = 1 << 27  # of a file, inflated
 _MAX_VARIABLES: Final = 1000
 _HEADER_BYTES: Final = 128
@@ -41,17 +41,6 @@ _CLASSES: Final = {
     15: np.uint64,
 }
 _COMPLEX: Final = 0x0800  # flag
-_HDF5_BROKEN: Final = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    MemoryError,
-    NotImplementedError,
-    zlib.error,
-)
-_HDF5_FILTERS: Final = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 def read_mat(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
@@ -59,7 +48,7 @@ def read_mat(data: bytes, names: Sequence[str], location: str) -> dict[str, NDAr
     if len(data) > MAX_BYTES:
         raise SourceError(f"{location}: {len(data)} bytes, the limit for a recording is {MAX_BYTES}")
     if data.startswith(_HDF5_SIGNATURE) or data[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE:
-        return _read_hdf5(data, names, location)
+        return read_variables(data, names, location)
     if len(data) >= _HEADER_BYTES and data[126:128] in (b"IM", b"MI"):
         found = _read_mat5(data, names, location)
         for name in names:
@@ -169,49 +158,3 @@ def _check_num_values(name: str, shape: Sequence[int], where: str) -> None:
 
 def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape))
-
-
-# MAT 7.3 --------------------------------------------------------------------------------------------------------------
-
-
-def _read_hdf5(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
-    try:
-        with h5py.File(h5py.h5f.open_file_image(data)) as file:
-            return {name: _read_dataset(file, name, location) for name in names}
-    except _HDF5_BROKEN as error:
-        problem = f"{type(error).__name__}: {error}"
-        raise SourceError(f"{location}: is a damaged MAT 7.3 file ({problem}); fetch it again") from error
-
-
-def _read_dataset(file: Any, name: str, location: str) -> NDArray[Any]:
-    link = file.get(name, getlink=True)
-    if link is None:
-        raise SourceError(f"{location}: has no variable {name} (found {', '.join(file) or 'none'})")
-    if not isinstance(link, h5py.HardLink):
-        raise SourceError(f"{location}: variable {name} is a {type(link).__name__}, maybe to another file; refused")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf" or dataset.shape is None:
-        raise SourceError(f"{location}: variable {name} is no array of numbers")
-    _check_num_values(name, dataset.shape, location)
-    if dataset.external or dataset.is_virtual:
-        raise SourceError(f"{location}: variable {name} lies in another file (external or virtual); refused")
-    if dataset.chunks is not None:
-        _check_chunks(dataset, name, location)
-    return np.asarray(dataset[()])
-
-
-def _check_chunks(dataset: Any, name: str, location: str) -> None:
-    """A deflated chunk must not inflate to more than its announced size: HDF5 would follow it without a limit."""
-    chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    _check_num_values(name, dataset.chunks, location)
-    properties = dataset.id.get_create_plist()
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    if not _HDF5_FILTERS.issuperset(filters) or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
-        raise SourceError(f"{location}: variable {name} has the HDF5 filters {filters}, expected deflate and shuffle")
-    if h5py.h5z.FILTER_DEFLATE not in filters:
-        return
-    skips_deflate = 1 << filters.index(h5py.h5z.FILTER_DEFLATE)  # in a chunk's mask
-    for index in range(dataset.id.get_num_chunks()):
-        mask, raw = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(index).chunk_offset)
-        if not mask & skips_deflate and len(zlib.decompressobj().decompress(raw, chunk_bytes + 1)) > chunk_bytes:
-            raise SourceError(f"{location}: a chunk of {name} inflates to more than its {chunk_bytes} bytes; refused")

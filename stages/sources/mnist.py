@@ -91,7 +91,7 @@ def parse_idx(data: bytes, num_dimensions: int, location: str) -> UInt8Array:
             f"uint8 with {num_dimensions} dimensions; fetch it again"
         )
     shape = struct.unpack_from(f">{num_dimensions}I", data, 4)
-    if math.prod(shape) != len(data) - header_bytes:
+    if math.prod(shape) != len(data) - header_bytes or max(shape) > _MAX_BYTES:  # one may be 0, the others anything
         raise SourceError(
             f"{location}: {len(data) - header_bytes} values after byte {header_bytes}, but the header announces "
             f"{' x '.join(map(str, shape))} = {math.prod(shape)}; the file is truncated or damaged: fetch it again"

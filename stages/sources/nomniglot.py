@@ -35,6 +35,7 @@ WRITING_AREA: Final = (54, 4, 250, 250)
 _PARTS: Final = ("dvs_background", "dvs_background_1", "dvs_background_2", "dvs_evaluation")
 _WHOLE: Final = re.compile(r"\s*(\d{1,18})(?:\.0*)?\s*")  # of microseconds; a table may have been saved as floats
 _MAX_EVENTS: Final = 1 << 25  # of a character, in memory 0.4 GB; 9.8 GB of archives have 1,623 characters
+_MAX_TABLE_BYTES: Final = 1 << 16  # 20 short lines
 
 _SIGNATURE: Final = b"#!AER-DAT4"
 
@@ -166,27 +167,7 @@ class _Character:
 
     @cached_property
     def _intervals(self) -> list[Interval | str]:
-        """For each drawer the interval, or what is wrong with its line. Raises SourceError when lines are missing."""
-        try:
-            text = self.table.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SourceError(f"{self.table}: cannot be read as a table: {error}; fetch it again") from error
-        lines = text.rstrip().splitlines()[1:]
-        if len(lines) != NUM_DRAWERS:
-            raise SourceError(
-                f"{self.table}: {len(lines)} lines after the header, expected one for each of {NUM_DRAWERS} drawers; "
-                f"whose are missing cannot be told: fetch it again"
-            )
-        return [self._parse(line, number) for number, line in enumerate(lines, start=2)]
-
-    def _parse(self, line: str, number: int) -> Interval | str:
-        fields = [_WHOLE.fullmatch(field) for field in line.split(",")[1:3]]
-        if len(fields) == 2 and fields[0] and fields[1] and int(fields[0][1]) < int(fields[1][1]):
-            return int(fields[0][1]), int(fields[1][1])
-        return (
-            f"{self.table}: line {number}: {line[:80]!r}, expected a number, start and end in us, the end later than "
-            f"the start; fetch it again"
-        )
+        return parse_table(self.table)
 
     @cached_property
     def _content(self) -> tuple[Interval, Mapping[Interval, Events]] | str:
@@ -222,6 +203,30 @@ class _Character:
         if not span:
             raise SourceError(f"{self.recording}: no event in it; fetch it again")
         return (span[0], span[1]), {interval: join(parts, str(self.recording)) for interval, parts in kept.items()}
+
+
+def parse_table(path: Path) -> list[Interval | str]:
+    """For each drawer the interval, or what is wrong with its line. Raises SourceError when lines are missing."""
+    try:
+        text = FileBytes(path).read_at(0, _MAX_TABLE_BYTES + 1).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SourceError(f"{path}: cannot be read as a table: {error}; fetch it again") from error
+    lines = text.rstrip().splitlines()[1:]
+    if len(text) > _MAX_TABLE_BYTES or len(lines) != NUM_DRAWERS:
+        raise SourceError(
+            f"{path}: {len(lines)} lines after the header, expected one for each of {NUM_DRAWERS} drawers; "
+            f"whose are missing cannot be told: fetch it again"
+        )
+    return [_parse_interval(line, f"{path}: line {number}") for number, line in enumerate(lines, start=2)]
+
+
+def _parse_interval(line: str, where: str) -> Interval | str:
+    fields = [_WHOLE.fullmatch(field) for field in line.split(",")[1:3]]
+    if len(fields) == 2 and fields[0] and fields[1] and int(fields[0][1]) < int(fields[1][1]):
+        return int(fields[0][1]), int(fields[1][1])
+    return (
+        f"{where}: {line[:80]!r}, expected a number, start and end in us, the end later than the start; fetch it again"
+    )
 
 
 def _cut(events: Events, interval: Interval) -> Events:

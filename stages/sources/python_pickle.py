@@ -16,6 +16,7 @@ import numpy as np
 from ...cache.errors import SourceError
 from .base import UInt8Array
 
+MAX_INSTRUCTIONS: Final = 1_000_000  # a batch of CIFAR-10 has 42,000; one byte may stand for an object of 64
 _RECONSTRUCT: Final = "numpy.core.multiarray _reconstruct"
 _NDARRAY: Final = "numpy ndarray"
 _DTYPE: Final = "numpy dtype"
@@ -52,13 +53,16 @@ def read_pickled_dict(data: bytes, location: str) -> dict[str, Any]:
     """The dictionary of strings, numbers, lists, tuples and one array of uint8 that a pickle of Python 2 holds.
 
     Python 2's strings become `str`, a character for each byte (latin-1). Raises SourceError, with the byte offset,
-    where there is anything else. Nothing of the file is executed; memory stays below a few times the file's size.
+    where there is anything else. Nothing of the file is executed; memory stays below a few times the
+    file's size and what `MAX_INSTRUCTIONS` objects take.
     """
     machine = _Machine()
     offset = 0
     try:
-        for instruction, argument, position in pickletools.genops(data):
+        for number, (instruction, argument, position) in enumerate(pickletools.genops(data)):
             offset = position or 0
+            if number == MAX_INSTRUCTIONS:
+                raise _RefusedError(f"it has more than {MAX_INSTRUCTIONS} instructions")
             machine.follow(instruction.name, argument)
         if len(machine.stack) != 1 or not isinstance(machine.stack[0], dict):
             raise _RefusedError("it holds no single dictionary")

@@ -10,6 +10,7 @@ import bisect
 import io
 import os
 import threading
+import time
 import weakref
 import zlib
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ from ...cache.errors import SourceError
 
 MAX_READ_BYTES: Final = 1 << 26  # no header, directory or sample of a known data set comes near 64 MiB
 MAX_RATIO: Final = 200  # times; deflate reaches 1032 on zeros, recordings and photos stay below 10
-_MAX_DIRECTORY_BYTES: Final = 1 << 24  # of an archive; 200,000 members have room
+MAX_DIRECTORY_BYTES: Final = 1 << 24  # of a zip; 200,000 members have room
+MAX_LISTING_S: Final = 120  # CPU time; the standard library's regular expressions can be made to need years
 _INPUT_BYTES: Final = 1 << 14  # fed to a decoder at once; a copy of the decoder keeps what it has not used yet
 _OUTPUT_BYTES: Final = 1 << 18
 _CHECKPOINT_BYTES: Final = 1 << 23  # a copy takes at most 60 kB: below 1 % of what it spans
@@ -184,10 +186,15 @@ class _Decoder:
 
 
 class AsFile(io.RawIOBase):
-    """Random access with a position, for the standard library's archive readers."""
+    """Random access with a position, for the standard library's archive readers.
 
-    def __init__(self, data: RandomAccess) -> None:
-        self._data, self._position = data, 0
+    They read directories and headers alone, so a read of more than `max_read` bytes raises SourceError, as does one
+    after `MAX_LISTING_S` of this thread's CPU time.
+    """
+
+    def __init__(self, data: RandomAccess, max_read: int = MAX_DIRECTORY_BYTES) -> None:
+        self._data, self._position, self._max_read = data, 0, max_read
+        self._began_s = time.thread_time()
 
     def readable(self) -> bool:
         return True
@@ -205,10 +212,15 @@ class AsFile(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         wanted = max(0, self._data.size - self._position) if size is None or size < 0 else size
-        if wanted > _MAX_DIRECTORY_BYTES:
+        if wanted > self._max_read:
             raise SourceError(
-                f"{self._data.location}: a directory or header of {wanted} bytes, the limit is {_MAX_DIRECTORY_BYTES}; "
+                f"{self._data.location}: a directory or header of {wanted} bytes, the limit is {self._max_read}; "
                 "the archive is damaged or unsafe"
+            )
+        if time.thread_time() > self._began_s + MAX_LISTING_S:
+            raise SourceError(
+                f"{self._data.location}: not listed after {MAX_LISTING_S} s of CPU time, up to byte {self._position}; "
+                "the archive is unsafe"
             )
         data = self._data.read_at(self._position, wanted)
         self._position += len(data)

@@ -35,6 +35,12 @@ class Reader(ABC):
     def __init__(self, path: Path) -> None:
         self.path = path
         self._class_names, self._samples = self._index()
+        for sample in self._samples:
+            if type(sample.label) is not int or not 0 <= sample.label < len(self._class_names):
+                raise SourceError(
+                    f"{sample.location}: label {sample.label!r} of {sample.sample_id}, expected a class index from 0 "
+                    f"to {len(self._class_names) - 1}; nothing was converted"
+                )
 
     @abstractmethod
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:

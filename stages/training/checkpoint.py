@@ -20,6 +20,7 @@ from .data import PairedSplit
 from .networks import SpikingNetwork, build_network
 
 _METADATA_KEY = "dvs_transfer"
+MAX_POOLS = 64  # more halvings than a frame can have
 
 CheckpointName = Literal["best", "last"]
 
@@ -32,8 +33,8 @@ class CheckpointInfo(BaseModel):
     model: ModelConfig
     method: str
     class_names: tuple[str, ...]
-    num_steps: int = Field(description="time steps T")
-    size: int = Field(description="height and width of a frame, pixels")
+    num_steps: int = Field(ge=1, description="time steps T")
+    size: int = Field(ge=1, description="height and width of a frame, pixels")
     epoch: int = Field(description="epochs trained")
     selection: str = Field(description="how the `best` epoch is chosen")
     accuracy: float | None = Field(description="top-1 on the split that selects, in [0, 1]; none: no such split")
@@ -72,13 +73,31 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
     """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
     info = read_info(path)
     tensors = safetensors.torch.load_file(path)
-    num_classes = len(info.class_names)
-    network = build_network(info.model, num_classes=num_classes, num_steps=info.num_steps, size=info.size, seed=0)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise TrainingError(f"{path}: its weights do not fit the network that it names: {error}") from error
+    shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
+    _require_fit(path, info.model, shape, tensors)
+    network = build_network(info.model, **shape, seed=0)
+    network.load_state_dict(tensors)
     return network.to(device).eval(), info
+
+
+def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors: dict[str, torch.Tensor]) -> None:
+    """Raise TrainingError unless the tensors are those of this network; of a network that takes no memory, since a
+    damaged file may name any size."""
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(model.layers) > len(tensors) + MAX_POOLS:
+        raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")
+    try:
+        with torch.device("meta"):
+            network = SpikingNetwork(model, **shape)
+    except (RuntimeError, TypeError, OverflowError) as error:  # a side that is no 64-bit number, for example
+        raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if found != expected:
+        differing = sorted(name for name in {**found, **expected} if found.get(name) != expected.get(name))
+        raise TrainingError(
+            f"{path}: its weights do not fit the network that it names: {differing[0]} has the shape "
+            f"{found.get(differing[0])}, expected {expected.get(differing[0])} ({len(differing)} differ); train again"
+        )
 
 
 def require_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...cache import durable
+from ...cache.documents import parse_json, read_document
 from ...cache.errors import TrainingError
 from .observing import TrainingProgress
 
@@ -38,14 +39,14 @@ def append_metrics(run_folder: Path, line: MetricsLine) -> None:
 def keep_metrics(run_folder: Path, num_epochs: int) -> None:
     """Drop what was written after epoch `num_epochs`: epochs that a killed run did not finish, and half a line."""
     path = metrics_path(run_folder)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = read_document(path).decode().splitlines() if path.exists() else []
     durable.write_bytes(path, "".join(f"{line}\n" for line in lines[:num_epochs]).encode())
 
 
 def read_metrics(folder: Path) -> list[MetricsLine]:
     """The run's epochs; none when it has finished none, or was imported. Raises TrainingError: a line is damaged."""
     path = metrics_path(folder)
-    lines = path.read_bytes().splitlines() if path.is_file() else []
+    lines = read_document(path).splitlines() if path.is_file() else []
     if path.is_file() and not lines:
         raise TrainingError(
             f"{folder}: no finished epoch here (metrics.jsonl is empty); go on with `dvs-transfer train`"
@@ -53,7 +54,7 @@ def read_metrics(folder: Path) -> list[MetricsLine]:
     metrics: list[MetricsLine] = []
     for number, line in enumerate(lines, 1):
         try:
-            metrics.append(dict(json.loads(line)))
+            metrics.append(dict(parse_json(line)))
         except (ValueError, TypeError):
             metrics.append({})
         if metrics[-1].get("epoch") != number:

@@ -2,6 +2,7 @@
 
 A file is what timm's saver writes: `state_dict`, `arch`, `epoch`, `metric`, `args` (an argparse.Namespace) and more.
 It is a pickle, and nothing in it is executed: torch builds tensors, plain containers and that one class, no others.
+torch may be made to take any memory or to crash, so all this happens in a process of its own.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from .checkpoint import CheckpointInfo, CheckpointName, save_weights, weights_path
 from .config import ModelConfig
+from .confined import run_confined
 from .data import PairedSplit
 from .networks import BLOCKS_PER_STAGE, SpikingNetwork, build_network
 
@@ -136,6 +138,14 @@ def run(path: Path, split: PairedSplit, out: Path, pairs: Path) -> ImportReport:
 
 def read_released(path: Path) -> ReleasedCheckpoint:
     """The checkpoint at `path`. Raises TrainingError: not one of the networks here, or not such a file."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such file")
+    found = run_confined(parse_released, path)
+    return ReleasedCheckpoint(**{**found, "path": path, "model": ModelConfig.model_validate(found["model"])})
+
+
+def parse_released(path: Path) -> dict[str, Any]:
+    """The fields of `ReleasedCheckpoint` without `path`, as plain values and tensors. Raises TrainingError."""
     document = _load(path)
     architecture = _field(path, document, "arch", str)
     args = vars(_field(path, document, "args", argparse.Namespace))
@@ -166,17 +176,16 @@ def read_released(path: Path) -> ReleasedCheckpoint:
     if not isinstance(num_steps, int) or num_steps < 1:
         raise TrainingError(f"{path}: neither coefficients nor args.step say how many time steps it has")
     metric = document.get("metric")
-    return ReleasedCheckpoint(
-        path=path,
-        architecture=architecture,
-        model=model,
-        num_classes=num_classes,
-        num_steps=num_steps,
-        size=args.get("event_size"),
-        epoch=_field(path, document, "epoch", int) + 1,
-        accuracy=metric / 100 if isinstance(metric, int | float) else None,
-        weights=weights,
-    )
+    return {
+        "architecture": architecture,
+        "model": model.model_dump(mode="json"),
+        "num_classes": num_classes,
+        "num_steps": num_steps,
+        "size": args.get("event_size"),
+        "epoch": _field(path, document, "epoch", int) + 1,
+        "accuracy": metric / 100 if isinstance(metric, int | float) else None,
+        "weights": weights,
+    }
 
 
 def released_weights(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -215,8 +224,6 @@ def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint)
 
 
 def _load(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise TrainingError(f"{path}: no such file")
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             document = torch.load(path, map_location="cpu", weights_only=True)

@@ -1,14 +1,12 @@
 """The states that an interrupted run goes on from: `<run>/checkpoints/state-<epoch>-<step>.*`, the last few.
 
-Each state is three files, each written aside, flushed and renamed: `.safetensors`, the weights; `.pt`, all else, which
-loads without executing anything; and last `.json`, which names the digests of the two and makes the state count.
+Each state is three files, each written aside, flushed and renamed: `.safetensors`, the weights; `.rest`, all else as
+`plain` writes it; and last `.json`, which names the digests of the two and makes the state count.
 """
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,14 +21,17 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.digests import content_digest
+from ...cache.documents import read_document, read_json
 from ...cache.errors import TrainingError
+from . import plain
 
 Weights = dict[str, Tensor]
 
 # What reading a damaged file may raise.
-_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError)
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError)
 
-_WEIGHTS, _REST, _SEAL = ".safetensors", ".pt", ".json"
+_WEIGHTS, _REST, _SEAL = ".safetensors", ".rest", ".json"
+MAX_STATE_BYTES = 1 << 33  # of each file; VGG-SNN's have 120 MB together
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,8 @@ class States:
         """Keep a state, then delete those that are too old, or that a return to an older state left ahead of it."""
         stem = f"state-{state.epoch:06d}-{state.step:08d}"
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        buffer = io.BytesIO()
-        torch.save({"identity": self.identity, "state": vars(state)}, buffer)
-        contents = {_WEIGHTS: safetensors.torch.save(on_cpu), _REST: buffer.getvalue()}
+        rest = plain.to_bytes({"identity": self.identity, "state": vars(state)})
+        contents = {_WEIGHTS: safetensors.torch.save(on_cpu), _REST: rest}
         for suffix, content in contents.items():
             durable.write_bytes(self.folder / (stem + suffix), content)
         digests = {suffix: content_digest(content) for suffix, content in contents.items()}
@@ -99,13 +99,13 @@ class States:
         return None
 
     def _load(self, stem: str) -> tuple[Weights, TrainingState]:
-        digests = json.loads((self.folder / (stem + _SEAL)).read_bytes())
+        digests = read_json(self.folder / (stem + _SEAL))
         contents = {}
         for suffix in (_WEIGHTS, _REST):
-            contents[suffix] = (self.folder / (stem + suffix)).read_bytes()
+            contents[suffix] = read_document(self.folder / (stem + suffix), MAX_STATE_BYTES)
             if content_digest(contents[suffix]) != digests[suffix]:
                 raise ValueError(f"{suffix} is not what was written")
-        rest = torch.load(io.BytesIO(contents[_REST]), map_location="cpu", weights_only=True)
+        rest = plain.from_bytes(contents[_REST])
         check_identity(self.folder / stem, rest["identity"], self.identity)
         return safetensors.torch.load(contents[_WEIGHTS]), TrainingState(**rest["state"])
 
@@ -115,7 +115,7 @@ class States:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's global generators, as `torch.load(weights_only=True)` takes them."""
+    """The states of Python's, numpy's and torch's global generators, as `plain` takes them."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - the global generator
     return {
         "python": random.getstate(),

@@ -14,6 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ...cache import durable
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.schema import timestamp
 
@@ -48,7 +49,7 @@ def read_stints(run_folder: Path) -> tuple[Stint, ...]:
     """Oldest first; none for imported weights. Raises TrainingError: damaged."""
     path = _path(run_folder)
     try:
-        return _STINTS.validate_json(path.read_bytes())
+        return _STINTS.validate_json(read_document(path))
     except FileNotFoundError:
         return ()
     except ValidationError as error:

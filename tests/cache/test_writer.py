@@ -110,7 +110,7 @@ def test_wrong_shapes_and_row_counts_are_refused(tmp_path: Path) -> None:
         builder.write_shard(0, {"frames": frames[:3]}, [{}] * 4)
     write_shards(builder, [0, 1])
     with pytest.raises(StoreError, match="column label has 5 rows, not 6"):
-        builder.finish({"label": np.zeros(5, np.int64)}, "the manifest")
+        builder.finish({**make_columns(builder.layout), "label": np.zeros(5, np.int64)}, "the manifest")
 
 
 def test_a_failing_write_leaves_nothing_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

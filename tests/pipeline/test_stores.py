@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command_line import run_command, snapshot, succeed
+from command_line import refuse, run_command, snapshot, succeed
 from filelock import FileLock
 
 from dvs_transfer.cache.errors import StoreError
@@ -139,3 +139,7 @@ def test_the_command_says_what_it_deleted(stores: dict[str, Path], workspace: Wo
     assert len(done.out.splitlines()) == 2
     assert run_command("--root", workspace.root, "cache", "verify").code == 0
     assert succeed("--root", workspace.root, "cache", "prune").out == ""
+
+
+def test_a_path_where_nothing_is_cannot_be_verified(tmp_path: Path) -> None:
+    refuse("cache", "verify", tmp_path / "none.zarr", code=1, says=[f"{tmp_path / 'none.zarr'}: no such store"])

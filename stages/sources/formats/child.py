@@ -2,12 +2,13 @@
 
 Native decoders may panic, abort or run out of memory on damaged files. Here that ends this process and no other.
 
-It reads requests from stdin, one JSON object a line: `reader` (a key of `READERS`), `path`, `num_events` (of a piece).
+It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path`, and what that reader takes:
+`num_events` of a piece, or the `names` of variables.
 It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
 
 H   once: JSON, {"sensor_size": [width, height] or null}
-C   columns of events: a JSON line {"columns": [[name, dtype], ...], "num_events": n}, then the columns, one by one;
-    line and columns are each filled up with spaces to a multiple of 8 bytes, so that the columns are aligned
+C   columns: a JSON line [[name, dtype, shape], ...], then their values, one column after the other; line and columns
+    are each filled up with spaces to a multiple of 8 bytes, so that the columns are aligned
 D   done; the next request may come
 X   the text of an error; the process ends after it, since a decoder that failed is not asked again
 """
@@ -16,21 +17,27 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import resource
 import struct
 import sys
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 Columns = dict[str, Any]  # name -> numpy array
 
 MAX_ADDRESS_SPACE = 2 << 30
 MAX_OPEN_FILES = 64
+MAX_CPU_S = 60  # for a file, and a second more for each `BYTES_PER_CPU_S` of it
+BYTES_PER_CPU_S = 4_000_000  # the slowest decoder takes 20 million bytes in a second
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
 MAX_CHUNK_BYTES = 1 << 26  # of an HDF5 dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of an HDF5 group
+MAX_VALUES = 1 << 24  # in a variable of a MAT file; CEP-DVS's recordings have some 10^5
 COLUMN_NAMES = {
     "x": ("x", "xs"),
     "y": ("y", "ys"),
@@ -44,7 +51,8 @@ def main() -> None:
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
-            answer(request)
+            limit_cpu_time(Path(request["path"]).stat().st_size)
+            answer(**request)
         except BaseException as error:  # a panic of Rust code is no Exception
             send(b"X", f"{type(error).__name__}: {error}".encode(errors="replace")[:2000])
             return
@@ -63,16 +71,21 @@ def set_limits() -> None:
             resource.setrlimit(kind, (bound, bound))
 
 
-def answer(request: dict[str, Any]) -> None:
-    sensor_size, pieces = READERS[request["reader"]](request["path"], request["num_events"])
+def limit_cpu_time(num_bytes: int) -> None:
+    """From now on; a process that needs more is ended by SIGXCPU."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    bound = int(usage.ru_utime + usage.ru_stime) + MAX_CPU_S + num_bytes // BYTES_PER_CPU_S
+    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
+        resource.setrlimit(resource.RLIMIT_CPU, (bound, resource.getrlimit(resource.RLIMIT_CPU)[1]))
+
+
+def answer(reader: str, path: str, **options: Any) -> None:
+    sensor_size, pieces = READERS[reader](path, **options)
     send(b"H", json.dumps({"sensor_size": sensor_size}).encode())
     for columns in pieces:
-        described = [[name, values.dtype.str] for name, values in columns.items()]
-        num_events = len(columns["t"])
-        parts: list[bytes | memoryview] = [
-            json.dumps({"columns": described, "num_events": num_events}).encode() + b"\n"
-        ]
-        parts += [memoryview(values).cast("B") for values in columns.values()]
+        described = [[name, values.dtype.str, values.shape] for name, values in columns.items()]
+        parts: list[bytes | memoryview] = [json.dumps(described).encode() + b"\n"]
+        parts += [memoryview(values.reshape(-1).view("B")) for values in columns.values()]
         send(b"C", *(filled for part in parts for filled in (part, b" " * (-len(part) % 8))))
     send(b"D")
 
@@ -194,11 +207,60 @@ def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Itera
         yield piece
 
 
-READERS: dict[str, Callable[[str, int], tuple[list[int] | None, Iterator[Columns]]]] = {
+def read_variables(path: str, names: list[str]) -> tuple[None, Iterator[Columns]]:
+    """The variables `names` of a MAT 7.3 file, each as it is stored."""
+    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"
+    import h5py
+
+    file = h5py.File(path, "r")
+    return None, iter([{name: read_variable(file, name, h5py) for name in names}])
+
+
+def read_variable(file: Any, name: str, h5py: Any) -> Any:
+    import numpy as np
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"has no variable {name} (found {', '.join(list(file)[:MAX_OBJECTS]) or 'none'})")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"variable {name} is a {type(link).__name__}, maybe to another file; refused")
+    dataset = file[name]
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "iuf" or dataset.shape is None:
+        raise ValueError(f"variable {name} is no array of numbers")
+    for what, shape in (("", dataset.shape), ("chunks of ", dataset.chunks or ())):
+        if math.prod(shape) > MAX_VALUES:
+            raise ValueError(f"{name} announces {what}{' x '.join(map(str, shape))} values, the limit is {MAX_VALUES}")
+    if dataset.external or dataset.is_virtual:
+        raise ValueError(f"variable {name} lies in another file (external or virtual); refused")
+    if dataset.chunks is not None:
+        check_deflated(dataset, name, h5py)
+    return np.ascontiguousarray(dataset[()])
+
+
+def check_deflated(dataset: Any, name: str, h5py: Any) -> None:
+    """A deflated chunk must not inflate to more than its announced size: HDF5 would take the beginning."""
+    chunk_bytes = math.prod(dataset.chunks) * dataset.dtype.itemsize
+    properties = dataset.id.get_create_plist()
+    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
+    deflate = h5py.h5z.FILTER_DEFLATE
+    known = {deflate, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}
+    if not known.issuperset(filters) or filters.count(deflate) > 1:
+        raise ValueError(f"variable {name} has the HDF5 filters {filters}, expected deflate and shuffle")
+    if deflate not in filters:
+        return
+    skips_deflate = 1 << filters.index(deflate)  # in a chunk's mask
+    for index in range(dataset.id.get_num_chunks()):
+        mask, raw = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(index).chunk_offset)
+        if not mask & skips_deflate and len(zlib.decompressobj().decompress(raw, chunk_bytes + 1)) > chunk_bytes:
+            raise ValueError(f"a chunk of {name} inflates to more than its {chunk_bytes} bytes; refused")
+
+
+READERS: dict[str, Callable[..., Any]] = {
     "aedat4": partial(read_faery, "aedat"),
     "dat": partial(read_faery, "dat"),
     "evt": partial(read_faery, "evt"),
     "hdf5": read_hdf5,
+    "mat73": read_variables,
 }
 
 if __name__ == "__main__":

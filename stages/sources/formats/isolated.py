@@ -9,18 +9,21 @@ from __future__ import annotations
 import atexit
 import fcntl
 import json
+import math
 import os
 import select
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
 from ...frames.spec import TimeUnit
@@ -28,7 +31,7 @@ from ..base import Events
 from . import child as child_script
 from .columns import Columns, as_events
 
-IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
+IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]  # of recordings; "mat73" gives variables
 
 PIECE_EVENTS: Final = 1 << 20
 SILENCE_S: Final = 60.0
@@ -47,17 +50,26 @@ def read_pieces(
     was silent for `SILENCE_S`.
     """
     location = location or str(path)
-    answer = _answer(kind, path, location)
+    answer = _answer({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)
     sensor_size = cast("tuple[int, int] | None", next(answer))
     unit: TimeUnit = time_unit if kind == "hdf5" else "us"
     return sensor_size, as_events(cast("Iterator[Columns]", answer), location, unit, sensor_size)
 
 
-def _answer(format_name: str, path: Path, location: str) -> Iterator[tuple[int, int] | Columns | None]:
+def read_variables(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
+    """The variables `names` of a MAT 7.3 file, each as it is stored. Raises SourceError."""
+    with tempfile.NamedTemporaryFile(prefix="dvs-transfer-") as file:
+        file.write(data)
+        file.flush()
+        _, variables = _answer({"reader": "mat73", "path": file.name, "names": list(names)}, location)
+    return dict(cast("Columns", variables))
+
+
+def _answer(request: dict[str, Any], location: str) -> Iterator[tuple[int, int] | Columns | None]:
     """First the sensor size, then columns."""
     child = _take_child()
     try:
-        child.ask({"reader": format_name, "path": str(path.absolute()), "num_events": PIECE_EVENTS})
+        child.ask(request)
         while True:
             kind, payload = child.receive()
             if kind == b"D":
@@ -82,11 +94,10 @@ def _answer(format_name: str, path: Path, location: str) -> Iterator[tuple[int, 
 
 def _columns(payload: memoryview) -> Columns:
     line, _, _ = bytes(payload[:4096]).partition(b"\n")
-    header = json.loads(line)
     offset, columns = len(line) + 1, {}
-    for name, dtype in header["columns"]:
+    for name, dtype, shape in json.loads(line):
         offset += -offset % 8
-        columns[name] = np.frombuffer(payload, np.dtype(dtype), header["num_events"], offset)
+        columns[name] = np.frombuffer(payload, np.dtype(dtype), math.prod(shape), offset).reshape(shape)
         offset += columns[name].nbytes
     return columns
 

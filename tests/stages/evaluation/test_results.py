@@ -93,3 +93,11 @@ def test_damaged_and_foreign_predictions_are_named(run: Path, content: bytes) ->
     (run / "predictions-test.csv").unlink()
     with pytest.raises(TrainingError, match=r"predictions-test\.csv: does not hold"):
         read_predictions(run, read_evaluation(run, "test"))
+
+
+def test_a_field_of_megabytes_is_damage(run: Path) -> None:
+    """Found by `make fuzz`."""
+    with (run / "predictions-test.csv").open("a") as file:
+        file.write("x" * 200_000)
+    with pytest.raises(TrainingError, match="does not hold the 4 predictions"):
+        read_predictions(run, read_evaluation(run, "test"))

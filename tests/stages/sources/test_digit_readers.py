@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,10 @@ def test_any_idx_file_comes_back(make: Any, shape: list[int], gzipped: bool) -> 
     array = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     data = make.idx(array)
     np.testing.assert_array_equal(parse_idx(gzip.compress(data) if gzipped else data, len(shape), "a"), array)
+
+
+def test_dimensions_beyond_any_array_are_refused() -> None:
+    """Found by `make fuzz`: one of them 0, so that the number of values agrees."""
+    data = struct.pack(">4I", 0x0803, 0xFFFF_FFFF, 0xFFFF_FFFF, 0)
+    with pytest.raises(SourceError, match="announces 4294967295 x 4294967295 x 0"):
+        parse_idx(data, 3, "idx")

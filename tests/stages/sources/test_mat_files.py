@@ -71,7 +71,7 @@ def test_a_big_endian_file() -> None:
 
 @pytest.mark.parametrize("kind", ["mat5", "mat73"])
 def test_a_missing_variable_is_named(make: Any, kind: str) -> None:
-    with pytest.raises(SourceError, match=r"1\.mat: has no variable p \(found x\)"):
+    with pytest.raises(SourceError, match=r"1\.mat: .*has no variable p \(found x\)"):
         read_mat(getattr(make, kind)({"x": X}), NAMES, "1.mat")
 
 
@@ -83,7 +83,7 @@ def test_variables_that_are_no_numbers_are_refused(make: Any, value: Any) -> Non
 
 @pytest.mark.parametrize("data", [b"", b"x,y,ts,p", bytes(600), b"\x89HDF\r\n\x1a\n" + bytes(100)])
 def test_what_is_no_mat_file_is_refused(data: bytes) -> None:
-    with pytest.raises(SourceError, match="MAT"):
+    with pytest.raises(SourceError, match=r"1\.mat: (is no MAT|cannot be decoded)"):
         read_mat(data, NAMES, "1.mat")
 
 
@@ -198,10 +198,10 @@ def test_a_group_in_place_of_a_variable_is_refused() -> None:
 # Damage ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["mat5", "mat73"])
-def test_every_truncation_is_noticed(make: Any, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "count"), [("mat5", 150), ("mat73", 15)])
+def test_every_truncation_is_noticed(make: Any, kind: str, count: int) -> None:
     data = getattr(make, kind)({"x": X, "p": P})
-    for size in range(0, len(data) - 1, max(1, len(data) // 150)):
+    for size in range(0, len(data) - 1, max(1, len(data) // count)):
         with pytest.raises(SourceError, match=r"1\.mat: "):
             read_mat(data[:size], NAMES, "1.mat")
 
@@ -224,7 +224,7 @@ def test_a_flipped_byte_of_mat5_is_an_error_or_harmless(make: Any, options: Any)
 def test_a_flipped_byte_of_mat73_is_an_error_or_harmless(make: Any) -> None:
     whole = make.mat73({"x": X, "p": P}, compression="gzip", chunks=True)
 
-    @settings(max_examples=300, deadline=None)
+    @settings(max_examples=30, deadline=None)  # each that is refused costs a process
     @given(offset=st.integers(0, len(whole) - 1), value=st.integers(0, 255))
     def flip(offset: int, value: int) -> None:
         data = bytearray(whole)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from pydantic import ValidationError
 from tiny_run import CONFIG, changed, metrics, train, weights
 from tiny_split import open_tiny_split
 
 from dvs_transfer.stages.evaluation import evaluate
-from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training import loop, plain
 from dvs_transfer.stages.training.config import RELEASED, EvaluateConfig, LossConfig, ModelConfig, TrainConfig
 from dvs_transfer.stages.training.sliding import STRATEGIES
 
@@ -94,8 +93,8 @@ def test_fine_tuning_learns_from_images_then_from_recordings(tmp_path):
 
 def test_fine_tuning_starts_its_second_phase_with_a_new_optimiser(tmp_path):
     train(tmp_path, changed(method="finetune", epochs=4, pretrain_epochs=3))
-    newest = sorted((tmp_path / "checkpoints").glob("state-*.pt"))[-1]
-    moments = torch.load(newest, weights_only=True)["state"]["optimizer"]["state"]
+    newest = sorted((tmp_path / "checkpoints").glob("state-*.rest"))[-1]
+    moments = plain.from_bytes(newest.read_bytes())["state"]["optimizer"]["state"]
     assert {int(moment["step"]) for moment in moments.values()} == {3}  # of the last epoch alone
 
 

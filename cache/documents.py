@@ -1,0 +1,39 @@
+"""Reading small text files (configurations, records, results) within bounds, whoever wrote them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from .errors import DvsTransferError
+
+MAX_DOCUMENT_BYTES: Final = 1 << 26  # the attributes of a store of 10,000 shards have 2 MB
+MAX_CONFIG_BYTES: Final = 1 << 20
+_BLOCK_BYTES: Final = 1 << 20
+
+
+def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
+    """The content of a file. Raises OSError where it cannot be read, DvsTransferError where it is larger."""
+    content = bytearray()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK_BYTES):  # all at once, Python would set the limit's memory aside
+            content += block
+            if len(content) > max_bytes:
+                raise DvsTransferError(
+                    f"{path}: more than {max_bytes} bytes, the limit for such a file; is it what it is named?"
+                )
+    return bytes(content)
+
+
+def read_json(path: Path) -> Any:
+    """The document in a JSON file. Raises ValueError where it is none, and as `read_document` does."""
+    return parse_json(read_document(path))
+
+
+def parse_json(content: bytes) -> Any:
+    """Raises ValueError, also for what is nested more deeply than Python can follow."""
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None

@@ -1,0 +1,74 @@
+"""Fault 2: the n-th write fails, or the disk is full; the message says where, and the next run finishes."""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from fault_injection import WRITING, Effort, Fault, ForkedCommands, Tally, command_line, small_disk
+from tiny_preprocess import assert_same, assert_stores_are_whole, files_below, make_workspace, preprocess
+
+SAYS = {errno.ENOSPC: "No space left on device; free some space", errno.EIO: "Input/output error"}
+
+
+def assert_tells(output: str, root: Path, error: int) -> None:
+    """One line, naming a path of the workspace and what is needed."""
+    lines = [line for line in output.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, output
+    assert "Traceback" not in output
+    assert str(root) in lines[0], output
+    assert SAYS[error] in lines[0], output
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(14400)
+@pytest.mark.parametrize(("error", "lasting"), [(errno.ENOSPC, True), (errno.EIO, False)], ids=["ENOSPC", "EIO"])
+def test_the_nth_write_fails(
+    error: int, lasting: bool, effort: Effort, tally: Tally, forked: ForkedCommands, tmp_path: Path
+) -> None:
+    """Every n-th open, write, flush, rename or mkdir with `--long`; a full disk stays full, an EIO comes once."""
+    alone = make_workspace(tmp_path / "alone")
+    counted = forked.run(Fault(alone, calls=WRITING), *preprocess(alone, "--scheduler", "serial"))
+    assert counted.code == 0
+    for nth in effort(range(3, counted.count, counted.count // 7), range(1, counted.count + 1)):
+        root = make_workspace(tmp_path / f"failed {nth}")
+        with tally.attempt():
+            failed = forked.run(Fault(root, nth, error, WRITING, lasting), *preprocess(root, "--workers", "2"))
+            assert failed.code == 1, (nth, failed)
+            assert_tells(failed.output, root, error)
+            assert_stores_are_whole(root)
+            assert not [name for name in files_below(root) if name.endswith(".tmp")], nth
+            again = forked.run(Fault(root), *preprocess(root, "--workers", "2"))
+            assert again.code == 0, (nth, again)
+            assert_same(root, alone)
+
+
+@pytest.mark.slow
+def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, tmp_path: Path) -> None:
+    """A real one: a tmpfs with room for the raw data and a part of the cache, then with more."""
+    alone = make_workspace(tmp_path / "alone")
+    subprocess.run(command_line(*preprocess(alone, "--scheduler", "serial")), check=True, capture_output=True)
+    with small_disk(tmp_path / "small", 700_000) as disk:
+        root = make_workspace(disk / "root")
+        ballast = disk / "ballast"
+        free = effort((30_000,), tuple(range(0, 120_000, 8_000)))
+        for num_bytes in free:
+            with tally.attempt():
+                ballast.write_bytes(b"")
+                fill(ballast, num_bytes)
+                command = command_line(*preprocess(root, "--workers", "2"))
+                failed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+                assert failed.returncode == 1, failed
+                assert_tells(failed.stderr, root, errno.ENOSPC)
+                assert_stores_are_whole(root)
+        ballast.unlink()
+        subprocess.run(command_line(*preprocess(root, "--workers", "2")), check=True, capture_output=True)
+        assert_same(root, alone)
+
+
+def fill(ballast: Path, free: int) -> None:
+    """Let a file grow until that many bytes are free on its disk."""
+    ballast.write_bytes(bytes(max(0, shutil.disk_usage(ballast.parent).free - free)))

@@ -1,0 +1,140 @@
+"""Fault 15: read-only folders, paths with blanks and other letters, relative and linked roots, another user's cache."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from command_line import run_command, snapshot, succeed
+from fault_injection import Tally
+from tiny_preprocess import assert_same, assert_same_store, make_workspace, preprocess
+from tiny_training import TRAINING
+
+NOBODY = 65534
+
+
+@pytest.fixture(scope="module")
+def root() -> Iterator[Path]:
+    """A workspace of the demo that anybody may enter and read, preprocessed by this user."""
+    with tempfile.TemporaryDirectory(prefix="dvs-transfer faults ü ") as name:
+        Path(name).chmod(0o755)
+        made = make_workspace(Path(name) / "root", demo=True)
+        with (made / "tiny.toml").open("a") as file:
+            file.write(TRAINING)
+        succeed(*preprocess(made))
+        yield made
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The folder mounted over itself, read-only also for root. Skips the test where that is not allowed."""
+    mounted = subprocess.run(["mount", "--bind", folder, folder], capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"needs root, to mount a folder read-only: {mounted.stderr.strip()}")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def readings(root: Path) -> list[list[str | Path]]:
+    """Commands that read a preprocessed workspace."""
+    store = next((root / "data" / "cache").glob("*.zarr"))
+    start: list[str | Path] = ["--quiet", "--root", root]
+    return [
+        [*preprocess(root)],
+        [*start, "cache", "ls"],
+        [*start, "cache", "info", store],
+        [*start, "cache", "verify", store],
+    ]
+
+
+def test_a_read_only_cache_is_read_and_not_written(root: Path, tally: Tally, tmp_path: Path) -> None:
+    before = snapshot(root)
+    with read_only(root / "data"):
+        for command in readings(root):
+            with tally.attempt():
+                done = run_command(*command)
+                assert done.code == 0, (command, done.err)
+                assert snapshot(root) == before
+        with tally.attempt():
+            options = ("--config", root / "tiny.toml", "--run", tmp_path / "run", "--set", "train.epochs=1")
+            succeed("--quiet", "--root", root, "train", *options)
+            assert snapshot(root) == before
+        with tally.attempt():
+            refused = run_command(*preprocess(root, "--set", "frames.num_bins=4"))
+            assert refused.code == 1
+            assert f"{root}/data/cache" in refused.err
+            assert "Read-only" in refused.err
+            assert snapshot(root) == before
+
+
+def test_another_user_reads_and_writes_nothing(root: Path, tally: Tally) -> None:
+    """The first user's cache, for the second to read; what only the first may change is refused with the path."""
+    before = snapshot(root)
+    for command in readings(root):
+        with tally.attempt():
+            done = as_nobody(*command)
+            assert done.returncode == 0, (command, done.stderr)
+            assert snapshot(root) == before
+    with tally.attempt():
+        refused = as_nobody(*preprocess(root, "--set", "frames.num_bins=4"))
+        assert refused.returncode == 1, refused.stderr
+        assert f"{root}/data/cache" in refused.stderr
+        assert "Permission denied" in refused.stderr
+        assert snapshot(root) == before
+
+
+def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """`dvs-transfer` as the user nobody, with no right of root's. Skips the test where that is impossible."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root and setpriv, to become another user")
+    become = [
+        setpriv,
+        f"--reuid={NOBODY}",
+        f"--regid={NOBODY}",
+        "--clear-groups",
+        "--inh-caps=-all",
+        "--bounding-set=-all",
+    ]
+    start = [*become, sys.executable, "-B", "-m", "dvs_transfer"]
+    environment = {**os.environ, "HOME": "/nonexistent", "MPLCONFIGDIR": "/nonexistent"}
+    if subprocess.run([*start, "--help"], capture_output=True, env=environment, check=False).returncode:
+        pytest.skip("needs an interpreter and an installation that the user nobody may read")
+    return subprocess.run([*start, *arguments], capture_output=True, text=True, env=environment, check=False)
+
+
+def test_other_places_give_the_same(tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plain place; blanks, quotes, a line break and other letters; a relative root; a link; a link as the cache."""
+    plain = make_workspace(tmp_path / "plain")
+    succeed(*preprocess(plain))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    (tmp_path / "elsewhere").mkdir()
+    for root in (
+        tmp_path / "two  blanks, 'quotes' \"and\" % * [a] {b} #",
+        tmp_path / "größe 画像 é",
+        tmp_path / "line\nbreak",
+        Path("relative"),
+        Path("link/root"),
+        tmp_path / "linked cache",
+    ):
+        make_workspace(root)
+        if root.name == "linked cache":
+            (root / "data" / "cache").symlink_to(tmp_path / "elsewhere")
+        with tally.attempt():
+            succeed(*preprocess(root))
+            if root.name != "linked cache":
+                assert_same(root.resolve(), plain)
+            for store in (plain / "data" / "cache").glob("*.zarr"):
+                assert_same_store(root / "data" / "cache" / store.name, store)

@@ -1,0 +1,335 @@
+"""Every parser of untrusted bytes, with valid seeds to be damaged, and what a damaged one may do: raise our errors."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import io
+import json
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from cifar_data import batch, random_pixels
+from finished_run import make_run
+from own_recordings import WRITERS, make_events
+from PIL import Image
+from scipy.io import savemat
+from tiny_run import changed, train
+
+from dvs_transfer.cache.digests import content_digest
+from dvs_transfer.cache.store import FrameStore
+from dvs_transfer.pipeline.config import load_config
+from dvs_transfer.pipeline.experiments.description import read_description
+from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources.archives import open_archive
+from dvs_transfer.stages.sources.base import EventStream
+from dvs_transfer.stages.sources.cepdvs import events_from_variables, parse_path_file
+from dvs_transfer.stages.sources.cifar10 import parse_batch
+from dvs_transfer.stages.sources.formats.recordings import open_recording
+from dvs_transfer.stages.sources.images import decode_image
+from dvs_transfer.stages.sources.mat import read_mat
+from dvs_transfer.stages.sources.mnist import parse_idx
+from dvs_transfer.stages.sources.ncaltech101 import parse_box
+from dvs_transfer.stages.sources.nomniglot import NUM_DRAWERS, parse_table
+from dvs_transfer.stages.sources.random_access import FileBytes, InMemory, RandomAccess
+from dvs_transfer.stages.training import plain
+from dvs_transfer.stages.training.checkpoint import load_weights, save_weights, weights_path
+from dvs_transfer.stages.training.metrics import read_metrics
+from dvs_transfer.stages.training.released import read_released
+from dvs_transfer.stages.training.state import States
+from dvs_transfer.stages.training.stints import read_stints
+
+from stores import build_store
+
+FRAMES = FramesConfig(num_bins=3, size=16)
+
+
+@dataclass(frozen=True)
+class Target:
+    """seeds(folder): valid inputs, made in an empty folder. parse(data, folder): read an input, whole; a file that it
+    needs is written below the folder, which holds whatever `seeds` left there."""
+
+    seeds: Callable[[Path], list[bytes]]
+    parse: Callable[[bytes, Path], Any]
+
+
+# Archives -------------------------------------------------------------------------------------------------------------
+
+_FILES = {"a/one.bin": b"one" * 50, "a/b/zero.bin": bytes(3000), "two.txt": b""}
+
+
+def _zips(folder: Path) -> list[bytes]:
+    found = []
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            for name, content in _FILES.items():
+                archive.writestr(name, content)
+            archive.writestr("inner.zip", found[0] if found else b"")
+        found.append(buffer.getvalue())
+    return found
+
+
+def _tars(folder: Path) -> list[bytes]:
+    found = []
+    for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
+            names = (
+                _FILES if kind == tarfile.USTAR_FORMAT else {**_FILES, "long/" * 40 + "name.txt": b"x", "ü.txt": b""}
+            )
+            for name, content in names.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+        found.append(buffer.getvalue())
+    return found
+
+
+def _read_archive(data: bytes, folder: Path) -> None:
+    _read_tree(InMemory(data, "archive"), depth=0)
+
+
+def _read_tree(content: RandomAccess, depth: int) -> None:
+    tree = open_archive(content)
+    for member in tree.members:
+        tree.read(member.name)
+        if member.name.endswith(".zip") and member.size and depth < 2:
+            _read_tree(tree.open(member.name), depth + 1)
+
+
+# Recordings -----------------------------------------------------------------------------------------------------------
+
+
+def _recordings(*names: str) -> Target:
+    """Files of these names, each format as its library writes it, read as a user's own folder is."""
+
+    def seeds(folder: Path) -> list[bytes]:
+        for name in names:
+            WRITERS[name](folder / name, make_events(200))
+        return [(folder / name).read_bytes() for name in names]
+
+    def parse(data: bytes, folder: Path) -> None:
+        path = folder / f"fuzzed{Path(names[0]).suffix}"
+        path.write_bytes(data)
+        recording = open_recording(FileBytes(path), path.suffix)
+        if isinstance(recording, EventStream):
+            for _ in recording.pieces():
+                pass
+        make_frames(recording, FRAMES, None, str(path))
+
+    return Target(seeds, parse)
+
+
+def _mats(folder: Path) -> list[bytes]:
+    events = make_events(100)
+    columns = {"x": events.x, "y": events.y, "ts": events.t, "p": events.p.astype(np.int8) * 2 - 1}
+    found = []
+    for compressed in (False, True):
+        buffer = io.BytesIO()
+        savemat(buffer, {name: values[:, None] for name, values in columns.items()}, do_compression=compressed)
+        found.append(buffer.getvalue())
+    for options in ({}, {"compression": "gzip", "shuffle": True, "chunks": (50,)}):
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            for name, values in columns.items():
+                file.create_dataset(name, data=values, **options)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _read_mat(data: bytes, folder: Path) -> None:
+    events_from_variables(read_mat(data, ("x", "y", "ts", "p"), "1.mat"), "1.mat")
+
+
+# Images and labels ----------------------------------------------------------------------------------------------------
+
+
+def _images(folder: Path) -> list[bytes]:
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (24, 31, 3), dtype=np.uint8))
+    found = []
+    for mode, kind, options in (
+        ("RGB", "JPEG", {}),
+        ("L", "JPEG", {"progressive": True}),
+        ("CMYK", "JPEG", {}),
+        ("RGB", "PNG", {}),
+        ("P", "PNG", {"transparency": b"\0\1"}),
+        ("I;16", "PNG", {}),
+        ("P", "GIF", {}),
+        ("RGB", "BMP", {}),
+        ("1", "BMP", {}),
+    ):
+        buffer = io.BytesIO()
+        (picture.convert("I").convert(mode) if mode == "I;16" else picture.convert(mode)).save(buffer, kind, **options)
+        found.append(buffer.getvalue())
+    frames = [picture.convert("P"), picture.convert("P").rotate(90)]
+    buffer = io.BytesIO()
+    frames[0].save(buffer, "GIF", save_all=True, append_images=frames[1:])
+    return [*found, buffer.getvalue()]
+
+
+def _idx(folder: Path) -> list[bytes]:
+    plain = struct.pack(">I3I", 0x0803, 3, 5, 4) + bytes(range(60))
+    return [plain, gzip.compress(plain, mtime=0)]
+
+
+def _annotations(folder: Path) -> list[bytes]:
+    return [struct.pack("<hh", 2, 4) + struct.pack("<8h", *range(8)) + struct.pack("<hh", 2, 2) + bytes(8)]
+
+
+def _path_files(folder: Path) -> list[bytes]:
+    lines = ["number image events origin class", *(f"{i} data/img/{i}.jpg data/MAT/{i}.mat x cat" for i in range(4))]
+    return ["\n".join(lines).encode()]
+
+
+def _intervals(folder: Path) -> list[bytes]:
+    return ["\n".join(["n,start,end", *(f"{i},{i * 1000},{i * 1000 + 900}.0" for i in range(NUM_DRAWERS))]).encode()]
+
+
+# Configuration --------------------------------------------------------------------------------------------------------
+
+_REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def _configs(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*.toml"))]
+
+
+def _experiments(folder: Path) -> list[bytes]:
+    return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*/*.toml"))]
+
+
+def _as_file(name: str, read: Callable[[Path], Any]) -> Callable[[bytes, Path], Any]:
+    """Write the input to a file, then read that."""
+
+    def parse(data: bytes, folder: Path) -> Any:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+        return read(folder / name)
+
+    return parse
+
+
+# Checkpoints, runs and stores -----------------------------------------------------------------------------------------
+
+
+def _weights(folder: Path) -> list[bytes]:
+    train(folder / "run", changed(epochs=1))
+    network, info = load_weights(weights_path(folder / "run", "last"), torch.device("cpu"))
+    save_weights(folder / "seed", network, info)
+    return [(folder / "seed").read_bytes()]
+
+
+def _published(folder: Path) -> list[bytes]:
+    state = {"feature.0.weight": torch.ones(2, 2), "fc2.bias": torch.ones(4), "coefficient.0": torch.ones(1)}
+    args = argparse.Namespace(num_classes=4, step=1, tau=3.0)
+    document = {"state_dict": state, "arch": "Transfer_SCNN", "epoch": 1, "args": args, "metric": 5.0}
+    torch.save(document, folder / "seed")
+    legacy = io.BytesIO()
+    torch.save(document, legacy, _use_new_zipfile_serialization=False)
+    return [(folder / "seed").read_bytes(), legacy.getvalue()]
+
+
+def _state(folder: Path) -> list[bytes]:
+    train(folder / "run", changed(epochs=1, keep_checkpoints=1))
+    path = next((folder / "run" / "checkpoints").glob("state-*.rest"))
+    (folder / "identity").write_text(plain.from_bytes(path.read_bytes())["identity"])
+    return [path.read_bytes()]
+
+
+def _read_state(data: bytes, folder: Path) -> None:
+    """With a seal that fits, as whoever changes a file on purpose would write it."""
+    path = next((folder / "run" / "checkpoints").glob("state-*.rest"))
+    path.write_bytes(data)
+    seal = path.with_suffix(".json")
+    document = json.loads(seal.read_bytes())
+    seal.write_text(json.dumps({**document, ".rest": content_digest(data)}))
+    States(path.parent, 1, (folder / "identity").read_text()).load(lambda message: None)
+
+
+def _stints(folder: Path) -> list[bytes]:
+    train(folder / "run", changed(epochs=1))
+    return [(folder / "run" / "stints.json").read_bytes()]
+
+
+def _run_files(name: str, read: Callable[[Path], Any]) -> Target:
+    """A file of a run folder, `name`; read(folder) reads it."""
+
+    def seeds(folder: Path) -> list[bytes]:
+        from dvs_transfer.stages import pairing
+        from dvs_transfer.stages.pairing_config import PairingConfig
+
+        stores = build_store(folder, "events"), build_store(folder, "images")
+        pairs = pairing.run(PairingConfig(), *stores, folder).path
+        make_run(folder / "run", pairs)
+        return [(folder / "run" / name).read_bytes()]
+
+    return Target(seeds, lambda data, folder: _as_file(f"run/{name}", lambda _: read(folder / "run"))(data, folder))
+
+
+def _store_file(name: str) -> Target:
+    """A file of a store; then the store is opened and read."""
+
+    def seeds(folder: Path) -> list[bytes]:
+        store = build_store(folder, "events", 6)
+        return [(store / name).read_bytes()]
+
+    def parse(data: bytes, folder: Path) -> None:
+        path = next(folder.glob("*.zarr"))
+        (path / name).write_bytes(data)
+        store = FrameStore(path)
+        store.read("frames", np.arange(len(store)))
+        store.column("sample_id")
+
+    return Target(seeds, parse)
+
+
+TARGETS: Mapping[str, Target] = {
+    "zip": Target(_zips, _read_archive),
+    "tar": Target(_tars, _read_archive),
+    "tar-gz": Target(lambda folder: [gzip.compress(data, mtime=0) for data in _tars(folder)], _read_archive),
+    "atis": _recordings("records.bin"),
+    "aedat2": _recordings("jaer.aedat"),
+    "aedat4": _recordings("a.aedat4"),
+    "dat": _recordings("one.dat", "two.dat"),
+    "evt": _recordings("two.raw", "three.raw"),
+    "hdf5": _recordings("group.h5", "prophesee.hdf5", "columns.h5"),
+    "npz": _recordings("columns.npz", "structured.npz"),
+    "npy": _recordings("structured.npy"),
+    "mat5-columns": _recordings("five.mat"),
+    "mat73-columns": _recordings("seven.mat"),
+    "text": _recordings("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt"),
+    "mat5": Target(lambda folder: _mats(folder)[:2], _read_mat),
+    "mat73": Target(lambda folder: _mats(folder)[2:], _read_mat),
+    "image": Target(_images, lambda data, folder: decode_image(data, "image")),
+    "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),
+    "cifar-pickle": Target(
+        lambda folder: [batch(random_pixels(3), (0, 5, 9))], lambda data, folder: parse_batch(data, "batch")
+    ),
+    "annotation": Target(_annotations, lambda data, folder: parse_box(data, "annotation")),
+    "cepdvs-table": Target(_path_files, lambda data, folder: parse_path_file(data, "pathFile.csv")),
+    "nomniglot-table": Target(_intervals, _as_file("0001.csv", parse_table)),
+    "config": Target(_configs, _as_file("a.toml", load_config)),
+    "experiment": Target(_experiments, _as_file("a.toml", read_description)),
+    "safetensors": Target(_weights, _as_file("w.safetensors", lambda path: load_weights(path, torch.device("cpu")))),
+    "published-checkpoint": Target(_published, _as_file("model_best.pth.tar", read_released)),
+    "training-state": Target(_state, _read_state),
+    "metrics": _run_files("metrics.jsonl", read_metrics),
+    "stints": Target(_stints, _as_file("stints.json", lambda path: read_stints(path.parent))),
+    "evaluation": _run_files("evaluation-test.json", lambda run: read_evaluation(run, "test")),
+    "predictions": _run_files("predictions-test.csv", lambda run: read_predictions(run, read_evaluation(run, "test"))),
+    "store-attributes": _store_file("zarr.json"),
+    "array-metadata": _store_file("frames/zarr.json"),
+    "shard": _store_file("frames/c/0/0/0/0/0"),
+}
+"""Parser -> target."""
