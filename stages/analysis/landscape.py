@@ -21,6 +21,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from ...cache.documents import parse_json, read_document
 from ..training.config import LossConfig
 from ..training.losses import classification_loss
 from ..training.networks import SpikingNetwork
@@ -114,14 +115,20 @@ def _coordinates(extent: float, count: int) -> list[float]:
 
 
 def _known_points(path: Path, fingerprint: str) -> dict[tuple[float, float], Point]:
-    """What an interrupted analysis of the same weights, data and settings has left; the file then goes on behind it."""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a killed writer may leave half a line
-    header = json.dumps({"fingerprint": fingerprint}) + "\n"
+    """What an interrupted analysis of the same weights, data and settings has left; the file then goes on behind it.
+
+    Nothing of a file with a damaged line is used.
+    """
+    lines = read_document(path).splitlines(keepends=True) if path.exists() else []
+    whole = [line for line in lines if line.endswith(b"\n")]  # a killed writer may leave half a line
+    header = json.dumps({"fingerprint": fingerprint}).encode() + b"\n"
+    try:
+        points = [Point(*map(float, parse_json(line))) for line in whole[1:]]
+    except (ValueError, TypeError):
+        whole = []
     if whole[:1] != [header]:
-        whole = [header]
-    path.write_text("".join(whole), encoding="utf-8")
-    points = [Point(*json.loads(line)) for line in whole[1:]]
+        whole, points = [header], []
+    path.write_bytes(b"".join(whole))
     return {(point.x, point.y): point for point in points}
 
 

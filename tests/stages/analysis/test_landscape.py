@@ -104,6 +104,17 @@ def test_an_interrupted_analysis_goes_on_with_the_same_values(tmp_path: Path) ->
     assert diary.read_bytes() == (whole / "analysis" / "landscape.jsonl").read_bytes()
 
 
+@pytest.mark.parametrize("line", [b"[0.5, 0.5, x]\n", b"[1, 2]\n", b'"text"\n', b"\xff\n"])
+def test_damaged_points_are_not_used(line: bytes, run_folder: Path) -> None:
+    expected = run(SMALL, open_tiny_split, run_folder)
+    diary = run_folder / "analysis" / "landscape.jsonl"
+    diary.write_bytes(diary.read_bytes() + line)
+    (run_folder / "analysis" / "landscape.json").unlink()
+    report = run(SMALL, open_tiny_split, run_folder, progress=(count := Count()))
+    assert count.done == NUM_POINTS
+    assert report.model_copy(update={"seconds": expected.seconds}) == expected
+
+
 def test_points_of_other_settings_are_not_used(run_folder: Path) -> None:
     run(SMALL, open_tiny_split, run_folder)
     run(SMALL.model_copy(update={"seed": 1}), open_tiny_split, run_folder, progress=(count := Count()))
