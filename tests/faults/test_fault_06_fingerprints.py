@@ -60,6 +60,8 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (EvaluateConfig, "device"): ({}, "auto", "cpu"),
     (PairingConfig, "train_per_class"): ({}, None, 2),
     (PairingConfig, "image_classes"): ({}, {}, {"ant": "ant"}),
+    (PairingConfig, "novel_classes"): ({}, (), ("cat",)),
+    (FramesConfig, "sensor_size"): ({}, None, (240, 180)),
     (EventsSection, "source"): ({}, "ncaltech101", "cepdvs"),
     (ImagesSection, "source"): ({}, "caltech101", "cepdvs-images"),
 }
