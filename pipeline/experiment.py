@@ -6,6 +6,7 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
-from ..cache.locks import writer_lock
+from ..cache.locks import lock_path, writer_lock
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -71,7 +72,9 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
     note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
-    if not (_holds(note, recipe) and picture.exists()):  # else nothing is written: the cache may be read-only
+    lock = lock_path(workspace.cache, pairs.path.name)
+    left_lock = lock.exists() and os.access(workspace.cache, os.W_OK)  # by one that was killed just before its end
+    if left_lock or not (_holds(note, recipe) and picture.exists()):  # else nothing is written: it may be read-only
         with writer_lock(workspace.cache, pairs.path.name):
             for path in (note, picture):
                 durable.remove_temporaries(path.parent, f"{path.stem}*")

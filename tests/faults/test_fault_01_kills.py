@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import psutil
 import pytest
+from command_line import succeed
 from fault_injection import (
     Effort,
     Fault,
@@ -89,6 +91,16 @@ def test_killed_before_any_file_operation(effort: Effort, tally: Tally, forked: 
             assert again.code == 0, again.output
             assert_not_rewritten(root, shards)
             assert_same(root, alone)
+
+
+def test_killed_just_before_the_last_lock_goes(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    """The call that `--long` found: all is made, the lock's file alone is left."""
+    root = tmp_path / "root"
+    shutil.copytree(undisturbed.root, root)
+    pairs = next(root.glob("data/cache/*+*.zarr"))
+    (pairs.parent / f".{pairs.name}.lock").touch()
+    succeed(*preprocess(root))
+    assert_same(root, undisturbed.root)
 
 
 @pytest.mark.slow
