@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from cifar_data import batch, random_pixels
 from finished_run import make_run
 from own_recordings import WRITERS, make_events
 from PIL import Image
-from scipy.io import savemat
 from tiny_run import changed, train
 
 from dvs_transfer.cache.digests import content_digest
@@ -33,11 +31,10 @@ from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources.archives import open_archive
 from dvs_transfer.stages.sources.base import EventStream
-from dvs_transfer.stages.sources.cepdvs import events_from_variables, parse_path_file
+from dvs_transfer.stages.sources.cepdvs import parse_path_file
 from dvs_transfer.stages.sources.cifar10 import parse_batch
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import decode_image
-from dvs_transfer.stages.sources.mat import read_mat
 from dvs_transfer.stages.sources.mnist import parse_idx
 from dvs_transfer.stages.sources.ncaltech101 import parse_box
 from dvs_transfer.stages.sources.nomniglot import NUM_DRAWERS, parse_table
@@ -129,27 +126,6 @@ def _recordings(*names: str) -> Target:
         make_frames(recording, FRAMES, None, str(path))
 
     return Target(seeds, parse)
-
-
-def _mats(folder: Path) -> list[bytes]:
-    events = make_events(100)
-    columns = {"x": events.x, "y": events.y, "ts": events.t, "p": events.p.astype(np.int8) * 2 - 1}
-    found = []
-    for compressed in (False, True):
-        buffer = io.BytesIO()
-        savemat(buffer, {name: values[:, None] for name, values in columns.items()}, do_compression=compressed)
-        found.append(buffer.getvalue())
-    for options in ({}, {"compression": "gzip", "shuffle": True, "chunks": (50,)}):
-        buffer = io.BytesIO()
-        with h5py.File(buffer, "w") as file:
-            for name, values in columns.items():
-                file.create_dataset(name, data=values, **options)
-        found.append(buffer.getvalue())
-    return found
-
-
-def _read_mat(data: bytes, folder: Path) -> None:
-    events_from_variables(read_mat(data, ("x", "y", "ts", "p"), "1.mat"), "1.mat")
 
 
 # Images and labels ----------------------------------------------------------------------------------------------------
@@ -306,11 +282,9 @@ TARGETS: Mapping[str, Target] = {
     "hdf5": _recordings("group.h5", "prophesee.hdf5", "columns.h5"),
     "npz": _recordings("columns.npz", "structured.npz"),
     "npy": _recordings("structured.npy"),
-    "mat5-columns": _recordings("five.mat"),
-    "mat73-columns": _recordings("seven.mat"),
+    "mat5": _recordings("five.mat", "plain.mat"),
+    "mat73": _recordings("seven.mat"),
     "text": _recordings("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt"),
-    "mat5": Target(lambda folder: _mats(folder)[:2], _read_mat),
-    "mat73": Target(lambda folder: _mats(folder)[2:], _read_mat),
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),
     "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),
     "cifar-pickle": Target(

@@ -91,10 +91,13 @@ def _npy(path: Path, events: Events) -> None:
         np.save(file, as_structured(events))
 
 
-def _mat(path: Path, events: Events) -> None:
-    signs = events.p.astype(np.int8) * 2 - 1
-    with path.open("wb") as file:
-        savemat(file, {"x": events.x, "y": events.y, "ts": events.t, "pol": signs}, do_compression=True)
+def _mat(compressed: bool) -> Callable[[Path, Events], None]:
+    def write(path: Path, events: Events) -> None:
+        signs = events.p.astype(np.int8) * 2 - 1
+        with path.open("wb") as file:
+            savemat(file, {"x": events.x, "y": events.y, "ts": events.t, "pol": signs}, do_compression=compressed)
+
+    return write
 
 
 def _text(header: str = "", order: str = "txyp", separator: str = ",") -> Callable[[Path, Events], None]:
@@ -135,7 +138,8 @@ WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "columns.npz": _npz,
     "structured.npz": _npz_structured,
     "structured.npy": _npy,
-    "five.mat": _mat,
+    "five.mat": _mat(compressed=True),
+    "plain.mat": _mat(compressed=False),
     "seven.mat": _mat73,
     "faery.csv": _faery(file_type="csv"),
     "plain.csv": _text(),

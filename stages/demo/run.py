@@ -81,10 +81,10 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
         "demo": config.model_dump(mode="json", exclude={"out"}),
     }
     provenance = Provenance(config.out, "demo", identity)
-    if report := _up_to_date(provenance, photos, pairs):  # without the lock, which a read-only folder has no place for
+    if report := _up_to_date(provenance.finished(), config.out, photos, pairs):
         return report
     with writer_lock(config.out, provenance.name):
-        if report := _up_to_date(provenance, photos, pairs):
+        if report := _up_to_date(provenance.check(), config.out, photos, pairs):
             return report
         provenance.begin()
         for folder in (*(PHOTOS / name for name in SHAPES), PAIR_IMAGES, PAIR_EVENTS):
@@ -100,9 +100,10 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
     return DemoReport(tuple(SHAPES), len(photos), recorded.num_events, len(pairs), up_to_date=False)
 
 
-def _up_to_date(provenance: Provenance, photos: Sequence[str], pairs: Sequence[_Pair]) -> DemoReport | None:
-    done = provenance.check()
-    if done is None or not _is_whole(provenance.folder, photos, pairs):
+def _up_to_date(
+    done: dict[str, Any] | None, out: Path, photos: Sequence[str], pairs: Sequence[_Pair]
+) -> DemoReport | None:
+    if done is None or not _is_whole(out, photos, pairs):
         return None
     return DemoReport(tuple(SHAPES), len(photos), done["num_events"], len(pairs), up_to_date=True)
 

@@ -9,19 +9,33 @@ from typing import Any
 from ...cache.documents import read_json
 from ...cache.durable import remove_temporaries, write_json
 from ...cache.errors import ConfigError
+from ...cache.locks import lock_path
 
 
 @dataclass(frozen=True)
 class Provenance:
     """The record `<folder>/<name>.json` of a finished run, and `<name>.begun.json` of one under way.
 
-    identity: JSON-able, everything that decides the folder's content. Who begins or
-    finishes holds the lock `name` of the folder.
+    identity: JSON-able, everything that decides the folder's content. Who checks, begins or finishes holds the lock
+    `name` of the folder.
     """
 
     folder: Path
     name: str
     identity: dict[str, Any]
+
+    def finished(self) -> dict[str, Any] | None:
+        """`check` for whoever holds no lock, which a read-only folder has no place for: None while another works there.
+
+        Who works there has made the lock's file before any other, and removes it after the record of a finished run.
+        """
+        strangers = self._strangers()
+        if strangers and not any(
+            path.exists() for path in (lock_path(self.folder, self.name), self._begun, self._done)
+        ):
+            raise self._unknown(strangers)
+        done = self._read(self._done)
+        return None if self._begun.exists() else done
 
     def check(self) -> dict[str, Any] | None:
         """The record of a finished run of this identity, or None where the work is to do or to finish.
@@ -29,28 +43,12 @@ class Provenance:
         Raises ConfigError where the folder holds the work of another identity (naming the fields that differ) or files
         of unknown origin.
         """
-        for path in (self._done, self._begun):
-            if not path.exists():
-                continue
-            found: dict[str, Any] = self._read(path)
-            others = _differences(self.identity, found)
-            if others:
-                raise ConfigError(
-                    f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
-                )
-            if path == self._begun:
-                return None
-            if self._begun.exists():  # of a run that was killed at its very end
-                self._begun.unlink(missing_ok=True)
-            return found
-        there = self.folder.iterdir() if self.folder.is_dir() else ()
-        strangers = sorted(path.name for path in there if not path.name.startswith("."))
-        if strangers:
-            raise ConfigError(
-                f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
-                "choose another folder"
-            )
-        return None
+        done, begun = self._read(self._done), self._read(self._begun)
+        if done is not None:
+            self._begun.unlink(missing_ok=True)  # of a run that was killed at its very end
+        elif begun is None and (strangers := self._strangers()):
+            raise self._unknown(strangers)
+        return done
 
     def begin(self) -> None:
         """Say that the work is under way, and clear what a killed run left behind."""
@@ -71,12 +69,28 @@ class Provenance:
     def _begun(self) -> Path:
         return self.folder / f"{self.name}.begun.json"
 
-    def _read(self, path: Path) -> dict[str, Any]:
+    def _read(self, path: Path) -> dict[str, Any] | None:
         try:
-            document: dict[str, Any] = read_json(path)
+            found: dict[str, Any] = read_json(path)
+        except FileNotFoundError:
+            return None
         except ValueError as error:
             raise ConfigError(f"{path}: is no JSON document ({error}); delete {self.folder} and run again") from error
-        return document
+        if others := _differences(self.identity, found):
+            raise ConfigError(
+                f"{self.folder} was made otherwise ({'; '.join(others)}); choose another folder, or delete this one"
+            )
+        return found
+
+    def _strangers(self) -> list[str]:
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        return sorted(path.name for path in there if not path.name.startswith("."))
+
+    def _unknown(self, strangers: list[str]) -> ConfigError:
+        return ConfigError(
+            f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
+            "choose another folder"
+        )
 
 
 def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from ...cache.digests import file_digest, manifest_digest
 from ...cache.durable import write_bytes
@@ -67,10 +67,10 @@ def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> Simulat
         "images": manifest_digest(digests),
     }
     provenance = Provenance(config.out, "simulation", identity)
-    if found := _up_to_date(provenance, ignored):  # without the lock, which a read-only folder has no place for
+    if found := _up_to_date(provenance.finished(), config.out, ignored):
         return found
     with writer_lock(config.out, provenance.name):
-        if found := _up_to_date(provenance, ignored):
+        if found := _up_to_date(provenance.check(), config.out, ignored):
             return found
         provenance.begin()
         outcomes = _simulate_all(config, names, map_tasks)
@@ -86,9 +86,8 @@ def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> Simulat
     return report
 
 
-def _up_to_date(provenance: Provenance, ignored: tuple[str, ...]) -> SimulationReport | None:
-    done = provenance.check()
-    if not done or _num_recordings(provenance.folder) != done["num_recordings"]:
+def _up_to_date(done: dict[str, Any] | None, out: Path, ignored: tuple[str, ...]) -> SimulationReport | None:
+    if done is None or _num_recordings(out) != done["num_recordings"]:
         return None
     quarantined = tuple((name, reason) for name, reason in done["quarantined"])
     return SimulationReport(done["num_recordings"], done["num_events"], quarantined, ignored, up_to_date=True)

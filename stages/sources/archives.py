@@ -62,12 +62,15 @@ class ArchiveTree(FileTree):
         folders, files = self._folders.get(folder, (set(), set()))
         return sorted(folders), sorted(files)
 
-    def read(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes | RandomAccess:
         member = self._member(name)
-        content = member.open().read_at(0, member.size)
-        if len(content) != member.size:
-            raise SourceError(f"{self.where(name)}: {len(content)} bytes where the archive announces {member.size}")
-        return content
+        content = member.open()
+        if member.size > MAX_READ_BYTES:
+            return content
+        held = content.read_at(0, member.size)
+        if len(held) != member.size:
+            raise SourceError(f"{self.where(name)}: {len(held)} bytes where the archive announces {member.size}")
+        return held
 
     def exists(self, name: str) -> bool:
         return name in self._members

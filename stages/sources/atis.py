@@ -7,14 +7,15 @@ A record with y = 240 is no event: from it on, times are 2^13 us later.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from .base import AtisRecords, Events, UInt8Array
-from .random_access import RandomAccess
+from .base import AtisRecords, Events, EventStream, UInt8Array
+from .random_access import MAX_READ_BYTES, RandomAccess, as_access
 
 RECORD_BYTES: Final = 5
 OVERFLOW_ROW: Final = 240  # y of a time overflow marker
@@ -23,17 +24,25 @@ _PIECE_RECORDS: Final = 1 << 20
 LARGEST_RECORD: Final = (256, OVERFLOW_ROW)  # (width, height) that a record can address
 
 
-def as_records(data: bytes, sensor_size: tuple[int, int] | None, location: str) -> AtisRecords:
-    """The records of a recording, not decoded. Raises SourceError when it is empty or ends within a record."""
-    num_events, rest = divmod(len(data), RECORD_BYTES)
-    if not data:
+def open_records(
+    data: bytes | RandomAccess, sensor_size: tuple[int, int] | None, location: str
+) -> AtisRecords | EventStream:
+    """The records of a recording, not decoded; of a file that is too large to be held, its events in pieces.
+
+    Raises SourceError when it is empty or ends within a record.
+    """
+    content = as_access(data, location)
+    num_records, rest = divmod(content.size, RECORD_BYTES)
+    if not content.size:
         raise SourceError(f"{location}: the file is empty, expected records of {RECORD_BYTES} bytes; fetch it again")
     if rest:
         raise SourceError(
-            f"{location}: {len(data)} bytes is not a whole number of {RECORD_BYTES}-byte records ({rest} left over at "
-            f"byte {num_events * RECORD_BYTES}, after record {num_events}); the file is truncated: fetch it again"
+            f"{location}: {content.size} bytes is not a whole number of {RECORD_BYTES}-byte records ({rest} left over "
+            f"at byte {num_records * RECORD_BYTES}, after record {num_records}); the file is truncated: fetch it again"
         )
-    return AtisRecords(np.frombuffer(data, dtype=np.uint8), sensor_size)
+    if content.size > MAX_READ_BYTES:
+        return EventStream(partial(decode_pieces, content), sensor_size)
+    return AtisRecords(np.frombuffer(content.read_at(0, content.size), dtype=np.uint8), sensor_size)
 
 
 def decode_records(records: AtisRecords, location: str) -> Events:
@@ -68,14 +77,8 @@ def decode_records(records: AtisRecords, location: str) -> Events:
 def decode_pieces(content: RandomAccess) -> Iterator[Events]:
     """The events of a recording of any length, about a million at a time; their order is not checked.
 
-    Raises SourceError where the recording ends within a record, and for rows that no record can address.
+    Raises SourceError for rows that no record can address.
     """
-    rest = content.size % RECORD_BYTES
-    if rest:
-        raise SourceError(
-            f"{content.location}: {content.size} bytes is not a whole number of {RECORD_BYTES}-byte records ({rest} "
-            f"left over at byte {content.size - rest}); the file is truncated: fetch it again"
-        )
     num_markers = 0
     for first_byte in range(0, content.size, _PIECE_RECORDS * RECORD_BYTES):
         data = np.frombuffer(content.read_at(first_byte, _PIECE_RECORDS * RECORD_BYTES), np.uint8)

@@ -7,21 +7,22 @@ follow the code point order of the class names, which for the published 20 is th
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar, Final
-
-import numpy as np
-from numpy.typing import NDArray
+from functools import partial
+from typing import ClassVar, Final
 
 from ...cache.errors import SourceError
-from .base import LARGEST_SENSOR, Events, Sample, UInt8Array
+from .base import LARGEST_SENSOR, Events, EventStream, Sample, UInt8Array
+from .formats.identify import identify
+from .formats.isolated import LocalFile
+from .formats.mat5 import open_mat5
+from .formats.pieces import hold_short
 from .images import decode_image
 from .layout import Place, open_place
-from .mat import read_mat
+from .random_access import RandomAccess, as_access
 from .reader import FileReader
 
 _CLASS_WORD: Final = 4  # the fifth
 _CLASS_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]+")
-_VARIABLES: Final = ("x", "y", "ts", "p")
 
 
 class _CepDvs(FileReader):
@@ -92,13 +93,15 @@ class CepDvs(_CepDvs):
     folder = "data/MAT/img"
     suffix = ".mat"
 
-    def decode(self, sample: Sample, data: bytes) -> Events:
-        variables = read_mat(data, _VARIABLES, sample.location)
-        return events_from_variables(variables, sample.location)
-
-    def decode_events(self, sample: Sample, data: bytes) -> Events:
-        """The same as `decode`, which checks everything already."""
-        return self.decode(sample, data)
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> Events | EventStream:
+        content = as_access(data, sample.location)
+        match identify(content, self.suffix):
+            case "mat5":
+                return hold_short(open_mat5(content, "whole us"), sample.location)
+            case "hdf5":
+                return hold_short(partial(LocalFile(content).read, "hdf5", "whole us"), sample.location)
+            case other:
+                raise SourceError(f"{sample.location}: is no MAT file but of the format {other}; fetch it again")
 
 
 class CepDvsImages(_CepDvs):
@@ -132,50 +135,3 @@ def parse_path_file(data: bytes, location: str) -> list[str]:
             )
         classes.append(words[_CLASS_WORD])
     return classes
-
-
-def events_from_variables(variables: dict[str, NDArray[Any]], location: str) -> Events:
-    """Checked events from x, y, ts in us and p, each of shape (n,), (n, 1) or (1, n), of any type with whole values.
-
-    p is -1 or 1 (also read: 0 or 1). Raises SourceError, naming variable and event.
-    """
-    whole = {name: _whole_numbers(name, values, location) for name, values in variables.items()}
-    lengths = {name: len(values) for name, values in whole.items()}
-    if len(set(lengths.values())) != 1 or not lengths["x"]:
-        raise SourceError(
-            f"{location}: expected x, y, ts and p of the same length above 0, found {lengths}; fetch it again"
-        )
-    for name, limit in zip("xy", LARGEST_SENSOR, strict=True):
-        _refuse(
-            name, whole[name], (whole[name] < 0) | (whole[name] >= limit), f"expected 0 to {limit - 1} pixels", location
-        )
-    polarity = whole["p"]
-    _refuse("p", polarity, (polarity != 1) & (polarity != polarity.min()), "expected two values", location)
-    _refuse("p", polarity, (polarity < -1) | (polarity > 1), "expected -1 or 1", location)
-    backwards = np.zeros(len(polarity), dtype=bool)
-    np.less(whole["ts"][1:], whole["ts"][:-1], out=backwards[1:])
-    _refuse("ts", whole["ts"], backwards, "earlier than the event before", location)
-    return Events(
-        whole["x"].astype(np.uint16), whole["y"].astype(np.uint16), whole["ts"], (polarity == 1).astype(np.uint8)
-    )
-
-
-def _whole_numbers(name: str, values: NDArray[Any], location: str) -> NDArray[np.int64]:
-    if values.dtype.kind not in "iuf" or values.size != max(values.shape, default=0) or values.ndim > 2:
-        raise SourceError(
-            f"{location}: {name} has the shape {values.shape} and type {values.dtype}, "
-            "expected numbers of shape (n,), (n, 1) or (1, n)"
-        )
-    flat = values.reshape(-1)
-    if flat.dtype.kind == "f":
-        fits = np.isfinite(flat) & (np.abs(flat) < 2.0**53)
-        _refuse(name, flat, ~fits | (np.floor(flat) != flat), "expected a whole number (ts in us)", location)
-    elif flat.dtype == np.uint64:
-        _refuse(name, flat, flat > np.iinfo(np.int64).max, "expected less than 2^63", location)
-    return flat.astype(np.int64)
-
-
-def _refuse(name: str, values: NDArray[Any], wrong: NDArray[np.bool_], expected: str, location: str) -> None:
-    if wrong.any():
-        event = int(np.argmax(wrong))
-        raise SourceError(f"{location}: {name} = {values[event]} of event {event}: {expected}; fetch the file again")

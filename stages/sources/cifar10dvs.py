@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
-from .base import Events, Sample
+from .base import Events, EventStream, Sample
 from .cifar10 import CLASS_NAMES
-from .formats.aedat2 import decode_aedat2
+from .formats.aedat2 import aedat2_pieces
+from .formats.pieces import Pieces, hold_short
 from .layout import find_folder, open_place
+from .random_access import RandomAccess, as_access
 from .reader import FileReader
 
 
@@ -38,15 +41,15 @@ class Cifar10Dvs(FileReader):
             samples += self._add_class(name, label, way[-1], files)
         return CLASS_NAMES, tuple(samples)
 
-    def decode(self, sample: Sample, data: bytes) -> Events:
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> Events | EventStream:
         """The events as SpikingJelly reads them (spikingjelly/datasets/cifar10_dvs.py): x and y of jAER swapped.
 
         Without that, pictures lie on their side. Polarity is jAER's, as in `dat2mat.m`, the reader that the data set's
         description names. tonic's `read_dvs_128` turns the picture by 180 degrees more and swaps the polarities.
         """
-        events = decode_aedat2(data, sample.location)
-        return Events(events.y, events.x, events.t, events.p)
+        return hold_short(partial(_turned_pieces, as_access(data, sample.location)), sample.location)
 
-    def decode_events(self, sample: Sample, data: bytes) -> Events:
-        """The same as `decode`, which checks everything already."""
-        return self.decode(sample, data)
+
+def _turned_pieces(content: RandomAccess) -> Pieces:
+    _, pieces = aedat2_pieces(content.read_at, content.size, content.location)
+    return None, (Events(events.y, events.x, events.t, events.p) for events in pieces)

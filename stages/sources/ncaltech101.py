@@ -13,10 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...cache.errors import SourceError
-from .atis import as_records, decode_records
-from .base import AtisRecords, Events, Sample
+from .atis import open_records
+from .base import AtisRecords, EventStream, Sample
 from .class_folders import ClassFolderReader
 from .layout import Place, open_place
+from .random_access import RandomAccess
 
 _ANNOTATIONS = "Caltech101_annotations"
 
@@ -44,12 +45,8 @@ class NCaltech101(ClassFolderReader):
         super().__init__(path)
         self._annotations = self._find_annotations()
 
-    def decode(self, sample: Sample, data: bytes) -> AtisRecords:
-        return as_records(data, self.sensor_size, sample.location)
-
-    def decode_events(self, sample: Sample, data: bytes) -> Events:
-        """The events with every check (see `atis.decode_records`). Raises SourceError."""
-        return decode_records(self.decode(sample, data), sample.location)
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> AtisRecords | EventStream:
+        return open_records(data, self.sensor_size, sample.location)
 
     def metadata(self, sample: Sample) -> dict[str, Any]:
         """{"box": [x_min, y_min, x_max, y_max]} in pixels, where the recording is annotated. Raises SourceError."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
-from .atis import as_records, decode_records
-from .base import AtisRecords, Events, Sample
+from .atis import open_records
+from .base import AtisRecords, EventStream, Sample
 from .layout import Place, find_folder, open_place
+from .random_access import RandomAccess
 from .reader import FileReader
 
 # Folder of a split, and what MNIST calls it: recording 00042.bin of Train is of the 42nd digit of MNIST's "train".
@@ -51,9 +52,5 @@ class NMnist(FileReader):
             elif way := find_folder(start, folder, (f"{folder}.zip",)):
                 yield split, way[-1]
 
-    def decode(self, sample: Sample, data: bytes) -> AtisRecords:
-        return as_records(data, self.sensor_size, sample.location)
-
-    def decode_events(self, sample: Sample, data: bytes) -> Events:
-        """The events with every check (see `atis.decode_records`). Raises SourceError."""
-        return decode_records(self.decode(sample, data), sample.location)
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> AtisRecords | EventStream:
+        return open_records(data, self.sensor_size, sample.location)

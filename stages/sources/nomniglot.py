@@ -23,8 +23,8 @@ import numpy as np
 from ...cache.digests import file_digest
 from ...cache.errors import SourceError
 from .base import Events, Sample
-from .formats.columns import join
 from .formats.isolated import read_pieces
+from .formats.pieces import join
 from .layout import open_place
 from .omniglot import NUM_DRAWERS, drawing_id, find_characters
 from .random_access import FileBytes

@@ -11,7 +11,7 @@ from .class_folders import ClassFolderReader
 from .formats.recordings import open_recording
 from .images import IMAGE_SUFFIXES, decode_image
 from .layout import Place, open_place
-from .random_access import InMemory, RandomAccess
+from .random_access import RandomAccess, as_access
 
 SIMULATED = ("Caltech101", "Caltech101_annotations")  # the simulator's recordings, and what lies beside them
 
@@ -57,12 +57,12 @@ class Folder(_OwnFolder):
         super().__init__(path)
 
     def read_content(self, sample: Sample) -> RandomAccess:
+        """Access to the file, also to a short one: another process may read it (`formats.recordings`)."""
         tree, name = self._files[sample.sample_id]
         return tree.open(name)
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
-        content = InMemory(data, sample.location) if isinstance(data, bytes) else data
-        return open_recording(content, PurePosixPath(sample.location).suffix, self.time_unit)
+        return open_recording(as_access(data, sample.location), PurePosixPath(sample.location).suffix, self.time_unit)
 
     def _arguments(self) -> tuple[Any, ...]:
         return self.path, self.time_unit

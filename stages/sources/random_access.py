@@ -87,6 +87,11 @@ class InMemory:
         return self.content[offset : offset + size]
 
 
+def as_access(data: bytes | RandomAccess, location: str) -> RandomAccess:
+    """`data`, or bytes held already under the name `location`."""
+    return InMemory(data, location) if isinstance(data, bytes) else data
+
+
 class Slice:
     """A part of other bytes, such as a member that an archive stores uncompressed."""
 

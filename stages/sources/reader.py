@@ -104,6 +104,11 @@ class FileReader(Reader):
         tree, name = self._files[sample.sample_id]
         return tree.read(name)
 
+    def read_content(self, sample: Sample) -> bytes | RandomAccess:
+        """The whole file; of a recording that is too large to be held, access to it."""
+        tree, name = self._files[sample.sample_id]
+        return tree.content(name) if self.kind == "events" else tree.read(name)
+
     def _add(self, class_name: str, stem: str, label: int, place: Place, file: str) -> Sample:
         """Register the file of a sample. Raises SourceError when its id is taken."""
         sample = Sample(f"{class_name}/{stem}", label, place.where(file))

@@ -120,10 +120,6 @@ class TonicReader(Reader):
         _refuse(sample, "t", t, np.concatenate(([False], t[1:] < t[:-1])), "us, earlier than the event before it")
         return Events(x.astype(np.uint16), y.astype(np.uint16), t, p.astype(np.uint8))
 
-    def decode_events(self, sample: Sample, data: bytes) -> Events:
-        """The same as `decode`, which checks everything already."""
-        return self.decode(sample, data)
-
     def metadata(self, sample: Sample) -> dict[str, Any]:
         """{"file": path in the data set's folder}, where the class lists files."""
         file = _file_of(*self._entries[sample.sample_id])

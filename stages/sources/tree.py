@@ -35,8 +35,15 @@ class FileTree(ABC):
         """The file's content, to be read in pieces. Raises SourceError when it cannot be opened."""
 
     @abstractmethod
+    def content(self, name: str) -> bytes | RandomAccess:
+        """The file's content, held where it has at most `MAX_READ_BYTES`. Raises SourceError when it cannot be read."""
+
     def read(self, name: str) -> bytes:
         """The file's content. Raises SourceError when it cannot be read, or has more than `MAX_READ_BYTES`."""
+        content = self.content(name)
+        if not isinstance(content, bytes):
+            raise SourceError(f"{self.where(name)}: {content.size} bytes; the limit for it is {MAX_READ_BYTES}")
+        return content
 
 
 class FolderTree(FileTree):
@@ -70,15 +77,14 @@ class FolderTree(FileTree):
     def open(self, name: str) -> RandomAccess:
         return FileBytes(self._path / name)
 
-    def read(self, name: str) -> bytes:
+    def content(self, name: str) -> bytes | RandomAccess:
         path = self._path / name
         try:
             with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size > MAX_READ_BYTES:
-                    raise SourceError(f"{path}: {size} bytes; no sample has more than {MAX_READ_BYTES}")
-                return file.read()
+                if os.fstat(file.fileno()).st_size <= MAX_READ_BYTES:
+                    return file.read()
         except OSError as error:
             raise SourceError(
                 f"{path}: cannot be read: {error.strerror}; see whether it is there and readable"
             ) from error
+        return FileBytes(path)

@@ -52,16 +52,6 @@ _DAVIS: Final = {
 }
 
 
-def decode_aedat2(data: bytes, location: str) -> Events:
-    """The events of a recording, held as a whole; all else as `aedat2_pieces`."""
-    _, pieces = aedat2_pieces(lambda offset, size: data[offset : offset + size], len(data), location)
-    held = list(pieces)
-    if len(held) == 1:
-        return held[0]
-    x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p)
-
-
 def aedat2_pieces(
     read_at: Callable[[int, int], bytes], size: int, location: str, piece_records: int = PIECE_RECORDS
 ) -> tuple[tuple[int, int], Iterator[Events]]:

@@ -1,4 +1,4 @@
-"""Recordings as columns x, y, t and p: NumPy files, MAT 5 and text. HDF5 is read in another process (`child`)."""
+"""Recordings as columns x, y, t and p: NumPy files and text. HDF5 is read in another process (`child`)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
-from ...frames.spec import TimeUnit
 from ..archives import open_archive
-from ..base import Events
-from ..mat import MAX_BYTES as MAX_MAT_BYTES
-from ..mat import read_mat5_columns
-from ..random_access import RandomAccess, blocks
-from .child import COLUMN_NAMES, match
-from .columns import Columns, as_events
+from ..random_access import RandomAccess
+from .child import match
+from .columns import Columns, Unit, as_events
+from .pieces import Pieces
 
 PIECE_EVENTS: Final = 1 << 20
 _MAX_NPY_HEADER: Final = 10_000
@@ -29,26 +26,28 @@ _TEXT_BLOCK_BYTES: Final = 1 << 22
 _MAX_LINE_BYTES: Final = 10_000
 
 
-Pieces = tuple[tuple[int, int] | None, Iterator[Events]]
-"""The sensor size that a file states, if it does, and its events piece by piece."""
-
-
 # NumPy ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class _NumpyArray:
-    """An array in a .npy file, read in slices."""
+class StoredArray:
+    """An array of `length` values of type `stored` that lies in a file from byte `offset` on, read in slices.
+
+    means: the type that the values are given back with, where it is another one.
+    """
 
     content: RandomAccess
     offset: int
-    dtype: np.dtype[Any]
+    stored: np.dtype[Any]
     length: int
+    means: np.dtype[Any] | None = None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
+        """The values [start, stop), fewer at the end. Raises SourceError."""
         stop = min(stop, self.length)
-        first, size = self.offset + start * self.dtype.itemsize, (stop - start) * self.dtype.itemsize
-        return np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.dtype)
+        first, size = self.offset + start * self.stored.itemsize, (stop - start) * self.stored.itemsize
+        values = np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.stored)
+        return values if self.means is None else values.astype(self.means, copy=False)
 
 
 def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]:
@@ -57,12 +56,12 @@ def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]
         yield content.read_at(first, min(step, offset + size - first))
 
 
-def read_npy(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+def read_npy(content: RandomAccess, time_unit: Unit) -> Pieces:
     """A structured array with the fields x, y, t and p."""
-    return None, as_events(_numpy_pieces({"": _open_npy(content)}, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), content.location, time_unit)
 
 
-def read_npz(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+def read_npz(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Arrays x, y, t and p, or one structured array with these fields."""
     members = {member.name: member for member in open_archive(content).members}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
@@ -71,10 +70,10 @@ def read_npz(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
         raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
     chosen = columns or dict.fromkeys([""], next(iter(names)))
     arrays = {column: _open_npy(members[names[name]].open()) for column, name in chosen.items()}
-    return None, as_events(_numpy_pieces(arrays, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces(arrays, content.location), content.location, time_unit)
 
 
-def _open_npy(content: RandomAccess) -> _NumpyArray:
+def _open_npy(content: RandomAccess) -> StoredArray:
     """Format: numpy.lib.format, versions 1 and 2; arrays of objects, which are pickles, are refused."""
     start = io.BytesIO(content.read_at(0, _MAX_NPY_HEADER + 12))
     try:
@@ -95,36 +94,22 @@ def _open_npy(content: RandomAccess) -> _NumpyArray:
             f"{content.location}: announces {length} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
             "bytes are there; the file is truncated: fetch it again"
         )
-    return _NumpyArray(content, start.tell(), dtype, length)
+    return StoredArray(content, start.tell(), dtype, length)
 
 
-def _numpy_pieces(arrays: Mapping[str, _NumpyArray], location: str) -> Iterator[Columns]:
+def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[Columns]:
+    """Columns of `PIECE_EVENTS` events; an array named "" has them as its fields. Raises SourceError."""
     lengths = {name: array.length for name, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         raise SourceError(f"{location}: x, y, t and p have different lengths: {lengths}")
     fields: dict[str, str] | None = None
     if "" in arrays:
-        fields = match(arrays[""].dtype.names or ())
+        fields = match(arrays[""].stored.names or ())
         if fields is None:
-            raise SourceError(f"{location}: expected the fields x, y, t and p, found {arrays[''].dtype}")
+            raise SourceError(f"{location}: expected the fields x, y, t and p, found {arrays[''].stored}")
     for start in range(0, next(iter(lengths.values())), PIECE_EVENTS):
         values = {name: array.read(start, start + PIECE_EVENTS) for name, array in arrays.items()}
         yield values if fields is None else {column: values[""][field] for column, field in fields.items()}
-
-
-# MAT 5 ---------------------------------------------------------------------------------------------------------------
-
-
-def read_mat5(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
-    """The variables x, y, t and p, each of shape (n,), (n, 1) or (1, n). Read whole: the format has no other way."""
-    if content.size > MAX_MAT_BYTES:
-        raise SourceError(
-            f"{content.location}: {content.size} bytes; MAT files of version 5 are read up to {MAX_MAT_BYTES}: "
-            "save it with '-v7.3'"
-        )
-    variables = read_mat5_columns(b"".join(blocks(content)), COLUMN_NAMES, content.location)
-    columns = {name: values.reshape(-1) for name, values in variables.items()}
-    return None, as_events([columns], content.location, time_unit)
 
 
 # Text ----------------------------------------------------------------------------------------------------------------
@@ -140,7 +125,7 @@ class _TextLayout:
     offset: int
 
 
-def read_text(content: RandomAccess, time_unit: TimeUnit) -> Pieces:
+def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
 
     A line before them may name the columns ("x,y,p,t"; others are ignored), also with the size of the sensor as `faery`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,21 @@ from ...frames.spec import TimeUnit
 from ..base import Events
 
 Columns = Mapping[str, NDArray[Any]]
+Unit = TimeUnit | Literal["whole us"]
 
-_US_PER_UNIT: Final = {"ns": 1e-3, "us": 1, "ms": 1_000, "s": 1_000_000}
+_US_PER_UNIT: Final = {"ns": 1e-3, "us": 1, "whole us": 1, "ms": 1_000, "s": 1_000_000}
 _LARGEST_TIME: Final = 2.0**53  # us, in either direction: 285 years, and exact as a double
 _COORDINATE_LIMIT: Final = 1 << 16
 
 
 def as_events(
-    pieces: Iterable[Columns], location: str, time_unit: TimeUnit = "auto", sensor_size: tuple[int, int] | None = None
+    pieces: Iterable[Columns], location: str, time_unit: Unit = "auto", sensor_size: tuple[int, int] | None = None
 ) -> Iterator[Events]:
     """The events of each piece, whose columns "x", "y", "t" and "p" have the shape (n,).
 
-    time_unit: of t; "auto" is us for whole numbers and s for floating point. p is 0 or 1, -1 or 1, or boolean, the same
-    in all pieces. Times between two microseconds are rounded to the nearest.
+    time_unit: of t; "auto" is us for whole numbers and s for floating point. Times between two microseconds are rounded
+    to the nearest, unless the unit is "whole us": then they are refused. p is 0 or 1, -1 or 1, or boolean, the same in
+    all pieces.
     Raises SourceError, naming column and event: types that are no numbers, lengths that differ, fractions or numbers
     out of range in x, y and p, times that are not finite or run backwards.
     """
@@ -58,15 +60,6 @@ def as_events(
         yield Events(x, y, t, (p == 1).astype(np.uint8), sensor_size)
 
 
-def join(pieces: Iterable[Events], location: str) -> Events:
-    """The events of all pieces in one. Raises SourceError when there are none."""
-    held = list(pieces)
-    if not held:
-        raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
-    x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p, held[0].sensor_size)
-
-
 class _Refusal:
     """Raises SourceError for the first event of a piece that is wrong."""
 
@@ -96,7 +89,7 @@ def _whole(name: str, values: NDArray[Any], low: int, high: int, refuse: _Refusa
     return values if values.dtype.kind != "u" or low >= 0 else values.astype(np.int64)
 
 
-def _microseconds(values: NDArray[Any], unit: TimeUnit, refuse: _Refusal) -> NDArray[np.int64]:
+def _microseconds(values: NDArray[Any], unit: Unit, refuse: _Refusal) -> NDArray[np.int64]:
     if values.dtype.kind not in "iuf":
         raise SourceError(f"{refuse.location}: t is of type {values.dtype}, expected numbers")
     if unit == "auto":
@@ -106,6 +99,8 @@ def _microseconds(values: NDArray[Any], unit: TimeUnit, refuse: _Refusal) -> NDA
     expected = f"expected a time of less than {limit:.4g} {unit}"
     if values.dtype.kind == "f":
         refuse("t", values, ~np.isfinite(values) | (np.abs(values) >= limit), expected)
+        if unit == "whole us":
+            refuse("t", values, np.floor(values) != values, "expected a whole number of us")
         return np.rint(values.astype(np.float64) * factor).astype(np.int64)
     if values.max() >= limit or values.min() <= -limit:  # in floating point, so only where it is needed for each value
         refuse("t", values, (values >= limit) | (values <= -limit), expected)

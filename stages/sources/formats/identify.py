@@ -17,7 +17,7 @@ from ..atis import RECORD_BYTES, decode_records
 from ..base import AtisRecords, UInt8Array
 from ..random_access import RandomAccess
 
-Format = Literal["aedat2", "aedat4", "atis", "dat", "evt", "hdf5", "mat", "npy", "npz", "text"]
+Format = Literal["aedat2", "aedat4", "atis", "dat", "evt", "hdf5", "mat5", "npy", "npz", "text"]
 
 _START_BYTES: Final = 1 << 16
 _MIN_RECORDS: Final = 64  # by chance, so many times are in order once in 10^89 files
@@ -47,8 +47,8 @@ def identify(content: RandomAccess, suffix: str) -> Format:
     if start.startswith(b"#!AER-DAT"):
         version = start[9:12].decode("latin-1")
         raise SourceError(f"{content.location}: AEDAT of version {version}; 2 and 4 are read: convert it (dv, jAER)")
-    if start[126:128] in (b"IM", b"MI") and start.startswith(b"MATLAB"):
-        return "hdf5" if start[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE else "mat"
+    if start.startswith(b"MATLAB") and start[126:128] in (b"IM", b"MI"):
+        return "hdf5" if start[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE else "mat5"
     if start.startswith(b"%") and (found := _identify_words(content, start)):
         return found
     if _TEXT.match(start):

@@ -17,21 +17,20 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
-from ...frames.spec import TimeUnit
-from ..base import Events
+from ..random_access import FileBytes, RandomAccess, blocks
 from . import child as child_script
-from .columns import Columns, as_events
+from .columns import Columns, Unit, as_events
+from .pieces import Pieces
 
-IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]  # of recordings; "mat73" gives variables
+IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
 
 PIECE_EVENTS: Final = 1 << 20
 SILENCE_S: Final = 60.0
@@ -40,9 +39,7 @@ _HEADER: Final = struct.Struct("<cQ")
 _MAX_FRAME_BYTES: Final = 1 << 28
 
 
-def read_pieces(
-    kind: IsolatedFormat, path: Path, time_unit: TimeUnit = "auto", location: str | None = None
-) -> tuple[tuple[int, int] | None, Iterator[Events]]:
+def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", location: str | None = None) -> Pieces:
     """The sensor size (width, height) that the file states, and its events in pieces of about a million.
 
     time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
@@ -52,17 +49,26 @@ def read_pieces(
     location = location or str(path)
     answer = _answer({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)
     sensor_size = cast("tuple[int, int] | None", next(answer))
-    unit: TimeUnit = time_unit if kind == "hdf5" else "us"
+    unit: Unit = time_unit if kind == "hdf5" else "us"
     return sensor_size, as_events(cast("Iterator[Columns]", answer), location, unit, sensor_size)
 
 
-def read_variables(data: bytes, names: Sequence[str], location: str) -> dict[str, NDArray[Any]]:
-    """The variables `names` of a MAT 7.3 file, each as it is stored. Raises SourceError."""
-    with tempfile.NamedTemporaryFile(prefix="dvs-transfer-") as file:
-        file.write(data)
-        file.flush()
-        _, variables = _answer({"reader": "mat73", "path": file.name, "names": list(names)}, location)
-    return dict(cast("Columns", variables))
+class LocalFile:
+    """A recording as a file on disk, as another process needs it; a temporary copy where it lies in an archive."""
+
+    def __init__(self, content: RandomAccess) -> None:
+        self._content = content
+        if isinstance(content, FileBytes):
+            self._path = content.path
+            return
+        self._copy = tempfile.NamedTemporaryFile(prefix="dvs-transfer-")  # noqa: SIM115  # goes when nobody needs it
+        for block in blocks(content):
+            self._copy.write(block)
+        self._copy.flush()
+        self._path = Path(self._copy.name)
+
+    def read(self, kind: IsolatedFormat, time_unit: Unit) -> Pieces:
+        return read_pieces(kind, self._path, time_unit, self._content.location)
 
 
 def _answer(request: dict[str, Any], location: str) -> Iterator[tuple[int, int] | Columns | None]:

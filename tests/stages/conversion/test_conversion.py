@@ -26,10 +26,10 @@ from dvs_transfer.stages.sources import (
     Events,
     archives,
     atis,
+    cepdvs,
     class_folders,
     find_source,
     images,
-    mat,
     mnist,
     ncaltech101,
     open_source,
@@ -104,7 +104,7 @@ def test_a_fingerprint_follows_the_code_that_the_source_needs(
         ncaltech101: {"ncaltech101"},
         atis: {"ncaltech101"},
         images: {"caltech101"},
-        mat: set(),
+        cepdvs: set(),
         mnist: set(),
         sources: set(),
     }
@@ -120,7 +120,7 @@ def test_a_fingerprint_follows_the_code_that_the_source_needs(
 def test_the_code_of_a_tonic_source() -> None:
     names = {path.name for path in code_files(find_source("tonic:NMNIST"))}
     assert names >= {"tonic_datasets.py", "reader.py", "base.py", "shards.py", "kernels.py"}
-    assert not names & {"__init__.py", "nmnist.py", "atis.py", "mat.py"}
+    assert not names & {"__init__.py", "nmnist.py", "atis.py", "mat5.py"}
 
 
 def break_recording(raw: Path, name: str, data: bytes) -> None:

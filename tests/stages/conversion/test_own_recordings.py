@@ -1,4 +1,4 @@
-"""Converting a user's own recordings: quarantine, sensor sizes, time units, and files that are larger than memory."""
+"""Converting a user's own recordings: quarantine, sensor sizes, time units."""
 
 from __future__ import annotations
 
@@ -14,11 +14,8 @@ from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.code import code_files
 from dvs_transfer.stages.conversion.config import ConvertConfig
-from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.sources import random_access
 from dvs_transfer.stages.sources.base import Sample
-from dvs_transfer.stages.sources.formats import columnar, isolated, recordings
 from dvs_transfer.stages.sources.own import Folder
 
 
@@ -106,26 +103,3 @@ def test_a_file_that_changes_while_it_is_converted_is_no_sample(
     assert store.valid.tolist() == [True, False]
     assert "two.dat: changed while it was read" in str(store.column("problem")[1])
     assert not store.array("frames")[1].any()
-
-
-@pytest.mark.parametrize("name", ["records.bin", "three.raw", "group.h5"])
-def test_files_larger_than_what_may_be_held(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No read of more than 20 kB, no piece of more than 1,000 events: the same frames."""
-    raw = tmp_path / "raw"
-    (raw / "a").mkdir(parents=True)
-    events = make_events(30_000)
-    WRITERS[name](raw / "a" / name, events)
-    for module, limit, value in (
-        (random_access, "MAX_READ_BYTES", 20_000),
-        (recordings, "MAX_READ_BYTES", 20_000),
-        (recordings, "HELD_EVENTS", 1000),
-        (isolated, "PIECE_EVENTS", 1000),
-        (columnar, "PIECE_EVENTS", 1000),
-    ):
-        monkeypatch.setattr(module, limit, value)
-    monkeypatch.setattr(random_access.blocks, "__defaults__", (20_000,))
-    monkeypatch.setattr("dvs_transfer.stages.sources.atis._PIECE_RECORDS", 1000)
-    monkeypatch.setattr("dvs_transfer.stages.sources.formats.identify._START_BYTES", 5000)
-    store = convert(raw)
-    expected = make_frames(events, FramesConfig(num_bins=3)).data
-    np.testing.assert_array_equal(store.array("frames")[0], expected)

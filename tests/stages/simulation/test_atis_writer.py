@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tonic.io import read_mnist_file
 
-from dvs_transfer.stages.sources.atis import as_records, decode_records
+from dvs_transfer.stages.sources.atis import decode_records
 from dvs_transfer.stages.sources.atis_writer import MAX_STORED_US, box_contour, encode_annotation, encode_records
-from dvs_transfer.stages.sources.base import Events
+from dvs_transfer.stages.sources.base import AtisRecords, Events
 
 TONIC_DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 
@@ -40,7 +40,7 @@ def times(longest_us: int) -> st.SearchStrategy[list[int]]:
 def test_recordings_are_read_back(t: list[int], seed: int) -> None:
     events = recording(t, seed)
     data = encode_records(events)
-    ours = decode_records(as_records(data, (256, 240), "test"), "test")
+    ours = decode_records(AtisRecords(np.frombuffer(data, np.uint8), (256, 240)), "test")
     tonics = read_mnist_file(io.BytesIO(data), TONIC_DTYPE, is_stream=True)
     for name in ("x", "y", "t", "p"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(events, name))

@@ -11,14 +11,17 @@ from hypothesis import strategies as st
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events, open_source
-from dvs_transfer.stages.sources.atis import as_records, decode_records
+from dvs_transfer.stages.sources.atis import decode_records, open_records
+from dvs_transfer.stages.sources.base import AtisRecords
 
 SENSOR = (240, 180)
 TONIC_EVENT = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 
 
 def decode(data: bytes) -> Events:
-    return decode_records(as_records(data, SENSOR, "a.bin"), "a.bin")
+    records = open_records(data, SENSOR, "a.bin")
+    assert isinstance(records, AtisRecords)
+    return decode_records(records, "a.bin")
 
 
 def assert_equals_tonic(events: Events, path: Path) -> None:
@@ -43,7 +46,7 @@ def test_real_recordings_equal_tonic(real_data: Path) -> None:
     source = open_source("nmnist", real_data / "NMNIST")
     assert len(source.samples) == 600
     for sample in source.samples[::20]:
-        assert_equals_tonic(source.decode_events(sample, source.read_bytes(sample)), Path(sample.location))
+        assert_equals_tonic(decode(source.read_bytes(sample)), Path(sample.location))
 
 
 record = st.tuples(

@@ -140,16 +140,6 @@ def test_a_file_that_vanished_is_named(tmp_path: Path, make: Any, ncaltech_files
         source.read_bytes(source.samples[2])
 
 
-def test_a_file_that_no_recording_can_be_is_not_read(
-    tmp_path: Path, make: Any, ncaltech_files: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = open_source("ncaltech101", make.files(tmp_path, ncaltech_files))
-    with (tmp_path / "Caltech101" / "accordion" / "image_0001.bin").open("wb") as file:
-        file.truncate(random_access.MAX_READ_BYTES + 1)  # sparse
-    with pytest.raises(SourceError, match="no sample has more than"):
-        source.read_bytes(source.samples[2])
-
-
 # Caltech101 -----------------------------------------------------------------------------------------------------------
 
 
@@ -194,3 +184,12 @@ def test_two_files_of_one_id_are_refused(tmp_path: Path, make: Any, photos: dict
     photos["accordion/image_0001.png"] = make.image(Image.new("L", (3, 3)), "PNG")
     with pytest.raises(SourceError, match="has the same id, accordion/image_0001, as"):
         open_source("caltech101", make.files(tmp_path, photos))
+
+
+def test_a_file_that_no_photo_can_be_is_not_read(tmp_path: Path, make: Any) -> None:
+    source = open_source("caltech101", make.files(tmp_path, {"101_ObjectCategories/ant/image_0001.jpg": b""}))
+    with (tmp_path / "101_ObjectCategories" / "ant" / "image_0001.jpg").open("wb") as file:
+        file.truncate(random_access.MAX_READ_BYTES + 1)  # sparse
+    for read in (source.read_bytes, source.read_content):
+        with pytest.raises(SourceError, match=r"image_0001\.jpg: 67108865 bytes; the limit for it is 67108864"):
+            read(source.samples[0])

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages.frames.binning import Frames, make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import Events, Source, open_source
-from dvs_transfer.stages.sources.cepdvs import events_from_variables, parse_path_file
+from dvs_transfer.stages.sources.cepdvs import parse_path_file
 
 CLASSES = ["trees", "fish", "fish", "large_man-made_outdoor_things", *["fish"] * 7]
 HEADER = "index path size date class"
@@ -123,45 +125,64 @@ SHAPES: list[Callable[[Any], Any]] = [
 ]
 
 
+def read(tmp_path: Path, make: Any, columns: dict[str, Any]) -> tuple[Events, Frames]:
+    """The frames of a recording with these columns, which is the only one."""
+    files = {"pathFile.csv": path_file(["fish"]), "data/MAT/img/0.mat": make.mat5(columns)}
+    source = open_source("cepdvs", make.files(tmp_path, files))
+    (sample,) = source.samples
+    events = source.decode(sample, source.read_content(sample))
+    assert isinstance(events, Events)
+    return events, make_frames(events, FramesConfig(num_bins=2), source.sensor_size, sample.location)
+
+
 @pytest.mark.parametrize("stored", SHAPES)
-def test_every_way_to_store_a_vector(stored: Callable[[Any], Any]) -> None:
-    events = events_from_variables({name: stored(values) for name, values in variables().items()}, "1.mat")
+def test_every_way_to_store_a_vector(stored: Callable[[Any], Any], tmp_path: Path, make: Any) -> None:
+    events, _ = read(tmp_path, make, {name: stored(values) for name, values in variables().items()})
     assert events.y.tolist() == [2, 3, 4, 5, 6]
     assert events.t[0] == 1000
 
 
-def test_polarity_of_zeros_and_ones_and_of_one_kind() -> None:
-    for polarity, expected in (([0, 1, 1, 0, 1], [0, 1, 1, 0, 1]), ([1] * 5, [1] * 5), ([-1] * 5, [0] * 5)):
-        events = events_from_variables(variables() | {"p": np.array(polarity)}, "1.mat")
-        assert events.p.tolist() == expected
+@pytest.mark.parametrize(
+    ("polarity", "expected"), [([0, 1, 1, 0, 1], [0, 1, 1, 0, 1]), ([1] * 5, [1] * 5), ([-1] * 5, [0] * 5)]
+)
+def test_polarity_of_zeros_and_ones_and_of_one_kind(
+    polarity: list[int], expected: list[int], tmp_path: Path, make: Any
+) -> None:
+    events, _ = read(tmp_path, make, variables() | {"p": np.array(polarity)})
+    assert events.p.tolist() == expected
 
 
 @pytest.mark.parametrize(
     ("name", "values", "problem"),
     [
         ("x", [1, 2, np.nan, 4, 5], r"x = nan of event 2"),
-        ("ts", [0, 0.1, 0.2, 0.3, 0.4], r"ts = 0\.1 of event 1: expected a whole number \(ts in us\)"),
-        ("ts", [1, 2, 3, 2, 5], r"ts = 2 of event 3: earlier"),
-        ("ts", np.array([1, 2, 3, 4, 1 << 63], dtype=np.uint64), r"of event 4: expected less than 2\^63"),
-        ("ts", [1, 2, 3, 4, np.inf], "ts = inf of event 4"),
-        ("x", [1, -1, 3, 4, 5], "x = -1 of event 1: expected 0 to 1279"),
-        ("y", [1, 2, 3, 4, 960], "y = 960 of event 4: expected 0 to 959"),
+        ("ts", [0, 0.1, 0.2, 0.3, 0.4], r"t = 0\.1 of event 1: expected a whole number of us"),
+        ("ts", [1, 2, 3, 2, 5], r"t = 2 of event 3: us, earlier"),
+        (
+            "ts",
+            np.array([1, 2, 3, 4, 1 << 63], dtype=np.uint64),
+            r"of event 4: expected a time of less than 9",
+        ),
+        ("ts", [1, 2, 3, 4, np.inf], "t = inf of event 4"),
+        ("x", [1, -1, 3, 4, 5], "x = -1 of event 1: expected a whole number from 0"),
+        ("x", [1, 1280, 3, 4, 5], "event 1 has x=1280, expected 0 to 1279"),
+        ("y", [1, 2, 3, 4, 960], "event 4 has y=960, expected 0 to 959"),
         ("p", [1, -1, 2, 1, 1], "p = 2 of event 2"),
         ("p", [1, -1, 0, 1, 1], "p = 0 of event 2"),
-        ("p", [1, 1], "same length"),
-        ("x", np.ones((5, 5)), r"x has the shape \(5, 5\)"),
-        ("x", np.ones(5, dtype=complex), "type complex128"),
-        ("x", np.array(3), r"shape \(\)"),
+        ("p", [1, 1], "different lengths"),
+        ("x", np.ones((5, 5)), r"x has the shape 5 x 5"),
+        ("x", np.ones(5, dtype=complex), "x is no array of real numbers"),
+        ("x", np.array(3), "different lengths"),
     ],
 )
-def test_damage_is_named_by_variable_and_event(name: str, values: Any, problem: str) -> None:
-    with pytest.raises(SourceError, match=problem):
-        events_from_variables(variables() | {name: np.asarray(values)}, "1.mat")
+def test_damage_is_named_by_variable_and_event(name: str, values: Any, problem: str, tmp_path: Path, make: Any) -> None:
+    with pytest.raises(SourceError, match=rf"0\.mat: .*{problem}"):
+        read(tmp_path, make, variables() | {name: np.asarray(values)})
 
 
-def test_no_events_are_refused() -> None:
-    with pytest.raises(SourceError, match="same length above 0"):
-        events_from_variables({name: values[:0] for name, values in variables().items()}, "1.mat")
+def test_no_events_are_refused(tmp_path: Path, make: Any) -> None:
+    with pytest.raises(SourceError, match="no event in it"):
+        read(tmp_path, make, {name: values[:0] for name, values in variables().items()})
 
 
 @settings(deadline=None)
@@ -170,9 +191,11 @@ def test_no_events_are_refused() -> None:
         st.tuples(*(st.integers(0, 300),) * 2, st.integers(-(1 << 40), 1 << 40), st.sampled_from((-1, 1))), min_size=1
     )
 )
-def test_events_come_back_as_they_were(rows: list[tuple[int, int, int, int]]) -> None:
+def test_events_come_back_as_they_were(
+    tmp_path_factory: pytest.TempPathFactory, make: Any, rows: list[tuple[int, int, int, int]]
+) -> None:
     rows.sort(key=lambda row: row[2])
     x, y, t, p = np.array(rows, dtype=np.float64).T
-    events = events_from_variables({"x": x, "y": y, "ts": t, "p": p}, "1.mat")
+    events, _ = read(tmp_path_factory.mktemp("cep"), make, {"x": x, "y": y, "ts": t, "p": p})
     assert list(zip(events.x.tolist(), events.y.tolist(), events.t.tolist(), strict=True)) == [row[:3] for row in rows]
     assert events.p.tolist() == [int(row[3] == 1) for row in rows]

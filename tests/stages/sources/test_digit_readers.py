@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Source, mnist, open_source
+from dvs_transfer.stages.sources.atis import decode_records
 from dvs_transfer.stages.sources.mnist import parse_idx
 
 DIGITS = tuple("0123456789")
@@ -39,7 +40,8 @@ def test_ids_name_the_recorded_digit_of_mnist(tmp_path: Path, make: Any, nmnist_
         ("3/t10k-00007", 3),
         ("3/train-00007", 3),
     ]
-    assert source.decode_events(source.samples[0], source.read_bytes(source.samples[0])).x.tolist() == [1, 33]
+    first = source.samples[0]
+    assert decode_records(source.decode(first, source.read_bytes(first)), "0").x.tolist() == [1, 33]
 
 
 def test_one_split_by_its_own_path_and_from_archives(tmp_path: Path, make: Any, nmnist_files: Any) -> None:
@@ -56,8 +58,9 @@ def test_one_split_by_its_own_path_and_from_archives(tmp_path: Path, make: Any, 
 
 def test_an_event_outside_the_sensor_is_refused(tmp_path: Path, make: Any) -> None:
     source = open_source("nmnist", make.files(tmp_path, {"Train/1/00001.bin": make.records([(34, 0, 0, 1)])}))
+    first = source.samples[0]
     with pytest.raises(SourceError, match="34 x 34"):
-        source.decode_events(source.samples[0], source.read_bytes(source.samples[0]))
+        decode_records(source.decode(first, source.read_bytes(first)), "1")
 
 
 def test_the_real_recordings(real_data: Path) -> None:

@@ -15,7 +15,8 @@ from tonic.io import get_aer_events_from_file, read_aedat_header_from_file, read
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events
-from dvs_transfer.stages.sources.formats.aedat2 import aedat2_pieces, decode_aedat2
+from dvs_transfer.stages.sources.formats.aedat2 import aedat2_pieces
+from dvs_transfer.stages.sources.formats.pieces import join
 
 RECORDS = [(dvs128(0, 0, 0), 5), (dvs128(127, 3, 1), 5), (dvs128(9, 127, 0), 70_000)]
 DAVIS_346 = HEADER + b"# Creation time: 12:00:00 1449150420\r\n# AEChip: eu.seebetter.ini.chips.davis.Davis346blue\r\n"
@@ -24,7 +25,8 @@ Rows = list[tuple[int, int, int, int]]  # x, y, t, p
 
 
 def rows(data: bytes) -> Rows:
-    return as_rows(decode_aedat2(data, "a.aedat"))
+    _, pieces = in_pieces(data, 1 << 20)
+    return as_rows(join(pieces, "a.aedat"))
 
 
 def as_rows(events: Events) -> Rows:

@@ -15,8 +15,8 @@ import pytest
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources.formats import isolated
-from dvs_transfer.stages.sources.formats.columns import join
 from dvs_transfer.stages.sources.formats.isolated import end_idle_children, read_pieces
+from dvs_transfer.stages.sources.formats.pieces import join
 
 
 def some_events(num_events: int = 3000) -> Any:
