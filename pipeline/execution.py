@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing.connection import wait
+from functools import partial
 from typing import Any
 
 import dask
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
-from ..cache.errors import ConfigError, DvsTransferError
+from ..cache.errors import ConfigError
 from ..stages.tasks import Item, Result, run_serially
 from .progress import Reporter
+from .worker_processes import WorkerProcesses, WorkersLostError
 
 LOCAL_SCHEDULERS = ("threads", "processes", "serial")
-
-
-class ClusterError(DvsTransferError):
-    """A cluster lost its workers or its scheduler in the middle."""
 
 
 @dataclass(frozen=True)
@@ -65,30 +60,14 @@ class DaskRunner:
         self, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
     ) -> Iterator[Result]:
         workers = self.num_workers or os.cpu_count() or 1
-        tasks = [delayed(function, pure=False)(item) for item in items]
-        options = {"scheduler": self.scheduler, "num_workers": workers, "traverse": False, "optimize_graph": False}
         with ExitStack() as stack:
-            if self.scheduler == "threads":  # after an error, tasks under way are waited for: they write files
-                options["pool"] = stack.enter_context(ThreadPoolExecutor(workers))
+            if self.scheduler == "processes":
+                function = partial(stack.enter_context(WorkerProcesses()).run, function)
+            tasks = [delayed(function, pure=False)(item) for item in items]
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            workers_start = {"multiprocessing.context": "spawn", "multiprocessing.initializer": end_with_parent}
-            stack.enter_context(dask.config.set(workers_start))
-            yield from dask.compute(*tasks, **options)
-
-
-def end_with_parent() -> None:
-    """Let this worker process end when the one that started it does, even by a kill that names that one alone.
-
-    It would wait for tasks for ever, or go on to write shards whose lock is somebody else's by then.
-    """
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+            pool = stack.enter_context(ThreadPoolExecutor(workers))  # after an error, what is under way is waited for
+            options = {"scheduler": "threads", "pool": pool, "num_workers": workers}
+            yield from dask.compute(*tasks, **options, traverse=False, optimize_graph=False)
 
 
 def connect(address: str) -> Any:
@@ -117,7 +96,7 @@ def _run_on_cluster(
                 future.release()  # a worker that dies later has this one's result no more, and need not have it
                 advance()
         except (KilledWorker, CancelledError) as error:
-            raise ClusterError(
+            raise WorkersLostError(
                 f"scheduler {address}: its workers died or left ({type(error).__name__}: {error}); see their logs, and "
                 "their memory; the same command goes on where it stopped"
             ) from error

@@ -14,8 +14,9 @@ from fault_injection import Effort, Tally
 from raw_data import config, convert, make_events, write_raw_data
 from tiny_preprocess import assert_same_store
 
-from dvs_transfer.pipeline.execution import ClusterError, DaskRunner
+from dvs_transfer.pipeline.execution import DaskRunner
 from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.pipeline.worker_processes import WorkersLostError
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.sources.atis_writer import encode_records
 
@@ -110,5 +111,5 @@ def die(number: int) -> None:
 @pytest.mark.filterwarnings("default")
 def test_a_task_that_kills_its_workers_ends_with_a_message(cluster: Any, tally: Tally) -> None:
     runner = DaskRunner(Reporter(0), cluster.scheduler_address)
-    with tally.attempt(), pytest.raises(ClusterError, match=r"its workers died or left \(KilledWorker"):
+    with tally.attempt(), pytest.raises(WorkersLostError, match=r"its workers died or left \(KilledWorker"):
         list(runner(die, range(2), label="die"))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import multiprocessing
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -12,6 +16,7 @@ from rich.console import Console
 from dvs_transfer.cache.errors import ConfigError, SourceError
 from dvs_transfer.pipeline.execution import DaskRunner
 from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.pipeline.worker_processes import WorkersLostError
 
 
 def square(number: int) -> int:
@@ -31,6 +36,54 @@ def test_results_come_in_order(scheduler: str) -> None:
 def test_the_first_error_is_raised_as_it_is(scheduler: str) -> None:
     with pytest.raises(SourceError, match=r"thirteen\.bin: unlucky"):
         list(DaskRunner(Reporter(0), scheduler, 2)(square, range(10, 20), label="square"))
+
+
+def die(number: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_worker_process_that_dies_ends_with_a_message() -> None:
+    with pytest.raises(WorkersLostError, match=r"worker process was ended by signal 9, maybe because memory ran out"):
+        list(DaskRunner(Reporter(0), "processes", 2)(die, range(2), label="die"))
+
+
+def divide(number: int) -> float:
+    return 1 / number
+
+
+def test_an_error_tells_where_in_the_worker_it_was() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        list(DaskRunner(Reporter(0), "processes", 2)(divide, range(2), label="divide"))
+    assert "return 1 / number" in caught.value.__notes__[0]
+
+
+def interrupt_the_others(number: int) -> int:
+    """As a terminal does, which sends Ctrl-C to all processes of the group; the one that asked has gone on here."""
+    if number == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    return number
+
+
+def test_an_interrupt_leaves_workers_to_the_one_that_started_them() -> None:
+    runner = DaskRunner(Reporter(0), "processes", 2)
+    assert list(runner(interrupt_the_others, range(4), label="interrupt")) == [0, 1, 2, 3]
+
+
+def named_semaphores(number: int) -> list[str]:
+    parent = os.getppid()
+    return [line for pid in (parent, os.getpid()) for line in maps_of(pid) if "/dev/shm/sem." in line]
+
+
+def maps_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/maps").read_text().splitlines()
+
+
+def test_workers_share_nothing_that_a_kill_would_leave_behind() -> None:
+    runner = DaskRunner(Reporter(0), "processes", 2)
+    assert list(runner(named_semaphores, range(2), label="look")) == [[], []]
+    lock = multiprocessing.get_context("spawn").Lock()  # that the test sees one
+    assert named_semaphores(0)
+    del lock
 
 
 def test_after_an_error_no_task_is_still_under_way() -> None:
