@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,22 +24,13 @@ from ..stages.sources.atis import decode_records
 from ..stages.sources.atis_writer import encode_records
 from ..stages.sources.base import AtisRecords, Events
 from ..stages.sources.formats.recordings import open_recording
+from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
+from ..stages.sources.omniglot import NUM_DRAWERS
 from ..stages.sources.random_access import FileBytes
 from .frames import SENSOR_SIZE, machine, medians, synthetic_records
 
 NUM_EVENTS: Final = 1_000_000
 Times = NDArray[Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Contestant:
-    """A format: writes events to a path, and reads their times (and all else) with the other reader."""
-
-    file: str
-    peer: str
-    write: Callable[[Path, Events], None]
-    read: Callable[[Path], Times]
-    needs: str = "numpy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,8 +66,8 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
                 continue
             path = Path(name) / contestant.file
             contestant.write(path, events)
-            _check(contestant, path, events)
-            ours, theirs = medians([partial(read_ours, path), partial(contestant.read, path)], num_turns)
+            _check(contestant, path)
+            ours, theirs = medians([partial(contestant.ours, path), partial(contestant.read, path)], num_turns)
             mev_per_s[path.name], ratio[path.name] = num_events / ours / 1e6, theirs / ours
             peer[path.name] = contestant.peer
     return ReadersBenchReport(
@@ -83,19 +75,12 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
     )
 
 
-def read_ours(path: Path) -> Events:
-    """All events of a file, decoded and checked."""
-    recording = open_recording(FileBytes(path), path.suffix)
-    if isinstance(recording, AtisRecords):
-        return decode_records(recording, str(path))
-    assert isinstance(recording, Events)
-    return recording
-
-
-def _check(contestant: Contestant, path: Path, events: Events) -> None:
-    for side, times in (("this project", read_ours(path).t), (contestant.peer, contestant.read(path))):
-        if not np.array_equal(times - times[0], events.t - events.t[0]):
-            raise AssertionError(f"{path.name}: {side} reads other events: nothing to compare the speed of")
+def _check(contestant: Contestant, path: Path) -> None:
+    ours, theirs = contestant.ours(path), contestant.read(path)
+    if not len(ours) or not np.array_equal(ours - ours[0], theirs - theirs[0]):
+        raise AssertionError(
+            f"{path.name}: this project and {contestant.peer} read other events: nothing to compare the speed of"
+        )
 
 
 def _write_faery(**options: Any) -> Callable[[Path, Events], None]:
@@ -107,6 +92,16 @@ def _write_faery(**options: Any) -> Callable[[Path, Events], None]:
         faery.events_stream_from_array(array, SENSOR_SIZE).to_file(path, **options)
 
     return write
+
+
+def _write_character(path: Path, events: Events) -> None:
+    """As N-Omniglot has a character: its drawings one after the other in one recording, with a table of times."""
+    folder = path / "dvs_background" / "Greek" / "character01"
+    folder.mkdir(parents=True)
+    _write_faery()(folder / "0001.aedat4", events)
+    edges = np.linspace(events.t[0], events.t[-1], NUM_DRAWERS + 1).astype(np.int64)
+    rows = [f"{i},{start},{end}" for i, (start, end) in enumerate(pairwise(edges))]
+    (folder / "0001.csv").write_text("\n".join(["number,start,end", *rows]) + "\n")
 
 
 def _write_records(path: Path, events: Events) -> None:
@@ -165,6 +160,30 @@ def _read_aedat(path: Path) -> Times:
     return np.concatenate(packets)["t"].astype(np.int64)
 
 
+def _read_character(path: Path) -> Times:
+    """What the published loader does: decode the file, take each drawing's interval, cut the screen out."""
+    import aedat
+
+    (recording,) = path.rglob("*.aedat4")
+    packets = [packet["events"] for packet in aedat.Decoder(recording) if "events" in packet]
+    events = np.concatenate(packets)
+    left, top, width, height = WRITING_AREA
+    cut = []
+    for start, end in np.loadtxt(recording.with_suffix(".csv"), np.int64, delimiter=",", skiprows=1)[:, 1:]:
+        part = events[(events["t"] >= start) & (events["t"] < end)]
+        x, y = part["x"], part["y"]
+        cut.append(part[(x >= left) & (x < left + width) & (y >= top) & (y < top + height)])
+    return np.concatenate(cut)["t"].astype(np.int64)
+
+
+def _read_faery(path: Path) -> Times:
+    """The decoder that this project runs in another process, in this one."""
+    import faery
+
+    packets = list(faery.events_stream_from_file(path))
+    return np.concatenate(packets)["t"].astype(np.int64)
+
+
 def _read_expelliarmus(encoding: str) -> Callable[[Path], Times]:
     def read(path: Path) -> Times:
         from expelliarmus import Wizard
@@ -198,12 +217,40 @@ def _read_csv(path: Path) -> Times:
     return np.loadtxt(path, np.int64, delimiter=",", skiprows=1)[:, 0]
 
 
+def _ours(path: Path) -> Times:
+    """All events of a file, decoded and checked."""
+    recording = open_recording(FileBytes(path), path.suffix)
+    if isinstance(recording, AtisRecords):
+        return decode_records(recording, str(path)).t
+    assert isinstance(recording, Events)
+    return recording.t
+
+
+def _our_character(path: Path) -> Times:
+    source = NOmniglot(path)
+    return np.concatenate([source.decode(sample, b"").t for sample in source.samples])
+
+
+@dataclass(frozen=True, slots=True)
+class Contestant:
+    """A format: writes events to a path, and reads their times (and all else) with the other reader, and with ours."""
+
+    file: str
+    peer: str
+    write: Callable[[Path, Events], None]
+    read: Callable[[Path], Times]
+    needs: str = "numpy"
+    ours: Callable[[Path], Times] = _ours
+
+
 CONTESTANTS: Final = (
     Contestant("a.bin", "tonic", _write_records, _read_mnist),
     Contestant("a.aedat", "tonic", _write_aedat2, _read_aedat2),
     Contestant("a.aedat4", "aedat", _write_faery(), _read_aedat, needs="aedat"),
+    Contestant("character", "aedat", _write_character, _read_character, needs="aedat", ours=_our_character),
     Contestant("a.dat", "expelliarmus", _write_faery(version="dat2"), _read_expelliarmus("dat"), needs="expelliarmus"),
     Contestant("a.raw", "expelliarmus", _write_faery(version="evt2"), _read_expelliarmus("evt2"), needs="expelliarmus"),
+    Contestant("b.raw", "faery", _write_faery(version="evt3"), _read_faery),
     Contestant("a.h5", "h5py", _write_hdf5, _read_hdf5),
     Contestant("a.mat", "scipy", _write_mat, _read_mat),
     Contestant("a.npz", "numpy", _write_npz, _read_npz),

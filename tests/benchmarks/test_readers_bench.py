@@ -21,5 +21,5 @@ def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
 def test_a_difference_stops_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = bench.Contestant("a.npz", "numpy", bench._write_npz, lambda path: np.arange(3000))
     monkeypatch.setattr(bench, "CONTESTANTS", (other,))
-    with pytest.raises(AssertionError, match=r"a\.npz: numpy reads other events"):
+    with pytest.raises(AssertionError, match=r"a\.npz: this project and numpy read other events"):
         bench.run(folder=tmp_path, num_events=3000, num_turns=1)
