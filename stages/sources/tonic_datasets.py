@@ -18,14 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from .base import Events, Sample
+from .base import LARGEST_SENSOR, Events, Sample
 from .layout import Place
 from .reader import Reader
 from .tree import FolderTree
 
 PREFIX: Final = "tonic:"
 _FIELDS: Final = "xytp"
-_LARGEST_SENSOR: Final = (1280, 960)  # of any event camera, pixels; where a class does not tell its sensor's size
+MAX_FILE_BYTES: Final = 1 << 25  # decoded and checked, a recording takes thirty times the memory of its file
 
 Label = int | str
 
@@ -96,6 +96,12 @@ class TonicReader(Reader):
     def read_bytes(self, sample: Sample) -> bytes:
         """x, y, t and p of the recording as tonic decodes it, each (n,) int64: what stands for its file's content."""
         dataset, index = self._entries[sample.sample_id]
+        file = Path(_file_of(dataset, index))
+        if file.is_file() and file.stat().st_size > MAX_FILE_BYTES:
+            raise SourceError(
+                f"{file}: {file.stat().st_size} bytes; tonic holds a recording as a whole and is given up to "
+                f"{MAX_FILE_BYTES}: convert it as `folder` or as the data set's own source, which read in pieces"
+            )
         try:
             events, target = dataset[index]
             columns = [np.asarray(events[name]).reshape(-1) for name in _FIELDS]
@@ -106,13 +112,17 @@ class TonicReader(Reader):
         if any(column.dtype.kind not in "iub" for column in columns):
             found = ", ".join(f"{name} {column.dtype}" for name, column in zip(_FIELDS, columns, strict=True))
             raise SourceError(f"{sample.location}: expected whole numbers in x, y, t (us) and p, found {found}")
-        return np.stack([column.astype(np.int64) for column in columns]).tobytes()
+        content = np.empty((len(columns), len(columns[0])), np.int64)
+        for row, column in zip(content, columns, strict=True):
+            row[:] = column
+        del events, columns  # as large as what is given back
+        return content.tobytes()
 
     def decode(self, sample: Sample, data: bytes) -> Events:
         x, y, t, p = np.frombuffer(data, np.int64).reshape(4, -1)
         if not len(t):
             raise SourceError(f"{sample.location}: no event in it; remove the recording")
-        width, height = self.sensor_size or _LARGEST_SENSOR
+        width, height = self.sensor_size or LARGEST_SENSOR
         outside = f"outside the {width} x {height} sensor"
         _refuse(sample, "x", x, (x < 0) | (x >= width), outside)
         _refuse(sample, "y", y, (y < 0) | (y >= height), outside)
@@ -153,7 +163,7 @@ def tonic_reader(class_name: str) -> type[TonicReader]:
         "title": f"tonic's {class_name}",
         "origin": f"run python -c \"import tonic; tonic.datasets.{class_name}(save_to='FOLDER')\"",
         "layout": f"FOLDER or FOLDER/{class_name} as tonic left it, unpacked",
-        "sensor_size": _LARGEST_SENSOR if size is None else (int(size[0]), int(size[1])),
+        "sensor_size": LARGEST_SENSOR if size is None else (int(size[0]), int(size[1])),
         "dataset": dataset,
     }
     return type(f"Tonic{class_name}", (TonicReader,), facts)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 import scipy.io
 import tonic
+from own_recordings import WRITERS, make_events
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.sources import Events, Reader, Source, find_source, open_source
+from dvs_transfer.stages.sources import Events, Reader, Source, find_source, open_source, tonic_datasets
 
 RECORDS = [(1, 2, 3, 1), (33, 30, 40_000, 0)]
 
@@ -57,6 +58,26 @@ def test_recordings_are_listed_by_label_part_and_path(nmnist: Path) -> None:
     ]
     assert [values.dtype for values in (events.x, events.t, events.p)] == [np.uint16, np.int64, np.uint8]
     assert source.samples == open_source("tonic:NMNIST", nmnist / "NMNIST").samples
+
+
+def test_cifar10dvs_as_tonic_converted_it(tmp_path: Path) -> None:
+    """AEDAT 4, as its published conversion is, which the source cifar10dvs does not read."""
+    events = make_events(500)
+    for name in ("bird", "truck"):
+        (tmp_path / "CIFAR10DVS" / name).mkdir(parents=True)
+        WRITERS["a.aedat4"](tmp_path / "CIFAR10DVS" / name / "cifar10_0.aedat4", events)
+    source = open_source("tonic:CIFAR10DVS", tmp_path)
+    assert (source.class_names, source.sensor_size) == (("2", "9"), (128, 128))
+    for number in range(2):
+        for column in "xytp":
+            np.testing.assert_array_equal(getattr(decoded(source, number), column), getattr(events, column))
+
+
+def test_what_tonic_could_not_hold_is_refused_with_a_way_out(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tonic_datasets, "MAX_FILE_BYTES", 9)
+    source = open_source("tonic:NMNIST", nmnist)
+    with pytest.raises(SourceError, match=r"00002\.bin: 10 bytes; .*convert it as `folder`"):
+        source.read_bytes(source.samples[0])
 
 
 def test_a_reader_is_opened_again_in_another_process(nmnist: Path) -> None:
