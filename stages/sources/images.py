@@ -15,9 +15,9 @@ from .base import UInt8Array
 
 MAX_PIXELS: Final = 1 << 25  # 33 megapixels, 100 MB as RGB; Caltech101's photos have 0.1
 MAX_SCANS: Final = 100  # of a JPEG, of which each costs a pass over all pixels; progressive ones have about 10
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp")
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
 _START_OF_SCAN: Final = b"\xff\xda"
-_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP")
+_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
 _BROKEN: Final = (
     OSError,  # unidentified or truncated
     ValueError,
@@ -36,8 +36,9 @@ _BROKEN: Final = (
 def decode_image(data: bytes, location: str) -> UInt8Array:
     """The image as (H, W, 3) uint8 RGB, in the orientation in which its pixels are stored.
 
-    Grey is copied to the three channels; palettes and CMYK are converted; 16-bit grey keeps its upper byte;
-    transparency is dropped. An EXIF orientation is not applied: boxes and recordings refer to the stored pixels.
+    Of several pictures in a file it is the first. Grey is copied to the three channels; palettes and CMYK are
+    converted; 16-bit grey keeps its upper byte; transparency is dropped. An EXIF orientation is not applied: boxes and
+    recordings refer to the stored pixels.
     Raises SourceError when the file is broken, has more than `MAX_PIXELS` pixels, or more than `MAX_SCANS` scans.
     """
     try:

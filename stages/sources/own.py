@@ -9,7 +9,7 @@ from ..frames.spec import TimeUnit
 from .base import Recording, Sample, UInt8Array
 from .class_folders import ClassFolderReader
 from .formats.recordings import open_recording
-from .images import IMAGE_SUFFIXES, decode_image
+from .images import decode_image
 from .layout import Place, open_place
 from .random_access import RandomAccess, as_access
 
@@ -69,13 +69,13 @@ class Folder(_OwnFolder):
 
 
 class ImageFolder(_OwnFolder):
-    """Images in the formats of `images.decode_image`; other files in a class folder are ignored."""
+    """Images in the formats of `images.decode_image`; every file in a class folder is a sample."""
 
     name = "image-folder"
     kind = "images"
     title = "Your own images"
-    layout = "<class>/<name>.jpg, .jpeg, .png, .gif or .bmp"
-    suffixes = IMAGE_SUFFIXES
+    layout = "<class>/<name>: JPEG, PNG, GIF, BMP, WebP or TIFF"
+    suffixes = ("",)
 
     def decode(self, sample: Sample, data: bytes) -> UInt8Array:
         return decode_image(data, sample.location)

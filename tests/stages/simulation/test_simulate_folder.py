@@ -140,7 +140,7 @@ def test_broken_images_are_left_out_and_listed(images: Path, tmp_path: Path) -> 
     (images / "ant" / "image_0004.png").write_bytes(whole[: len(whole) // 2])
     (images / "ant" / "notes.txt").write_text("no image")
     (images / "README").write_text("no image")
-    Image.new("RGB", (9, 9)).save(images / "ant" / "scan.tif")
+    Image.new("RGB", (9, 9)).save(images / "ant" / "scan.jp2")
     config = SimulateConfig(images=images, out=tmp_path / "out", simulation=SMALL)
     for up_to_date in (False, True):
         report = run(config)
@@ -148,7 +148,7 @@ def test_broken_images_are_left_out_and_listed(images: Path, tmp_path: Path) -> 
         assert report.num_recordings == 20
         assert [name for name, _ in report.quarantined] == ["ant/image_0003.png", "ant/image_0004.png"]
         assert "image_0003.png" in report.quarantined[0][1]
-        assert report.ignored == ("README", "ant/notes.txt", "ant/scan.tif")
+        assert report.ignored == ("README", "ant/notes.txt", "ant/scan.jp2")
     assert not (config.out / "Caltech101/ant/image_0003.bin").exists()
     assert len(json.loads((config.out / "simulation.json").read_text())["quarantined"]) == 2
 

@@ -30,7 +30,10 @@ def test_an_rgb_image_keeps_its_pixels(make: Any, picture: Image.Image) -> None:
     assert image.flags.owndata
 
 
-@pytest.mark.parametrize(("mode", "format"), [("L", "JPEG"), ("L", "PNG"), ("1", "PNG"), ("P", "GIF"), ("P", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [("L", "JPEG"), ("L", "PNG"), ("1", "PNG"), ("P", "GIF"), ("P", "PNG"), ("L", "TIFF"), ("P", "TIFF")],
+)
 def test_grey_and_palette_become_what_pillow_shows(make: Any, picture: Image.Image, mode: str, format: str) -> None:
     stored = picture.convert(mode)
     image = decode_image(make.image(stored, format), "a")

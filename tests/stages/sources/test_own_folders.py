@@ -12,6 +12,8 @@ from own_recordings import WRITERS, make_events
 from PIL import Image
 
 from dvs_transfer.cache.errors import ConfigError, SourceError
+from dvs_transfer.stages.conversion import run as conversion
+from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.simulation import SimulateConfig, SimulationConfig
 from dvs_transfer.stages.simulation import run as simulate
 from dvs_transfer.stages.sources import open_source
@@ -79,16 +81,29 @@ def test_two_files_with_one_id_are_refused(recordings: Path) -> None:
         open_source("folder", recordings)
 
 
+SUFFIXES = ("bmp", "gif", "jpg", "png", "tif", "webp")
+
+
+def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
+    (tmp_path / "images" / "a").mkdir(parents=True)
+    Image.new("RGB", (20, 30)).save(tmp_path / "images" / "a" / "1.png")
+    (tmp_path / "images" / "a" / "2.heic").write_bytes(b"another format")
+    (tmp_path / "images" / "a" / ".hidden").touch()
+    report = conversion.run(ConvertConfig(source="image-folder", raw=tmp_path / "images", out=tmp_path))
+    assert report.num_samples == 2
+    assert list(report.quarantined) == ["a/2"]
+    assert "2.heic: 14 bytes are not a whole JPEG" in report.quarantined["a/2"]
+
+
 def test_images_of_any_format_and_the_simulator_s_recordings_of_them(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     for class_name in ("a", "b"):
         (tmp_path / "images" / class_name).mkdir(parents=True)
-        for suffix in ("jpg", "png", "gif", "bmp"):
+        for suffix in SUFFIXES:
             picture = Image.fromarray(rng.integers(0, 255, (20, 30, 3), np.uint8))
             picture.save(tmp_path / "images" / class_name / f"{suffix}_1.{suffix}")
-    (tmp_path / "images" / "a" / "readme.txt").write_text("ignored")
     images = open_source("image-folder", tmp_path / "images")
-    ids = [f"{class_name}/{suffix}_1" for class_name in "ab" for suffix in ("bmp", "gif", "jpg", "png")]
+    ids = [f"{class_name}/{suffix}_1" for class_name in "ab" for suffix in SUFFIXES]
     assert [sample.sample_id for sample in images.samples] == ids
     for sample in images.samples:
         image = images.decode(sample, images.read_bytes(sample))
