@@ -145,7 +145,6 @@ def _images(folder: Path) -> list[bytes]:
         ("RGB", "BMP", {}),
         ("1", "BMP", {}),
         ("RGB", "WEBP", {}),
-        ("RGB", "TIFF", {"compression": "tiff_lzw"}),
     ):
         buffer = io.BytesIO()
         (picture.convert("I").convert(mode) if mode == "I;16" else picture.convert(mode)).save(buffer, kind, **options)

@@ -15,9 +15,9 @@ from .base import UInt8Array
 
 MAX_PIXELS: Final = 1 << 25  # 33 megapixels, 100 MB as RGB; Caltech101's photos have 0.1
 MAX_SCANS: Final = 100  # of a JPEG, of which each costs a pass over all pixels; progressive ones have about 10
-IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp")
 _START_OF_SCAN: Final = b"\xff\xda"
-_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF")
+_FORMATS: Final = ("JPEG", "PNG", "GIF", "BMP", "WEBP")
 _BROKEN: Final = (
     OSError,  # unidentified or truncated
     ValueError,

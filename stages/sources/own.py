@@ -74,7 +74,7 @@ class ImageFolder(_OwnFolder):
     name = "image-folder"
     kind = "images"
     title = "Your own images"
-    layout = "<class>/<name>: JPEG, PNG, GIF, BMP, WebP or TIFF"
+    layout = "<class>/<name>: JPEG, PNG, GIF, BMP or WebP"
     suffixes = ("",)
 
     def decode(self, sample: Sample, data: bytes) -> UInt8Array:

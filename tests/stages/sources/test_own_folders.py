@@ -81,7 +81,7 @@ def test_two_files_with_one_id_are_refused(recordings: Path) -> None:
         open_source("folder", recordings)
 
 
-SUFFIXES = ("bmp", "gif", "jpg", "png", "tif", "webp")
+SUFFIXES = ("bmp", "gif", "jpg", "png", "webp")
 
 
 def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
