@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 import traceback
@@ -56,17 +57,19 @@ class _Worker:
         theirs.close()
 
     def run(self, function: Callable[[Any], Any], item: Any) -> Any:
+        request = pickle.dumps((function, item))
         try:
-            self._connection.send((function, item))
-            result, error = self._connection.recv()
+            self._connection.send_bytes(request)
+            answer = self._connection.recv_bytes()
         except (EOFError, OSError):
-            self._process.join()
-            code = self._process.exitcode or 0
-            how = f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            self._process.join(10)
+            code = self._process.exitcode
+            how = f"was ended by signal {-code}" if code and code < 0 else f"ended with exit code {code}"
             raise WorkersLostError(
                 f"a worker process {how}, maybe because memory ran out: use fewer (--workers); the same command goes "
                 "on where it stopped"
             ) from None
+        result, error = pickle.loads(answer)
         if error is not None:
             raise error
         return result
@@ -85,16 +88,25 @@ def _serve(connection: Connection) -> None:
     _end_with_parent()
     while True:
         try:
-            function, item = connection.recv()
+            request = connection.recv_bytes()
         except EOFError:
             return
-        outcome: tuple[Any, Exception | None]
+        connection.send_bytes(_answer(request))
+
+
+def _answer(request: bytes) -> bytes:
+    """The result, or the error, also one of unpacking the request; as text where an error cannot be packed."""
+    try:
+        function, item = pickle.loads(request)
+        return pickle.dumps((function(item), None))
+    except Exception as error:
+        error.add_note(f"in a worker process:\n{traceback.format_exc()}")
         try:
-            outcome = function(item), None
-        except Exception as error:
-            error.add_note(f"in a worker process:\n{traceback.format_exc()}")
-            outcome = None, error
-        connection.send(outcome)
+            packed = pickle.dumps((None, error))
+            pickle.loads(packed)  # an error whose constructor takes other arguments cannot be made again
+        except Exception:
+            packed = pickle.dumps((None, RuntimeError(traceback.format_exc())))
+        return packed
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,17 @@ from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias, cast
 
 from ...cache.errors import SourceError
-from .random_access import MAX_RATIO, MAX_READ_BYTES, AsFile, FileBytes, Inflated, InMemory, RandomAccess, Slice
+from .random_access import (
+    MAX_RATIO,
+    MAX_READ_BYTES,
+    AsFile,
+    FileBytes,
+    Inflated,
+    InMemory,
+    RandomAccess,
+    Slice,
+    blocks,
+)
 from .tree import FileTree
 
 MAX_MEMBERS: Final = 200_000  # N-MNIST, the largest, has 70,000
@@ -38,6 +48,18 @@ class Member:
     name: str
     size: int
     open: Callable[[], RandomAccess]
+    crc32: int | None = None  # where the archive has one for each member
+
+    def check(self, content: RandomAccess) -> None:
+        """One pass over the content. Raises SourceError where it is not what the archive announces."""
+        crc32 = 0
+        for block in blocks(content):
+            crc32 = zlib.crc32(block, crc32)
+        if content.size != self.size or self.crc32 not in (None, crc32):
+            raise SourceError(
+                f"{content.location}: {content.size} bytes with the checksum {crc32:08x}, the archive announces "
+                f"{self.size} with {self.crc32 or 0:08x}; fetch it again"
+            )
 
 
 class ArchiveTree(FileTree):
@@ -66,6 +88,7 @@ class ArchiveTree(FileTree):
         member = self._member(name)
         content = member.open()
         if member.size > MAX_READ_BYTES:
+            member.check(content)
             return content
         held = content.read_at(0, member.size)
         if len(held) != member.size:
@@ -180,7 +203,7 @@ def _zip_members(data: RandomAccess) -> list[Member]:
     _check_overlap(infos, data.location)
     _check_sizes(sum(info.file_size for info in infos), data.location)
     return [
-        Member(str(PurePosixPath(info.filename)), info.file_size, _ZipContent(data, info))
+        Member(str(PurePosixPath(info.filename)), info.file_size, _ZipContent(data, info), info.CRC)
         for info in infos
         if not info.is_dir()
     ]

@@ -1,8 +1,8 @@
 """What every source of raw data offers: its samples with class and id, their bytes, and the decoded recording or image.
 
 A source is opened by name and path (`stages.sources.open_source`), lists its samples once and reads them one by one.
-Reading is in two steps, so that one read of the file serves the digest and the decoding:
-`read_bytes` (input/output, nothing else) and `decode` (no input/output, every check).
+Reading is in two steps, so that one read of a file that can be held serves the digest and the decoding:
+`read_content` (input/output, nothing else) and `decode` (every check; reads what could not be held).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .random_access import RandomAccess
 
 UInt8Array = NDArray[np.uint8]
 
@@ -96,11 +98,11 @@ class Source(Protocol):
         """Every sample, ordered by label, then by id."""
         ...
 
-    def read_bytes(self, sample: Sample) -> bytes:
-        """The sample's file as it lies on disk. Raises SourceError when it cannot be read."""
+    def read_content(self, sample: Sample) -> bytes | RandomAccess:
+        """The sample's file, or access to one that may be too large to be held. SourceError: it cannot be read."""
         ...
 
-    def decode(self, sample: Sample, data: bytes) -> Recording | UInt8Array:
+    def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
         """The recording (kind "events") or the image as (H, W, 3) uint8 RGB (kind "images").
 
         Raises SourceError, naming the file, the byte offset where there is one, and what is wrong.

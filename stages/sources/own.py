@@ -12,6 +12,7 @@ from .formats.recordings import open_recording
 from .images import decode_image
 from .layout import Place, open_place
 from .random_access import RandomAccess, as_access
+from .tree import FolderTree
 
 SIMULATED = ("Caltech101", "Caltech101_annotations")  # the simulator's recordings, and what lies beside them
 
@@ -56,10 +57,10 @@ class Folder(_OwnFolder):
         self.time_unit = time_unit
         super().__init__(path)
 
-    def read_content(self, sample: Sample) -> RandomAccess:
-        """Access to the file, also to a short one: another process may read it (`formats.recordings`)."""
+    def read_content(self, sample: Sample) -> bytes | RandomAccess:
+        """As others'; of a file on disk always access to it, since another process may read it (`formats.isolated`)."""
         tree, name = self._files[sample.sample_id]
-        return tree.open(name)
+        return tree.open(name) if isinstance(tree, FolderTree) else tree.content(name)
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
         return open_recording(as_access(data, sample.location), PurePosixPath(sample.location).suffix, self.time_unit)

@@ -120,7 +120,7 @@ class Inflated:
             if self._cursor.out > limit:
                 raise SourceError(
                     f"{location}: {parent.size} compressed bytes inflate to more than {limit} "
-                    f"({MAX_RATIO} times as many, the limit for an archive); this is not a published data set"
+                    f"({MAX_RATIO} times as many, the limit); this is no recording or archive of a data set"
                 )
             if self._cursor.out - self._checkpoints[-1].out >= _CHECKPOINT_BYTES:
                 self._checkpoints.append(self._cursor.copy())

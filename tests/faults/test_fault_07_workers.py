@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from fault_injection import Effort, Tally
 from raw_data import config, convert, make_events, write_raw_data
@@ -21,6 +22,7 @@ from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.sources.atis_writer import encode_records
 
 NUM_SHARDS = 60
+ONE_EACH = {"conversion": {"samples_per_shard": 1}, "frames": {"num_bins": 10, "size": 48}}
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +82,7 @@ def test_a_cluster_s_worker_killed_in_the_middle_costs_its_shard(
     effort: Effort, tally: Tally, cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     raw = write_long_recordings(tmp_path / "raw")
-    settings = {"conversion": {"samples_per_shard": 1}, "frames": {"num_bins": 10, "size": 48}}
-    expected = convert(raw, tmp_path / "alone", **settings)
+    expected = convert(raw, tmp_path / "alone", **ONE_EACH)
     read_rows = conversion.StoreBuilder.read_rows
     last: dict[Path, int] = {}
 
@@ -97,10 +98,37 @@ def test_a_cluster_s_worker_killed_in_the_middle_costs_its_shard(
         killer = threading.Thread(target=kill_in_the_middle, args=(cluster, out, before))
         with tally.attempt():
             killer.start()
-            report = conversion.run(config(raw, out, **settings), DaskRunner(Reporter(0), cluster.scheduler_address))
+            report = conversion.run(config(raw, out, **ONE_EACH), DaskRunner(Reporter(0), cluster.scheduler_address))
             killer.join()
             assert_same_store(report.path, expected.path)
             assert sum(last[path] != inode for path, inode in before.items()) <= 2  # done, but not told yet
+
+
+def kill_a_worker(shards: Path, others: set[psutil.Process]) -> None:
+    """One of this process's worker processes, once a fifth of the shards is there; `others` are none."""
+    while len(inodes(shards)) < NUM_SHARDS // 5:
+        time.sleep(0.005)
+    workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    next(worker for worker in workers if worker not in others).kill()
+
+
+@pytest.mark.slow
+def test_a_worker_process_killed_in_the_middle_ends_with_a_message_and_the_next_run_finishes(
+    tally: Tally, tmp_path: Path
+) -> None:
+    raw = write_long_recordings(tmp_path / "raw")
+    expected = convert(raw, tmp_path / "alone", **ONE_EACH)
+    killer = threading.Thread(target=kill_a_worker, args=(tmp_path / "out", set(psutil.Process().children())))
+    killer.start()
+    runner = DaskRunner(Reporter(0), "processes", 2)
+    with tally.attempt():
+        with pytest.raises(WorkersLostError, match="ended by signal 9"):
+            conversion.run(config(raw, tmp_path / "out", **ONE_EACH), runner)
+        killer.join()
+        before = inodes(tmp_path / "out")
+        assert NUM_SHARDS // 5 <= len(before) < NUM_SHARDS
+        report = conversion.run(config(raw, tmp_path / "out", **ONE_EACH), runner)
+        assert_same_store(report.path, expected.path)
 
 
 def die(number: int) -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -55,6 +56,53 @@ def test_an_error_tells_where_in_the_worker_it_was() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(DaskRunner(Reporter(0), "processes", 2)(divide, range(2), label="divide"))
     assert "return 1 / number" in caught.value.__notes__[0]
+
+
+class TwoWordsError(Exception):
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+class Vanishing:
+    """As a source whose folder goes: it cannot be packed, or cannot be opened again in the worker."""
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+
+    def __reduce__(self) -> Any:
+        if self.where == "here":
+            raise FileNotFoundError("the folder is gone")
+        return open_again, (self.where,)
+
+
+def open_again(where: str) -> Any:
+    if where == "there":
+        raise SourceError("the archive is damaged")
+    raise EOFError("no more")
+
+
+def raise_two_words(number: int) -> Any:
+    raise TwoWordsError("no", "luck")
+
+
+def give_lock(number: int) -> Any:
+    return threading.Lock()
+
+
+@pytest.mark.parametrize(
+    ("function", "item", "kind", "says"),
+    [
+        (square, Vanishing("here"), FileNotFoundError, "the folder is gone"),
+        (square, Vanishing("there"), SourceError, "the archive is damaged"),
+        (square, Vanishing("in the end"), EOFError, "no more"),
+        (raise_two_words, 0, RuntimeError, "TwoWordsError: no luck"),
+        (give_lock, 0, TypeError, "cannot pickle"),
+    ],
+)
+@pytest.mark.timeout(60)
+def test_what_cannot_be_handed_over_is_told(function: Any, item: Any, kind: type[Exception], says: str) -> None:
+    with pytest.raises(kind, match=says):
+        list(DaskRunner(Reporter(0), "processes", 2)(function, [item, item], label="hand over"))
 
 
 def interrupt_the_others(number: int) -> int:

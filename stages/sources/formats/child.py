@@ -2,9 +2,8 @@
 
 Native decoders may panic, abort or run out of memory on damaged files. Here that ends this process and no other.
 
-It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path`, and what that reader takes:
-`num_events`
-of a piece.
+It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path`, and the `num_events` of a
+piece.
 It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
 
 H   once: JSON, {"sensor_size": [width, height] or null}
@@ -136,7 +135,8 @@ def read_hdf5(path: str, num_events: int) -> tuple[list[int] | None, Iterator[Co
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no filter is loaded from somewhere else
     import h5py
 
-    file = h5py.File(path, "r")
+    # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
+    file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
     return None, slices(find_columns(file, h5py), num_events)
 
 
@@ -180,11 +180,14 @@ def check(dataset: Any, h5py: Any) -> Any:
         raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
     if dataset.chunks is not None:
         check_chunks(dataset, math.prod(dataset.chunks) * dataset.dtype.itemsize)
+    is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
+    if is_contiguous and dataset.size and dataset.id.get_offset() is None:
+        raise ValueError(f"{dataset.name} was never written")
     return dataset
 
 
 def check_chunks(dataset: Any, chunk_bytes: int) -> None:
-    """Refuse large chunks, and those stored in more bytes than they have, of which HDF5 would take the beginning."""
+    """Refuse large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning."""
     if chunk_bytes > MAX_CHUNK_BYTES:
         raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
     limit = chunk_bytes + chunk_bytes // 100 + 100  # what filters may add where nothing can be compressed
@@ -194,6 +197,9 @@ def check_chunks(dataset: Any, chunk_bytes: int) -> None:
             raise ValueError(f"{dataset.name} stores a chunk of {chunk_bytes} bytes in {chunk.size}; refused")
 
     dataset.id.chunk_iter(refuse)
+    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
+    if dataset.id.get_num_chunks() != expected:
+        raise ValueError(f"{dataset.name} has {dataset.id.get_num_chunks()} of its {expected} chunks; was it cut off?")
 
 
 def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Iterator[Columns]:

@@ -43,11 +43,19 @@ class StoredArray:
     means: np.dtype[Any] | None = None
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """The values [start, stop), fewer at the end. Raises SourceError."""
+        """The values [start, stop), fewer at the end. Raises SourceError, also for one that `means` cannot hold."""
         stop = min(stop, self.length)
         first, size = self.offset + start * self.stored.itemsize, (stop - start) * self.stored.itemsize
         values = np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.stored)
-        return values if self.means is None else values.astype(self.means, copy=False)
+        if self.means is None or self.means == self.stored:
+            return values
+        with np.errstate(invalid="ignore", over="ignore"):
+            meant = values.astype(self.means)
+        if not np.can_cast(self.stored, self.means) and not np.array_equal(meant, values):
+            raise SourceError(
+                f"{self.content.location}: values of {self.stored} that are none of the announced {self.means}; refused"
+            )
+        return meant
 
 
 def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -54,21 +55,36 @@ def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", loca
 
 
 class LocalFile:
-    """A recording as a file on disk, as another process needs it; a temporary copy where it lies in an archive."""
+    """A recording as a file on disk, as another process needs it; a temporary copy where it lies in an archive.
+
+    Raises OSError, naming the folder, when there is no room for it.
+    """
 
     def __init__(self, content: RandomAccess) -> None:
         self._content = content
         if isinstance(content, FileBytes):
             self._path = content.path
             return
-        self._copy = tempfile.NamedTemporaryFile(prefix="dvs-transfer-")  # noqa: SIM115  # goes when nobody needs it
-        for block in blocks(content):
-            self._copy.write(block)
-        self._copy.flush()
-        self._path = Path(self._copy.name)
+        try:
+            descriptor, name = tempfile.mkstemp(prefix="dvs-transfer-")
+            weakref.finalize(self, _drop, descriptor, Path(name))
+            with open(descriptor, "wb", closefd=False) as copy:
+                for block in blocks(content):
+                    copy.write(block)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
+        self._path = Path(name)
+        if sys.platform == "linux":  # an open file has a name there that goes with this process, however it ends
+            self._path.unlink()
+            self._path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
     def read(self, kind: IsolatedFormat, time_unit: Unit) -> Pieces:
         return read_pieces(kind, self._path, time_unit, self._content.location)
+
+
+def _drop(descriptor: int, path: Path) -> None:
+    os.close(descriptor)
+    path.unlink(missing_ok=True)
 
 
 def _answer(request: dict[str, Any], location: str) -> Iterator[tuple[int, int] | Columns | None]:

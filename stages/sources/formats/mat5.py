@@ -28,6 +28,7 @@ MAX_VARIABLES: Final = 1000
 _HELD_BYTES: Final = 1 << 24  # of a compressed variable; a larger one is inflated anew for each pass
 _HEADER_BYTES: Final = 128
 _START_BYTES: Final = 1 << 12  # of a variable: its flags, shape and name
+_MAX_HEADER_PART: Final = 128  # bytes: 32 dimensions; MATLAB's names have up to 63 letters
 _BLOCK_BYTES: Final = 1 << 18
 _INT8, _INT32, _UINT32, _MATRIX, _COMPRESSED = 1, 5, 6, 14, 15  # types of MAT 5's elements
 _TYPES: Final = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -43,9 +44,8 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
     variables = _list_variables(content)
     chosen = match(variables)
     if chosen is None:
-        raise SourceError(
-            f"{content.location}: expected the variables x, y, t and p, found {', '.join(variables) or 'none'}"
-        )
+        found = ", ".join(list(variables)[:20]) or "none"
+        raise SourceError(f"{content.location}: expected the variables x, y, t and p, found {found}")
     arrays = {column: variables[name].open(name) for column, name in chosen.items()}
     return lambda: (None, as_events(stored_pieces(arrays, content.location), content.location, time_unit))
 
@@ -64,6 +64,8 @@ class _Variable:
         parts = list(islice(_elements(self._matrix(whole=False), 0, self.order, self.where), 3))
         if [kind for kind, _, _ in parts] != [_UINT32, _INT32, _INT8]:
             return []  # an object of MATLAB's own
+        if max(part.size for _, part, _ in parts) > _MAX_HEADER_PART:
+            return []  # none that MATLAB writes
         return [part.read_at(0, part.size) for _, part, _ in parts]
 
     def open(self, name: str) -> StoredArray:
@@ -101,7 +103,7 @@ class _Variable:
                 plain = InMemory(held, self.where)
             elif whole:
                 plain = Inflated(self.element, 15, self.where)
-            if whole and plain.size < 8 + size:
+            if whole and not 8 + size <= plain.size <= 16 + size:
                 raise SourceError(f"{self.where}: {plain.size} bytes inflated, {8 + size} announced; fetch it again")
             content = Slice(plain, 8, min(size, plain.size - 8), self.where)
         if kind != _MATRIX:
@@ -116,7 +118,7 @@ def _list_variables(content: RandomAccess) -> dict[str, _Variable]:
     for kind, element, offset in _elements(content, _HEADER_BYTES, order, content.location):
         variable = _Variable(kind, element, order, f"{content.location}: variable at byte {offset}")
         header = variable.header()
-        name = header[2].decode("latin-1") if header else f"(at byte {offset})"
+        name = ascii(header[2].decode("latin-1"))[1:-1] if header else f"(at byte {offset})"
         if name in found:
             raise SourceError(f"{variable.where}: has the name {name}, as one before; refused")
         found[name] = variable

@@ -52,6 +52,27 @@ def test_a_tree_lists_and_reads_every_member(tmp_path: Path, archive: bytes) -> 
     assert not tree.exists("b")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_a_large_member_of_a_zip_is_checked_when_it_is_opened(
+    method: int, tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond what is held in memory, a member has the same checksum and size to agree with."""
+    monkeypatch.setattr(archives, "MAX_READ_BYTES", 4000)
+    whole = bytearray(make.zip({"a.bin": bytes(range(256)) * 20}, method))
+    content = open_bytes(tmp_path, bytes(whole)).content("a.bin")
+    assert not isinstance(content, bytes)
+    assert content.read_at(0, 6000) == bytes(range(256)) * 20
+    directory = whole.rindex(b"PK\x01\x02")
+    damaged = whole.copy()
+    damaged[directory + 16] ^= 1  # the checksum
+    with pytest.raises(SourceError, match=r"a\.bin: 5120 bytes with the checksum \w+, the archive announces 5120"):
+        open_bytes(tmp_path, bytes(damaged)).content("a.bin")
+    if method == zipfile.ZIP_DEFLATED:
+        whole[directory + 24 : directory + 28] = struct.pack("<I", 5130)
+        with pytest.raises(SourceError, match=r"a\.bin: 5120 bytes .*announces 5130"):
+            open_bytes(tmp_path, bytes(whole)).content("a.bin")
+
+
 def test_extracted_files_equal_the_members(tmp_path: Path, archive: bytes) -> None:
     path = tmp_path / "archive"
     path.write_bytes(archive)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,9 @@ import pytest
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources.formats import isolated
-from dvs_transfer.stages.sources.formats.isolated import end_idle_children, read_pieces
+from dvs_transfer.stages.sources.formats.isolated import LocalFile, end_idle_children, read_pieces
 from dvs_transfer.stages.sources.formats.pieces import join
+from dvs_transfer.stages.sources.random_access import InMemory
 
 
 def some_events(num_events: int = 3000) -> Any:
@@ -128,3 +131,21 @@ def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
         file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 350)]))
     with pytest.raises(SourceError, match=r"a\.h5: cannot be decoded"):
         join(read_pieces("hdf5", tmp_path / "a.h5")[1], "here")
+
+
+def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even while it is there: whoever is killed then leaves nothing."""
+    folder = recording.parent / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    copy = LocalFile(InMemory(recording.read_bytes(), "a.zip!a.dat"))
+    if sys.platform == "linux":
+        assert list(folder.iterdir()) == []
+    for _ in range(2):
+        assert len(join(copy.read("dat", "auto")[1], "here"))
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    del copy
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors - 1
+    folder.rmdir()
+    with pytest.raises(FileNotFoundError, match="temporary"):
+        LocalFile(InMemory(b"x", "here"))

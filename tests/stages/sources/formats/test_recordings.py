@@ -12,6 +12,7 @@ import expelliarmus
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import tonic.io
 from own_recordings import STATED_SIZES, WRITERS, as_structured, make_events
 
@@ -86,6 +87,28 @@ def naive_evt3(data: bytes) -> dict[str, list[int]]:
             ):
                 events[name].append(value)
     return events
+
+
+def columns_of(path: Path) -> Any:
+    """Of a file with columns, by the library that everybody reads it with."""
+    if path.suffix == ".h5":
+        with h5py.File(path) as file:
+            return {name: file[f"events/{name}"][:] for name in "xytp"}
+    if path.suffix == ".mat":
+        found = scipy.io.loadmat(path, squeeze_me=True)
+        return {"x": found["x"], "y": found["y"], "t": found["ts"], "p": found["pol"] == 1}
+    if path.suffix == ".csv":
+        return dict(zip("txyp", np.loadtxt(path, np.int64, delimiter=",").T, strict=True))
+    found = np.load(path)
+    if path.suffix == ".npz":
+        return {"x": found["x"], "y": found["y"], "t": found["timestamps"], "p": found["polarity"]}
+    return found
+
+
+@pytest.mark.parametrize("name", ["group.h5", "five.mat", "plain.mat", "plain.csv", "columns.npz", "structured.npy"])
+def test_the_libraries_of_columns_read_the_same(name: str, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name, make_events())
+    assert_same(read(tmp_path / name), columns_of(tmp_path / name))
 
 
 @pytest.mark.parametrize("name", ["records.bin", "a.aedat4", "two.dat", "two.raw", "three.raw"])
