@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,6 +41,14 @@ def write_json(
 ) -> None:
     """`write_bytes` of a JSON document with a newline at its end; without `indent` faster, and on one line."""
     write_bytes(path, (json.dumps(document, indent=indent, ensure_ascii=False) + "\n").encode(), flush=flush)
+
+
+def append_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Add a line with a JSON document to a file, and flush it to the disk. Raises OSError with the file's name."""
+    with naming(path), path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(document) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from ...cache.documents import parse_json, read_document
+from ...cache.durable import append_json
 from ..training.config import LossConfig
 from ..training.losses import classification_loss
 from ..training.networks import SpikingNetwork
@@ -80,13 +81,10 @@ def _measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> t
     if missing:
         batches = list(subject.batches(config.batch_size, "reading", no_progress))
         loss_config = LossConfig() if subject.training is None else subject.training.loss
-        with (
-            progress("landscape", len(missing)) as advance,
-            result_path(subject.folder, "landscape", ".jsonl").open("a", encoding="utf-8") as diary,
-        ):
+        diary = result_path(subject.folder, "landscape", ".jsonl")
+        with progress("landscape", len(missing)) as advance:
             for point in losses_at(missing, subject.network, batches, loss_config, config.seed):
-                diary.write(json.dumps(point) + "\n")
-                diary.flush()
+                append_json(diary, point)
                 known[point.x, point.y] = point
                 advance()
     along = [known[x, 0.0] for x in line]

@@ -25,7 +25,7 @@ from .data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
 from .distributed import Processes, join
 from .folder import only_one_trains
 from .loading import Loader, WaitClock, load
-from .metrics import append_metrics, epoch_metrics, keep_metrics, metrics_path
+from .metrics import epoch_metrics, keep_metrics, metrics_path
 from .networks import build_network, num_parameters
 from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
 from .prediction import accuracy, predict
@@ -338,7 +338,9 @@ class _Training:
 
     def _commit(self, progress: TrainingProgress) -> None:
         """Keep an epoch: its metrics, its weights, and last the state, which makes it count."""
-        append_metrics(self.run_folder, epoch_metrics(progress, self.selection_split or "validation"))
+        durable.append_json(
+            metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split or "validation")
+        )
         best, now = self.best_accuracy, self.last_accuracy
         if self.config.select == "last" or best is None or (now is not None and now > best):
             self.best_epoch, self.best_accuracy = self.epoch, now

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,6 @@ def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
     line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
     line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
     return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
-
-
-def append_metrics(run_folder: Path, line: MetricsLine) -> None:
-    """Add one line and flush it to the disk."""
-    with metrics_path(run_folder).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def keep_metrics(run_folder: Path, num_epochs: int) -> None:
