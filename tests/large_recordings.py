@@ -100,15 +100,27 @@ def write_cepdvs(path: Path, num_bytes: int, version: str) -> None:
         savemat(folder / "0.mat", values, do_compression=version == "5 compressed")
 
 
+def write_faery(path: Path, num_events: int, **options: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    array = np.zeros(num_events, faery.EVENTS_DTYPE)
+    for number, make in enumerate(pieces(num_events)):
+        events = make()
+        part = array[number * PIECE : number * PIECE + len(events)]
+        part["x"], part["y"], part["t"], part["on"] = events.x, events.y, events.t, events.p
+    faery.events_stream_from_array(array, (346, 260)).to_file(path, **options)
+
+
+def write_npz(path: Path, num_bytes: int) -> None:
+    path.parent.mkdir(parents=True)
+    with path.open("wb") as file:
+        np.savez(file, **columns(num_bytes) | {"ts": np.arange(num_bytes // 13) * DURATION_US * 13 // num_bytes})
+
+
 def write_nomniglot(path: Path, num_bytes: int) -> None:
     """20 drawings of 10 ms in a recording that goes on between them; 16 bytes an event."""
     folder = path / "dvs_background" / "Greek" / "character01"
     folder.mkdir(parents=True)
-    held = [make() for make in pieces(num_bytes // 16)]
-    array = np.zeros(sum(map(len, held)), faery.EVENTS_DTYPE)
-    for name, field in (("x", "x"), ("y", "y"), ("t", "t"), ("on", "p")):
-        array[name] = np.concatenate([getattr(events, field) for events in held])
-    faery.events_stream_from_array(array, (346, 260)).to_file(folder / "0001.aedat4")
+    write_faery(folder / "0001.aedat4", num_bytes // 16)
     starts = np.linspace(0, DURATION_US - 20_000, 20).astype(int)
     rows = [f"{number},{start},{start + 10_000}" for number, start in enumerate(starts)]
     (folder / "0001.csv").write_text("\n".join(["number,start,end", *rows]) + "\n")
@@ -123,6 +135,12 @@ WRITERS: Mapping[str, tuple[str, str, Callable[[Path, int], None]]] = {
     "CEP-DVS, MAT 5 compressed": ("cepdvs", "", lambda path, size: write_cepdvs(path, size, "5 compressed")),
     "CEP-DVS, MAT 7.3": ("cepdvs", "", lambda path, size: write_cepdvs(path, size, "7.3")),
     "N-Omniglot": ("nomniglot", "", write_nomniglot),
+    "your own, AEDAT 4": ("folder", "", lambda path, size: write_faery(path / "a/a.aedat4", size // 16)),
+    "your own, DAT": ("folder", "", lambda path, size: write_faery(path / "a/a.dat", size // 8, version="dat2")),
+    "your own, EVT 2": ("folder", "", lambda path, size: write_faery(path / "a/a.raw", size // 4, version="evt2")),
+    "your own, EVT 3": ("folder", "", lambda path, size: write_faery(path / "a/a.raw", size // 6, version="evt3")),
+    "your own, text": ("folder", "", lambda path, size: write_faery(path / "a/a.csv", size // 17)),
+    "your own, NumPy": ("folder", "", lambda path, size: write_npz(path / "a/a.npz", size)),
 }
 
 
