@@ -1,14 +1,17 @@
 """Any data set of event recordings that the installed `tonic` reads, as the source `tonic:<its class>`.
 
 Every class of `tonic.datasets` that can be opened by name alone, whose events have x, y, t (us) and p and whose targets
-are class labels, one for each recording. tonic reads the files, this module checks what comes out. Nothing is ever
-downloaded: a class that would is told that its files are there, and lists those that are.
+are class labels, one for each recording. tonic reads the files, in a process of its own (`formats.child`), and this
+module checks what comes out. Nothing is ever downloaded: a class that would is told that its files are there, and lists
+those that are.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +22,15 @@ from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from .base import LARGEST_SENSOR, Events, Sample
+from .formats.isolated import PIECE_EVENTS, ask
 from .layout import Place
 from .reader import Reader
 from .tree import FolderTree
 
 PREFIX: Final = "tonic:"
 _FIELDS: Final = "xytp"
-MAX_FILE_BYTES: Final = 1 << 25  # decoded and checked, a recording takes thirty times the memory of its file
+MAX_FILE_BYTES: Final = 1 << 25  # decoded, a recording takes thirty times the memory of its file
+MAX_EVENTS: Final = 1 << 23  # 32 bytes each, held twice
 
 Label = int | str
 
@@ -47,26 +52,24 @@ class TonicReader(Reader):
     dataset: ClassVar[type[Any]]
 
     def __init__(self, path: Path) -> None:
-        self._entries: dict[str, tuple[Any, int]] = {}
+        self._entries: dict[str, tuple[str, int, str]] = {}  # part, number in it, file
+        self._opened_ns = time.time_ns()
         super().__init__(path)
 
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
         folder = self._folder = self._find_folder()
-        entries = [
-            (part, dataset, index, label) for part, dataset in self._open_parts() for index, label in _in_order(dataset)
-        ]
+        entries = list(self._list_parts())
         if not entries:
             raise self.wrong_layout(Place(FolderTree(folder), ""))
-        labels = sorted({label for *_, label in entries}, key=lambda label: (isinstance(label, str), label))
-        position = {label: number for number, label in enumerate(labels)}
+        labels = sorted({label for label, *_ in entries}, key=lambda label: (isinstance(label, str), label))
+        position = {label: index for index, label in enumerate(labels)}
         samples: list[Sample] = []
-        numbers: dict[tuple[Label, str], int] = {}
-        for part, dataset, index, label in entries:
-            number = numbers[label, part] = numbers.get((label, part), 0) + 1
-            sample_id = f"{label}/tonic-{part}-{number:05d}"
-            location = _file_of(dataset, index) or f"{folder}, {part} sample {index}"
-            samples.append(Sample(sample_id, position[label], location))
-            self._entries[sample_id] = dataset, index
+        counts: dict[tuple[Label, str], int] = {}
+        for label, part, number, file in entries:
+            count = counts[label, part] = counts.get((label, part), 0) + 1
+            sample_id = f"{label}/tonic-{part}-{count:05d}"
+            samples.append(Sample(sample_id, position[label], file or f"{folder}, {part} sample {number}"))
+            self._entries[sample_id] = part, number, file
         return tuple(map(str, labels)), tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
 
     def _find_folder(self) -> Path:
@@ -80,43 +83,43 @@ class TonicReader(Reader):
             raise self.wrong_layout(Place(FolderTree(self.path), ""))
         return self.path.absolute()
 
-    def _open_parts(self) -> Iterator[tuple[str, Any]]:
-        offline = _without_download(self.dataset)
-        parts: dict[str, dict[str, Any]] = {"all": {}}
-        if "train" in inspect.signature(self.dataset).parameters:
-            parts = {"train": {"train": True}, "test": {"train": False}}
-        for part, arguments in parts.items():
-            try:
-                yield part, offline(save_to=str(self._folder.parent), **arguments)
-            except FileNotFoundError:
-                continue  # a part that is not there
-            except Exception as error:  # tonic's classes raise whatever comes up
-                raise SourceError(f"{self.path}: tonic cannot open its {part} part: {_describe(error)}") from error
+    def _list_parts(self) -> Iterator[tuple[Label, str, int, str]]:
+        """Label, part, number in the part, and file of each recording, by part and file."""
+        has_parts = "train" in inspect.signature(self.dataset).parameters
+        for part in ("train", "test") if has_parts else ("all",):
+            request = {"reader": "tonic list", "path": str(self._folder), "part": part, "opened_ns": self._opened_ns}
+            (facts,) = ask(request, f"{self._folder}, {part} part, by tonic")
+            if facts["labels"] is None:
+                raise SourceError(
+                    f"{PREFIX}{self.dataset.__name__}: its targets are no class labels, one for each recording, so it "
+                    "cannot be classified"
+                )
+            for number, (label, file) in enumerate(zip(facts["labels"], facts["files"], strict=True)):
+                yield label, part, number, file
 
     def read_bytes(self, sample: Sample) -> bytes:
         """x, y, t and p of the recording as tonic decodes it, each (n,) int64: what stands for its file's content."""
-        dataset, index = self._entries[sample.sample_id]
-        file = Path(_file_of(dataset, index))
-        if file.is_file() and file.stat().st_size > MAX_FILE_BYTES:
-            raise SourceError(
-                f"{file}: {file.stat().st_size} bytes; tonic holds a recording as a whole and is given up to "
-                f"{MAX_FILE_BYTES}: convert it as `folder` or as the data set's own source, which read in pieces"
-            )
-        try:
-            events, target = dataset[index]
-            columns = [np.asarray(events[name]).reshape(-1) for name in _FIELDS]
-        except Exception as error:  # tonic's readers raise whatever comes up
-            raise SourceError(f"{sample.location}: tonic cannot read it: {_describe(error)}") from error
-        if str(target) != self.class_names[sample.label]:
-            raise SourceError(f"{sample.location}: its target is {target!r:.80}, which is no class label")
-        if any(column.dtype.kind not in "iub" for column in columns):
-            found = ", ".join(f"{name} {column.dtype}" for name, column in zip(_FIELDS, columns, strict=True))
-            raise SourceError(f"{sample.location}: expected whole numbers in x, y, t (us) and p, found {found}")
-        content = np.empty((len(columns), len(columns[0])), np.int64)
-        for row, column in zip(content, columns, strict=True):
-            row[:] = column
-        del events, columns  # as large as what is given back
-        return content.tobytes()
+        part, number, file = self._entries[sample.sample_id]
+        if Path(file).is_file() and (size := Path(file).stat().st_size) > MAX_FILE_BYTES:
+            raise _too_large(sample, f"{size} bytes", f"{MAX_FILE_BYTES}")
+        request = {
+            "reader": "tonic",
+            "path": file or str(self._folder),
+            "folder": str(self._folder),
+            "part": part,
+            "opened_ns": self._opened_ns,
+            "number": number,
+            "num_events": PIECE_EVENTS,
+        }
+        with closing(ask(request, sample.location)) as answer:
+            facts = next(answer)
+            if facts["file"] != file:
+                raise SourceError(f"{sample.location}: its folder changed while it was read; run the command again")
+            if facts["target"] != self.class_names[sample.label]:
+                raise SourceError(f"{sample.location}: its target is {facts['target']:.80}, which is no class label")
+            if facts["num_events"] > MAX_EVENTS:
+                raise _too_large(sample, f"{facts['num_events']} events", f"{MAX_EVENTS}")
+            return _joined(answer, facts["num_events"], sample.location).tobytes()
 
     def decode(self, sample: Sample, data: bytes) -> Events:
         x, y, t, p = np.frombuffer(data, np.int64).reshape(4, -1)
@@ -132,7 +135,7 @@ class TonicReader(Reader):
 
     def metadata(self, sample: Sample) -> dict[str, Any]:
         """{"file": path in the data set's folder}, where the class lists files."""
-        file = _file_of(*self._entries[sample.sample_id])
+        *_, file = self._entries[sample.sample_id]
         return {"file": Path(file).relative_to(self._folder).as_posix()} if file else {}
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -193,45 +196,30 @@ def _tonic_datasets() -> Any:
     return tonic.datasets
 
 
-def _without_download(dataset: type[Any]) -> type[Any]:
-    """The class, under its own name, which is the folder's, but content with the files that are there."""
-    return type(dataset.__name__, (dataset,), {"_check_exists": lambda self: True, "download": _refuse_download})
+def _joined(pieces: Iterable[Mapping[str, NDArray[Any]]], num_events: int, location: str) -> NDArray[np.int64]:
+    """The columns x, y, t and p of all pieces, (4, num_events). Raises SourceError: they are no whole numbers."""
+    content = np.empty((len(_FIELDS), num_events), np.int64)
+    start = 0
+    for piece in pieces:
+        columns = [piece[name] for name in _FIELDS]
+        if any(column.dtype.kind not in "iub" for column in columns):
+            found = ", ".join(f"{name} {column.dtype}" for name, column in zip(_FIELDS, columns, strict=True))
+            raise SourceError(f"{location}: expected whole numbers in x, y, t (us) and p, found {found}")
+        end = start + len(columns[0])
+        for row, column in zip(content, columns, strict=True):
+            row[start:end] = column
+        start = end
+    return content
 
 
-def _refuse_download(dataset: Any) -> None:
-    raise SourceError(f"{dataset.location_on_system}: {type(dataset).__name__} wants to download; fetch it with tonic")
-
-
-def _in_order(dataset: Any) -> list[tuple[int, Label]]:
-    """Index and label of each recording, by path where there are paths. Raises SourceError when there are no labels."""
-    targets = getattr(dataset, "targets", None)
-    labels = [_as_label(target) for target in targets] if isinstance(targets, list | np.ndarray) else []
-    if len(labels) != len(dataset) or None in labels:
-        raise SourceError(
-            f"{PREFIX}{type(dataset).__name__}: its targets are no class labels, one for each recording, so it cannot "
-            "be classified"
-        )
-    order = sorted(range(len(dataset)), key=lambda index: _file_of(dataset, index))
-    return [(index, label) for index in order if (label := labels[index]) is not None]
-
-
-def _as_label(target: Any) -> Label | None:
-    if isinstance(target, int | np.integer):
-        return int(target)
-    return target if isinstance(target, str) and "/" not in target else None
-
-
-def _file_of(dataset: Any, index: int) -> str:
-    """The path of a recording's file; "" where the class does not list files."""
-    entry = dataset.data[index] if isinstance(getattr(dataset, "data", None), list) else None
-    return str(entry) if isinstance(entry, str | Path) else ""
+def _too_large(sample: Sample, found: str, limit: str) -> SourceError:
+    return SourceError(
+        f"{sample.location}: {found}; tonic holds a recording as a whole and is given up to {limit}: convert it as "
+        "`folder` or as the data set's own source, which read in pieces"
+    )
 
 
 def _refuse(sample: Sample, name: str, values: NDArray[np.int64], wrong: NDArray[np.bool_], problem: str) -> None:
     if wrong.any():
         event = int(np.argmax(wrong))
         raise SourceError(f"{sample.location}: {name} = {values[event]} of event {event}: {problem}; fetch it again")
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

@@ -17,12 +17,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 from fault_injection import Tally
 from own_recordings import WRITERS, make_events
 from PIL import Image
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore, list_stores
+from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.base import EventStream
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import MAX_SCANS, decode_image
@@ -146,6 +148,31 @@ def test_mat_and_hdf5_bombs_are_refused(bomb: str, tally: Tally, tmp_path: Path)
     with tally.attempt(), pytest.raises(SourceError, match=r"1\.mat: "):
         read_whole(tmp_path / "1.mat")
     assert peak_rss() - before < 1 << 28
+
+
+def inflating(name: bytes, num_mib: int) -> bytes:
+    """A variable of so many MiB that takes a thousandth of them."""
+    num_bytes = num_mib << 20
+    whole = mat5_matrix(name, (1, num_bytes), np.zeros(0))
+    deflate = zlib.compressobj()
+    packed = deflate.compress(struct.pack("<II", 14, len(whole) - 8 + num_bytes) + whole[8:-8])
+    packed += deflate.compress(struct.pack("<II", 2, num_bytes)) + deflate.flush(zlib.Z_FULL_FLUSH)
+    packed += num_mib * (deflate.compress(bytes(1 << 20)) + deflate.flush(zlib.Z_FULL_FLUSH))
+    return struct.pack("<II", 15, len(packed)) + packed
+
+
+def test_a_bomb_for_tonic_costs_one_recording(tally: Tally, tmp_path: Path) -> None:
+    """tonic gives MAT files to SciPy, which holds all variables, whatever they inflate to."""
+    folder = tmp_path / "ASLDVS" / "a"
+    folder.mkdir(parents=True)
+    scipy.io.savemat(folder / "1.mat", {"ts": [[5], [9]], "x": [[239], [0]], "y": [[0], [179]], "pol": [[1], [0]]})
+    (folder / "2.mat").write_bytes(mat5(*(inflating(name, 800) for name in (b"ts", b"x", b"y", b"pol"))))
+    source = open_source("tonic:ASLDVS", tmp_path)
+    before = peak_rss()
+    with tally.attempt(), pytest.raises(SourceError, match=r"2\.mat: cannot be decoded \(MemoryError"):
+        source.read_bytes(source.samples[1])
+    assert peak_rss() - before < 1 << 28
+    assert len(source.read_bytes(source.samples[0])) == 2 * 4 * 8
 
 
 # NumPy and cameras ----------------------------------------------------------------------------------------------------

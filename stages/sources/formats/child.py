@@ -1,12 +1,13 @@
 """A process that decodes recordings for another: a script of its own, which imports nothing of this project.
 
-Native decoders may panic, abort or run out of memory on damaged files. Here that ends this process and no other.
+Native decoders may panic, abort or run out of memory on damaged files, and tonic's readers have no bounds. Here that
+ends this process and no other.
 
-It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path`, and the `num_events` of a
-piece.
+It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path` (its size decides how long the
+answer may take), and what that reader takes, such as `num_events` of a piece.
 It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
 
-H   once: JSON, {"sensor_size": [width, height] or null}
+H   once: JSON, what the reader says of the recording, such as {"sensor_size": [width, height] or null}
 C   columns: a JSON line [[name, dtype, shape], ...], then their values, one column after the other; line and columns
     are each filled up with spaces to a multiple of 8 bytes, so that the columns are aligned
 D   done; the next request may come
@@ -23,10 +24,12 @@ import resource
 import struct
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from functools import lru_cache, partial
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+Facts = dict[str, Any]  # JSON
 Columns = dict[str, Any]  # name -> numpy array
 
 MAX_ADDRESS_SPACE = 2 << 30
@@ -46,13 +49,15 @@ COLUMN_NAMES = {
 
 def main() -> None:
     set_limits()
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print is no answer
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:
             limit_cpu_time(Path(request["path"]).stat().st_size)
-            answer(**request)
+            answer(out, **request)
         except BaseException as error:  # a panic of Rust code is no Exception
-            send(b"X", f"{type(error).__name__}: {error}".encode(errors="replace")[:2000])
+            send(out, b"X", f"{type(error).__name__}: {error}".encode(errors="replace")[:2000])
             return
 
 
@@ -77,19 +82,18 @@ def limit_cpu_time(num_bytes: int) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (bound, resource.getrlimit(resource.RLIMIT_CPU)[1]))
 
 
-def answer(reader: str, path: str, **options: Any) -> None:
-    sensor_size, pieces = READERS[reader](path, **options)
-    send(b"H", json.dumps({"sensor_size": sensor_size}).encode())
+def answer(out: BinaryIO, reader: str, path: str, **options: Any) -> None:
+    facts, pieces = READERS[reader](path, **options)
+    send(out, b"H", json.dumps(facts).encode())
     for columns in pieces:
         described = [[name, values.dtype.str, values.shape] for name, values in columns.items()]
         parts: list[bytes | memoryview] = [json.dumps(described).encode() + b"\n"]
         parts += [memoryview(values.reshape(-1).view("B")) for values in columns.values()]
-        send(b"C", *(filled for part in parts for filled in (part, b" " * (-len(part) % 8))))
-    send(b"D")
+        send(out, b"C", *(filled for part in parts for filled in (part, b" " * (-len(part) % 8))))
+    send(out, b"D")
 
 
-def send(kind: bytes, *parts: bytes | memoryview) -> None:
-    out = sys.stdout.buffer
+def send(out: BinaryIO, kind: bytes, *parts: bytes | memoryview) -> None:
     out.write(kind + struct.pack("<Q", sum(len(part) for part in parts)))
     for part in parts:
         out.write(part)
@@ -99,12 +103,12 @@ def send(kind: bytes, *parts: bytes | memoryview) -> None:
 # AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
 
 
-def read_faery(kind: str, path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
+def read_faery(kind: str, path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
     import faery
 
     stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN_SIZE, file_type=kind)
     size = stream.dimensions()
-    return None if size == UNKNOWN_SIZE else list(size), gather(stream, num_events)
+    return {"sensor_size": None if size == UNKNOWN_SIZE else size}, gather(stream, num_events)
 
 
 def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
@@ -131,13 +135,13 @@ def columns_of(packets: list[Any]) -> Columns:
 # HDF5 ----------------------------------------------------------------------------------------------------------------
 
 
-def read_hdf5(path: str, num_events: int) -> tuple[list[int] | None, Iterator[Columns]]:
+def read_hdf5(path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no filter is loaded from somewhere else
     import h5py
 
     # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
     file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
-    return None, slices(find_columns(file, h5py), num_events)
+    return {"sensor_size": None}, slices(find_columns(file, h5py), num_events)
 
 
 def find_columns(group: Any, h5py: Any) -> dict[str, tuple[Any, str | None]]:
@@ -222,11 +226,90 @@ def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Itera
         yield piece
 
 
+# tonic's data sets ---------------------------------------------------------------------------------------------------
+
+
+def list_tonic(path: str, part: str, opened_ns: int) -> tuple[Facts, Iterator[Columns]]:
+    """{"labels", "files"} of each recording of the data set in the folder `path`, ordered by file.
+
+    labels: each an int or a str; null when its targets are none. files: paths, "" where the class does not list files.
+    """
+    import numpy as np
+
+    try:
+        dataset, listed = open_tonic(path, part, opened_ns)
+    except FileNotFoundError:  # a part that is not there
+        return {"labels": [], "files": []}, iter(())
+    targets = getattr(dataset, "targets", None)
+    labels = [as_label(target) for target in targets] if isinstance(targets, list | np.ndarray) else []
+    if len(labels) != len(listed) or None in labels:
+        return {"labels": None}, iter(())
+    return {"labels": [labels[index] for index, _ in listed], "files": [file for _, file in listed]}, iter(())
+
+
+def read_tonic(
+    path: str, folder: str, part: str, opened_ns: int, number: int, num_events: int
+) -> tuple[Facts, Iterator[Columns]]:
+    """{"file", "target", "num_events"} of a recording, `number` in the order of `list_tonic`, and its columns."""
+    import numpy as np
+
+    dataset, listed = open_tonic(folder, part, opened_ns)
+    index, file = listed[number]
+    events, target = dataset[index]
+    columns = {name: np.asarray(events[name]).reshape(-1) for name in "xytp"}
+    length = len(columns["t"])
+    pieces = (
+        {name: np.ascontiguousarray(values[start : start + num_events]) for name, values in columns.items()}
+        for start in range(0, length, num_events)
+    )
+    return {"file": file, "target": str(target), "num_events": length}, pieces
+
+
+@lru_cache(maxsize=2)
+def open_tonic(folder: str, part: str, opened_ns: int) -> tuple[Any, list[tuple[int, str]]]:
+    """A part of the data set in `folder`, which is named like its class; index and file ("": none) of each, by file.
+
+    part: "train", "test", or "all" of a class without the two. opened_ns: the folder is looked at again for another.
+    The class is content with the files that are there, and downloads nothing.
+    """
+    parent, name = os.path.split(folder)
+    offline = {"_check_exists": lambda self: True, "download": refuse_download}
+    open_part = type(name, (getattr(tonic_datasets(), name),), offline)
+    dataset = open_part(save_to=parent, **({} if part == "all" else {"train": part == "train"}))
+    data = getattr(dataset, "data", None)
+    entries = data if isinstance(data, list) and len(data) == len(dataset) else [None] * len(dataset)
+    files = [str(entry) if isinstance(entry, str | Path) else "" for entry in entries]
+    return dataset, sorted(enumerate(files), key=lambda listed: listed[1])
+
+
+def tonic_datasets() -> Any:
+    if "tonic" not in sys.modules and (spec := find_spec("tonic")):
+        sys.modules["tonic"] = module_from_spec(spec)  # not run: it imports torch, and the data sets do not need it
+    import numpy.lib.recfunctions  # noqa: F401  # some data sets use it and do not import it
+    import tonic.datasets
+
+    return tonic.datasets
+
+
+def refuse_download(dataset: Any) -> None:
+    raise RuntimeError(f"{type(dataset).__name__} wants to download; fetch it with tonic")
+
+
+def as_label(target: Any) -> int | str | None:
+    import numpy as np
+
+    if isinstance(target, int | np.integer):
+        return int(target)
+    return target if isinstance(target, str) and "/" not in target else None
+
+
 READERS: dict[str, Callable[..., Any]] = {
     "aedat4": partial(read_faery, "aedat"),
     "dat": partial(read_faery, "dat"),
     "evt": partial(read_faery, "evt"),
     "hdf5": read_hdf5,
+    "tonic list": list_tonic,
+    "tonic": read_tonic,
 }
 
 if __name__ == "__main__":

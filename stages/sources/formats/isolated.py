@@ -18,10 +18,10 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
+from collections.abc import Generator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, Literal, cast
+from typing import Any, Final, Literal
 
 import numpy as np
 
@@ -48,10 +48,11 @@ def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", loca
     was silent for `SILENCE_S`.
     """
     location = location or str(path)
-    answer = _answer({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)
-    sensor_size = cast("tuple[int, int] | None", next(answer))
+    answer = ask({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)
+    size = next(answer)["sensor_size"]
+    sensor_size = None if size is None else (int(size[0]), int(size[1]))
     unit: Unit = time_unit if kind == "hdf5" else "us"
-    return sensor_size, as_events(cast("Iterator[Columns]", answer), location, unit, sensor_size)
+    return sensor_size, as_events(answer, location, unit, sensor_size)
 
 
 class LocalFile:
@@ -87,8 +88,11 @@ def _drop(descriptor: int, path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _answer(request: dict[str, Any], location: str) -> Iterator[tuple[int, int] | Columns | None]:
-    """First the sensor size, then columns."""
+def ask(request: Mapping[str, Any], location: str) -> Generator[Mapping[str, Any]]:
+    """What a child answers to a request (see `child`): first the facts, then columns, piece by piece.
+
+    location: how messages name what is read. Raises SourceError as `read_pieces` does.
+    """
     child = _take_child()
     try:
         child.ask(request)
@@ -98,10 +102,9 @@ def _answer(request: dict[str, Any], location: str) -> Iterator[tuple[int, int] 
                 break
             if kind == b"X":
                 problem = bytes(payload).decode(errors="replace")
-                raise SourceError(f"{location}: cannot be decoded ({problem}); fetch the file again")
+                raise SourceError(f"{location}: cannot be decoded ({problem}); fetch it again")
             if kind == b"H":
-                size = json.loads(bytes(payload))["sensor_size"]
-                yield None if size is None else (int(size[0]), int(size[1]))
+                yield json.loads(bytes(payload))
             else:
                 yield _columns(payload)
     except _ChildLostError as error:
@@ -149,7 +152,7 @@ class _Child:
         self._poll = select.poll()
         self._poll.register(self._answers, select.POLLIN | select.POLLHUP)
 
-    def ask(self, request: dict[str, Any]) -> None:
+    def ask(self, request: Mapping[str, Any]) -> None:
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError:

@@ -2,30 +2,56 @@
 
 from __future__ import annotations
 
-import functools
 import pickle
-import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import scipy.io
-import tonic
 from own_recordings import WRITERS, make_events
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events, Reader, Source, find_source, open_source, tonic_datasets
+from dvs_transfer.stages.sources.formats import child, isolated
 
 RECORDS = [(1, 2, 3, 1), (33, 30, 40_000, 0)]
 
 
-@pytest.fixture(autouse=True)
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
-        raise AssertionError("something was downloaded")
+PATCHED = """
+from importlib.util import module_from_spec, spec_from_file_location
+import os
+import numpy as np
+spec = spec_from_file_location("child", {script!r})
+child = module_from_spec(spec)
+spec.loader.exec_module(child)
+NMNIST = child.tonic_datasets().NMNIST
+listed, read = NMNIST.__init__, NMNIST.__getitem__
+{code}
+child.main()
+"""
 
-    monkeypatch.setattr(urllib.request, "urlopen", refuse)
+
+@pytest.fixture
+def in_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Runs code in every child that is started from now on, before its first request."""
+    script, patched_script = str(child.__file__), tmp_path / "patched.py"
+
+    def patch(code: str) -> None:
+        patched_script.write_text(PATCHED.format(script=script, code=code))
+        isolated.end_idle_children()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(child, "__file__", str(patched_script))
+        yield patch
+    isolated.end_idle_children()
+
+
+def children() -> list[psutil.Process]:
+    isolated.end_idle_children()
+    return psutil.Process().children()
 
 
 @pytest.fixture
@@ -74,10 +100,21 @@ def test_cifar10dvs_as_tonic_converted_it(tmp_path: Path) -> None:
 
 
 def test_what_tonic_could_not_hold_is_refused_with_a_way_out(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tonic_datasets, "MAX_FILE_BYTES", 9)
     source = open_source("tonic:NMNIST", nmnist)
-    with pytest.raises(SourceError, match=r"00002\.bin: 10 bytes; .*convert it as `folder`"):
+    monkeypatch.setattr(tonic_datasets, "MAX_EVENTS", 1)
+    with pytest.raises(SourceError, match=r"00002\.bin: 2 events; .*up to 1: convert it as `folder`"):
         source.read_bytes(source.samples[0])
+    monkeypatch.setattr(tonic_datasets, "MAX_FILE_BYTES", 9)
+    with pytest.raises(SourceError, match=r"00002\.bin: 10 bytes; .*up to 9: convert it as `folder`"):
+        source.read_bytes(source.samples[0])
+
+
+def test_pieces_are_put_together(nmnist: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = [(i % 34, i % 33, i, i % 2) for i in range(1000)]
+    (nmnist / "NMNIST" / "Train" / "0" / "00002.bin").write_bytes(make.records(records))
+    monkeypatch.setattr(tonic_datasets, "PIECE_EVENTS", 300)
+    events = decoded(open_source("tonic:NMNIST", nmnist), 0)
+    assert [*zip(events.x, events.y, events.t, events.p, strict=True)] == records
 
 
 def test_a_reader_is_opened_again_in_another_process(nmnist: Path) -> None:
@@ -87,17 +124,27 @@ def test_a_reader_is_opened_again_in_another_process(nmnist: Path) -> None:
     assert again.read_bytes(again.samples[0]) == source.read_bytes(source.samples[0])
 
 
-def test_the_order_of_a_folder_s_listing_changes_nothing(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_order_of_a_folder_s_listing_changes_nothing(nmnist: Path, in_child: Callable[[str], None]) -> None:
+    in_child("")
     before = open_source("tonic:NMNIST", nmnist)
-    listed = tonic.datasets.NMNIST.__init__
-
-    @functools.wraps(listed)
-    def reversed_listing(self: Any, *arguments: Any, **options: Any) -> None:
-        listed(self, *arguments, **options)
-        self.data, self.targets = self.data[::-1], self.targets[::-1]
-
-    monkeypatch.setattr(tonic.datasets.NMNIST, "__init__", reversed_listing)
+    content = before.read_bytes(before.samples[3])
+    in_child("""
+def reversed_listing(self, *arguments, **options):
+    listed(self, *arguments, **options)
+    self.data, self.targets = self.data[::-1], self.targets[::-1]
+NMNIST.__init__ = reversed_listing
+""")
     assert open_source("tonic:NMNIST", nmnist).samples == before.samples
+    assert before.read_bytes(before.samples[3]) == content  # by a child that lists otherwise than the one before
+
+
+def test_a_folder_that_changes_is_no_other_recording(nmnist: Path, make: Any) -> None:
+    source = open_source("tonic:NMNIST", nmnist)
+    make.files(nmnist, {"NMNIST/Train/0/00001.bin": make.records(RECORDS)})
+    isolated.end_idle_children()
+    with pytest.raises(SourceError, match=r"00002\.bin: its folder changed while it was read"):
+        source.read_bytes(source.samples[0])
+    assert len(open_source("tonic:NMNIST", nmnist).samples) == 5
 
 
 def test_letters_in_mat_files(tmp_path: Path) -> None:
@@ -109,6 +156,26 @@ def test_letters_in_mat_files(tmp_path: Path) -> None:
     assert (source.class_names, source.samples[0].sample_id) == (("2",), "2/tonic-all-00001")
     events = decoded(source, 0)
     assert (events.x.tolist(), events.y.tolist(), events.t.tolist()) == ([239, 0], [179, 0], [5, 9])
+
+
+def test_a_class_that_lists_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tonic holds them all from the opening on."""
+    folder = tmp_path / "POKERDVS" / "pips_train" / "he"
+    folder.mkdir(parents=True)
+    np.save(folder / "a.npy", np.array([[5, 1, 2, 1], [9, 3, 4, 0]]))
+    source = open_source("tonic:POKERDVS", tmp_path)
+    (sample,) = source.samples
+    assert (sample.sample_id, source.metadata(sample)) == ("1/tonic-train-00001", {})
+    assert sample.location == f"{tmp_path / 'POKERDVS'}, train sample 0"
+    events = decoded(source, 0)
+    assert (events.x.tolist(), events.y.tolist(), events.t.tolist()) == ([1, 3], [2, 4], [5, 9])
+    monkeypatch.setattr(tonic_datasets, "MAX_EVENTS", 1)
+    with pytest.raises(SourceError, match="train sample 0: 2 events; "):
+        source.read_bytes(sample)
+    with (folder / "b.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<i8", "fortran_order": False, "shape": (1 << 40, 4)})
+    with pytest.raises(SourceError, match=r"POKERDVS, train part, by tonic: cannot be decoded \("):
+        open_source("tonic:POKERDVS", tmp_path)
 
 
 def test_class_names_of_text_and_a_sensor_of_any_size(tmp_path: Path, make: Any) -> None:
@@ -161,9 +228,15 @@ def test_data_that_are_not_there_are_not_fetched(tmp_path: Path, make: Any) -> N
     with pytest.raises(SourceError, match="found nothing"):
         open_source("tonic:NMNIST", tmp_path)
     make.files(tmp_path, {"DVSLip/DVS-Lip/test/ant.txt": b""})
-    with pytest.raises(SourceError, match="tonic cannot open its test part: ValueError"):
+    with pytest.raises(SourceError, match=r"DVSLip, test part, by tonic: cannot be decoded \(ValueError"):
         open_source("tonic:DVSLip", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["DVSLip", "NMNIST"]
+
+
+def test_no_class_downloads_in_the_child(nmnist: Path) -> None:
+    dataset, _ = child.open_tonic(str(nmnist / "NMNIST"), "train", 0)
+    with pytest.raises(RuntimeError, match="NMNIST wants to download; fetch it with tonic"):
+        dataset.download()
 
 
 @pytest.mark.parametrize(
@@ -185,15 +258,64 @@ def test_a_file_that_tonic_cannot_read_is_named(nmnist: Path, make: Any) -> None
     source = open_source("tonic:NMNIST", nmnist)
     file = nmnist / "NMNIST" / "Train" / "0" / "00002.bin"
     file.write_bytes(make.records([*RECORDS, RECORDS[1]])[:-2])
-    with pytest.raises(SourceError, match=r"00002\.bin: tonic cannot read it: ValueError"):
+    with pytest.raises(SourceError, match=r"00002\.bin: cannot be decoded \(ValueError"):
         source.read_bytes(source.samples[0])
     file.unlink()
-    with pytest.raises(SourceError, match=r"00002\.bin: tonic cannot read it: FileNotFoundError"):
+    with pytest.raises(SourceError, match=r"00002\.bin: cannot be decoded \(FileNotFoundError"):
         source.read_bytes(source.samples[0])
 
 
-def test_a_target_that_is_not_the_label(nmnist: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tonic.datasets.NMNIST, "__getitem__", lambda self, index: (np.zeros(1, self.dtype), {"a": 1}))
+def test_the_child_does_without_torch(nmnist: Path, in_child: Callable[[str], None]) -> None:
+    """Which may take more address space than a child has."""
+    in_child("import sys; NMNIST.__getitem__ = lambda self, index: (np.zeros(1, self.dtype), 'torch' in sys.modules)")
+    source = open_source("tonic:NMNIST", nmnist)
+    with pytest.raises(SourceError, match="its target is False"):
+        source.read_bytes(source.samples[0])
+
+
+def test_a_recording_that_hangs_tonic_costs_itself(nmnist: Path, make: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """tonic adds to all times after an overflow, for each overflow."""
+    (nmnist / "NMNIST" / "Train" / "0" / "00002.bin").write_bytes(make.records([(0, 240, 0, 0)]) * 1_000_000)
+    source = open_source("tonic:NMNIST", nmnist)
+    monkeypatch.setattr(isolated, "SILENCE_S", 1.0)
+    with pytest.raises(SourceError, match=r"00002\.bin: its decoder was silent for 1 s"):
+        source.read_bytes(source.samples[0])
+    monkeypatch.undo()
+    assert isolated._idle == []
+    assert len(decoded(source, 1)) == 2
+    assert children() == []
+
+
+def test_a_recording_that_crashes_tonic_costs_itself(nmnist: Path, in_child: Callable[[str], None]) -> None:
+    in_child("""
+def crash(self, index):
+    if self.data[index].endswith("00002.bin"):
+        os.abort()
+    print("a library that talks")
+    return read(self, index)
+NMNIST.__getitem__ = crash
+""")
+    source = open_source("tonic:NMNIST", nmnist)
+    with pytest.raises(SourceError, match=r"00002\.bin: its decoder was ended by signal 6"):
+        source.read_bytes(source.samples[0])
+    assert len(decoded(source, 1)) == 2
+    assert children() == []
+
+
+def test_memory_of_one_s_own_that_runs_out_is_no_fault_of_the_recording(
+    nmnist: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*arguments: Any) -> None:
+        raise MemoryError
+
+    source = open_source("tonic:NMNIST", nmnist)
+    monkeypatch.setattr(np, "empty", no_memory)
+    with pytest.raises(MemoryError):
+        source.read_bytes(source.samples[0])
+
+
+def test_a_target_that_is_not_the_label(nmnist: Path, in_child: Callable[[str], None]) -> None:
+    in_child("NMNIST.__getitem__ = lambda self, index: (np.zeros(1, self.dtype), {'a': 1})")
     source = open_source("tonic:NMNIST", nmnist)
     with pytest.raises(SourceError, match=r"its target is \{'a': 1\}, which is no class label"):
         source.read_bytes(source.samples[0])
@@ -202,18 +324,21 @@ def test_a_target_that_is_not_the_label(nmnist: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("field", "kind", "value", "problem"),
     [
-        ("p", int, 2, "p = 2 of event 0: expected 0 or 1"),
-        ("x", int, -1, "x = -1 of event 0: outside the 34 x 34 sensor"),
-        ("t", float, 0.5, r"expected whole numbers in x, y, t \(us\) and p, found x int64, y int64, t float64"),
+        ("p", "i8", 2, "p = 2 of event 0: expected 0 or 1"),
+        ("x", "i8", -1, "x = -1 of event 0: outside the 34 x 34 sensor"),
+        ("t", "f8", 0.5, r"expected whole numbers in x, y, t \(us\) and p, found x int64, y int64, t float64"),
         ("t", "M8[us]", 0, "expected whole numbers"),
+        ("t", "O", 0, "cannot be decoded"),
     ],
 )
 def test_values_that_no_event_has(
-    nmnist: Path, monkeypatch: pytest.MonkeyPatch, field: str, kind: Any, value: Any, problem: str
+    nmnist: Path, in_child: Callable[[str], None], field: str, kind: str, value: Any, problem: str
 ) -> None:
-    events = np.zeros(1, [(name, kind if name == field else int) for name in "xytp"])
-    events[field] = value
-    monkeypatch.setattr(tonic.datasets.NMNIST, "__getitem__", lambda self, index: (events, self.targets[index]))
+    in_child(f"""
+events = np.zeros(1, [(name, "{kind}" if name == "{field}" else "i8") for name in "xytp"])
+events["{field}"] = {value}
+NMNIST.__getitem__ = lambda self, index: (events, self.targets[index])
+""")
     with pytest.raises(SourceError, match=problem):
         decoded(open_source("tonic:NMNIST", nmnist), 0)
 
