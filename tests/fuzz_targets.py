@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import scipy.io
 import torch
 from cifar_data import batch, random_pixels
 from finished_run import make_run
@@ -29,6 +30,7 @@ from dvs_transfer.pipeline.experiments.description import read_description
 from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.archives import open_archive
 from dvs_transfer.stages.sources.base import EventStream
 from dvs_transfer.stages.sources.cepdvs import parse_path_file
@@ -126,6 +128,28 @@ def _recordings(*names: str) -> Target:
         make_frames(recording, FRAMES, None, str(path))
 
     return Target(seeds, parse)
+
+
+def _letters(folder: Path) -> list[bytes]:
+    """As ASL-DVS has them."""
+    events = make_events(200)
+    columns = {"ts": events.t, "x": events.x, "y": events.y, "pol": events.p}
+    found = []
+    for compressed in (False, True):
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, {name: values[:, None] for name, values in columns.items()}, do_compression=compressed)
+        found.append(buffer.getvalue())
+    return found
+
+
+def _read_letter(data: bytes, folder: Path) -> None:
+    """Through tonic."""
+    path = folder / "ASLDVS" / "a"
+    path.mkdir(parents=True, exist_ok=True)
+    (path / "a_0001.mat").write_bytes(data)
+    source = open_source("tonic:ASLDVS", folder)
+    (sample,) = source.samples
+    make_frames(source.decode(sample, source.read_bytes(sample)), FRAMES, None, sample.location)
 
 
 # Images and labels ----------------------------------------------------------------------------------------------------
@@ -286,6 +310,7 @@ TARGETS: Mapping[str, Target] = {
     "mat5": _recordings("five.mat", "plain.mat"),
     "mat73": _recordings("seven.mat"),
     "text": _recordings("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt"),
+    "tonic": Target(_letters, _read_letter),
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),
     "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),
     "cifar-pickle": Target(

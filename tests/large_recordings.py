@@ -2,9 +2,9 @@
 
     python tests/large_recordings.py GIGABYTES FOLDER [NAME ...]
 
-Each is written to FOLDER, converted by `dvs-transfer convert` with one worker, and deleted. Memory is the resident
-memory of the command and of the processes that it starts, together, looked at every 20 ms; the file's pages in the
-system's cache are not in it.
+Each (through tonic: of 32 MiB at most) is written to FOLDER, converted by `dvs-transfer convert` with one worker, and
+deleted. Memory is the resident memory of the command and of the processes that it starts, together, looked at
+every 20 ms; the file's pages in the system's cache are not in it.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from fault_injection import command_line, start
 from scipy.io import savemat
 
 from dvs_transfer.stages.sources.base import Events
+from dvs_transfer.stages.sources.tonic_datasets import MAX_FILE_BYTES
 
 PIECE = 1 << 22  # events
 DURATION_US = 8_000_000  # what an ATIS record's 23 bits can hold
@@ -141,6 +142,11 @@ WRITERS: Mapping[str, tuple[str, str, Callable[[Path, int], None]]] = {
     "your own, EVT 3": ("folder", "", lambda path, size: write_faery(path / "a/a.raw", size // 6, version="evt3")),
     "your own, text": ("folder", "", lambda path, size: write_faery(path / "a/a.csv", size // 17)),
     "your own, NumPy": ("folder", "", lambda path, size: write_npz(path / "a/a.npz", size)),
+    "N-MNIST through tonic": (
+        "tonic:NMNIST",
+        "",
+        lambda path, size: write_atis(path / "NMNIST/Train/0/00001.bin", min(size, MAX_FILE_BYTES), side=34),
+    ),
 }
 
 
