@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,7 @@ from ..tasks import TaskRunner
 
 SAMPLES_PER_TASK = 256
 UNREADABLE = "unreadable"
+_OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
 
 Identity = tuple[str, str, str]
 
@@ -48,8 +50,13 @@ def read_raw(source: Reader, sample: Sample) -> RawSample:
         if found := source.metadata(sample):
             metadata = json.dumps(found, sort_keys=True)
     except SourceError as error:
-        problem = str(error)
+        problem = problem_of(error)
     return RawSample(sample.sample_id, data, digest, metadata, problem)
+
+
+def problem_of(error: SourceError) -> str:
+    """The message as a store keeps it: without addresses in memory and open files, which each run has its own of."""
+    return _OF_THIS_RUN.sub("", str(error))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from ..sources.base import LARGEST_SENSOR, Sample
 from ..sources.random_access import FileBytes, RandomAccess
 from ..sources.reader import Reader
 from .config import ConvertConfig
-from .manifest import read_raw
+from .manifest import problem_of, read_raw
 
 Arrays = dict[str, NDArray[Any]]
 Row = dict[str, Any]
@@ -128,7 +128,7 @@ def _convert_sample(
                 raw.data.require_unchanged()
             return row | {"label": sample.label} | converted
         except SourceError as error:
-            problem = str(error)
+            problem = problem_of(error)
     if config.conversion.strict:
         raise SourceError(problem)
     for array in out.values():

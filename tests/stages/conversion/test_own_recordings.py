@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from own_recordings import SENSOR, WRITERS, make_events
+from PIL import Image
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore
@@ -44,6 +45,20 @@ def test_broken_files_are_quarantined(tmp_path: Path) -> None:
         "b/video": True,
     }
     assert FrameStore(report.path).column("num_events").tolist() == [2000, 0, 2000, 0]
+
+
+def test_the_messages_of_broken_files_are_the_same_in_every_run(tmp_path: Path) -> None:
+    """They are part of a store, and Python's own messages tell addresses in memory."""
+    write(tmp_path / "raw", "structured.npy")
+    Image.new("RGB", (9, 9)).save(tmp_path / "raw" / "a" / "image.png")
+    (tmp_path / "raw" / "a" / "1.png").write_bytes(b"no image")
+    header = b"{'descr': x, 'fortran_order': False, 'shape': (1,)}"
+    npy = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+    (tmp_path / "raw" / "a" / "2.npy").write_bytes(npy)
+    for source in ("image-folder", "folder"):
+        report = conversion.run(ConvertConfig(source=source, raw=tmp_path / "raw", out=tmp_path))
+        assert len(report.quarantined) == 3
+        assert " at 0x" not in str(FrameStore(report.path).column("problem").tolist())
 
 
 def test_whole_sensors_need_one_size(tmp_path: Path) -> None:
