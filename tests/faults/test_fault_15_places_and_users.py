@@ -93,6 +93,29 @@ def test_another_user_reads_and_writes_nothing(root: Path, tally: Tally) -> None
         assert snapshot(root) == before
 
 
+def test_two_users_share_a_cache_that_both_may_write(tally: Tally) -> None:
+    """The first user's umask lets others write; each adds a store, and uses what the other has made."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        before = os.umask(0)
+        try:
+            root = make_workspace(Path(name) / "shared")
+            succeed(*preprocess(root))
+        finally:
+            os.umask(before)
+        cache = root / "data" / "cache"
+        stores = {path: snapshot(path) for path in cache.glob("*.zarr")}
+        with tally.attempt():
+            added = as_nobody(*preprocess(root, "--set", "frames.num_bins=4"))
+            assert added.returncode == 0, added.stderr
+            assert {path: snapshot(path) for path in stores} == stores
+            theirs = set(cache.glob("*.zarr")) - set(stores)
+            assert {(path / "zarr.json").stat().st_uid for path in theirs} == {NOBODY}
+            after = snapshot(root)
+            succeed(*preprocess(root, "--set", "frames.num_bins=4"))
+            assert snapshot(root) == after
+
+
 def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """`dvs-transfer` as the user nobody, with no right of root's. Skips the test where that is impossible."""
     setpriv = shutil.which("setpriv")
