@@ -49,9 +49,10 @@ def in_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
     isolated.end_idle_children()
 
 
-def children() -> list[psutil.Process]:
+def decoders() -> list[psutil.Process]:
+    """The decoding processes that are left when the idle ones are ended."""
     isolated.end_idle_children()
-    return psutil.Process().children()
+    return [process for process in psutil.Process().children() if child.__file__ in process.cmdline()]
 
 
 @pytest.fixture
@@ -283,7 +284,7 @@ def test_a_recording_that_hangs_tonic_costs_itself(nmnist: Path, make: Any, monk
     monkeypatch.undo()
     assert isolated._idle == []
     assert len(decoded(source, 1)) == 2
-    assert children() == []
+    assert decoders() == []
 
 
 def test_a_recording_that_crashes_tonic_costs_itself(nmnist: Path, in_child: Callable[[str], None]) -> None:
@@ -299,7 +300,7 @@ NMNIST.__getitem__ = crash
     with pytest.raises(SourceError, match=r"00002\.bin: its decoder was ended by signal 6"):
         source.read_bytes(source.samples[0])
     assert len(decoded(source, 1)) == 2
-    assert children() == []
+    assert decoders() == []
 
 
 def test_memory_of_one_s_own_that_runs_out_is_no_fault_of_the_recording(
