@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from cifar_data import write_cifar10dvs
 from fault_injection import Effort, Tally
+from fuzz_targets import TARGETS
 from raw_data import convert, write_raw_data
 
 from dvs_transfer.cache.errors import SourceError
@@ -103,6 +105,32 @@ def test_any_byte_changed(name: str, raw: dict[str, Raw], effort: Effort, tally:
             problem = whole.refuses(bytes(damaged))
             if name in ("ncaltech101", "nmnist"):
                 assert bool(problem) == (not is_possible(decode_records(bytes(damaged)), whole.source.sensor_size))
+
+
+# What else is read: formats of one's own recordings, and files with many samples; the second group in a process of its
+# own, which a refusal ends.
+OTHERS = ("aedat2", "npz", "npy", "mat5", "text", "idx", "cifar-pickle", "annotation", "nomniglot-table")
+ISOLATED = ("aedat4", "dat", "evt", "hdf5", "mat73", "tonic")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*OTHERS, *ISOLATED])
+def test_damage_in_other_files_gives_a_result_or_a_source_error(
+    name: str, effort: Effort, tally: Tally, tmp_path: Path
+) -> None:
+    """Cut off and changed at every byte (those of a process of its own at 60); any other exception is raised."""
+    target = TARGETS[name]
+    seeds = target.seeds(tmp_path)
+    rng = np.random.default_rng(2)
+    for whole in seeds:
+        target.parse(whole, tmp_path)
+        few = rng.integers(0, len(whole), effort(2, 60) if name in ISOLATED else 30).tolist()
+        for position in few if name in ISOLATED else effort(few, range(len(whole))):
+            changed = bytearray(whole)
+            changed[position] ^= 1 << int(rng.integers(8))
+            for damaged in (whole[:position], bytes(changed)):
+                with tally.attempt(), suppress(SourceError):
+                    target.parse(damaged, tmp_path)
 
 
 def is_possible(events: list[Event], sensor_size: tuple[int, int] | None) -> bool:
