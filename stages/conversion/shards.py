@@ -14,7 +14,7 @@ from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
 from ..sources.base import LARGEST_SENSOR, Sample
-from ..sources.random_access import FileBytes, RandomAccess
+from ..sources.random_access import RandomAccess
 from ..sources.reader import Reader
 from .config import ConvertConfig
 from .manifest import problem_of, read_raw
@@ -124,7 +124,7 @@ def _convert_sample(
     if not problem:
         try:
             converted = convert(source, sample, raw.data, config, out)
-            if isinstance(raw.data, FileBytes):  # was read more than once: the digest must be of what was converted
+            if not isinstance(raw.data, bytes):  # was read more than once: the digest must be of what was converted
                 raw.data.require_unchanged()
             return row | {"label": sample.label} | converted
         except SourceError as error:

@@ -42,6 +42,10 @@ class RandomAccess(Protocol):
         """The bytes [offset, offset + size), fewer at the end. Raises SourceError when they cannot be read."""
         ...
 
+    def require_unchanged(self) -> None:
+        """Raises SourceError when the file that they lie in has been written or replaced since it was opened."""
+        ...
+
 
 class FileBytes:
     """The bytes of a file on disk, at `path`."""
@@ -57,7 +61,6 @@ class FileBytes:
         self.size = self._before.st_size
 
     def require_unchanged(self) -> None:
-        """Raises SourceError when the file has been written or replaced since it was opened."""
         try:
             now = self.path.stat()
         except OSError as error:
@@ -86,6 +89,9 @@ class InMemory:
     def read_at(self, offset: int, size: int) -> bytes:
         return self.content[offset : offset + size]
 
+    def require_unchanged(self) -> None:
+        pass  # nobody writes to it
+
 
 def as_access(data: bytes | RandomAccess, location: str) -> RandomAccess:
     """`data`, or bytes held already under the name `location`."""
@@ -101,6 +107,9 @@ class Slice:
     def read_at(self, offset: int, size: int) -> bytes:
         return self._parent.read_at(self._offset + offset, max(0, min(size, self.size - offset)))
 
+    def require_unchanged(self) -> None:
+        self._parent.require_unchanged()
+
 
 class Inflated:
     """A deflated stream (`wbits` -15: raw, 31: gzip) as if it were not, in bounded memory.
@@ -112,6 +121,7 @@ class Inflated:
 
     def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
         self.location = location
+        self.require_unchanged = parent.require_unchanged
         self._lock = threading.Lock()
         self._cursor = _Decoder(parent, wbits, location)
         self._checkpoints = [self._cursor.copy()]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import zipfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +19,10 @@ from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import archives, atis, random_access, tree
-from dvs_transfer.stages.sources.base import Events
+from dvs_transfer.stages.sources.base import Events, Sample
 from dvs_transfer.stages.sources.cifar10 import CLASS_NAMES
 from dvs_transfer.stages.sources.formats import aedat2, columnar, identify, isolated, mat5, pieces
+from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
 
 
 def write_cepdvs(raw: Path, events: Events, name: str) -> None:
@@ -90,3 +93,30 @@ def test_recordings_larger_than_what_may_be_held(kind: str, tmp_path: Path, monk
     if source == "cifar10dvs":
         events = Events(events.y, events.x, events.t, events.p)
     np.testing.assert_array_equal(store.array("frames")[0], make_frames(events, FramesConfig(num_bins=3, size=16)).data)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_an_archive_that_changes_while_its_member_is_read_gives_no_sample(
+    method: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the digest and the decoding, which reads the member again."""
+    write_zip(tmp_path / "raw", make_events(30_000))
+    path = tmp_path / "raw" / "Caltech101.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        for number in (1, 2):
+            archive.write(tmp_path / "raw" / "image_0001.bin", f"Caltech101/ant/image_000{number}.bin")
+    for module in (tree, archives, atis):
+        monkeypatch.setattr(module, "MAX_READ_BYTES", 20_000)
+    monkeypatch.setattr(random_access.blocks, "__defaults__", (20_000,))
+    decode = NCaltech101.decode
+
+    def change_and_decode(self: NCaltech101, sample: Sample, data: Any) -> Any:
+        if sample.sample_id == "ant/image_0002":
+            os.utime(path, ns=(0, 0))
+        return decode(self, sample, data)
+
+    monkeypatch.setattr(NCaltech101, "decode", change_and_decode)
+    config = ConvertConfig(source="ncaltech101", raw=path, out=tmp_path, frames=FramesConfig(num_bins=3, size=16))
+    report = conversion.run(config)
+    assert list(report.quarantined) == ["ant/image_0002"]
+    assert "Caltech101.zip: changed while it was read" in report.quarantined["ant/image_0002"]
