@@ -240,6 +240,7 @@ def work(name: str, seconds: float, seed: int, scratch: Path, kept: Path, pipe: 
             outcome.findings.append(f"memory grew by {(peak_rss() - rss) >> 20} MiB")
             keep(kept, name, "memory", data, outcome.findings[-1])
             break
+    outcome.seconds = time.monotonic() - began  # not less than `seconds` unless memory ran out
     pipe.send(outcome)
 
 

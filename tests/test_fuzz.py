@@ -25,7 +25,7 @@ def test_no_parser_does_what_it_may_not(tmp_path: Path) -> None:
         "--minutes",
         f"{len(quick) / 120}",
     ]
-    done = subprocess.run([*command, "--only", *quick], capture_output=True, text=True, timeout=600, check=False)
+    done = subprocess.run([*command, "--only", *quick], capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -34,6 +34,28 @@ def test_damage_is_the_same_for_a_seed_and_changes_something() -> None:
     first, again = ([damage(seed, [seed], random.Random(number)) for number in range(200)] for _ in range(2))
     assert first == again
     assert sum(changed != seed for changed in first) > 180
+
+
+SET_UP = """
+import sys
+from pathlib import Path
+import fuzz, fuzz_targets
+noted = Path(sys.argv[1]) / "noted"
+def seeds(folder):
+    with noted.open("a") as file: file.write("x")
+    return [b"seed"]
+fuzz_targets.TARGETS = {"planted": fuzz_targets.Target(seeds, lambda data, folder: None)}
+for _ in range(50):
+    fuzz.fuzz("planted", 0.002, 0, Path(sys.argv[1]))
+print(len(noted.read_text()))
+"""
+
+
+def test_a_parser_is_set_up_once(tmp_path: Path) -> None:
+    """Making the seeds may take seconds: what is left after the last input is no reason to begin again."""
+    command = [sys.executable, "-c", SET_UP, tmp_path]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=100, check=False)
+    assert (done.returncode, done.stdout) == (0, "50\n"), done.stderr
 
 
 PLANTED = """
