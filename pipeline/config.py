@@ -62,6 +62,21 @@ class ExperimentConfig(BaseModel):
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _released_statistics(cls, values: Any) -> Any:
+        """The released combinations have one set of running statistics for both domains."""
+        document = values if isinstance(values, Mapping) else {}
+        model, train = document.get("model", {}), document.get("train", {})
+        if not isinstance(model, Mapping) or not isinstance(train, Mapping) or not train.get("released"):
+            return values
+        found = model.get("running_statistics", "shared")
+        if found != "shared":
+            raise ValueError(
+                f"train.released = {train['released']} sets model.running_statistics to 'shared', not {found!r}"
+            )
+        return {**document, "model": {**model, "running_statistics": "shared"}}
+
     @field_validator("frames")
     @classmethod
     def _has_a_size(cls, frames: FramesConfig) -> FramesConfig:

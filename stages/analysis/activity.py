@@ -9,8 +9,8 @@ Horowitz, "Computing's energy problem (and what we can do about it)", ISSCC 2014
 
 An AC is one addition of a weight to a membrane: a spike causes as many as it has synapses. They are counted from the
 spikes that were sent, each times the outputs that its own pixel reaches, so that what the borders cut off does not
-count; MACs leave it out, too. Behind an average pool the input is a mean of spikes: each that is not 0 counts as one
-spike, since a constant factor can be part of the weights. Batch norm (foldable), biases, membranes, pools, residual
+count; MACs leave it out, too. Behind an average pool of n pixels the input is k / n, the mean of k spikes: it counts as
+k accumulations (the factor 1 / n can be part of the weights). Batch norm (foldable), biases, membranes, pools, residual
 sums and memory traffic are left out, as usual; the last is most of the energy on real hardware.
 """
 
@@ -27,6 +27,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..training.layers import POOLED_PIXELS, AveragePool, Neurons
 from ..training.networks import ResNet, SpikingNetwork
 from ..training.observing import spikes_of
 from . import style
@@ -131,10 +132,10 @@ def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tu
 
 
 class OperationCounter:
-    """Counts what one layer's inputs cause."""
+    """Counts what one layer's inputs cause: analog ones, or spikes averaged over `pooled` pixels (1: not pooled)."""
 
-    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, num_steps: int, *, analog: bool) -> None:
-        self.name, self.analog, self.num_steps = name, analog, num_steps
+    def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, num_steps: int, *, analog: bool, pooled: int) -> None:
+        self.name, self.analog, self.num_steps, self.pooled = name, analog, num_steps, pooled
         self.macs = 0
         self.operations = torch.zeros(num_steps, dtype=torch.float64)
         self.layer = layer
@@ -149,7 +150,8 @@ class OperationCounter:
         if self.analog:
             self.operations += self.macs * x.shape[1]
         else:
-            sent = (x != 0).sum((1, 2)).double()  # of all recordings and channels: (T, H, W), or (T,)
+            # spikes of all recordings and channels: (T, H, W), or (T,)
+            sent = (x.double() * self.pooled).round().sum((1, 2))
             self.operations += (sent.view(self.num_steps, -1) * reached.flatten()).sum(1).cpu()
 
     def report(self, num_recordings: int) -> SynapseLayer:
@@ -169,10 +171,15 @@ def count_operations(network: SpikingNetwork, num_steps: int) -> Iterator[dict[s
     """While it is open: a counter for each layer of the event branch, in order; they count every forward pass."""
     counters: dict[str, OperationCounter] = {}
     hooks = []
+    pooled = 1  # pixels that an input of the next layer is a mean of
     for name, layer in network.named_modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
+        if isinstance(layer, Neurons):
+            pooled = 1
+        elif isinstance(layer, AveragePool):
+            pooled *= POOLED_PIXELS
+        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
             analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
-            counters[name] = OperationCounter(name, layer, num_steps, analog=analog)
+            counters[name] = OperationCounter(name, layer, num_steps, analog=analog, pooled=pooled)
             hooks.append(layer.register_forward_pre_hook(counters[name].count))
     try:
         yield counters

@@ -23,8 +23,9 @@ from pydantic import Field
 from torch import Tensor
 
 from ...cache.errors import TrainingError
+from ..training.layers import Domain
 from ..training.metrics import read_metrics
-from ..training.networks import Domain, SpikingNetwork, build_network
+from ..training.networks import SpikingNetwork, build_network
 from ..training.observing import spikes_of
 from . import style
 from .config import AlignmentConfig

@@ -30,8 +30,8 @@ from torch.nn import functional as F
 
 from ...cache.errors import ConfigError
 from ..preview import event_picture
-from ..training.layers import ResidualBlock, SpikingConv
-from ..training.networks import Domain, SpikingNetwork
+from ..training.layers import Domain, ResidualBlock, SpikingConv
+from ..training.networks import SpikingNetwork
 from . import style
 from .config import GradCamConfig
 from .results import AnalysisReport, Arrays, Fields, perform

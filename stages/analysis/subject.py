@@ -20,7 +20,8 @@ from ...cache.paired import PairedBatch
 from ..training.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
 from ..training.data import Encoding, PairedSplit, SplitName, read_static
-from ..training.networks import Domain, SpikingNetwork
+from ..training.layers import Domain
+from ..training.networks import SpikingNetwork
 
 IntArray = NDArray[np.int64]
 

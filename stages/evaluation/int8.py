@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
 from ..training import compiled
-from ..training.layers import EPSILON, AveragePool, BatchNormOverTime, SpikingConv
-from ..training.networks import Domain, FeedForward, SpikingNetwork
+from ..training.layers import EPSILON, AveragePool, BatchNormOverTime, Domain, SpikingConv
+from ..training.networks import FeedForward, SpikingNetwork
 from ..training.neurons import LifConstants
 from ..training.runtime import cpu_capabilities
 
@@ -63,8 +63,9 @@ class Int8Network(nn.Module):
             if self.blocks:
                 weights, weights_scale = quantize(weights)
                 weights = _pack(weights, weights_scale, 1 / pixels)
-            scale = norm.weight.detach() * (norm.running_var + EPSILON).rsqrt()
-            shift = norm.bias.detach() - norm.running_mean * scale
+            mean, variance = norm.running("event")
+            scale = norm.weight.detach() * (variance + EPSILON).rsqrt()
+            shift = norm.bias.detach() - mean * scale
             self.blocks.append(_Block(weights, weights_scale, 1 / pixels, scale, shift, conv.neurons.constants, pool))
             pixels = pool**2
         self.head_scale = 1 / pixels

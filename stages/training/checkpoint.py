@@ -10,10 +10,11 @@ from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from ...cache import durable
+from ...cache.documents import parse_json
 from ...cache.errors import TrainingError
 from .config import ModelConfig
 from .data import PairedSplit
@@ -64,8 +65,10 @@ def read_info(path: Path) -> CheckpointInfo:
     require_weights(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return CheckpointInfo.model_validate_json((file.metadata() or {})[_METADATA_KEY])
-    except (SafetensorError, KeyError, ValidationError) as error:
+            document = parse_json((file.metadata() or {})[_METADATA_KEY].encode())
+            document["model"].setdefault("running_statistics", "shared")  # of weights from before there were two ways
+            return CheckpointInfo.model_validate(document)
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
 
 

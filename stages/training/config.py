@@ -47,6 +47,11 @@ class ModelConfig(_Frozen):
         "per_step",
         description="batch statistics of each time step alone (the method's), or over time and batch (faster)",
     )
+    running_statistics: Literal["shared", "per_domain"] = Field(
+        "per_domain",
+        description="what evaluation normalises with: running statistics of each domain's own frames, or one set that "
+        "images and recordings both update (as released)",
+    )
     tau: float = Field(2.0, ge=1, description="membrane time constant, in time steps")
     threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
     surrogate_alpha: float = Field(2.0, gt=0, description="height of the surrogate gradient; it reaches 1/alpha far")
@@ -84,6 +89,9 @@ class LossConfig(_Frozen):
     fixed_coefficient: float = Field(0.5, ge=0, le=1, description="fixed regularization: w_t")
     tet: bool = Field(True, description="classify at each step (TET); otherwise the mean of the steps' logits")
     tet_mse_weight: float = Field(1e-3, ge=0, le=1, description="share of the squared distance to 0.5 in TET's loss")
+    smoothing: float = Field(
+        0.0, ge=0, lt=1, description="label smoothing of the cross entropy (the released --smoothing)"
+    )
 
 
 class AugmentationConfig(_Frozen):
@@ -111,6 +119,12 @@ class TrainConfig(_Frozen):
         None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"
     )
     epochs: int = Field(300, ge=1, description="passes over the training split")
+    epoch_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps of an epoch, which then may draw a recording again; unset: as many as the training "
+        "recordings fill",
+    )
     batch_size: int = Field(120, ge=2, description="recordings (and as many images) in a step")
     seed: int = Field(42, ge=0, lt=2**63, description="seed of the initial weights and of every draw")
     base_learning_rate: float = Field(
@@ -124,12 +138,16 @@ class TrainConfig(_Frozen):
     min_learning_rate: float = Field(1e-5, ge=0, description="learning rate where the cosine ends")
     warmup_learning_rate: float = Field(1e-6, ge=0, description="learning rate of the first epoch")
     warmup_epochs: int = Field(5, ge=0, description="epochs of linear warm-up")
-    weight_decay: float = Field(0.01, ge=0, description="AdamW's decoupled weight decay")
+    weight_decay: float = Field(
+        0.01,
+        ge=0,
+        description="AdamW's decoupled weight decay, of weights: not of biases, batch norms and loss coefficients",
+    )
     loss: LossConfig = LossConfig()
     sliding: Literal["power", "linear", "step", "static", "events"] = Field(
         "power",
         description="probability that a static image is replaced by its recording: progress to a power, epoch by epoch "
-        "from 0 to 1, 0 then 1 at half time, always 0, always 1",
+        "from 0 to 1, 0 then 1 after half time, always 0, always 1",
     )
     sliding_exponent: float = Field(3.0, gt=0, description="exponent of sliding = power")
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -149,7 +167,8 @@ class TrainConfig(_Frozen):
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32",
-        description="of convolutions and heads; weights, batch statistics, membranes and losses are float32 in both",
+        description="of convolutions and heads, and of the currents and spikes between them; weights, batch "
+        "statistics, membranes and losses are float32 in both",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

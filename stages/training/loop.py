@@ -34,7 +34,7 @@ from .sampling import EpochPlan, Sampler
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, sliding_strategy
 from .state import States, TrainingState, random_state, set_random_state
-from .step import Learner, StepRecord
+from .step import Learner, StepRecord, decay_groups
 from .stints import stint_noted
 from .stopping import StopSignals, TrainingStoppedError
 
@@ -155,7 +155,7 @@ class _Training:
         learner = Learner(
             config=config,
             network=network,
-            optimizer=torch.optim.AdamW(network.parameters(), weight_decay=config.weight_decay, fused=True),
+            optimizer=torch.optim.AdamW(decay_groups(network, config.weight_decay), fused=True),
             processes=processes,
         )
         encoding = None if config.method == "events" else config.encoding

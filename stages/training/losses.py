@@ -44,15 +44,16 @@ def linear_cka(x: Tensor, y: Tensor) -> Tensor:
 def classification_loss(
     logits: Tensor, labels: Tensor, config: LossConfig, step_weights: Tensor | None = None
 ) -> Tensor:
-    """Scalar loss of logits (T, B, C) and labels (B,).
+    """Scalar loss of logits (T, B, C) and labels (B,), which `config.smoothing` spreads over all classes.
 
     With TET the mean over steps of (1 - l) CE + l MSE(logits, 0.5), each times its step weight (T,) where given;
     without it the cross entropy of the mean logits, which has no steps to weight.
     """
     if not config.tet:
-        return F.cross_entropy(logits.mean(0), labels)
+        return F.cross_entropy(logits.mean(0), labels, label_smoothing=config.smoothing)
     num_steps, batch_size, _ = logits.shape
-    entropy = F.cross_entropy(logits.flatten(0, 1), labels.repeat(num_steps), reduction="none")
+    targets = labels.repeat(num_steps)
+    entropy = F.cross_entropy(logits.flatten(0, 1), targets, reduction="none", label_smoothing=config.smoothing)
     distance = (logits - 0.5).square().mean((1, 2))
     steps = entropy.view(num_steps, batch_size).mean(1).lerp(distance, config.tet_mse_weight)
     return steps.mean() if step_weights is None else (step_weights * steps).mean()

@@ -7,18 +7,15 @@ features that are aligned between the domains; both are (T, B, D) once flattened
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
 from .config import ModelConfig, Widths
-from .layers import AveragePool, BatchNormOverTime, Neurons, ResidualBlock, SpikingConv, SpikingLinear
+from .layers import AveragePool, BatchNormOverTime, Domain, Neurons, ResidualBlock, SpikingConv, SpikingLinear
 from .neurons import LifConstants
 from .recomputing import recomputed
-
-Domain = Literal["static", "event"]
 
 NUM_POLARITIES = 2
 BLOCKS_PER_STAGE = 2  # of ResNet18
@@ -32,15 +29,15 @@ class FeedForward(nn.Sequential):
 
     recompute: bool = False
 
-    def forward(self, frames: Tensor) -> Tensor:
-        return self._run(frames, want_features=False)[0]
+    def forward(self, frames: Tensor, domain: Domain) -> Tensor:  # type: ignore[override]
+        return self._run(frames, domain, want_features=False)[0]
 
-    def with_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        x, features = self._run(frames, want_features=True)
+    def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        x, features = self._run(frames, domain, want_features=True)
         assert features is not None
         return x, features
 
-    def _run(self, frames: Tensor, want_features: bool) -> tuple[Tensor, Tensor | None]:
+    def _run(self, frames: Tensor, domain: Domain, want_features: bool) -> tuple[Tensor, Tensor | None]:
         blocks: list[list[nn.Module]] = [[]]
         for layer in self:
             if isinstance(layer, SpikingConv | SpikingLinear) and blocks[-1]:
@@ -48,18 +45,18 @@ class FeedForward(nn.Sequential):
             blocks[-1].append(layer)
         x, features = frames, None
         for block in blocks:
-            function = partial(_through, block, want_features and block is blocks[-1])
+            function = partial(_through, block, domain, want_features and block is blocks[-1])
             x, features = recomputed(function, block, x) if self.recompute and self.training else function(x)
         return x, features
 
 
-def _through(block: list[nn.Module], want_features: bool, x: Tensor) -> tuple[Tensor, Tensor | None]:
+def _through(block: list[nn.Module], domain: Domain, want_features: bool, x: Tensor) -> tuple[Tensor, Tensor | None]:
     features = None
     for layer in block:
         if want_features and isinstance(layer, SpikingConv | SpikingLinear):
-            x, features = layer.with_membrane(x)
+            x, features = layer.with_membrane(x, domain)
         else:
-            x = layer(x)
+            x = layer(x, domain)
     return x, features
 
 
@@ -80,20 +77,21 @@ class ResNet(nn.Module):
         for stage, width in enumerate(widths):
             for block in range(BLOCKS_PER_STAGE):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ResidualBlock(channels, width, config.batch_norm, constants, stride))
+                blocks.append(ResidualBlock(channels, width, partial(_norm, config), constants, stride))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
-        self.norm = BatchNormOverTime(channels, config.batch_norm)
+        self.norm = _norm(config, channels)
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, domain: Domain) -> Tensor:
         currents = self.stem(frames.flatten(0, 1))
         x = currents.view(*frames.shape[:2], *currents.shape[1:])
         for block in self.blocks:
-            x = recomputed(block, [block], x) if self.recompute and self.training else block(x)
-        return self.norm(x).mean((3, 4))  # type: ignore[no-any-return]
+            function = partial(block, domain=domain)
+            x = recomputed(function, [block], x) if self.recompute and self.training else function(x)
+        return self.norm(x, domain).mean((3, 4))  # type: ignore[no-any-return]
 
-    def with_features(self, frames: Tensor) -> tuple[Tensor, Tensor]:
-        x = self(frames)
+    def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        x = self(frames, domain)
         return x, x
 
 
@@ -118,11 +116,11 @@ class SpikingNetwork(nn.Module):
 
     def forward(self, frames: Tensor, domain: Domain) -> Tensor:
         """Logits (T, B, num_classes) of frames (T, B, 2, H, W) from the domain's head."""
-        return self._head(domain, self.backbone(frames))
+        return self._head(domain, self.backbone(frames, domain))
 
     def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
         """Logits (T, B, num_classes) and the features to align (T, B, D)."""
-        x, features = self.backbone.with_features(frames)
+        x, features = self.backbone.with_features(frames, domain)
         return self._head(domain, x), features.flatten(2)
 
     def _head(self, domain: Domain, x: Tensor) -> Tensor:
@@ -136,6 +134,7 @@ def build_network(config: ModelConfig, *, num_classes: int, num_steps: int, size
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = SpikingNetwork(config, num_classes=num_classes, num_steps=num_steps, size=size)
+        _draw_weights(network, config)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -165,8 +164,8 @@ def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:
             layers.append(AveragePool())
             pixels //= 2
         else:
-            mode = None if is_scnn else config.batch_norm
-            layers.append(SpikingConv(channels, width, mode, constants, kernel_size=kernel_size, padding=padding))
+            norm = None if is_scnn else _norm(config, width)
+            layers.append(SpikingConv(channels, width, norm, constants, kernel_size=kernel_size, padding=padding))
             channels = width
             pixels += 2 * padding - kernel_size + 1
         if pixels < 1:
@@ -180,6 +179,25 @@ def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:
         layers.append(SpikingLinear(num_features, hidden, constants))
         num_features = hidden
     return FeedForward(*layers), num_features
+
+
+def _draw_weights(network: SpikingNetwork, config: ModelConfig) -> None:
+    """The released constructors' initial weights where they are not torch's own, which the VGG-SNN keeps.
+
+    ResNet18-SNN: convolutions normal of deviation sqrt(2 / fan out). SCNN: convolutions normal of sqrt(2 / fan in),
+    weights of linear layers uniform in [-0.1, 0.1].
+    """
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and config.name in ("resnet18", "scnn"):
+            nn.init.kaiming_normal_(
+                module.weight, mode="fan_out" if config.name == "resnet18" else "fan_in", nonlinearity="relu"
+            )
+        elif isinstance(module, nn.Linear) and config.name == "scnn":
+            nn.init.uniform_(module.weight, -0.1, 0.1)
+
+
+def _norm(config: ModelConfig, num_channels: int) -> BatchNormOverTime:
+    return BatchNormOverTime(num_channels, config.batch_norm, config.running_statistics)
 
 
 def _channels(widths: Widths) -> list[int]:

@@ -75,9 +75,13 @@ def _triton_lif() -> Implementation | None:
 
 
 def plain_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """In torch's own operations, for every device and type; what the others are tested against."""
-    spikes, membrane = _LifOverTime.apply(current, constants, want_membrane)  # type: ignore[no-untyped-call]
-    return spikes, membrane
+    """In torch's own operations, for every device and type; what the others are tested against.
+
+    Spikes have the type of `current`; potentials, and so the membranes, of a bfloat16 current are float32.
+    """
+    wide = current.float() if current.dtype == torch.bfloat16 else current
+    spikes, membrane = _LifOverTime.apply(wide, constants, want_membrane)  # type: ignore[no-untyped-call]
+    return spikes.to(current.dtype), membrane
 
 
 class _LifOverTime(torch.autograd.Function):

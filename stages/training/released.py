@@ -164,7 +164,7 @@ def parse_released(path: Path) -> dict[str, Any]:
         "surrogate_alpha": _constant(path, state, ".act_fun.alpha", 2.0),
     }
     try:
-        model = ModelConfig.model_validate({"name": name, **constants})
+        model = ModelConfig.model_validate({"name": name, "running_statistics": "shared", **constants})
     except ValidationError as error:
         raise TrainingError(f"{path}: impossible neurons: {error}") from error
     weights = released_weights(name, state)

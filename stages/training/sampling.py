@@ -53,14 +53,15 @@ class Sampler:
 
     def __init__(self, split: PairedSplit, config: TrainConfig) -> None:
         """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
-        if len(split) < config.batch_size:
+        if len(split) < config.batch_size and config.epoch_steps is None:
             raise TrainingError(
-                f"the training split has {len(split)} recordings, fewer than one batch: "
-                f"set train.batch_size to at most {len(split)} (found {config.batch_size})"
+                f"the training split has {len(split)} recordings, fewer than one batch: set train.batch_size to at "
+                f"most {len(split)} (found {config.batch_size}), or say with train.epoch_steps how many steps make an "
+                "epoch, and recordings are drawn again"
             )
         self.config = config
         self.labels: IntArray = split.event_labels
-        self.num_steps = len(split) // config.batch_size
+        self.num_steps = config.epoch_steps or len(split) // config.batch_size
         self.by_class = _RowsByClass(split.event_labels, split.num_classes)
         self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
         self.photo: IntArray = split.photo
@@ -86,9 +87,10 @@ class Sampler:
         if self.config.sampling == "balanced":
             present = np.flatnonzero(self.by_class.counts)
             return self.by_class.pick(present[rng.integers(len(present), size=count)], rng.random(count))
+        passes = -(-count // len(self.labels))
         if self.config.sampling == "shuffled":
-            return rng.permutation(len(self.labels))[:count]
-        return np.arange(count)
+            return np.concatenate([rng.permutation(len(self.labels)) for _ in range(passes)])[:count]
+        return np.arange(count) % len(self.labels)
 
     def _images(self, epoch: int, recordings: IntArray) -> IntArray:
         if self.config.method == "events":

@@ -14,6 +14,11 @@ from .config import TrainConfig
 SlidingStrategy = Callable[[float], float]
 
 
+def epoch_at(progress: float, num_epochs: int) -> int:
+    """The epoch e of E, counted from 0; progress * E is e + b / L up to rounding, which must not fall below e."""
+    return math.floor(progress * num_epochs + 1e-6)
+
+
 @dataclass(frozen=True)
 class Power:
     """progress ** exponent; the method's exponent is 3."""
@@ -31,18 +36,18 @@ class LinearInEpochs:
     num_epochs: int
 
     def __call__(self, progress: float) -> float:
-        # progress * E is e + b / L up to rounding, which must not fall below e
-        return math.floor(progress * self.num_epochs + 1e-6) / self.num_epochs
+        return epoch_at(progress, self.num_epochs) / self.num_epochs
 
 
 @dataclass(frozen=True)
 class Step:
-    """0 until `at`, then 1; what the released code does without sliding."""
+    """0 in the epochs before `first_epoch`, counted from 0, then 1."""
 
-    at: float = 0.5
+    num_epochs: int
+    first_epoch: int
 
     def __call__(self, progress: float) -> float:
-        return float(progress >= self.at)
+        return float(epoch_at(progress, self.num_epochs) >= self.first_epoch)
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,8 @@ class Constant:
 STRATEGIES: dict[str, Callable[[TrainConfig], SlidingStrategy]] = {
     "power": lambda config: Power(config.sliding_exponent),
     "linear": lambda config: LinearInEpochs(config.epochs),
-    "step": lambda config: Step(),
+    # The released code without sliding: the first epoch after E / 2, in a training of one or two epochs none.
+    "step": lambda config: Step(config.epochs, config.epochs // 2 + 1),
     "static": lambda config: Constant(0.0),
     "events": lambda config: Constant(1.0),
 }
@@ -68,5 +74,5 @@ STRATEGIES: dict[str, Callable[[TrainConfig], SlidingStrategy]] = {
 def sliding_strategy(config: TrainConfig) -> SlidingStrategy:
     """The strategy that the configuration names; fine-tuning goes from images to recordings in one step of its own."""
     if config.method == "finetune":
-        return Step(config.num_pretrain_epochs / config.epochs)
+        return Step(config.epochs, config.num_pretrain_epochs)
     return STRATEGIES[config.sliding](config)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .augmentation import augment
 from .config import TrainConfig
@@ -28,6 +28,16 @@ class StepRecord(NamedTuple):
     accuracy: Tensor
 
 
+def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """An optimiser's parameter groups: weights decay; what has one dimension does not (timm's rule).
+
+    That is biases, batch norms and the loss coefficients, which decay would pull towards w_t = 1/2.
+    """
+    weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
 @dataclass(frozen=True)
 class Learner:
     """A network and its optimiser.
@@ -45,14 +55,11 @@ class Learner:
         labels = batch.labels
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation))
         if batch.images is None:
-            with self.autocast():
-                event_logits = self.network(events, "event").float()
-            loss = events_loss(event_logits, labels, self.config.loss)
+            loss, event_logits = self._classify(events, labels)
         else:
             static = static_frames(batch.images, events, batch.replacement < sliding_probability)
             if self.config.method == "finetune":  # one branch, of images at first and of recordings later
-                event_logits = self.network(static, "event")
-                loss = events_loss(event_logits, labels, self.config.loss)
+                loss, event_logits = self._classify(static, labels)
             else:
                 loss, event_logits = self._transfer(static, events, labels)
         self.optimizer.zero_grad()
@@ -68,6 +75,12 @@ class Learner:
         """Where the network runs: in bfloat16 if the configuration says so."""
         enabled = self.config.precision == "bfloat16"
         return torch.autocast(self.network.coefficients.device.type, torch.bfloat16, enabled=enabled)
+
+    def _classify(self, frames: Tensor, labels: Tensor) -> tuple[LossParts, Tensor]:
+        with self.autocast():
+            logits = self.network(frames, "event")
+        logits = logits.float()
+        return events_loss(logits, labels, self.config.loss), logits
 
     def _transfer(self, static: Tensor, events: Tensor, labels: Tensor) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.

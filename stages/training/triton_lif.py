@@ -90,7 +90,7 @@ class _Lif(torch.autograd.Function):
         ctx: Any, current: Tensor, constants: LifConstants, want_membrane: bool
     ) -> tuple[Tensor, Tensor | None]:
         spikes = torch.empty_like(current)
-        membrane = torch.empty_like(current) if want_membrane else None
+        membrane = torch.empty_like(current, dtype=torch.float32) if want_membrane else None
         n = current[0].numel()
         # Triton launches on the current device, whichever the tensors are on
         with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
@@ -135,6 +135,6 @@ class _Lif(torch.autograd.Function):
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """Spikes, and membranes after reset where wanted, of current (T, ...), contiguous, in its type."""
+    """Spikes in the type of current (T, ...), contiguous, and float32 membranes after reset where wanted."""
     spikes, membrane = _Lif.apply(current, constants, want_membrane)  # type: ignore[no-untyped-call]
     return spikes, membrane

@@ -45,9 +45,11 @@ def test_the_method_s_values(repository: Path) -> None:
     assert (config.train.sliding, config.train.sliding_exponent) == ("power", 3)
     assert (config.train.loss.alignment_weight, config.train.loss.tet_mse_weight) == (0.5, 1e-3)
     assert config.pairing.protocol == "disjoint"
+    assert (config.model.batch_norm, config.model.running_statistics) == ("per_step", "shared")
     other = load_config(repository / "configs" / "cepdvs.toml")
     assert (other.frames.num_bins, other.train.epochs, other.images.value_order) == (6, 200, "before_resize")
     assert (other.pairing.train, other.pairing.test) == (0.5, 0.2)
+    assert (other.model.batch_norm, other.model.running_statistics) == ("per_step", "shared")
     assert (other.train.augmentation.flip, other.train.augmentation.rotation_degrees) == (True, 15)
 
 
@@ -56,6 +58,14 @@ def test_overrides_change_single_keys(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, MINIMAL), overrides)
     assert (config.train.epochs, config.name, config.pairing.protocol) == (5, "other", "unrestricted")
     assert config.train.loss.tet is False
+
+
+def test_released_combinations_share_their_running_statistics(tmp_path: Path) -> None:
+    path = write(tmp_path, MINIMAL)
+    assert load_config(path).model.running_statistics == "per_domain"
+    assert load_config(path, ["train.released=without_v"]).model.running_statistics == "shared"
+    with pytest.raises(ConfigError, match=r"sets model\.running_statistics to 'shared', not 'per_domain'"):
+        load_config(path, ["train.released=without_v", "model.running_statistics=per_domain"])
 
 
 def test_every_problem_is_in_one_message(tmp_path: Path) -> None:

@@ -30,12 +30,28 @@ def test_a_network_counted_by_hand() -> None:
     first, second, head = (counter.report(num_recordings=1) for counter in counters.values())
     # A pixel of 4 x 4 reaches 9 outputs, 6 at an edge, 4 in a corner: 4 * 9 + 8 * 6 + 4 * 4 = 100, in two channels
     assert (first.operation, first.macs, first.operations) == ("MAC", 200, (200, 200))
-    # The pooled spike is 1/4 in a corner of 2 x 2, of which all four reach all four
+    # The pooled spike, 1/4, is in a corner of 2 x 2, of which all four reach all four
     assert (second.operation, second.macs, second.operations) == ("AC", 16, (4, 0))
     assert (head.operation, head.macs, head.operations) == ("AC", 4 * 4, (0, 0))
     assert first.snn_energy_uj == pytest.approx(2 * 200 * 4.6e-6)
     assert second.snn_energy_uj == pytest.approx(4 * 0.9e-6)
     assert [layer.ann_energy_uj for layer in (first, second)] == pytest.approx([200 * 4.6e-6, 16 * 4.6e-6])
+
+
+@pytest.mark.parametrize("num_spikes", range(5))
+def test_pooled_spikes_count_as_often_as_they_were_sent(num_spikes: int) -> None:
+    """k of the four spikes of a pool make an input of k / 4, and k accumulations at each output that it reaches."""
+    network = tiny_network(ModelConfig(widths=(1, "P", "P", 1)), num_steps=1, size=8)
+    with torch.no_grad():
+        network.backbone[0].conv.weight.zero_()
+        network.backbone[0].conv.weight[0, 1, 1, 1] = 1
+    frames = torch.zeros(1, 1, 2, 8, 8)
+    frames[0, 0, 1].view(-1)[[0, 1, 8, 9][:num_spikes]] = 2
+    frames[0, 0, 1, 3, 3] = 2  # of the same 4 x 4 pixels, the other pool
+    with torch.no_grad(), count_operations(network, 1) as counters:
+        network(frames, "event")
+    _, second, _ = (counter.report(num_recordings=1) for counter in counters.values())
+    assert second.operations == (4 * (num_spikes + 1),)  # a corner of 2 x 2 reaches all four outputs
 
 
 @pytest.mark.parametrize("kernel_size", [1, 3, 5])

@@ -50,10 +50,10 @@ def test_weights_of_channels_are_mean_gradients() -> None:
     classes = torch.tensor([1, 3])
     with torch.no_grad():
         network.backbone[2].conv.weight.mul_(20)  # or its neurons would stay silent
-        activations = network.backbone[2](network.backbone[1](network.backbone[0](frames)))
+        activations = network.backbone[2](network.backbone[1](network.backbone[0](frames, "event"), "event"), "event")
 
         def score(a: torch.Tensor) -> torch.Tensor:
-            return network.event_head(network.backbone[3](a).flatten(2)).mean(0)[torch.arange(2), classes]
+            return network.event_head(network.backbone[3](a, "event").flatten(2)).mean(0)[torch.arange(2), classes]
 
         weights = torch.zeros(3, 2, 6, dtype=torch.float64)
         for t in range(3):

@@ -62,8 +62,10 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
 
 
 def test_batch_size_does_not_change_the_result(run_folder):
-    reports = [run(EvaluateConfig(batch_size=n), open_tiny_split, run_folder) for n in (1, 5, 64)]
-    assert reports[0] == reports[1] == reports[2]
+    """But for the last bits of the logits, which the calibration error is made of."""
+    first, *others = (run(EvaluateConfig(batch_size=n), open_tiny_split, run_folder).model_dump() for n in (1, 5, 64))
+    first["calibration_error"] = pytest.approx(first["calibration_error"], rel=1e-6)
+    assert all(other == first for other in others)
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])

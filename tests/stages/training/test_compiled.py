@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -63,14 +65,16 @@ def test_norm_then_lif_equals_norm_and_plain_lif(mode, training, threads):
     results = []
     try:
         for fused in (True, False):
-            norm = BatchNormOverTime(5, mode).double().train(training)
+            norm = BatchNormOverTime(5, mode, "shared").double().train(training)
             with torch.no_grad():
                 norm.weight.uniform_(0.5, 1.5, generator=torch.Generator().manual_seed(4))
                 norm.running_mean.fill_(49)
                 norm.running_var.fill_(7)
             current = x.clone().requires_grad_()
-            function = norm.then_lif if fused else lambda x, *args, norm=norm: plain_lif(norm(x), *args)
-            outputs = function(current, CONSTANTS, True)
+            if fused:
+                outputs = norm.then_lif(current, "event", CONSTANTS, True)
+            else:
+                outputs = plain_lif(norm(current, "event"), CONSTANTS, True)
             torch.autograd.backward(outputs, list(upstream))
             gradients = (current.grad, norm.weight.grad, norm.bias.grad)
             results.append((*outputs, *gradients, norm.running_mean, norm.running_var))
@@ -95,9 +99,9 @@ def test_threads_do_not_change_a_bit():
     try:
         for threads in (1, 3):
             torch.set_num_threads(threads)
-            norm = BatchNormOverTime(8, "per_step")
+            norm = BatchNormOverTime(8, "per_step", "shared")
             current = x.clone().requires_grad_()
-            spikes, _ = norm.then_lif(current, CONSTANTS, False)
+            spikes, _ = norm.then_lif(current, "event", CONSTANTS, False)
             (spikes * x).sum().backward()
             results.append((spikes, current.grad, norm.weight.grad, norm.running_var))
     finally:
@@ -114,10 +118,10 @@ def test_bfloat16_in_memory_is_float32_in_arithmetic(mode, training, want_membra
     x, *upstream = torch.randn(3, 4, 3, 5, 6, 7, generator=generator).bfloat16()
     results = []
     for dtype in (torch.bfloat16, torch.float32):
-        norm = None if mode is None else BatchNormOverTime(5, mode).train(training)
+        norm = None if mode is None else BatchNormOverTime(5, mode, "shared").train(training)
         current = x.detach().to(dtype).requires_grad_()
-        function = spike if norm is None else norm.then_lif
-        spikes, membrane = function(current, CONSTANTS, want_membrane)
+        function = spike if norm is None else partial(norm.then_lif, domain="event")
+        spikes, membrane = function(current, constants=CONSTANTS, want_membrane=want_membrane)
         assert spikes.dtype == dtype
         outputs, gradients = [spikes], [upstream[0].to(dtype)]
         if want_membrane:

@@ -59,6 +59,19 @@ def test_transfer_loss_golden(golden, case):
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-14, msg=f"{case}/grad_{name}")
 
 
+@pytest.mark.parametrize("tet", [False, True])
+def test_smoothing_is_timms_label_smoothing(tet):
+    """timm's LabelSmoothingCrossEntropy: (1 - s) -log p_y + s mean_c -log p_c."""
+    logits, labels = torch.randn(3, 5, 4, dtype=torch.float64), torch.tensor([0, 3, 1, 1, 2])
+    config = LossConfig(smoothing=0.1, tet=tet, tet_mse_weight=0)
+    losses = []
+    for of_step in logits if tet else [logits.mean(0)]:
+        surprise = -of_step.log_softmax(1)
+        losses.append((0.9 * surprise.gather(1, labels[:, None])[:, 0] + 0.1 * surprise.mean(1)).mean())
+    torch.testing.assert_close(events_loss(logits, labels, config).total, torch.stack(losses).mean())
+    assert LossConfig().smoothing == 0  # as the released scripts set it
+
+
 def test_events_loss_is_the_event_part_without_regularization(golden):
     trace = golden("loss.npz")
     loss = events_loss(trace["event_logits"], trace["labels"], LossConfig())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Golden:
 
     def __post_init__(self) -> None:
         num_steps, size = self.trace["events"].shape[1], self.trace["events"].shape[-1]
-        config = ModelConfig(name=self.name)
+        config = ModelConfig(name=self.name, running_statistics="shared")
         self.network = build_network(
             config, num_classes=GOLDEN[self.name], num_steps=num_steps, size=size, seed=0
         ).double()
@@ -119,6 +120,35 @@ def test_parameters_of_the_full_networks(name, num_classes, num_steps, expected)
     with torch.device("meta"):
         network = SpikingNetwork(ModelConfig(name=name), num_classes=num_classes, num_steps=num_steps, size=48)
     assert num_parameters(network) + 2 * num_neuron_layers(network) == expected
+
+
+def released_deviation(name: str, key: str, weight: torch.Tensor) -> float:
+    """Standard deviation of the initial weights that the released constructors draw."""
+    fan_in, fan_out = weight[0].numel(), weight.numel() // weight.shape[1]
+    if name == "resnet18" and weight.ndim == 4:  # kaiming_normal_(mode="fan_out", nonlinearity="relu")
+        return math.sqrt(2 / fan_out)
+    if name == "scnn":  # kaiming_normal_; uniform_(-0.1, 0.1)
+        return math.sqrt(2 / fan_in) if weight.ndim == 4 else 0.1 / math.sqrt(3)
+    return 1 / math.sqrt(3 * fan_in)  # torch's own: uniform within 1 / sqrt(fan in)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_initial_weights_are_those_of_the_released_constructors(name):
+    size = 28 if name == "scnn" else 48
+    network = build_network(ModelConfig(name=name), num_classes=GOLDEN[name], num_steps=3, size=size, seed=1)
+    weights = {key: parameter for key, parameter in network.named_parameters() if parameter.ndim > 1}
+    for key, weight in weights.items():
+        expected = released_deviation(name, key, weight)
+        assert weight.std().item() == pytest.approx(expected, rel=4 / math.sqrt(weight.numel())), key
+        assert abs(weight.mean().item()) < 4 * expected / math.sqrt(weight.numel()), key
+    if name == "resnet18":
+        convolutions = [weight for key, weight in weights.items() if "stem" in key or "blocks.7.second" in key]
+        first, last = (weight.std().item() for weight in convolutions)
+        assert (first, last) == (pytest.approx(0.059, abs=0.004), pytest.approx(0.0208, abs=0.0001))
+    for key, parameter in network.named_parameters():
+        if "norm" in key:
+            assert torch.equal(parameter, torch.full_like(parameter, float(key.endswith("weight"))))
+    assert network.coefficients.tolist() == [1, 1, 1]
 
 
 def test_same_seed_same_weights_and_torchs_generator_is_left_alone():

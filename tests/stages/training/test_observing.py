@@ -24,7 +24,7 @@ def test_firing_rates_are_the_share_of_ones():
     with torch.inference_mode():
         network.eval()
         for layer in network.backbone:
-            x = layer(x)
+            x = layer(x, "event")
             if hasattr(layer, "conv"):
                 expected.append(float((x == 1).double().mean()))
     assert list(rates) == ["backbone.0", "backbone.2"]

@@ -95,5 +95,19 @@ def test_class_without_images_is_refused_unless_events_are_trained_alone():
 
 
 def test_fewer_recordings_than_a_batch_are_refused():
-    with pytest.raises(TrainingError, match=r"set train.batch_size to at most 24 \(found 25\)"):
+    with pytest.raises(TrainingError, match=r"at most 24 \(found 25\), or say with train.epoch_steps how many"):
         Sampler(TinySplit(), config(batch_size=25))
+
+
+@pytest.mark.parametrize("sampling", ["balanced", "shuffled", "sequential"])
+def test_an_epoch_of_given_steps_draws_recordings_again(sampling):
+    """One recording a class and batches of 8: what few labels are trained with."""
+    split = TinySplit(num_recordings=4)
+    plan = Sampler(split, config(sampling=sampling, epoch_steps=5)).plan(3)
+    assert plan.recordings.shape == plan.images.shape == (5, 8)
+    assert set(plan.recordings.flatten().tolist()) == {0, 1, 2, 3}
+    assert np.array_equal(split.image_labels[plan.images], split.event_labels[plan.recordings])
+    if sampling != "balanced":
+        assert plan.recordings.flatten().bincount().tolist() == [10] * 4
+    short = Sampler(TinySplit(num_recordings=26), config(sampling=sampling, epoch_steps=2))
+    assert short.plan(0).recordings.shape == (2, 8)

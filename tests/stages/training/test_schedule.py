@@ -73,7 +73,8 @@ def test_no_warmup_starts_at_the_peak():
         (Power(3), [0, 1 / 64, 1 / 8, 27 / 64]),
         (Power(1), [0, 0.25, 0.5, 0.75]),
         (LinearInEpochs(2), [0, 0, 0.5, 0.5]),
-        (Step(), [0, 0, 1, 1]),
+        (Step(num_epochs=4, first_epoch=2), [0, 0, 1, 1]),
+        (Step(num_epochs=4, first_epoch=3), [0, 0, 0, 1]),
         (Constant(0), [0, 0, 0, 0]),
         (Constant(1), [1, 1, 1, 1]),
     ],
@@ -96,13 +97,23 @@ def test_linear_sliding_begins_each_epoch_on_its_own_value():
     [
         ("power", Power(2.0)),
         ("linear", LinearInEpochs(7)),
-        ("step", Step()),
+        ("step", Step(7, 4)),
         ("static", Constant(0.0)),
         ("events", Constant(1.0)),
     ],
 )
 def test_sliding_strategy_by_name(name, expected):
     assert sliding_strategy(TrainConfig(sliding=name, sliding_exponent=2, epochs=7)) == expected
+
+
+@pytest.mark.parametrize("num_epochs", [1, 2, 3, 4, 7, 300])
+def test_step_is_the_released_code_without_sliding(num_epochs):
+    """There: `P_Replacement = 0.0; if epoch > args.epochs / 2: P_Replacement = 1.0`."""
+    strategy = sliding_strategy(TrainConfig(sliding="step", epochs=num_epochs))
+    for epoch in range(num_epochs):
+        for step in (0, 64):
+            progress = (step + epoch * 65) / (num_epochs * 65)
+            assert strategy(progress) == float(epoch > num_epochs / 2)
 
 
 def test_every_strategy_can_be_named():

@@ -16,8 +16,10 @@ from dvs_transfer.stages.training.neurons import spike
 
 
 def main(folder: Path, epochs: int) -> None:
-    BatchNormOverTime.forward = lambda self, x: 2 * x * self.weight[:, None, None] + self.bias[:, None, None]
-    BatchNormOverTime.then_lif = lambda self, x, constants, want_membrane: spike(self(x), constants, want_membrane)
+    BatchNormOverTime.forward = lambda self, x, domain: 2 * x * self.weight[:, None, None] + self.bias[:, None, None]
+    BatchNormOverTime.then_lif = lambda self, x, domain, constants, want_membrane: spike(
+        self(x, domain), constants, want_membrane
+    )
     reports = []
     config = changed(epochs=epochs, loss=LossConfig(alignment_weight=0), base_learning_rate=0.1)
     train(folder, config, on_progress=reports.append)
