@@ -7,7 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
+from safetensors import safe_open
+from tiny_networks import NETWORKS, write_run
 from tiny_run import train
 from tiny_split import TinySplit, open_tiny_split
 from torchmetrics.functional.classification import multiclass_calibration_error
@@ -171,6 +174,21 @@ def test_missing_and_damaged_weights_are_refused(tmp_path, run_folder):
         path.write_bytes(content)
         with pytest.raises(TrainingError, match=r"best\.safetensors: not a checkpoint of dvs-transfer, or damaged"):
             run(EvaluateConfig(), open_tiny_split, tmp_path)
+
+
+def test_weights_from_before_statistics_were_kept_by_domain_are_read(tmp_path):
+    """Their description says nothing of running statistics, and both domains share theirs."""
+    folder = write_run(tmp_path / "run", NETWORKS["vgg_snn"].model_copy(update={"running_statistics": "shared"}))
+    expected = run(EvaluateConfig(), open_tiny_split, folder)
+    for name in ("best", "last"):
+        path = weights_path(folder, name)
+        with safe_open(path, framework="pt") as file:
+            info = json.loads(file.metadata()["dvs_transfer"])
+        del info["model"]["running_statistics"]
+        tensors = safetensors.torch.load_file(path)
+        safetensors.torch.save_file(tensors, path, {"dvs_transfer": json.dumps(info)})
+    report = run(EvaluateConfig(), open_tiny_split, folder)
+    assert report.model_copy(update={"weights_digest": expected.weights_digest}) == expected
 
 
 def test_another_split_is_refused(run_folder):
