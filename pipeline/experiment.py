@@ -197,6 +197,9 @@ def read_run(folder: Path) -> dict[str, Any]:
         raise TrainingError(f"{path}: damaged ({error}); train again") from None
     if not isinstance(document, dict) or "pairs" not in document:
         raise TrainingError(f"{path}: does not name the run's pair store; train again with `dvs-transfer train`")
+    experiment = document.get("experiment")
+    if isinstance(experiment, dict) and isinstance(experiment.get("model"), dict):
+        experiment["model"].setdefault("running_statistics", "shared")  # of a run from before there were two ways
     return document
 
 

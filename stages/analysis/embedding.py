@@ -85,7 +85,8 @@ def _features(
     for batch in subject.batches(config.batch_size, "embedding", progress):
         recordings.append(subject.network.with_features(batch.events, "event")[1].mean(0).cpu())
         if batch.photos is not None:
-            images.append(subject.network.with_features(batch.photos, "static")[1].mean(0).cpu())
+            features = subject.photo_network.with_features(batch.photos, subject.photo_head)[1]
+            images.append(features.mean(0).cpu())
         labels.append(batch.labels.cpu())
     return torch.cat([*recordings, *images]).numpy(), torch.cat(labels).numpy()
 

@@ -45,6 +45,9 @@ OVERLAY = "inferno"
 PARTS = ("maps", "mean")
 
 
+_LARGEST_HALF = torch.finfo(torch.float16).max
+
+
 class GradCamReport(AnalysisReport):
     """Maps in [0, 1]. Arrays: event_maps and photo_maps (n, T, H, W), event_mean and photo_mean (n, H, W) float16;
     frames (n, T, 2, H, W) float16 counts; images (n, 3, H, W) uint8 RGB. Nothing of photos where there are none."""
@@ -80,16 +83,16 @@ def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tup
     found: dict[str, list[Any]] = {}
     for batch in subject.batches(config.batch_size, "grad-cam", progress):
         classes = batch.labels if config.target == "label" else None
-        sides: list[tuple[str, Tensor, Domain]] = [("event", batch.events, "event")]
+        sides: list[tuple[str, SpikingNetwork, Tensor, Domain]] = [("event", network, batch.events, "event")]
         if batch.photos is not None:
-            sides.append(("photo", batch.photos, subject.photo_head))
-        for side, frames, head in sides:
-            maps, predicted, explained = class_activation_maps(network, layer, frames, head, classes)
+            sides.append(("photo", subject.photo_network, batch.photos, subject.photo_head))
+        for side, used, frames, head in sides:
+            maps, predicted, explained = class_activation_maps(used, layer, frames, head, classes)
             steps, mean = normalise(maps.transpose(0, 1))
             values = {"maps": steps.half(), "mean": mean.half(), "predicted": predicted, "class": explained}
             for name, value in values.items():
                 found.setdefault(f"{side}_{name}", []).append(value.cpu())
-        found.setdefault("frames", []).append(batch.events.transpose(0, 1).half().cpu())
+        found.setdefault("frames", []).append(batch.events.transpose(0, 1).clamp(max=_LARGEST_HALF).half().cpu())
         found.setdefault("labels", []).append(batch.labels.cpu())
     arrays: dict[str, NDArray[Any]] = {name: torch.cat(parts).numpy() for name, parts in found.items()}
     if split.has_images:

@@ -2,8 +2,9 @@
 Nets", NeurIPS 2018), filter by filter of the length of the weights:  d[i, j] <- d[i, j] / |d[i, j]| * |w[i, j]|.
 
 Biases, batch norm and the loss's coefficients, all parameters of one axis, have direction 0, and batch norm keeps its
-running statistics. The loss is the classification loss of the event branch, as the run has it (TET or not) but without
-the learned weights of the steps, in evaluation mode without augmentation: it can be compared between all methods.
+running statistics. The loss is TET's of the event branch with its default weight, without label smoothing and without
+the learned weights of the steps, in evaluation mode without augmentation, whatever the run was trained with: it can be
+compared between all methods.
 
 Each point is written to `landscape.jsonl` when it is known; an interrupted analysis goes on behind the last one.
 """
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Weights = dict[str, Tensor]
-LOSS = "event classification loss, steps weighted equally, evaluation mode"
+LOSS = "event classification loss (TET), steps weighted equally, evaluation mode"
 LOG_FROM = 30.0  # ratio of the largest to the smallest loss from which they are drawn on a logarithmic scale
 
 
@@ -80,10 +81,9 @@ def _measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> t
     missing = [place for place in dict.fromkeys(wanted) if place not in known]
     if missing:
         batches = list(subject.batches(config.batch_size, "reading", no_progress))
-        loss_config = LossConfig() if subject.training is None else subject.training.loss
         diary = result_path(subject.folder, "landscape", ".jsonl")
         with progress("landscape", len(missing)) as advance:
-            for point in losses_at(missing, subject.network, batches, loss_config, config.seed):
+            for point in losses_at(missing, subject.network, batches, LossConfig(), config.seed):
                 append_json(diary, point)
                 known[point.x, point.y] = point
                 advance()

@@ -7,7 +7,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
@@ -30,8 +30,9 @@ Fields = dict[str, Any]
 Config = TypeVar("Config", bound=AnalysisConfig)
 Report = TypeVar("Report", bound="AnalysisReport")
 
-# To be raised when an analysis computes something else than before: kept results are then not used.
-_REVISION = 1
+# To be raised when an analysis computes something else than before: kept results are then not used, nor shown.
+Revision = Literal[2]
+_REVISION: Revision = 2
 
 
 class AnalysisReport(BaseModel):
@@ -40,6 +41,7 @@ class AnalysisReport(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     analysis: str
+    revision: Revision
     fingerprint: str
     settings: dict[str, Any]
     split: str
@@ -118,6 +120,7 @@ def perform(
         fields, arrays = measure(subject, config, progress)
         report = kind(
             analysis=name,
+            revision=_REVISION,
             fingerprint=digest,
             settings=settings,
             split=config.split,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from ...cache.documents import read_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedBatch
+from ..training.adaptation import adapted
 from ..training.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
 from ..training.data import Encoding, PairedSplit, SplitName, read_static
@@ -24,6 +26,8 @@ from ..training.layers import Domain
 from ..training.networks import SpikingNetwork
 
 IntArray = NDArray[np.int64]
+
+_ADAPTED_TO, _ADAPTED_AT_ONCE = 256, 64  # photos
 
 # Shows how many of so many pieces are done; yields the function to call after each.
 Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -72,6 +76,18 @@ class Subject:
     device: torch.device
     folder: Path
     fingerprint: str
+
+    @cached_property
+    def photo_network(self) -> SpikingNetwork:
+        """The network for photos: its batch norms use statistics of the split's photos instead of the running ones.
+
+        Those are of recordings in the end: sliding replaces the static branch's photos, and other methods have no
+        static branch. Photos that are normalised with them are all named alike.
+        """
+        rows = choose_rows(self.split.event_labels, _ADAPTED_TO, seed=0)
+        parts = np.array_split(rows, -(-len(rows) // _ADAPTED_AT_ONCE))
+        photos = (self.read(part).photos for part in parts)
+        return adapted(self.network, (part for part in photos if part is not None), self.photo_head)
 
     def read(self, rows: IntArray) -> Samples:
         batch = self.split.read(rows)

@@ -49,8 +49,8 @@ class ModelConfig(_Frozen):
     )
     running_statistics: Literal["shared", "per_domain"] = Field(
         "per_domain",
-        description="what evaluation normalises with: running statistics of each domain's own frames, or one set that "
-        "images and recordings both update (as released)",
+        description="what evaluation normalises recordings with: running statistics of the event branch's frames, or "
+        "one set that both branches update (as released)",
     )
     tau: float = Field(2.0, ge=1, description="membrane time constant, in time steps")
     threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
@@ -86,7 +86,9 @@ class LossConfig(_Frozen):
     initial_coefficient: float = Field(
         1.0, description="learned regularization: eta_t at the start, w_t = sigmoid(eta_t)"
     )
-    fixed_coefficient: float = Field(0.5, ge=0, le=1, description="fixed regularization: w_t")
+    fixed_coefficient: float = Field(
+        0.5, ge=0, lt=1, description="fixed regularization: w_t; 1 would leave the event head untrained"
+    )
     tet: bool = Field(True, description="classify at each step (TET); otherwise the mean of the steps' logits")
     tet_mse_weight: float = Field(1e-3, ge=0, le=1, description="share of the squared distance to 0.5 in TET's loss")
     smoothing: float = Field(

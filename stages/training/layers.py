@@ -28,9 +28,10 @@ class BatchNormOverTime(nn.Module):
     T times, in the order of time. "merged": one set of statistics over all T * B images, one update.
     In evaluation mode both are the same.
 
-    "shared": both domains update one set of running statistics, and are normalised with it in evaluation (as
+    "shared": both branches update one set of running statistics, and are normalised with it in evaluation (as
     released). "per_domain": each has its own (Li et al., "Revisiting batch normalization for practical domain
-    adaptation", 2016). In training mode both are the same.
+    adaptation", 2016); the static branch's are those of what it is shown, under sliding more and more recordings.
+    In training mode both are the same.
     """
 
     running_mean: Tensor
@@ -42,6 +43,7 @@ class BatchNormOverTime(nn.Module):
         super().__init__()
         self.mode = mode
         self.statistics = statistics
+        self.momentum = MOMENTUM
         self.weight = nn.Parameter(torch.ones(num_channels))
         self.bias = nn.Parameter(torch.zeros(num_channels))
         for prefix in ("", "static_") if statistics == "per_domain" else ("",):
@@ -74,15 +76,16 @@ class BatchNormOverTime(nn.Module):
             mean, variance = compiled.statistics(x, merged=self.mode == "merged")
             count = x.numel() // (len(mean) * x.shape[2])
             for mean_of_step, variance_of_step in zip(mean, variance * (count / max(count - 1, 1)), strict=True):
-                running_mean.lerp_(mean_of_step, MOMENTUM)
-                running_var.lerp_(variance_of_step, MOMENTUM)
+                running_mean.lerp_(mean_of_step, self.momentum)
+                running_var.lerp_(variance_of_step, self.momentum)
         else:
             mean, variance = running_mean[None], running_var[None]
         rstd = (variance + EPSILON).rsqrt()
         return compiled.norm_lif(x, self.weight, self.bias, mean, rstd, self.training, constants, want_membrane)
 
     def _normalize(self, images: Tensor, domain: Domain) -> Tensor:
-        return F.batch_norm(images, *self.running(domain), self.weight, self.bias, self.training, MOMENTUM, EPSILON)
+        running, affine = self.running(domain), (self.weight, self.bias)
+        return F.batch_norm(images, *running, *affine, self.training, self.momentum, EPSILON)
 
 
 class Neurons(nn.Module):

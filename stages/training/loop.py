@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache import durable
@@ -102,7 +103,7 @@ def run(
 class _Training:
     """A run in progress. `records` (step, R): `StepRecord`s of the steps that the epoch has done, on the CPU.
 
-    shown (B, T, 2, H, W): the recordings whose firing rates are told.
+    shown (B, T, 2, H, W): the recordings whose firing rates are told, of all classes.
     """
 
     model: ModelConfig
@@ -173,7 +174,7 @@ class _Training:
             learner=learner,
             selection_split=selection_split if len(selected) else None,
             selection=load(selected, device) if len(selected) else None,
-            shown=torch.from_numpy(read_events(shown, np.arange(min(config.batch_size, len(shown))))).to(device),
+            shown=torch.from_numpy(read_events(shown, _spread_rows(len(shown), config.batch_size))).to(device),
         )
 
     def resume(self, on_message: OnMessage) -> tuple[int, int]:
@@ -224,6 +225,7 @@ class _Training:
         plan = self.sampler.plan(self.epoch)
         values = torch.zeros(len(plan), _NUM_VALUES, device=self.device)
         first, clock = len(self.records), WaitClock(self.device)
+        told = first  # steps up to the last report
 
         def tell(done: int, records: Tensor, **more: Any) -> TrainingProgress:
             pairs_per_s = (done - first) * self.config.batch_size / (time.perf_counter() - clock.began)
@@ -237,8 +239,9 @@ class _Training:
                 if done < len(plan):
                     at_interval = done % self.config.log_interval == 0
                     if at_interval:
-                        records = self._read(values, done, plan)
-                        on_progress(tell(done, records, data_share=clock.share()))
+                        self._read(values, done, plan)
+                        on_progress(tell(done, self.records[told:], data_share=clock.share()))
+                        told = done
                     if at_interval or self.processes.count == 1:
                         self._save_or_stop(signals, values, done, plan)
         self._read(values, len(plan), plan)
@@ -275,11 +278,11 @@ class _Training:
         num_steps = self.sampler.num_steps
         return self.sliding((step + self.epoch * num_steps) / (self.config.epochs * num_steps))
 
-    def _read(self, values: Tensor, done: int, plan: EpochPlan) -> Tensor:
+    def _read(self, values: Tensor, done: int, plan: EpochPlan) -> None:
         """Fetch the records of the steps up to `done` that were not fetched yet, and check that they are finite."""
         first = len(self.records)
         if done == first:
-            return self.records[done:]
+            return
         new = self.processes.mean(values[first:done]).cpu()
         broken = (~new.isfinite()).any(1).nonzero()
         if len(broken):
@@ -287,7 +290,6 @@ class _Training:
             named = ", ".join(f"{k} {v:g}" for k, v in zip(StepRecord._fields, new[row].tolist(), strict=True))
             self._stop_not_finite(f"the loss or its gradient ({named})", first + row, plan)
         self.records = torch.cat([self.records, new])
-        return new
 
     def _check_weights(self, plan: EpochPlan) -> None:
         """A loss and a gradient that are finite can still make a weight that is not."""
@@ -342,7 +344,8 @@ class _Training:
             metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split or "validation")
         )
         best, now = self.best_accuracy, self.last_accuracy
-        if self.config.select == "last" or best is None or (now is not None and now > best):
+        is_first = self.best_epoch <= self.config.num_pretrain_epochs  # none of images alone is chosen
+        if self.config.select == "last" or is_first or best is None or (now is not None and now > best):
             self.best_epoch, self.best_accuracy = self.epoch, now
             save_weights(weights_path(self.run_folder, "best"), self.learner.network, self._info())
         save_weights(weights_path(self.run_folder, "last"), self.learner.network, self._info())
@@ -387,3 +390,9 @@ class _Training:
             split_digest=self.split.split_digest,
             cache_fingerprint=self.split.fingerprint,
         )
+
+
+def _spread_rows(num_rows: int, limit: int) -> NDArray[np.int64]:
+    """At most `limit` of `num_rows` rows, evenly spread: a split lies class by class."""
+    count = min(limit, num_rows)
+    return np.arange(count) * num_rows // max(1, count)

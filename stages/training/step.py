@@ -60,6 +60,8 @@ class Learner:
             static = static_frames(batch.images, events, batch.replacement < sliding_probability)
             if self.config.method == "finetune":  # one branch, of images at first and of recordings later
                 loss, event_logits = self._classify(static, labels)
+                if sliding_probability == 0:
+                    loss = loss._replace(static=loss.event, event=loss.static)
             else:
                 loss, event_logits = self._transfer(static, events, labels)
         self.optimizer.zero_grad()

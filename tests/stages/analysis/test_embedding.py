@@ -3,9 +3,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
+import torch
 from tiny_networks import NETWORKS, write_run
+from tiny_run import changed, train
 from tiny_split import open_tiny_split
 
+from dvs_transfer.stages.analysis import embedding
 from dvs_transfer.stages.analysis.config import EmbeddingConfig
 from dvs_transfer.stages.analysis.embedding import EmbeddingReport, embed, run
 from dvs_transfer.stages.analysis.results import read_result
@@ -34,3 +38,17 @@ def test_points_are_recordings_then_their_images(tmp_path: Path) -> None:
     assert np.bincount(arrays["label"]).tolist() == [4, 4, 4, 4]  # classes in turn
     names = [report.class_names[label] for label in arrays["label"]]
     assert [sample_id.split("/")[0] for sample_id in arrays["sample_id"]] == names
+
+
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
+def test_images_have_features_of_their_own_under_every_method(method: str, tmp_path: Path, monkeypatch) -> None:
+    """Normalised with the recordings' statistics, or with ones that no training updated, they would all be alike."""
+    train(tmp_path, changed(method=method, epochs=4))
+    seen: list[np.ndarray] = []
+    monkeypatch.setattr(
+        embedding, "embed", lambda features, *rest: seen.append(features) or (features[:, :2], 5.0, 0.0)
+    )
+    run(EmbeddingConfig(num_recordings=8), open_tiny_split, tmp_path)
+    recordings, images = np.split(seen[0], 2)
+    assert images.std(0).mean() > 0.1 * recordings.std(0).mean() > 0
+    assert torch.from_numpy(images).isfinite().all()

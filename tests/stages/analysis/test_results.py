@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,17 @@ def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", NETWORKS["vgg_snn"], seed=2)
     weights_path(other, "best").replace(weights_path(analysed, "best"))
     assert not is_kept(analysed)
+
+
+def test_results_of_another_revision_are_neither_kept_nor_shown(analysed: Path) -> None:
+    path = result_path(analysed, "activity")
+    document = json.loads(path.read_text())
+    for change in ({"revision": 1}, None):
+        old = {**document, **change} if change else {k: v for k, v in document.items() if k != "revision"}
+        path.write_text(json.dumps(old))
+        with pytest.raises(TrainingError, match="of another version"):
+            read_result(activity.ActivityReport, analysed, "activity")
+        assert not is_kept(analysed)
 
 
 @pytest.mark.parametrize("damage", [b"", b"{}", b'{"analysis": "activity"}', b"\xff"])

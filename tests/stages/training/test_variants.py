@@ -88,7 +88,16 @@ def test_fine_tuning_learns_from_images_then_from_recordings(tmp_path):
     lines = metrics(tmp_path)
     assert [line["sliding_probability"] for line in lines] == [0] * 4 + [1] * 8
     assert lines[4]["learning_rate"] == config.warmup_learning_rate
-    assert all(line["loss_static"] == line["loss_alignment"] == 0 for line in lines)
+    assert all(line["loss_alignment"] == 0 for line in lines)
+    assert all(line["loss_static"] > 0 == line["loss_event"] for line in lines[:4])
+    assert all(line["loss_event"] > 0 == line["loss_static"] for line in lines[4:])
+
+
+def test_no_epoch_of_images_alone_is_chosen(tmp_path, monkeypatch):
+    accuracies = iter([0.5, 0.9, 0.2, 0.3, 0.1])
+    monkeypatch.setattr(loop, "accuracy", lambda *arguments: next(accuracies))
+    report = train(tmp_path, changed(method="finetune", epochs=5, pretrain_epochs=2))
+    assert (report.best_epoch, report.best_accuracy) == (4, 0.3)
 
 
 def test_fine_tuning_starts_its_second_phase_with_a_new_optimiser(tmp_path):
