@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,37 +93,41 @@ def _lost_events(store: FrameStore, frames: FramesConfig) -> Iterator[str]:
 
 
 def _doubtful_times(store: FrameStore) -> Iterator[str]:
-    """A unit that was guessed, with which the recordings are too long or short, too sparse or dense."""
-    area = store.column("sensor_size").prod(axis=1)
+    """Recordings whose unit was guessed, and that are too long or short, too sparse or dense with it."""
+    per_pixel = store.column("num_events") / np.maximum(store.column("sensor_size").prod(axis=1), 1)
     for guessed, taken_for in _TAKEN_FOR.items():
-        rows = np.flatnonzero(store.valid & (store.column("guessed_unit") == guessed))
+        of_unit = np.flatnonzero(store.valid & (store.column("guessed_unit") == guessed))
+        rows = of_unit[~_is_usual(store.column("duration_us")[of_unit], per_pixel[of_unit])]
         if not len(rows):
             continue
-        duration_us = store.column("duration_us")[rows]
-        events_per_pixel = store.column("num_events")[rows] / area[rows]
-        if _is_plausible(duration_us, events_per_pixel):
-            continue
-        others = {unit: _US_PER_UNIT[unit] / _US_PER_UNIT[guessed] for unit in _US_PER_UNIT if unit != guessed}
-        fitting = {unit: f for unit, f in others.items() if _is_plausible(duration_us * f, events_per_pixel)} or others
-        median_us = float(np.median(duration_us))
-        would = ", ".join(f"{_duration(median_us * factor)} as {unit}" for unit, factor in fitting.items())
-        unit = next(iter(fitting))
+        duration_us, events = float(np.median(store.column("duration_us")[rows])), float(np.median(per_pixel[rows]))
+        others = {
+            unit: duration_us * us / _US_PER_UNIT[guessed] for unit, us in _US_PER_UNIT.items() if unit != guessed
+        }
+        usual = {unit: would_be for unit, would_be in others.items() if _is_usual(would_be, events)} or others
+        would_be = ", ".join(f"{_duration(us)} as {unit}" for unit, us in usual.items())
+        unit = next(iter(usual))
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
         yield (
-            f"{len(rows):,} recordings state no unit of time; with {taken_for} they last {_duration(median_us)} "
-            f"(median), {_rate(duration_us, events_per_pixel):.2g} events a second and pixel, which is not usual: it "
-            f'would be {would}. Set the unit, also where the guess is right: frames.time_unit = "{unit}" (--set '
-            f"frames.time_unit={unit}; convert: --time-unit {unit})"
+            f"{len(rows):,} of {len(of_unit):,} recordings that state no unit of time "
+            f"({store.sample_id[rows[0]]}{more}) have unusual times: with {taken_for} they last "
+            f"{_duration(duration_us)} (median), with "
+            f"{_rate(duration_us, events):.2g} events a second and pixel; it would be {would_be}. Set the unit, also "
+            f'where the guess is right: frames.time_unit = "{unit}" (--set frames.time_unit={unit}; convert: '
+            f"--time-unit {unit})"
         )
 
 
-def _is_plausible(duration_us: NDArray[np.float64], events_per_pixel: NDArray[np.float64]) -> bool:
-    in_time = DURATIONS_US[0] <= np.median(duration_us) <= DURATIONS_US[1]
-    return bool(in_time and RATES[0] <= _rate(duration_us, events_per_pixel) <= RATES[1])
+def _is_usual(duration_us: Any, events_per_pixel: Any) -> Any:
+    """For each recording."""
+    rate = _rate(duration_us, events_per_pixel)
+    in_time = (duration_us >= DURATIONS_US[0]) & (duration_us <= DURATIONS_US[1])
+    return in_time & (rate >= RATES[0]) & (rate <= RATES[1])
 
 
-def _rate(duration_us: NDArray[np.float64], events_per_pixel: NDArray[np.float64]) -> float:
-    """Median events a second and pixel; a recording without duration counts as one of 1 us."""
-    return float(np.median(events_per_pixel / np.maximum(duration_us, 1)) * 1e6)
+def _rate(duration_us: Any, events_per_pixel: Any) -> Any:
+    """Events a second and pixel; a recording without duration counts as one of 1 us."""
+    return events_per_pixel / np.maximum(duration_us, 1) * 1e6
 
 
 def _duration(us: float) -> str:
