@@ -92,9 +92,8 @@ class NOmniglot(Reader):
 
     def _is_used(self, place: Place, name: str) -> bool:
         """A character's files; where one is missing, or there are two, each of its drawings says so."""
-        alphabet, _, rest = name.partition("/")
-        character, _, file = rest.partition("/")
-        return f"{alphabet}/{character}" in self._folders and any(map(PurePath(file).match, _FILES))
+        character, _, file = name.rpartition("/")
+        return character in self._folders and any(map(PurePath(file).match, _FILES))
 
     def read_bytes(self, sample: Sample) -> bytes:
         """What tells this recording from others: the digest of the character's file, and the interval in it.

@@ -81,8 +81,8 @@ class FolderTree(FileTree):
                 folders.clear()
                 continue
             seen.add((status.st_dev, status.st_ino))
-            below = Path(path).relative_to(self._path)
-            yield from ((below / file).as_posix() for file in files)
+            below = Path(path).relative_to(self._path).as_posix()
+            yield from (file if below == "." else f"{below}/{file}" for file in files)
 
     def exists(self, name: str) -> bool:
         return (self._path / name).is_file()

@@ -78,6 +78,30 @@ def test_a_link_to_a_folder_above_ends(tmp_path: Path, make: Any, png: bytes) ->
     assert open_source("image-folder", raw).ignored_files().num_unexpected == 1
 
 
+def test_what_is_no_regular_file_is_counted(tmp_path: Path, make: Any, png: bytes) -> None:
+    raw = make.files(tmp_path / "raw", {"a/1.png": png, "b/1.png": png})
+    (raw / "a" / "2.png").symlink_to(tmp_path / "nowhere.png")
+    source = open_source("image-folder", raw)
+    assert len(source.samples) == 2
+    assert names(raw, source.ignored_files()) == ["a/2.png"]
+
+
+def test_mnist_under_other_names(tmp_path: Path, make: Any) -> None:
+    """The training set as some mirrors name it: without a word, the test set alone would be read."""
+    header = b"\0\0\x08"
+    files = {
+        "t10k-images-idx3-ubyte": header + b"\3" + b"\0\0\0\1" + b"\0\0\0\x1c" * 2 + bytes(784),
+        "t10k-labels-idx1-ubyte": header + b"\1" + b"\0\0\0\1\7",
+        "train-images.idx3-ubyte": b"x",
+        "train-labels.idx1-ubyte.gz": b"x",
+        "notes.txt": b"x",
+    }
+    raw = make.files(tmp_path / "raw", files)
+    source = open_source("mnist", raw)
+    assert len(source.samples) == 1
+    assert names(raw, source.ignored_files()) == ["train-images.idx3-ubyte", "train-labels.idx1-ubyte.gz"]
+
+
 def test_linked_class_folders_are_searched(tmp_path: Path, make: Any, png: bytes) -> None:
     there = make.files(tmp_path / "there", {"a/1.png": png, "a/deep/2.png": png, "b/1.png": png})
     (tmp_path / "raw").mkdir()
@@ -160,9 +184,12 @@ def test_drawings(tmp_path: Path) -> None:
     assert open_source("omniglot", raw / "omniglot").ignored_files().num_unexpected == 2
     recordings = next((raw / "nomniglot").rglob("character01"))
     (recordings / "notes.txt").write_text("x")
+    (recordings / "old").mkdir()
+    (recordings / "old" / "0001.aedat4").write_bytes(b"x")
     (recordings.parent / "letter").mkdir()
     (recordings.parent / "letter" / "0001.aedat4").write_bytes(b"x")
     assert [Path(name).name for name in open_source("nomniglot", raw / "nomniglot").ignored_files().examples] == [
         "notes.txt",
+        "0001.aedat4",
         "0001.aedat4",
     ]
