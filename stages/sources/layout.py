@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from ...cache.errors import SourceError
 from .archives import open_archive
 from .random_access import FileBytes
 from .tree import FileTree, FolderTree
 
-MAX_DEPTH: Final = 8  # folders and archives, one in the other, on the way to a data set
+_MAX_DEPTH = 4  # an archive in a folder in an archive in a folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +84,7 @@ def find_folder(start: Place, folder: str, archives: Sequence[str] = ()) -> list
     Looks here, then in the first of `archives` that lies here, then in the only folder that lies here.
     """
     way = [start]
-    for _ in range(MAX_DEPTH):
+    for _ in range(_MAX_DEPTH):
         here = way[-1]
         folders, files = here.children()
         inside = [name for name in archives if name in files]

@@ -17,7 +17,7 @@ from .layout import Place, describe_children, is_clutter
 from .random_access import RandomAccess
 from .tree import FileTree
 
-MAX_EXAMPLES: Final = 5
+NUM_EXAMPLES: Final = 5
 _NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
 
 
@@ -108,7 +108,7 @@ class Reader(ABC):
                     num_left_out += 1
                 else:
                     unexpected.append(place.where(name))
-        return IgnoredFiles(len(unexpected), tuple(sorted(unexpected)[:MAX_EXAMPLES]), num_left_out, num_harmless)
+        return IgnoredFiles(len(unexpected), tuple(sorted(unexpected)[:NUM_EXAMPLES]), num_left_out, num_harmless)
 
     def _searched_places(self) -> Iterable[Place]:
         """The folders in which, and below which, every file should be a sample; none where samples are no files."""

@@ -11,10 +11,11 @@ from cifar_data import CLASSES, HEADER
 from drawings import write_drawings
 from PIL import Image
 
+from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.sources import open_source
-from dvs_transfer.stages.sources.reader import MAX_EXAMPLES, IgnoredFiles
+from dvs_transfer.stages.sources.reader import NUM_EXAMPLES, IgnoredFiles
 
 HARMLESS = (".DS_Store", "a/.hidden", "__MACOSX/a/1.png", "a/Thumbs.db", "b/desktop.ini", "README.md", "LICENSE")
 
@@ -58,10 +59,18 @@ def test_files_in_folders_of_a_class_are_counted_and_named(tmp_path: Path, make:
     )
     assert report.num_samples == 4
     assert report.ignored_files.num_unexpected == 12
-    assert names(tmp_path / "raw", report.ignored_files) == sorted(deeper)[:MAX_EXAMPLES]
+    assert names(tmp_path / "raw", report.ignored_files) == sorted(deeper)[:NUM_EXAMPLES]
     (warning,) = report.warnings
     assert warning.startswith(f"12 files are no samples and were not read: {tmp_path / 'raw'}/a/subject0/0.png, ")
     assert " and 7 more; expected <class>/<name>" in warning
+
+
+def test_classes_with_folders_alone_are_refused(tmp_path: Path, make: Any, png: bytes) -> None:
+    files = {f"{class_name}/subject/{number}.png": png for class_name in "ab" for number in range(2)}
+    with pytest.raises(SourceError, match="found a/, b/, and no file directly in a folder there. Put the files"):
+        open_source("image-folder", make.files(tmp_path, files))
+    with pytest.raises(SourceError, match=r"holds no sample of class b \(found subject/\)"):
+        open_source("image-folder", make.files(tmp_path, {"a/1.png": png}))
 
 
 def test_harmless_files_are_counted_without_a_word(tmp_path: Path, make: Any, png: bytes) -> None:
