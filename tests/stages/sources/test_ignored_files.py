@@ -67,7 +67,7 @@ def test_files_in_folders_of_a_class_are_counted_and_named(tmp_path: Path, make:
 
 def test_classes_with_folders_alone_are_refused(tmp_path: Path, make: Any, png: bytes) -> None:
     files = {f"{class_name}/subject/{number}.png": png for class_name in "ab" for number in range(2)}
-    with pytest.raises(SourceError, match="found a/, b/, and no file directly in a folder there. Put the files"):
+    with pytest.raises(SourceError, match=r"found a/, b/, and no file directly in a folder there\. Put"):
         open_source("image-folder", make.files(tmp_path, files))
     with pytest.raises(SourceError, match=r"holds no sample of class b \(found subject/\)"):
         open_source("image-folder", make.files(tmp_path, {"a/1.png": png}))
