@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,6 +67,8 @@ def common(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 or 143."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     try:
         app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:

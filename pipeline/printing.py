@@ -20,6 +20,8 @@ def show(report: Any, as_json: bool, title: str = "") -> None:
     if title:
         print(title)
     for key, value in document.items():
+        if key == "warnings":
+            continue  # told on standard error when they arose
         print(f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(value)}")
 
 

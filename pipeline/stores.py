@@ -14,14 +14,17 @@ from ..cache.errors import StoreError
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
 from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
-from ..cache.store import list_partials, list_stores, read_attributes
+from ..cache.store import FrameStore, list_partials, list_stores, read_attributes
 from ..stages.conversion.repair import WORK_SUFFIX
 from .workspace import RECIPES, Workspace
 
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """One store. state: its kind, "unfinished", or what is wrong with it."""
+    """One store. state: its kind, "unfinished", or what is wrong with it.
+
+    num_samples: of a pair store those in one of its splits, of others those that could be read.
+    """
 
     name: str
     state: str
@@ -35,12 +38,13 @@ def list_cache(folder: Path) -> list[CacheEntry]:
     entries = []
     for path in list_stores(folder):
         try:
-            attributes = read_attributes(path)
+            store = FrameStore(path)
+            num_samples = int((store.column("split") >= 0 if store.kind == "pairs" else store.valid).sum())
         except StoreError as error:
             entries.append(CacheEntry(path.name, str(error), 0, _num_bytes(path), ""))
             continue
-        size = sum(chunk.num_bytes for chunk in attributes.files.values())
-        entries.append(CacheEntry(path.name, attributes.kind, attributes.num_samples, size, attributes.created))
+        size = sum(chunk.num_bytes for chunk in store.attributes.files.values())
+        entries.append(CacheEntry(path.name, store.kind, num_samples, size, store.attributes.created))
     return entries + [CacheEntry(path.name, "unfinished", 0, _num_bytes(path), "") for path in list_partials(folder)]
 
 

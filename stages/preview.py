@@ -142,11 +142,20 @@ def pictures_of(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
     return cells
 
 
+def _title(store: FrameStore, row: int) -> str:
+    """The sample's id, and what its frames show of a recording's events, where the store says it."""
+    title = str(store.sample_id[row])
+    if "num_in_frames/zarr.json" not in store.attributes.files:
+        return title
+    num_events, shown = (int(store.column(name)[row]) for name in ("num_events", "num_in_frames"))
+    return f"{title}: {num_events:,} events, {shown / num_events:.1%} in these frames"
+
+
 def _sample(
     store: FrameStore, row: int, images: FrameStore | None = None, image_row: int | None = None
 ) -> PreviewSample:
     rows = np.array([row])
-    title = str(store.sample_id[row])
+    title = _title(store, row)
     if store.kind == "images":
         return PreviewSample(title, image=store.read("images", rows)[0], value=store.read("value", rows)[0])
     frames = store.read("frames", rows)[0]

@@ -94,3 +94,34 @@ def bilinear(image: NDArray[np.int64], size: int) -> NDArray[np.float64]:
                 for column in range(width):
                     out[i, j] += max(0.0, 1 - abs(y - row)) * max(0.0, 1 - abs(x - column)) * image[row, column]
     return out
+
+
+def pixels_read(length: int, size: int) -> set[int]:
+    """The pixels of an axis that an aligned bilinear resize reads with a weight above 0; positions are float32."""
+    scale = np.float32(length - 1) / np.float32(size - 1) if size > 1 else np.float32(0)
+    read = set()
+    for i in range(size):
+        position = np.float32(i) * scale
+        pixel = min(int(position), length - 1)
+        read.add(pixel)
+        if position > pixel and pixel + 1 < length:
+            read.add(pixel + 1)
+    return read
+
+
+def num_in_frames(
+    events: Sequence[Event],
+    mode: str,
+    num_bins: int,
+    window_us: int | None,
+    box: tuple[int, int, int, int],
+    size: int | None,
+) -> int:
+    """Events in a bin, at a pixel of `box` that a bilinear resize to `size` reads; at any pixel without a size."""
+    left, top, width, height = box
+    columns = pixels_read(width, size) if size else set(range(width))
+    rows = pixels_read(height, size) if size else set(range(height))
+    return sum(
+        bin_of(i, events, mode, num_bins, window_us) is not None and x - left in columns and y - top in rows
+        for i, (x, y, _, _) in enumerate(events)
+    )

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ...cache.errors import DvsTransferError
-from ..printing import show
+from ..printing import show, to_document
 from .common import Json, Scheduler, Settings, Workers, runner
 
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
@@ -31,9 +31,12 @@ def cache_list(as_json: Json = False) -> None:
 def cache_info(store: Path, as_json: Json = False) -> None:
     """Show what a store holds and how it was made. Example: dvs-transfer cache info data/cache/NAME.zarr"""
     from ...cache.store import FrameStore
+    from ...stages.conversion.notices import share_in_frames
 
-    attributes = FrameStore(store).attributes.model_dump(mode="json")
+    opened = FrameStore(store)
+    attributes = opened.attributes.model_dump(mode="json")
     attributes["files"] = len(attributes["files"])
+    attributes["share_in_frames"] = to_document(share_in_frames(opened))
     show(attributes, as_json, str(store))
 
 

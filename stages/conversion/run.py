@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,22 +16,27 @@ from ...cache.schema import SCHEMA_VERSION
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
 from ..sources import open_source
-from ..sources.reader import Reader
+from ..sources.reader import IgnoredFiles, Reader
 from ..tasks import TaskRunner, run_serially
 from .code import code_files
 from .config import ConvertConfig
 from .manifest import identity_of_row, take_identities
+from .notices import Share, notices, share_in_frames
 from .shards import Row, ShardTask, array_layouts, columns_from_rows, convert_shard
 
 MAX_PROBLEMS_SHOWN = 10
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ConversionReport:
     """What a conversion did.
 
-    was_built: False when the store was there already.  quarantined: sample id -> what is wrong with it.
+    was_built: False when the store was there already.  num_samples: those that can be read.
+    quarantined: sample id -> what is wrong with it.  ignored_files: those that are no samples.
     num_events, num_dropped (in no time bin), num_saturated (counts clipped by the storage type): None for images.
+    share_in_frames: of a recording's events, what the frames show of them; None for images.
+    warnings: what the user should know of it, see `notices`; also logged.
     megabytes: 1e6 bytes on disk.  seconds: of this call.  mev_per_s: million events a second over it, when built.
     """
 
@@ -39,9 +45,12 @@ class ConversionReport:
     was_built: bool
     num_samples: int
     quarantined: dict[str, str]
+    ignored_files: IgnoredFiles
     num_events: int | None
     num_dropped: int | None
     num_saturated: int | None
+    share_in_frames: Share | None
+    warnings: tuple[str, ...]
     megabytes: float
     seconds: float
     mev_per_s: float | None
@@ -65,7 +74,9 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
             was_built = path is None
             path = path or _build(config, source, builder, map_tasks)
             builder.discard()  # of a run that was killed when its store was whole already
-    report = _report(path, config.source, was_built, began)
+    report = _report(path, config, source, was_built, began)
+    for warning in report.warnings:
+        logger.warning("%s: %s", config.raw, warning)
     if config.conversion.strict and report.quarantined:
         problem = next(iter(report.quarantined.values()))
         raise SourceError(
@@ -158,20 +169,24 @@ def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], m
     return sorted(missing)
 
 
-def _report(path: Path, source_name: str, was_built: bool, began: float) -> ConversionReport:
+def _report(path: Path, config: ConvertConfig, source: Reader, was_built: bool, began: float) -> ConversionReport:
     store = FrameStore(path)
     totals: dict[str, int | None] = dict.fromkeys(("num_events", "num_dropped", "num_saturated"))
     if store.kind == "events":
         totals = {name: int(store.column(name).sum()) for name in totals}
+    ignored = source.ignored_files()
     broken = np.flatnonzero(~store.valid)
     num_events = totals["num_events"]
     seconds = time.perf_counter() - began
     return ConversionReport(
         path=path,
-        source=source_name,
+        source=config.source,
         was_built=was_built,
-        num_samples=len(store),
+        num_samples=int(store.valid.sum()),
         quarantined={str(store.sample_id[row]): str(store.column("problem")[row]) for row in broken},
+        ignored_files=ignored,
+        share_in_frames=share_in_frames(store),
+        warnings=notices(store, source, ignored, config.frames),
         megabytes=sum(chunk.num_bytes for chunk in store.attributes.files.values()) / 1e6,
         seconds=seconds,
         mev_per_s=num_events / seconds / 1e6 if was_built and num_events is not None else None,

@@ -13,7 +13,7 @@ from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
-from ..sources.base import LARGEST_SENSOR, Sample
+from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
 from ..sources.random_access import RandomAccess
 from ..sources.reader import Reader
 from .config import ConvertConfig
@@ -37,8 +37,10 @@ COLUMNS_OF_KIND: Mapping[str, Mapping[str, str]] = {
         **COMMON_COLUMNS,
         "num_events": "int64",
         "num_dropped": "int64",
+        "num_in_frames": "int64",
         "num_saturated": "int64",
         "duration_us": "int64",
+        "guessed_unit": STRING,
     },
     "images": COMMON_COLUMNS,
 }
@@ -144,8 +146,10 @@ def _convert_events(source: Reader, sample: Sample, data: Content, config: Conve
     return {
         "num_events": frames.num_events,
         "num_dropped": frames.num_dropped,
+        "num_in_frames": frames.num_in_frames,
         "num_saturated": frames.num_saturated,
         "duration_us": frames.duration_us,
+        "guessed_unit": "" if isinstance(recording, AtisRecords) else recording.guessed_unit or "",
         "sensor_size": list(frames.extent),
     }
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from ..sources.base import LARGEST_SENSOR, AtisRecords, EventStream, Recording
 from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
-from .kernels import store_half
+from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
 from .spec import FramesConfig
 from .streamed import CheckedStream
@@ -27,6 +27,7 @@ class Frames:
     data: (T, 2, H, W), polarity 0 = OFF, 1 = ON, in the storage dtype.
     num_events: events in the recording (overflow markers are none).
     num_dropped: events outside every bin, in no frame.
+    num_in_frames: events in a bin, at a pixel that the resize reads with a weight above 0: what the frames show.
     num_saturated: values of `data` that were clipped to the largest one that the dtype holds.
     duration_us: last time minus first time.
     origin, extent: the part of the sensor that the frames show, (x, y) of its corner and (width, height), in pixels.
@@ -35,6 +36,7 @@ class Frames:
     data: NDArray[Any]
     num_events: int
     num_dropped: int
+    num_in_frames: int
     num_saturated: int
     duration_us: int
     origin: tuple[int, int]
@@ -63,12 +65,14 @@ def make_frames(
     x_axis = plan_axis(box.x, box.width, max(width, _RAW_ADDRESSES), config.resize, out_width)
     y_axis = plan_axis(box.y, box.height, max(height, _RAW_ADDRESSES), config.resize, out_height)
     cuts = splits(checked, config)
-    data, num_saturated = store(_values(checked, cuts, x_axis, y_axis), config.dtype)
+    values, num_unread = _values(checked, cuts, x_axis, y_axis)
+    data, num_saturated = store(values, config.dtype)
     num_counted = checked.num_events_between(int(cuts[0]), int(cuts[-1]))
     return Frames(
         data=data,
         num_events=checked.num_events,
         num_dropped=checked.num_events - num_counted,
+        num_in_frames=int(cuts[-1] - cuts[0]) - num_unread,
         num_saturated=num_saturated,
         duration_us=checked.last_us - checked.first_us,
         origin=(box.x, box.y),
@@ -103,18 +107,19 @@ def _check(recording: Recording, sensor_size: tuple[int, int], location: str) ->
     return CheckedEvents(recording, sensor_size, location)
 
 
-def _values(recording: CheckedRecording, cuts: Indices, x_axis: Axis, y_axis: Axis) -> NDArray[Any]:
-    """The frames before they are stored, (T, 2, H, W): float32 if resized, else whole counts."""
+def _values(recording: CheckedRecording, cuts: Indices, x_axis: Axis, y_axis: Axis) -> tuple[NDArray[Any], int]:
+    """The frames before they are stored, (T, 2, H, W): float32 if resized, else whole counts; how many records of the
+    bins are in none of their pixels."""
     num_bins = cuts.size - 1
     tables = address_tables(x_axis, y_axis)
     shape = (2, y_axis.length + 1, x_axis.length + 1)
     if x_axis.taps is None or y_axis.taps is None:
         counts = np.zeros((num_bins, *shape), np.uint32)
         recording.count(cuts, tables, counts)
-        return counts[:, :, :-1, :-1]
+        return counts[:, :, :-1, :-1], int(num_spare(counts.reshape(-1, *shape[1:])))
     resized = np.empty((num_bins, 2, y_axis.taps.first.size, x_axis.taps.first.size), np.float32)
-    recording.resize(cuts, tables, (y_axis.taps, x_axis.taps), np.empty((1, *shape), np.uint32), resized)
-    return resized
+    taps = (y_axis.taps, x_axis.taps)
+    return resized, recording.resize(cuts, tables, taps, np.empty((1, *shape), np.uint32), resized)
 
 
 def splits(recording: CheckedRecording, config: FramesConfig) -> Indices:

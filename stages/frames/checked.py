@@ -74,9 +74,10 @@ class CheckedRecording(Protocol):
 
     def resize(
         self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
-    ) -> None:
+    ) -> int:
         """Fill `out` (T, 2, S, S) with the counts, resized by the taps of rows and columns.
 
+        Returns how many of the records between the first and the last split no pixel of `out` reads.
         counts: (1, 2, H, W), memory to work in.
         """
         ...
@@ -152,8 +153,8 @@ class CheckedRecords:
 
     def resize(
         self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
-    ) -> None:
-        resize_records(self._data, splits, self._without_markers(tables, counts), taps, counts, out)
+    ) -> int:
+        return int(resize_records(self._data, splits, self._without_markers(tables, counts), taps, counts, out))
 
     def _without_markers(self, tables: Tables, counts: Counts) -> Tables:
         """The tables with the overflow markers' row sent to the spare one."""
@@ -210,8 +211,8 @@ class CheckedEvents:
 
     def resize(
         self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
-    ) -> None:
-        resize_events(self._x, self._y, self._p, splits, tables, taps, counts, out)
+    ) -> int:
+        return int(resize_events(self._x, self._y, self._p, splits, tables, taps, counts, out))
 
 
 def _range(name: str, values: NDArray[Any], limit: int, location: str, first_event: int) -> tuple[int, int]:

@@ -3,7 +3,8 @@
 Counting does not look at time or geometry. `splits` says which records belong to which bin, two look-up tables say
 where in the frame an address lies: `columns[x]`, and `rows[2 * y + p]`, which holds polarity and row at once: shifting
 to the origin, cropping, summing into a smaller frame and leaving out the pixels that a bilinear resize never reads are
-all the same loop with other tables. Unwanted events go to a spare last row or column: no branch for each event.
+all the same loop with other tables. Unwanted events go to a spare last row or column: no branch for each event, and how
+many they were is the sum of these.
 
 The kernels trust their arguments: `checked.py` is the only caller for recordings, and checks every range first.
 
@@ -224,6 +225,18 @@ def resize_bilinear(counts: NDArray[np.uint32], rows: Taps, columns: Taps, out: 
 
 
 @njit(nogil=True, cache=True)
+def num_spare(counts: NDArray[np.uint32]) -> np.int64:
+    """How many records lie in the spare last row and column. counts: (N, H, W)."""
+    total = np.int64(0)
+    for n in range(counts.shape[0]):
+        for i in range(counts.shape[1] - 1):
+            total += np.int64(counts[n, i, counts.shape[2] - 1])
+        for j in range(counts.shape[2]):
+            total += np.int64(counts[n, counts.shape[1] - 1, j])
+    return total
+
+
+@njit(nogil=True, cache=True)
 def resize_records(
     data: NDArray[np.uint8],
     splits: NDArray[np.int64],
@@ -231,15 +244,19 @@ def resize_records(
     taps: tuple[Taps, Taps],
     counts: NDArray[np.uint32],
     out: NDArray[np.float32],
-) -> None:
+) -> np.int64:
     """`count_records` and `resize_bilinear`, bin by bin, so that one bin's counts stay in the cache.
 
+    Returns how many of the records no output pixel reads.
     taps: of rows and columns.  counts: (1, 2, H, W), overwritten.  out: (T, 2, S, S), filled.
     """
+    num_unread = np.int64(0)
     for k in range(out.shape[0]):
         counts[:] = 0
         count_records(data, splits[k : k + 2], tables, counts)
         resize_bilinear(counts[0], taps[0], taps[1], out[k])
+        num_unread += num_spare(counts[0])
+    return num_unread
 
 
 @njit(nogil=True, cache=True)
@@ -252,12 +269,15 @@ def resize_events(
     taps: tuple[Taps, Taps],
     counts: NDArray[np.uint32],
     out: NDArray[np.float32],
-) -> None:
+) -> np.int64:
     """As `resize_records`, for decoded events."""
+    num_unread = np.int64(0)
     for k in range(out.shape[0]):
         counts[:] = 0
         count_events(x, y, p, splits[k : k + 2], tables, counts)
         resize_bilinear(counts[0], taps[0], taps[1], out[k])
+        num_unread += num_spare(counts[0])
+    return num_unread
 
 
 @njit(nogil=True, cache=True)

@@ -4,7 +4,8 @@
 
 - none, sum: the counts are the frame, sensor coordinate c lands in pixel (c - low) (* size // extent with sum).
 - bilinear: an output pixel reads two rows and two columns (aligned corners, no antialiasing), so at most 2 S rows and
-  2 S columns of the sensor matter. Only those are counted; every other event goes to the spare row or column.
+  2 S columns of the sensor matter. Only those are counted; every other event, also one that is read with the weight 0,
+  goes to the spare row or column.
 
 Counting straight into so small a frame keeps it in the processor's first cache.
 """
@@ -71,19 +72,20 @@ def plan_axis(low: int, extent: int, limit: int, resize: str, size: int) -> Axis
 
 def _plan_bilinear(low: int, extent: int, limit: int, taps: Taps) -> Axis:
     size = taps.first.size
+    weighs = taps.weight > 0  # the first tap always does
     if (taps.second[:-1] < taps.first[1:]).all():  # no pixel is read twice: all the first ones, then all the second
         length = 2 * size
         first, second = np.arange(size), size + np.arange(size)
         place = np.full(extent, length)
-        place[taps.second] = second
-        place[taps.first] = first  # at the end both taps can be the last pixel; then the second has no weight
+        place[taps.second[weighs]] = second[weighs]
+        place[taps.first] = first
         taps = Taps(first, second, taps.weight, in_planes=True)
     else:
         used = np.zeros(extent, bool)
-        used[taps.first] = used[taps.second] = True
+        used[taps.first] = used[taps.second[weighs]] = True
         length = int(used.sum())
         place = np.where(used, np.cumsum(used) - 1, length)
-        taps = Taps(place[taps.first], place[taps.second], taps.weight)
+        taps = Taps(place[taps.first], place[np.where(weighs, taps.second, taps.first)], taps.weight)
     return Axis(length, _table(low, place, limit, spare=length), taps)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from ..sources.base import EventStream
 from .checked import Box, CheckedEvents, Counts, Indices
-from .kernels import Tables, Taps, resize_bilinear
+from .kernels import Tables, Taps, num_spare, resize_bilinear
 
 
 class CheckedStream:
@@ -81,8 +81,8 @@ class CheckedStream:
 
     def resize(
         self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
-    ) -> None:
-        k = 0  # the bin whose counts are being collected
+    ) -> int:
+        k = num_unread = 0  # k: the bin whose counts are being collected
         counts[:] = 0
         for start, piece in self._again():
             local = np.clip(splits - start, 0, piece.num_events)
@@ -91,5 +91,7 @@ class CheckedStream:
                 if splits[k + 1] > start + piece.num_events:
                     break  # it goes on in the next piece
                 resize_bilinear(counts[0], *taps, out[k])
+                num_unread += int(num_spare(counts[0]))
                 counts[:] = 0
                 k += 1
+        return num_unread

@@ -14,7 +14,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, TypeAlias, cast
@@ -83,6 +83,9 @@ class ArchiveTree(FileTree):
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         folders, files = self._folders.get(folder, (set(), set()))
         return sorted(folders), sorted(files)
+
+    def files_below(self, folder: str) -> Iterator[str]:
+        return (name for name in self._members if not folder or name.startswith(f"{folder}/"))
 
     def content(self, name: str) -> bytes | RandomAccess:
         member = self._member(name)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from .random_access import RandomAccess
 
 UInt8Array = NDArray[np.uint8]
+GuessedUnit = Literal["us", "s"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Events:
 
     x, y: (n,) uint16, pixels.  t: (n,) int64, microseconds.  p: (n,) uint8.
     sensor_size: (width, height) in pixels, where the recording's file states it.
+    guessed_unit: what t was taken for, where neither the format nor the user says its unit.
     """
 
     x: NDArray[np.uint16]
@@ -50,6 +52,7 @@ class Events:
     t: NDArray[np.int64]
     p: UInt8Array
     sensor_size: tuple[int, int] | None = None
+    guessed_unit: GuessedUnit | None = None
 
     def __len__(self) -> int:
         return len(self.t)
@@ -60,11 +63,12 @@ class EventStream:
     """A recording that is not held in memory: its events in pieces, in order.
 
     pieces: gives the same pieces whenever it is called; it and its iterators raise SourceError.
-    sensor_size: (width, height) in pixels, where the recording's file states it.
+    sensor_size, guessed_unit: as those of `Events`.
     """
 
     pieces: Callable[[], Iterator[Events]]
     sensor_size: tuple[int, int] | None = None
+    guessed_unit: GuessedUnit | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ follow the code point order of the class names, which for the published 20 is th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar, Final
 
@@ -42,7 +43,7 @@ class _CepDvs(FileReader):
         root = self._find_root(open_place(self.path))
         csv = root.where("pathFile.csv")
         classes = parse_path_file(root.read("pathFile.csv"), csv)
-        place = root.child(self.folder)
+        place = self._place = root.child(self.folder)
         files = self._files_by_number(place, len(classes), csv)
         class_names = tuple(sorted(set(classes)))
         labels = {name: label for label, name in enumerate(class_names)}
@@ -51,6 +52,9 @@ class _CepDvs(FileReader):
             for number, name in enumerate(classes)
         ]
         return class_names, tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
+
+    def _searched_places(self) -> Iterable[Place]:
+        return (self._place,)
 
     def _find_root(self, start: Place) -> Place:
         folders, files = start.children()

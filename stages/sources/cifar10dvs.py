@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ from .base import Events, EventStream, Sample
 from .cifar10 import CLASS_NAMES
 from .formats.aedat2 import aedat2_pieces
 from .formats.pieces import Pieces, hold_short
-from .layout import find_folder, open_place
+from .layout import Place, find_folder, open_place
 from .random_access import RandomAccess, as_access
 from .reader import FileReader
 
@@ -33,13 +34,18 @@ class Cifar10Dvs(FileReader):
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
         start = open_place(self.path)
         samples: list[Sample] = []
+        self._places: list[Place] = []
         for label, name in enumerate(CLASS_NAMES):
             way = find_folder(start, name, (f"{name}.zip",))
             if not way:
                 raise self.wrong_layout(start)
+            self._places.append(way[-1])
             files = [file for file in way[-1].children()[1] if file.endswith(".aedat")]
             samples += self._add_class(name, label, way[-1], files)
         return CLASS_NAMES, tuple(samples)
+
+    def _searched_places(self) -> Iterable[Place]:
+        return self._places
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Events | EventStream:
         """The events as SpikingJelly reads them (spikingjelly/datasets/cifar10_dvs.py): x and y of jAER swapped.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
 
 from .base import Sample
@@ -15,10 +16,9 @@ class ClassFolderReader(FileReader):
     folder: ClassVar[str]  # the published name of the folder that holds the class folders
     archives: ClassVar[tuple[str, ...]]  # published archives on the way to it
     suffixes: ClassVar[tuple[str, ...]]  # of a sample's file, lower case
-    ignored_classes: ClassVar[frozenset[str]] = frozenset()
 
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
-        place = self._find_classes()
+        place = self._classes = self._find_classes()
         folders, _ = place.children()
         class_names = tuple(name for name in folders if name not in self.ignored_classes)
         samples: list[Sample] = []
@@ -28,6 +28,9 @@ class ClassFolderReader(FileReader):
         if not samples:
             raise self.wrong_layout(place)
         return class_names, tuple(samples)
+
+    def _searched_places(self) -> Iterable[Place]:
+        return (self._classes,)
 
     def _find_classes(self) -> Place:
         """Where the class folders lie; `self._way` keeps how it was reached."""

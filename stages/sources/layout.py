@@ -6,7 +6,7 @@ itself, its parent, the published archive, or a folder that holds the archive ca
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Place:
     def child(self, name: str) -> Place:
         return Place(self.tree, self.join(name))
 
+    @property
+    def parent(self) -> Place:
+        return Place(self.tree, self.folder.rpartition("/")[0])
+
     def exists(self, name: str) -> bool:
         """Whether there is a file `name` here."""
         return self.tree.exists(self.join(name))
@@ -48,16 +52,21 @@ class Place:
         return Place(open_archive(self.tree.open(self.join(name))), "")
 
     def children(self) -> tuple[list[str], list[str]]:
-        """Names of folders and files here, without hidden ones and what archivers on macOS add."""
+        """Names of folders and files here, without hidden ones and what operating systems add."""
         folders, files = self.tree.children(self.folder)
-        return [name for name in folders if not _is_clutter(name)], [name for name in files if not _is_clutter(name)]
+        return [name for name in folders if not is_clutter(name)], [name for name in files if not is_clutter(name)]
+
+    def files_below(self) -> Iterator[str]:
+        """The path of every file here and in the folders here, relative to here."""
+        return (name[len(self.folder) :].lstrip("/") for name in self.tree.files_below(self.folder))
 
     def __str__(self) -> str:
         return self.tree.where(self.folder)
 
 
-def _is_clutter(name: str) -> bool:
-    return name.startswith(".") or name == "__MACOSX"
+def is_clutter(name: str) -> bool:
+    """Whether a file or folder is hidden, or an operating system's own."""
+    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
 def open_place(path: Path) -> Place:

@@ -11,6 +11,7 @@ import io
 import math
 import struct
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,7 @@ from .layout import Place, open_place
 from .reader import Reader
 
 SIDE: Final = 28  # pixels
+_FILES: Final = [f"{split}-{part}-ubyte" for split in ("train", "t10k") for part in ("images-idx3", "labels-idx1")]
 _MAX_BYTES: Final = 1 << 26  # of an IDX file; 60,000 digits have 47 MB
 
 
@@ -43,13 +45,20 @@ class Mnist(Reader):
 
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
         start = open_place(self.path)
-        place = start.child("raw") if "raw" in start.children()[0] else start
+        place = self._place = start.child("raw") if "raw" in start.children()[0] else start
         samples: list[Sample] = []
         for split in ("train", "t10k"):
             samples += self._open_split(split, place)
         if not samples:
             raise self.wrong_layout(place)
         return tuple(str(digit) for digit in range(10)), tuple(sorted(samples, key=lambda s: (s.label, s.sample_id)))
+
+    def _searched_places(self) -> Iterable[Place]:
+        return (self._place,)
+
+    def _is_used(self, place: Place, name: str) -> bool:
+        """Also of what has nothing to do with MNIST: its folder is often a general one."""
+        return "ubyte" not in name or name.removesuffix(".gz") in _FILES
 
     def _open_split(self, split: str, place: Place) -> list[Sample]:
         image_file, label_file = (_find_file(place, f"{split}-{part}-ubyte") for part in ("images-idx3", "labels-idx1"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import ClassVar
 
 from .atis import open_records
@@ -30,7 +30,7 @@ class NMnist(FileReader):
 
     def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
         start = open_place(self.path)
-        splits = list(self._find_splits(start))
+        splits = self._splits = list(self._find_splits(start))
         digits = tuple(str(digit) for digit in range(10))
         samples: list[Sample] = []
         for label, digit in enumerate(digits):
@@ -44,6 +44,9 @@ class NMnist(FileReader):
         if not samples:
             raise self.wrong_layout(start)
         return digits, tuple(samples)
+
+    def _searched_places(self) -> Iterable[Place]:
+        return (place for _, place in self._splits)
 
     def _find_splits(self, start: Place) -> Iterator[tuple[str, Place]]:
         for folder, split in _SPLITS.items():

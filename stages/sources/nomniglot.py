@@ -12,10 +12,10 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -25,8 +25,8 @@ from ...cache.errors import SourceError
 from .base import Events, Sample
 from .formats.isolated import read_pieces
 from .formats.pieces import join
-from .layout import open_place
-from .omniglot import NUM_DRAWERS, drawing_id, find_characters
+from .layout import Place, open_place
+from .omniglot import NUM_DRAWERS, drawing_id, find_characters, roots_of
 from .random_access import FileBytes
 from .reader import Reader
 
@@ -36,6 +36,9 @@ _PARTS: Final = ("dvs_background", "dvs_background_1", "dvs_background_2", "dvs_
 _WHOLE: Final = re.compile(r"\s*(\d{1,18})(?:\.0*)?\s*")  # of microseconds; a table may have been saved as floats
 _MAX_EVENTS: Final = 1 << 25  # of a character, in memory 0.4 GB; 9.8 GB of archives have 1,623 characters
 _MAX_TABLE_BYTES: Final = 1 << 16  # 20 short lines
+
+_NUMBER: Final = "[0-9]" * 4
+_FILES: Final = (f"{_NUMBER}.aedat4", f"{_NUMBER}.csv")
 
 _SIGNATURE: Final = b"#!AER-DAT4"
 
@@ -74,6 +77,7 @@ class NOmniglot(Reader):
         characters = find_characters(start, _PARTS)
         if not characters:
             raise self.wrong_layout(start)
+        self._roots = roots_of(characters.values())
         self._folders = {name: Path(str(place)) for name, place in characters.items()}
         self._thread = threading.local()
         samples = [
@@ -82,6 +86,14 @@ class NOmniglot(Reader):
             for drawer in range(1, NUM_DRAWERS + 1)
         ]
         return tuple(self._folders), tuple(samples)
+
+    def _searched_places(self) -> Iterable[Place]:
+        return self._roots
+
+    def _is_used(self, place: Place, name: str) -> bool:
+        """A character's files; where one is missing, or there are two, each of its drawings says so."""
+        character, _, file = name.rpartition("/")
+        return character in self._folders and any(map(PurePath(file).match, _FILES))
 
     def read_bytes(self, sample: Sample) -> bytes:
         """What tells this recording from others: the digest of the character's file, and the interval in it.
@@ -122,11 +134,14 @@ class _Character:
     def find(cls, folder: Path) -> _Character:
         """Raises SourceError when the folder has not one of each."""
         files = []
-        for suffix in ("aedat4", "csv"):
-            found = sorted(folder.glob(f"[0-9][0-9][0-9][0-9].{suffix}"))
+        for pattern in _FILES:
+            found = sorted(folder.glob(pattern))
             if len(found) != 1:
                 names = ", ".join(path.name for path in found) or "none"
-                raise SourceError(f"{folder}: expected one file <NNNN>.{suffix}, found {names}; fetch the folder again")
+                raise SourceError(
+                    f"{folder}: expected one file <NNNN>{pattern.removeprefix(_NUMBER)}, found {names}; "
+                    "fetch the folder again"
+                )
             files += found
         try:
             stats = [path.stat() for path in files]

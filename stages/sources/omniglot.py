@@ -7,7 +7,7 @@ strokes on white, 105 x 105 pixels. N-Omniglot records the same drawings, so bot
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from ...cache.errors import SourceError
@@ -47,6 +47,11 @@ def find_characters(start: Place, parts: Sequence[str], archive_suffix: str = ""
     return dict(sorted(found.items()))
 
 
+def roots_of(characters: Iterable[Place]) -> set[Place]:
+    """The folders that hold the alphabets of these folders of characters."""
+    return {place.parent.parent for place in characters}
+
+
 def _way_to(start: Place, part: str, archives: Sequence[str]) -> list[Place]:
     """The way to a part; unpacked into a folder of its own name, it lies in one more of it."""
     way = find_folder(start, part, archives)
@@ -80,10 +85,14 @@ class Omniglot(FileReader):
         characters = find_characters(start, ("images_background", "images_evaluation"), ".zip")
         if not characters:
             raise self.wrong_layout(start)
+        self._roots = roots_of(characters.values())
         samples: list[Sample] = []
         for label, (name, place) in enumerate(characters.items()):
             samples += self._drawings(name, label, place)
         return tuple(characters), tuple(samples)
+
+    def _searched_places(self) -> Iterable[Place]:
+        return self._roots
 
     def _drawings(self, name: str, label: int, place: Place) -> Iterator[Sample]:
         """The 20 drawings of a character. One that is missing is listed, too: reading it raises, so it is reported."""

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ...cache.errors import SourceError
 from ..frames.spec import TimeUnit
 from .base import Recording, Sample, UInt8Array
 from .class_folders import ClassFolderReader
 from .formats.recordings import open_recording
 from .images import decode_image
-from .layout import Place, open_place
+from .layout import Place, describe_children, open_place
 from .random_access import RandomAccess, as_access
 from .tree import FolderTree
 
 SIMULATED = ("Caltech101", "Caltech101_annotations")  # the simulator's recordings, and what lies beside them
+_LEVELS = 8  # of folders above the class folders, as `zip -r` of a long path keeps them
 
 
 class _OwnFolder(ClassFolderReader):
-    """Class folders at the path itself, or in the only folder there, on disk or in an archive. Any names will do."""
+    """Class folders on disk or in an archive: the first folders on the way down from the path that lie side by side.
+
+    Any names will do. Every file directly in a class folder is a sample.
+    """
 
     origin = "your own"
     licence = "your own"
@@ -28,17 +34,27 @@ class _OwnFolder(ClassFolderReader):
     archives = ()
 
     def _find_classes(self) -> Place:
-        place = open_place(self.path)
-        for _ in range(2):  # an archive may add a folder of its own
+        place = self._start = open_place(self.path)
+        for _ in range(_LEVELS):
             folders, _ = place.children()
             if tuple(folders) == SIMULATED:
-                return place.child(SIMULATED[0])
+                self._start = place.child(SIMULATED[0])
+                return self._start
             if len(folders) != 1 or not place.child(folders[0]).children()[0]:
                 break
             place = place.child(folders[0])
         if not any(self._sample_files(place.child(name)) for name in place.children()[0]):
             raise self.wrong_layout(place)
         return place
+
+    def wrong_layout(self, found: Place) -> SourceError:
+        return SourceError(
+            f"{self.path}: expected {self.layout}; found {describe_children(found)}, and no file directly in a folder "
+            "there. Put the files of a class into its folder, without folders of their own"
+        )
+
+    def _searched_places(self) -> Iterable[Place]:
+        return (self._start,)  # not the class folders' alone: files on the way to them were left, too
 
 
 class Folder(_OwnFolder):

@@ -2,17 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
-from functools import lru_cache
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal
 
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
-from .layout import Place, describe_children
+from .layout import Place, describe_children, is_clutter
 from .random_access import RandomAccess
 from .tree import FileTree
+
+NUM_EXAMPLES: Final = 5
+_NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
+
+
+@dataclass(frozen=True)
+class IgnoredFiles:
+    """Files in a data set's folders that are no samples and were not read, by what is known of them.
+
+    num_unexpected: nothing; `examples` are the first of them.  num_left_out: of classes that the source leaves out.
+    num_harmless: hidden, an operating system's own, or a data set's notes on itself (README, licence).
+    """
+
+    num_unexpected: int = 0
+    examples: tuple[str, ...] = ()
+    num_left_out: int = 0
+    num_harmless: int = 0
 
 
 class Reader(ABC):
@@ -31,6 +51,7 @@ class Reader(ABC):
     num_samples: ClassVar[int | None]  # None: not published
     num_classes: ClassVar[int | None]
     sensor_size: ClassVar[tuple[int, int] | None] = None  # largest (width, height), pixels
+    ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,6 +93,31 @@ class Reader(ABC):
         """Further facts kept with the sample; {} where there are none."""
         return {}
 
+    def ignored_files(self) -> IgnoredFiles:
+        """The files in the folders that were searched for samples, and are none."""
+        unexpected: list[str] = []
+        num_left_out = num_harmless = 0
+        for place in self._searched_places():
+            for name in place.files_below():
+                if self._is_used(place, name):
+                    continue
+                *folders, file = parts = name.split("/")
+                if any(map(is_clutter, parts)) or _NOTES.match(file):
+                    num_harmless += 1
+                elif folders and folders[0] in self.ignored_classes:
+                    num_left_out += 1
+                else:
+                    unexpected.append(place.where(name))
+        return IgnoredFiles(len(unexpected), tuple(sorted(unexpected)[:NUM_EXAMPLES]), num_left_out, num_harmless)
+
+    def _searched_places(self) -> Iterable[Place]:
+        """The folders in which, and below which, every file should be a sample; none where samples are no files."""
+        return ()
+
+    def _is_used(self, place: Place, name: str) -> bool:
+        """Whether the file `name` of `place` is read."""
+        return False
+
     def wrong_layout(self, found: Place) -> SourceError:
         """The error for a path that holds something else."""
         return SourceError(
@@ -108,6 +154,16 @@ class FileReader(Reader):
         """The whole file; of a recording that is too large to be held, access to it."""
         tree, name = self._files[sample.sample_id]
         return tree.content(name) if self.kind == "events" else tree.read(name)
+
+    def _is_used(self, place: Place, name: str) -> bool:
+        return place.join(name) in self._used_files[place.tree.location]
+
+    @cached_property
+    def _used_files(self) -> Mapping[str, set[str]]:
+        used: dict[str, set[str]] = defaultdict(set)
+        for tree, name in self._files.values():
+            used[tree.location].add(name)
+        return used
 
     def _add(self, class_name: str, stem: str, label: int, place: Place, file: str) -> Sample:
         """Register the file of a sample. Raises SourceError when its id is taken."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 
 from ...cache.errors import SourceError
@@ -21,6 +22,10 @@ class FileTree(ABC):
     @abstractmethod
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         """Names of the folders and of the files in `folder`, in code point order; both empty if it is not there."""
+
+    @abstractmethod
+    def files_below(self, folder: str) -> Iterator[str]:
+        """The path of every file in `folder` and below it, in no order; nothing of folders that cannot be listed."""
 
     @abstractmethod
     def exists(self, name: str) -> bool:
@@ -67,6 +72,17 @@ class FolderTree(FileTree):
         except OSError as error:
             raise SourceError(f"{self.where(folder)}: cannot be listed: {error.strerror}") from error
         return sorted(folders), sorted(files)
+
+    def files_below(self, folder: str) -> Iterator[str]:
+        seen = set()  # a link may lead back to a folder above it
+        for path, folders, files in os.walk(self._path / folder, followlinks=True):
+            status = Path(path).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            below = Path(path).relative_to(self._path).as_posix()
+            yield from (file if below == "." else f"{below}/{file}" for file in files)
 
     def exists(self, name: str) -> bool:
         return (self._path / name).is_file()

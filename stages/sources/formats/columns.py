@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
 from ...frames.spec import TimeUnit
-from ..base import Events
+from ..base import Events, GuessedUnit
 
 Columns = Mapping[str, NDArray[Any]]
 Unit = TimeUnit | Literal["whole us"]
@@ -44,7 +44,8 @@ def as_events(
             continue
         refuse = _Refusal(location, num_before)
         x, y = (_whole(name, columns[name], 0, _COORDINATE_LIMIT - 1, refuse).astype(np.uint16) for name in "xy")
-        t = _microseconds(columns["t"], time_unit, refuse)
+        guessed = _guess_unit(columns["t"]) if time_unit == "auto" else None
+        t = _microseconds(columns["t"], guessed or time_unit, refuse)
         p = _whole("p", columns["p"], -1, 1, refuse)
         lowest = min(lowest_polarity, int(p.min()))
         if lowest == -1:
@@ -57,7 +58,7 @@ def as_events(
             refuse("t", t, t < last_us, f"us, earlier than the event before it ({last_us} us); sort by time")
         last_us = int(t[-1])
         num_before += num_events
-        yield Events(x, y, t, (p == 1).astype(np.uint8), sensor_size)
+        yield Events(x, y, t, (p == 1).astype(np.uint8), sensor_size, guessed)
 
 
 class _Refusal:
@@ -89,11 +90,13 @@ def _whole(name: str, values: NDArray[Any], low: int, high: int, refuse: _Refusa
     return values if values.dtype.kind != "u" or low >= 0 else values.astype(np.int64)
 
 
+def _guess_unit(values: NDArray[Any]) -> GuessedUnit:
+    return "s" if values.dtype.kind == "f" else "us"
+
+
 def _microseconds(values: NDArray[Any], unit: Unit, refuse: _Refusal) -> NDArray[np.int64]:
     if values.dtype.kind not in "iuf":
         raise SourceError(f"{refuse.location}: t is of type {values.dtype}, expected numbers")
-    if unit == "auto":
-        unit = "s" if values.dtype.kind == "f" else "us"
     factor = _US_PER_UNIT[unit]
     limit = _LARGEST_TIME / factor
     expected = f"expected a time of less than {limit:.4g} {unit}"

@@ -27,7 +27,7 @@ def hold_short(open_pieces: Callable[[], Pieces], location: str) -> Events | Eve
     for piece in pieces:
         held.append(piece)
         if sum(map(len, held)) > HELD_EVENTS:
-            return EventStream(lambda: open_pieces()[1], sensor_size)
+            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit)
     return replace(join(held, location), sensor_size=sensor_size)
 
 
@@ -37,4 +37,4 @@ def join(pieces: Iterable[Events], location: str) -> Events:
     if not held:
         raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p, held[0].sensor_size)
+    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit)

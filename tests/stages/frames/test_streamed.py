@@ -52,7 +52,7 @@ def test_pieces_of_any_length_change_nothing(
     whole = make_frames(as_events(events), config, SENSOR)
     streamed = make_frames(as_stream(events, lengths), config)
     assert streamed.data.tobytes() == whole.data.tobytes()
-    for name in ("num_events", "num_dropped", "num_saturated", "duration_us", "origin", "extent"):
+    for name in ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us", "origin", "extent"):
         assert getattr(streamed, name) == getattr(whole, name), name
 
 

@@ -90,7 +90,7 @@ def test_a_file_that_is_no_image_is_told(tmp_path: Path) -> None:
     (tmp_path / "images" / "a" / "2.heic").write_bytes(b"another format")
     (tmp_path / "images" / "a" / ".hidden").touch()
     report = conversion.run(ConvertConfig(source="image-folder", raw=tmp_path / "images", out=tmp_path))
-    assert report.num_samples == 2
+    assert report.num_samples == 1
     assert list(report.quarantined) == ["a/2"]
     assert "2.heic: 14 bytes are not a whole JPEG" in report.quarantined["a/2"]
 
