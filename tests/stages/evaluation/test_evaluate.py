@@ -15,8 +15,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
-from dvs_transfer.stages.evaluation.metrics import Accuracies
-from dvs_transfer.stages.evaluation.results import read_predictions
+from dvs_transfer.stages.evaluation.results import LastEpoch, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.checkpoint import load_weights, save_weights, weights_path
@@ -57,7 +56,7 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
     last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert report.top1 == pytest.approx(last["validation_accuracy"])
     assert report.epoch == 12
-    assert report.last == Accuracies(**{name: getattr(report, name) for name in Accuracies.model_fields})
+    assert report.last == LastEpoch(**{name: getattr(report, name) for name in LastEpoch.model_fields})
     assert run(EvaluateConfig(split="validation"), open_tiny_split, run_folder).last == report.last
 
 

@@ -40,7 +40,7 @@ def test_runs_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
     for first, letter in ((0, "A"), (2, "B")):
         pair = accuracies[first : first + 2]
         assert f"{pair.mean():.4f} ± {pair.std(ddof=1):.4f}" in page.text
-        assert f"{letter}, 2 seeds" in page.text
+        assert f"{letter}, 2 draws" in page.text
     assert "B minus A" in page.text
     assert f"{accuracies[2:].mean() - accuracies[:2].mean():+.4f}" in page.text
     assert {"Named rightly by some runs", "Named rightly by all runs"} <= set(page.headings)
