@@ -110,7 +110,7 @@ def _bounds(table: Table, comparison: Comparison) -> list[str]:
 
 def _cells(table: Table) -> list[list[str]]:
     """The table as texts, its head first."""
-    head = [*table.axes, "n", "labels", *(_COLUMNS[column] for column in table.columns)]
+    head = [*table.axes, "n", "labels seen", *(_COLUMNS[column] for column in table.columns)]
     for name in table.baselines:
         head += [*(f"{checkpoint}, less {name}" for checkpoint in table.checkpoints), "verdict"]
     return [head + ["published"] * bool(table.sources), *(_line(table, row) for row in table.rows)]

@@ -230,7 +230,7 @@ def _notes(
     notes.append(f"Mean ± sample standard deviation over n draws (seeds {seeds}; {_what_is_drawn(experiment)}).")
     if sizes:
         notes.append(
-            "Labels: recordings whose labels were seen, in all classes: those that trained, and behind the + those "
+            "Labels seen: of recordings, in all classes: those that trained, and behind the + those "
             "that chose the epoch of best. Labels of static images are not counted."
         )
     if checkpoints == ("last", "best"):
@@ -238,7 +238,7 @@ def _notes(
             f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
             "validation's, chose an epoch of best, or their number is not known."
         )
-    selections = sorted({row.selection for row in rows})
+    selections = sorted({row.selection for row in rows}) if "best" in checkpoints else []
     for selection in selections:
         names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
         notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))

@@ -238,7 +238,11 @@ def test_columns_follow_how_well_best_was_chosen(
     assert list(table.columns) == columns
     assert any("Last comes first" in note for note in table.notes) == (columns == ["top1_last", "top1_best"])
     head, _, first, *_ = to_markdown(table).splitlines()[2:]
-    assert head.split(" | ")[1:4] == ["n", "labels", {"best": "top-1, best", "last": "top-1, last"}[columns[0][5:]]]
+    assert head.split(" | ")[1:4] == [
+        "n",
+        "labels seen",
+        {"best": "top-1, best", "last": "top-1, last"}[columns[0][5:]],
+    ]
     assert first.split(" | ")[2] == (f"30 + {2 * per_class}" if per_class else "30")
 
 
