@@ -228,6 +228,22 @@ def test_each_interval_speaks_of_its_own_kind_of_chance() -> None:
     assert share_of_recordings_intervals_over_zero(a, b) < 0.6
 
 
+@pytest.mark.parametrize(("num_draws", "wrong"), [(3, 0.051), (5, 0.054), (10, 0.077)])
+def test_how_often_both_intervals_are_wrong_about_other_draws_on_other_recordings(num_draws: int, wrong: float) -> None:
+    """Methods that do not differ on the whole, and find other recordings difficult. The figures are in docs/runs.md."""
+    rng = np.random.default_rng(11)
+    trials = 1000
+    common, own = 2 * rng.normal(size=(trials, 240)), rng.normal(size=(2, trials, 240))
+    a, b = (draw(rng, common + difficulty, num_draws, LUCK, 0.6) for difficulty in own)
+    excluded = 0
+    for x, y in zip(a, b, strict=True):
+        over_draws = paired_difference(x.mean(-1).tolist(), y.mean(-1).tolist()).draws
+        over_recordings = recordings_interval(x, y, num_resamples=1000)
+        assert over_draws is not None
+        excluded += all(not interval.low <= 0 <= interval.high for interval in (over_draws, over_recordings))
+    assert excluded / trials == pytest.approx(wrong, abs=0.01)
+
+
 def share_of_recordings_intervals_over_zero(a: np.ndarray, b: np.ndarray) -> float:
     intervals = [recordings_interval(x, y, num_resamples=1000) for x, y in zip(a, b, strict=True)]
     return float(np.mean([interval.low <= 0 <= interval.high for interval in intervals]))
