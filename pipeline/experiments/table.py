@@ -247,7 +247,7 @@ def _notes(
             "(leaky) protocol unrestricted: photos that test recordings were made from were in training; "
             "the figures are too good."
         )
-    notes += _notes_on_differences(rows, checkpoints)
+    notes += _notes_on_differences(rows, checkpoints, "their splits too" if file.vary_split else "these recordings")
     notes += [f"[{number}] {source.source}" for number, source in enumerate(file.table.published, 1)]
     return notes
 
@@ -260,14 +260,14 @@ def _what_is_drawn(experiment: Experiment) -> str:
     return drawn + ("each with its own split" if experiment.file.vary_split else "all with one split")
 
 
-def _notes_on_differences(rows: tuple[TableRow, ...], checkpoints: tuple[CheckpointName, ...]) -> list[str]:
+def _notes_on_differences(rows: tuple[TableRow, ...], checkpoints: tuple[CheckpointName, ...], drawn: str) -> list[str]:
     found = [of for row in rows for comparison in row.comparisons for of in comparison.differences.values()]
     shown = " and ".join(checkpoints)
     notes = []
     if any(difference.draws is not None for difference in found):
         notes.append(
             "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
-            f"draws, these recordings) and (rec.) a bootstrap of the recordings, {NUM_RESAMPLES:,} resamples (other "
+            f"draws, {drawn}) and (rec.) a bootstrap of the recordings, {NUM_RESAMPLES:,} resamples (other "
             f"recordings, these networks). Ahead or behind: all of {shown}, over draws and over recordings, lie on one "
             "side of 0; otherwise open."
         )

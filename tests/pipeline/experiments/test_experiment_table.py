@@ -254,6 +254,8 @@ def test_draws_with_their_own_split_are_paired_on_their_own_recordings(load: Cal
     own = load(TWO_WAYS.replace("[[axis.way]]", "vary_split = true\n[[axis.way]]", 1), results)
     shared = load(TWO_WAYS, results)
     widths = []
+    assert any("Student's t over draws (other draws, their splits too)" in note for note in own.notes)
+    assert any("Student's t over draws (other draws, these recordings)" in note for note in shared.notes)
     for table in (own, shared):
         recordings = table.rows[0].comparisons[0].differences["last"].recordings
         assert recordings is not None
