@@ -121,6 +121,10 @@ class PairedCache(Dataset[PairedSample]):
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    def count(self, split: Split) -> IntArray:
+        """(C,) recordings of each class in a split of the pair store, be it this one or another."""
+        return np.bincount(self.pairs.labels_of(self.pairs.rows_of(split)), minlength=self.num_classes)
+
     @property
     def num_bins(self) -> int:
         return int(self.pairs.events.array("frames").shape[1])

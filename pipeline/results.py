@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
 from .config import validate_config
 from .experiment import evaluation_of_run, open_splits_of, read_run
 
-# What of a run's configuration makes another method of it. Data are compared by content, the seed is what repeats.
+# What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
-_NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed"}
+_NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
 
 
 def evaluate_run(
@@ -64,17 +63,18 @@ def compare_runs(
     overrides: Iterable[str] = (),
     on_message: Callable[[str], None] = lambda message: None,
 ) -> ComparisonReport:
-    """Mean and standard deviation of each method over its seeds, and paired tests against the baseline's method.
+    """Mean and standard deviation of each method over its draws, and paired tests against the baseline's method.
 
-    Runs whose settings differ in the seed alone are one method. baseline: one of the runs; by default the first. A run
-    without a current evaluation on `split` is evaluated first.
-    Raises TrainingError, naming both, for runs that cannot be compared: the same run or seed twice, other seeds,
+    Runs whose settings differ in `train.seed` and `pairing.subset_seed` alone are one method, each a draw of it. With
+    the checkpoint `best` the last epoch's weights are compared beside it. baseline: one of the runs; by default the
+    first. A run without a current evaluation on `split` is evaluated first.
+    Raises TrainingError, naming both, for runs that cannot be compared: the same run or draw twice, other draws,
     classes, recordings, data, or (without `across_protocols`) protocols. StoreError: a run's cache is gone.
     """
     found = [_read(Path(run)) for run in runs]
     _check_once(found)
     methods = _methods(found)
-    _check_seeds(methods)
+    _check_draws(methods)
     base = Path(runs[0] if baseline is None else baseline)
     named = [name for name, members in methods.items() for run in members if run.folder.resolve() == base.resolve()]
     if not named:
@@ -88,7 +88,7 @@ def compare_runs(
         if report is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate_run(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
-        return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report))
+        return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)
@@ -109,6 +109,11 @@ class _Run:
     pairs: str
     settings: Mapping[str, Any]
     seed: int | None
+    subset_seed: int | None = None
+
+    @property
+    def draw(self) -> tuple[int | None, int | None]:
+        return self.seed, self.subset_seed
 
 
 def _read(folder: Path) -> _Run:
@@ -123,6 +128,7 @@ def _read(folder: Path) -> _Run:
         pairs,
         {key: value for key, value in settings.items() if key not in _NO_METHOD},
         config.train.seed,
+        config.pairing.subset_seed,
     )
 
 
@@ -135,7 +141,7 @@ def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
-    """Runs by method, in the order of their seeds. A method is named by the settings that the others have otherwise."""
+    """Runs by method, in the order of their draws. A method is named by the settings that the others have otherwise."""
     kinds = [run.settings for run in runs if run.settings]
     differing = [key for key in (kinds[0] if kinds else ()) if any(kind[key] != kinds[0][key] for kind in kinds)]
     methods: dict[str, list[_Run]] = {}
@@ -145,7 +151,7 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
         else:
             name = f"imported {run.folder}"
         methods.setdefault(name, []).append(run)
-    return {name: sorted(members, key=lambda run: run.seed or 0) for name, members in methods.items()}
+    return {name: sorted(members, key=_draw_order) for name, members in methods.items()}
 
 
 def _text(value: Any) -> str:
@@ -162,31 +168,45 @@ def _check_once(runs: Sequence[_Run]) -> None:
             raise TrainingError(f"{earlier} and {run.folder} are the same run; name each run once")
 
 
-def _check_seeds(methods: Mapping[str, Sequence[_Run]]) -> None:
-    """A pair of runs has one seed, but for a lone run of each method; a method's runs have the same data."""
+def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:
+    """A pair of runs has one draw, but for a lone run of each method; a method's runs have the same data."""
     for members in methods.values():
-        for run, other in pairwise(members):
+        with_subset: dict[int | None, _Run] = {}
+        with_draw: dict[tuple[int | None, int | None], _Run] = {}
+        for run in members:
+            other = with_subset.setdefault(run.subset_seed, run)
             if run.pairs != other.pairs:
                 raise TrainingError(
-                    f"{run.folder} and {other.folder} have the same settings and other data ({run.pairs} and "
-                    f"{other.pairs}); compare runs on the same data"
+                    f"{other.folder} and {run.folder} have the same settings and other data ({other.pairs} and "
+                    f"{run.pairs}); compare runs on the same data"
                 )
-            if run.seed == other.seed:
+            other = with_draw.setdefault(run.draw, run)
+            if run is not other:
                 raise TrainingError(
-                    f"{run.folder} and {other.folder} have the same settings and seed {run.seed}; name one of them"
+                    f"{other.folder} and {run.folder} have the same settings and {_name(run)}; name one of them"
                 )
     (first, members), *others = methods.items()
     for name, runs in others:
         alone = len(members) == len(runs) == 1
-        if not alone and [run.seed for run in runs] != [run.seed for run in members]:
+        if not alone and [run.draw for run in runs] != [run.draw for run in members]:
             raise TrainingError(
                 f"the methods have other seeds: {first} has {_seeds(members)}; {name} has {_seeds(runs)}. Paired tests "
                 "need runs of the same seeds: train the missing ones, or leave runs out"
             )
 
 
+def _draw_order(run: _Run) -> tuple[int, int]:
+    return run.seed or 0, -1 if run.subset_seed is None else run.subset_seed
+
+
+def _name(run: _Run) -> str:
+    return f"seed {run.seed}" + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
+
+
 def _seeds(runs: Sequence[_Run]) -> str:
-    return f"{len(runs)} ({', '.join(str(run.seed) for run in runs)}: {_listed(runs)})"
+    subsets = [run.subset_seed for run in runs]
+    own = "" if subsets == [None] * len(runs) else f" with subset_seed {', '.join(map(str, subsets))}"
+    return f"{len(runs)} ({', '.join(str(run.seed) for run in runs)}{own}: {_listed(runs)})"
 
 
 def _listed(runs: Sequence[_Run]) -> str:

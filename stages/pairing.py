@@ -4,7 +4,8 @@ Without images the recordings are split alone. Images of another data set teach 
 
 A split depends on the samples' ids, the ratios and the seed alone: inside each class, recordings are ordered by a hash
 of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or protocol tests the
-same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and `pool_share`.
+same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and `pool_share`. A
+`subset_seed` orders those that neither test nor validate by itself: other recordings train, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -194,6 +195,7 @@ def split_recordings(
 ) -> NDArray[np.int8]:
     """(N,) split codes; recordings with label -1 get none. At least one of a class's recordings is left to train."""
     split = np.full(len(labels), NO_SPLIT, np.int8)
+    subset_seed = config.seed if config.subset_seed is None else config.subset_seed
     for label in range(num_classes):
         rows = sorted(np.flatnonzero(labels == label), key=lambda row: _rank(config.seed, str(sample_ids[row])))
         count = len(rows)
@@ -207,7 +209,8 @@ def split_recordings(
         split[rows[:num_test]] = SPLIT_CODES["test"]
         split[rows[num_test:first]] = SPLIT_CODES["validation"]
         num_used = min(config.train_per_class or num_train, max(1, round(config.train_share * num_train)))
-        split[rows[first : first + num_used]] = SPLIT_CODES["train"]
+        others = sorted(rows[first:], key=lambda row: _rank(subset_seed, str(sample_ids[row])))
+        split[others[:num_used]] = SPLIT_CODES["train"]
     return split
 
 

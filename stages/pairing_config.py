@@ -6,7 +6,15 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from ..cache.documents import MAX_CONFIG_BYTES, read_document
 from ..cache.errors import DvsTransferError
@@ -45,6 +53,12 @@ class PairingConfig(BaseModel):
         "pool: their recordings are the split `novel`, for few-shot evaluation",
     )
     seed: int = Field(0, ge=0, description="seed of the split")
+    subset_seed: int | None = Field(
+        None,
+        ge=0,
+        description="draws which recordings train, of those that neither validate nor test, where not all do; unset: "
+        "as seed",
+    )
 
     @field_validator("image_classes", mode="before")
     @classmethod
@@ -55,6 +69,20 @@ class PairingConfig(BaseModel):
             return tomllib.loads(read_document(Path(value), MAX_CONFIG_BYTES).decode())
         except (OSError, ValueError, RecursionError, DvsTransferError) as error:
             raise ValueError(f"expected a TOML file of class names: {error}") from None
+
+    @property
+    def draws_labels(self) -> bool:
+        """Whether some recordings that could train do not, so that `subset_seed` chooses those that do."""
+        uses_all = self.train + self.validation + self.test > 1 - 1e-9
+        return not uses_all or self.train_share < 1 or self.train_per_class is not None
+
+    @model_serializer(mode="wrap")
+    def _without_unset_subset_seed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without its own `subset_seed` a configuration is written, and so fingerprinted, as before there was one."""
+        values: dict[str, Any] = serialize(self)
+        if self.subset_seed is None:
+            values.pop("subset_seed", None)
+        return values
 
     @model_validator(mode="after")
     def _ratios_fit(self) -> Self:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dvs_transfer.stages.evaluation.metrics import class_accuracies, measure
+from dvs_transfer.stages.evaluation.metrics import Accuracies, class_accuracies, measure
 from dvs_transfer.stages.evaluation.results import EvaluationReport, Predictions
 
 
@@ -18,8 +18,13 @@ def evaluation_of(predictions: Predictions, class_names: Sequence[str], **change
     confusion = np.zeros((len(label), len(label)), int)
     for name, said in zip(predictions.classes, predictions.predicted, strict=True):
         confusion[label[name], label[said]] += 1
-    scores = torch.eye(len(label))[[label[said] for said in predictions.predicted]]
-    accuracies = measure(scores, torch.tensor([label[name] for name in predictions.classes]))
+    labels = torch.tensor([label[name] for name in predictions.classes])
+
+    def accuracies_of(predicted: Sequence[str]) -> Accuracies:
+        return measure(torch.eye(len(label))[[label[said] for said in predicted]], labels)
+
+    accuracies = accuracies_of(predictions.predicted)
+    last = None if predictions.predicted_last is None else accuracies_of(predictions.predicted_last).model_dump()
     values: dict[str, Any] = {
         **accuracies.model_dump(),
         "top1_interval": (0.1, 0.9),
@@ -27,7 +32,7 @@ def evaluation_of(predictions: Predictions, class_names: Sequence[str], **change
         "num_resamples": 100,
         "calibration_error": 0.25,
         "top1_after_step": (0.3, accuracies.top1),
-        "last": None,
+        "last": last,
         "split": "test",
         "num_samples": len(predictions.classes),
         "num_classes": len(label),
@@ -37,6 +42,9 @@ def evaluation_of(predictions: Predictions, class_names: Sequence[str], **change
         "checkpoint": "best",
         "epoch": 2,
         "selection": "validation",
+        "train_labels": 240,
+        "selection_labels": 100,
+        "validation_per_class": 10,
         "epoch_choice": "epoch 2",
         "method": "transfer",
         "weights_digest": "xxh3:0",

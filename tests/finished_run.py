@@ -49,14 +49,17 @@ def evaluate(
     recordings: PairedCache,
     class_names: Sequence[str] = CLASS_NAMES,
     wrong: Sequence[int] = (0, 1),
+    wrong_last: Sequence[int] | None = None,
     **changes: Any,
 ) -> None:
-    """Write an evaluation in which the recordings `wrong` were taken for the next class."""
+    """Write an evaluation in which the recordings `wrong` (by the last epoch `wrong_last`) got the next class."""
     labels = recordings.event_labels.tolist()
-    said = [(label + (row in wrong)) % len(class_names) for row, label in enumerate(labels)]
-    named = Predictions(
-        tuple(recordings.sample_ids), *(tuple(class_names[label] for label in column) for column in (labels, said))
-    )
+
+    def named_all_but(mistaken: Sequence[int]) -> tuple[str, ...]:
+        return tuple(class_names[(label + (row in mistaken)) % len(class_names)] for row, label in enumerate(labels))
+
+    last = None if wrong_last is None else named_all_but(wrong_last)
+    named = Predictions(tuple(recordings.sample_ids), named_all_but(()), named_all_but(wrong), last)
     facts = {
         "split": recordings.split,
         "split_digest": recordings.split_digest,

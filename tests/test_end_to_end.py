@@ -195,15 +195,20 @@ def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> No
     )
     table = page.content.replace("<strong>", "").replace("</strong>", "")
     table = table[table.index("Shares in [0, 1]") :]
-    for shown, title, printed in (
-        ("top-1", "top1", "top1"),
-        ("mean per-class accuracy", "mean class accuracy", "mean_class_accuracy"),
+    interval = best["top1 interval"].replace(", ", " to "), last["top1_interval"].replace(", ", " to ")
+    classes = (last["mean_class_accuracy_interval"], best["mean class accuracy interval"])
+    by_class = [interval.replace(", ", " to ") for interval in classes]
+    for shown, cells in (  # few validation recordings chose the best epoch: the last one comes first
+        ("top-1", (last["top1"], interval[1], best["top1"], interval[0])),
+        ("top-5", (last["top5"], "-", best["top5"], "-")),
+        (
+            "mean per-class accuracy",
+            (last["mean_class_accuracy"], by_class[0], best["mean class accuracy"], by_class[1]),
+        ),
+        ("expected calibration error", ("-", "-", best["calibration error"], "-")),
     ):
-        interval = best[f"{title} interval"].replace(", ", " to ")
-        cells = "".join(f'<td class="n">{text}</td>' for text in (best[title], interval, last[printed]))
-        assert f'<th scope="row">{shown}</th>{cells}' in table
-    for shown, title in (("top-5", "top5"), ("expected calibration error", "calibration error")):
-        assert f'<th scope="row">{shown}</th><td class="n">{best[title]}</td>' in table
+        texts = "".join(f'<td class="n">{text}</td>' for text in cells)
+        assert f'<th scope="row">{shown}</th>{texts}' in table
     assert best["top1 after step"] in page.content
     assert demo.evaluated["epoch_choice"] in page.text
     assert demo.evaluated["split_digest"][:12] in page.text
@@ -312,14 +317,18 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     assert outcome.err.splitlines() == [f"evaluates {events} on its test recordings"]
     first, second = outcome.document["methods"]
     assert (first["method"], second["method"]) == ("train.method=transfer", "train.method=events")
-    assert first["top1"] == {"mean": demo.evaluated["top1"], "std": None, "n": 1}
+    best = first["accuracies"]["best"]["top1"], second["accuracies"]["best"]["top1"]
+    assert best[0] == {"mean": demo.evaluated["top1"], "std": None, "n": 1, "interval": None}
     (difference,) = outcome.document["differences"]
-    assert difference["top1"]["difference"] == pytest.approx(second["top1"]["mean"] - first["top1"]["mean"])
+    found = difference["checkpoints"]["best"]["top1"]
+    assert found["difference"] == pytest.approx(best[1]["mean"] - best[0]["mean"])
+    assert (difference["verdict"], found["draws"], found["p"], found["recordings"]) == (None, None, None, None)
     report = to_document(compare_runs([demo.run, events]))
     assert report == outcome.document
-    assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == second["top1"]["mean"]
+    assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
     alone = succeed("--quiet", "compare", demo.run, seed).out
-    assert "train.method=transfer  (protocol disjoint, n = 2, seeds 7, 42)" in alone
+    seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
+    assert f"train.method=transfer  (protocol disjoint, n = 2, seeds 7, 42; {seen})" in alone
     assert "minus" not in alone
     says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
     refuse("compare", demo.run, events, seed, code=1, says=says)

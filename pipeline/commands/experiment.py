@@ -101,7 +101,7 @@ def experiment_table(
     out: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Show an experiment's results: mean and standard deviation over seeds, differences with their intervals.
+    """Show an experiment's results: mean and standard deviation over draws, differences with their intervals.
 
     Example: dvs-transfer experiment table configs/experiments/demo-ablation.toml --format latex
     """

@@ -106,6 +106,8 @@ def _cells_of(file: ExperimentFile, base: Mapping[str, Any], name: str, choices:
     problems = [f"{key}: is not an experiment's to set" for key in changes if key in _RESERVED]
     if file.vary_split and "pairing.seed" in changes:
         problems.append("pairing.seed: follows the seeds, since vary_split = true")
+    if file.draws == "labels" and "pairing.subset_seed" in changes:
+        problems.append("pairing.subset_seed: follows the seeds, since draws = labels")
     for key, value in changes.items():
         problems += _set_key(document, key, value)
     if problems:
@@ -121,10 +123,17 @@ def _cells_of(file: ExperimentFile, base: Mapping[str, Any], name: str, choices:
             problems += [line for line in describe_problems(error, ExperimentConfig) if line not in problems]
         else:
             problems += _problems_of(file, config)
-            cells.append(Cell(f"{name}, seed {seed}", seed, config))
+            cells.append(Cell(f"{name}, seed {seed}", seed, _draw_labels(file, config, seed)))
     if problems:
         raise ConfigError("\n".join(dict.fromkeys(problems)))
     return tuple(cells)
+
+
+def _draw_labels(file: ExperimentFile, config: ExperimentConfig, seed: int) -> ExperimentConfig:
+    """With the labelled subset of this seed, if seeds draw one; where every recording trains there is none to draw."""
+    if file.draws == "seed" or not config.pairing.draws_labels:
+        return config
+    return config.model_copy(update={"pairing": config.pairing.model_copy(update={"subset_seed": seed})})
 
 
 def _set_key(document: dict[str, Any], key: str, value: Any) -> list[str]:

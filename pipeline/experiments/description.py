@@ -93,7 +93,14 @@ class ExperimentFile(_Frozen):
     seeds: list[Annotated[int, Field(ge=0)]] = Field(
         min_length=1, description="train.seed: one run of each row for each"
     )
-    vary_split: bool = Field(False, description="pairing.seed follows the seeds too; otherwise the base's for all")
+    draws: Literal["seed", "labels"] = Field(
+        "seed",
+        description="what each seed draws. seed: train.seed alone; labels: which recordings train too "
+        "(pairing.subset_seed), where not all do",
+    )
+    vary_split: bool = Field(
+        False, description="each seed draws the whole split too (pairing.seed); otherwise the base's for all"
+    )
     set: Overrides = Field({}, description="configuration keys and values of every cell")
     axis: dict[str, Annotated[list[Choice], Field(min_length=1)]] = Field(
         min_length=1, description="choices by axis; a list of plain values is one of the key that names the axis"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from ...stages.evaluation.statistics import MeanAndStd
-from .table import Comparison, Table, TableRow
+from ...stages.evaluation.statistics import Interval, MeanAndStd
+from ...stages.training.checkpoint import CheckpointName
+from .table import DASH, Comparison, Table, TableRow
 
 _COLUMNS = {
     "top1_best": "top-1, best",
@@ -19,6 +20,7 @@ _LATEX = {
     "\\": r"\textbackslash{}",
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
     MINUS: "$-$",
+    DASH: "--",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "±": r"$\pm$",
@@ -55,25 +57,62 @@ def to_csv(table: Table) -> str:
     """Numbers in per cent and points, a column for each; empty where there is none."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    figures = [f"{column}_{part}" for column in table.columns for part in ("mean", "std")]
-    bounds = [f"{part}_to_{name}" for name in table.baselines for part in ("difference", "low", "high")]
+    spread = ("mean", "std", "low", "high")
+    figures = [f"{column}_{part}" for column in table.columns for part in spread]
+    bounds = [
+        f"{part}_to_{name}"
+        for name in table.baselines
+        for part in (
+            *(f"{checkpoint}_{part}" for checkpoint in table.checkpoints for part in _DIFFERENCE),
+            "verdict",
+        )
+    ]
     published = [f"published_{number}" for number in range(1, len(table.sources) + 1)]
-    writer.writerow([*table.axes, "n", "num_seeds", *figures, *bounds, *published, "data", "leaky", "selection"])
+    counts = ["n", "num_seeds", "train_labels", "selection_labels"]
+    writer.writerow([*table.axes, *counts, *figures, *bounds, *published, "data", "leaky", "selection"])
     for row in table.rows:
-        spreads = [row.accuracies.get(column) for column in table.columns]
-        numbers = [getattr(spread, part, None) for spread in spreads for part in ("mean", "std")]
-        found = [comparison.difference for comparison in row.comparisons]
-        numbers += [getattr(difference, part, None) for difference in found for part in ("difference", "low", "high")]
-        numbers += [row.published.get(number) for number in range(1, len(table.sources) + 1)]
+        seen = [row.num_done, row.num_seeds, row.seen.train, row.seen.selection]
+        numbers = [number for column in table.columns for number in _numbers(row.accuracies.get(column))]
+        found = [text for comparison in row.comparisons for text in _bounds(table, comparison)]
+        figures = [_number(row.published.get(number)) for number in range(1, len(table.sources) + 1)]
         marks = [table.data, "yes" if row.leaky else "no", row.selection]
-        writer.writerow([*row.labels.values(), row.num_done, row.num_seeds, *map(_number, numbers), *marks])
+        writer.writerow([*row.labels.values(), *seen, *numbers, *found, *figures, *marks])
     return out.getvalue()
+
+
+# Of each checkpoint, in points, but for n and p.
+_DIFFERENCE = ("difference", "n", "low", "high", "p", "recordings_low", "recordings_high")
+
+
+def _numbers(spread: MeanAndStd | None) -> list[str]:
+    if spread is None:
+        return [""] * 4
+    low, high = (None, None) if spread.interval is None else (spread.interval.low, spread.interval.high)
+    return [_number(value) for value in (spread.mean, spread.std, low, high)]
+
+
+def _bounds(table: Table, comparison: Comparison) -> list[str]:
+    texts = []
+    for checkpoint in table.checkpoints:
+        found = comparison.differences.get(checkpoint)
+        if found is None:
+            texts += [""] * len(_DIFFERENCE)
+            continue
+        bounds = [
+            _number(bound)
+            for interval in (found.draws, found.recordings)
+            for bound in ((None, None) if interval is None else (interval.low, interval.high))
+        ]
+        p = "" if found.p is None else f"{found.p:.6g}"
+        texts += [_number(found.difference), str(found.n), *bounds[:2], p, *bounds[2:]]
+    return [*texts, comparison.verdict or ""]
 
 
 def _cells(table: Table) -> list[list[str]]:
     """The table as texts, its head first."""
-    head = [*table.axes, "n", *(_COLUMNS[column] for column in table.columns)]
-    head += [f"less {name}" for name in table.baselines]
+    head = [*table.axes, "n", "labels seen", *(_COLUMNS[column] for column in table.columns)]
+    for name in table.baselines:
+        head += [*(f"{checkpoint}, less {name}" for checkpoint in table.checkpoints), "verdict"]
     return [head + ["published"] * bool(table.sources), *(_line(table, row) for row in table.rows)]
 
 
@@ -81,11 +120,19 @@ def _line(table: Table, row: TableRow) -> list[str]:
     labels = list(row.labels.values())
     labels[-1] += " (leaky)" if row.leaky else ""
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
-    line = [*labels, done, *(_spread(row.accuracies.get(column)) for column in table.columns)]
-    line += [_difference(row, comparison) for comparison in row.comparisons]
+    line = [*labels, done, _seen(row), *(_spread(row.accuracies.get(column)) for column in table.columns)]
+    for comparison in row.comparisons:
+        line += [_difference(row, comparison, checkpoint) for checkpoint in table.checkpoints]
+        line.append((comparison.verdict or DASH) if comparison.differences else "")
     if table.sources:
         line.append(", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items()))
     return line
+
+
+def _seen(row: TableRow) -> str:
+    if row.seen.train is None or row.seen.selection is None:
+        return "not known" if row.num_done else "missing"
+    return f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
 
 
 def _spread(spread: MeanAndStd | None) -> str:
@@ -94,13 +141,18 @@ def _spread(spread: MeanAndStd | None) -> str:
     return f"{100 * spread.mean:.1f}" + ("" if spread.std is None else f" ± {100 * spread.std:.1f}")
 
 
-def _difference(row: TableRow, comparison: Comparison) -> str:
-    at = comparison.difference
-    if at is not None:
-        return f"{_points(at.difference)} [{_points(at.low)}, {_points(at.high)}]"
+def _difference(row: TableRow, comparison: Comparison, checkpoint: CheckpointName) -> str:
+    found = comparison.differences.get(checkpoint)
+    if found is not None:
+        recordings = "" if found.draws is None else f" (rec. {_interval(found.recordings)})"
+        return f"{_points(found.difference)} {_interval(found.draws)}{recordings}"
     if not comparison.baseline:
         return ""
     return "not comparable" if row.accuracies else "missing"
+
+
+def _interval(interval: Interval | None) -> str:
+    return f"[{DASH}]" if interval is None else f"[{_points(interval.low)}, {_points(interval.high)}]"
 
 
 def _points(share: float) -> str:

@@ -5,33 +5,52 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
-
+from ...stages.evaluation.differences import (
+    NO_LAST,
+    Verdict,
+    find_difference,
+    find_verdict,
+    lacks_last,
+    shown_checkpoints,
+)
+from ...stages.evaluation.results import MIN_SELECTING, EvaluationReport
 from ...stages.evaluation.statistics import (
+    MIN_DRAWS,
     NUM_RESAMPLES,
     MeanAndStd,
     PairedDifference,
     mean_and_std,
-    paired_difference,
 )
+from ...stages.training.checkpoint import CheckpointName
 from ..workspace import Workspace
 from .cells import Experiment, Row
 from .description import Metric
 from .state import CellResult, find_run, read_result
 
-CHECKPOINTS = ("best", "last")
+CHECKPOINTS: tuple[CheckpointName, ...] = ("last", "best")
+DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, CellResult]  # by seed
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """top-1 of `best`, less that of the row `baseline` (None: there is no such row, "": it is this row).
+    """top-1, less that of the row `baseline` (None: there is no such row, "": it is this row), by checkpoint.
 
-    difference: None without a finished cell in both, or where they were tested on other recordings.
+    differences: empty without a draw that both finished, or where they were tested on other recordings.
     """
 
     baseline: str | None
-    difference: PairedDifference | None
+    differences: Mapping[CheckpointName, PairedDifference]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled recordings that a row's networks saw, in all classes: that trained, and that chose the epoch of `best`
+    beside them. None: not known, or not the same of all draws."""
+
+    train: int | None
+    selection: int | None
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,7 @@ class TableRow:
     labels: Mapping[str, str]
     num_done: int
     num_seeds: int
+    seen: Labels
     accuracies: Mapping[str, MeanAndStd]
     comparisons: tuple[Comparison, ...]
     published: Mapping[int, float]
@@ -53,11 +73,15 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows, and notes of a line each. columns: like "top1_best". sources: of published figures, numbered from 1."""
+    """Rows, and notes of a line each. columns: like "top1_best". sources: of published figures, numbered from 1.
+
+    checkpoints: those that are shown, the one to go by first.
+    """
 
     title: str
     data: str
     axes: tuple[str, ...]
+    checkpoints: tuple[CheckpointName, ...]
     columns: tuple[str, ...]
     baselines: tuple[str, ...]
     rows: tuple[TableRow, ...]
@@ -75,19 +99,30 @@ _SELECTION = {
 def make_table(experiment: Experiment, workspace: Workspace, metrics: list[Metric] | None = None) -> Table:
     """The table of the cells that are done; `metrics` instead of those that the file names."""
     shown = metrics or experiment.file.table.metrics
-    columns = tuple(f"{metric}_{checkpoint}" for metric in shown for checkpoint in CHECKPOINTS)
     results = {row.name: _results(row, workspace) for row in experiment.rows}
-    rows = tuple(_row(experiment, row, results, columns) for row in experiment.rows)
+    checkpoints = _checkpoints(experiment, results)
+    columns = tuple(f"{metric}_{checkpoint}" for metric in shown for checkpoint in checkpoints)
+    rows = tuple(_row(experiment, row, results, checkpoints, columns) for row in experiment.rows)
     return Table(
         title=experiment.file.title,
         data=experiment.file.data,
         axes=tuple(experiment.file.axis),
+        checkpoints=checkpoints,
         columns=columns,
         baselines=tuple(", ".join(baseline.values()) for baseline in experiment.file.table.baselines),
         rows=rows,
         sources=tuple(published.source for published in experiment.file.table.published),
-        notes=tuple(_notes(experiment, rows, results)),
+        notes=tuple(_notes(experiment, rows, results, checkpoints)),
     )
+
+
+def _checkpoints(experiment: Experiment, results: Mapping[str, Results]) -> tuple[CheckpointName, ...]:
+    """As the results call for; before there are any, as the rows' ways of choosing an epoch do."""
+    reports = [result.report for found in results.values() for result in found.values()]
+    if reports:
+        return shown_checkpoints(reports)
+    only_last = all(row.cells[0].config.train.select == "last" for row in experiment.rows)
+    return CHECKPOINTS[:1] if only_last else CHECKPOINTS
 
 
 def _results(row: Row, workspace: Workspace) -> Results:
@@ -100,7 +135,13 @@ def _results(row: Row, workspace: Workspace) -> Results:
     return found
 
 
-def _row(experiment: Experiment, row: Row, results: Mapping[str, Results], columns: tuple[str, ...]) -> TableRow:
+def _row(
+    experiment: Experiment,
+    row: Row,
+    results: Mapping[str, Results],
+    checkpoints: tuple[CheckpointName, ...],
+    columns: tuple[str, ...],
+) -> TableRow:
     own = results[row.name]
     published = {
         number: figure.top1 / 100
@@ -112,9 +153,10 @@ def _row(experiment: Experiment, row: Row, results: Mapping[str, Results], colum
         labels=row.labels,
         num_done=len(own),
         num_seeds=len(row.cells),
-        accuracies={column: _accuracy(own, column) for column in columns} if own else {},
+        seen=_labels([result.report for result in own.values()]),
+        accuracies=_accuracies(own, columns),
         comparisons=tuple(
-            _compare(row, experiment.baseline_of(row, baseline), results)
+            _compare(row, experiment.baseline_of(row, baseline), results, checkpoints)
             for baseline in experiment.file.table.baselines
         ),
         published=published,
@@ -123,31 +165,52 @@ def _row(experiment: Experiment, row: Row, results: Mapping[str, Results], colum
     )
 
 
-def _accuracy(results: Results, column: str) -> MeanAndStd:
-    metric, _, checkpoint = column.rpartition("_")
-    reports = [result.report for result in results.values()]
-    chosen = [report if checkpoint == "best" else report.last for report in reports]
-    return mean_and_std([getattr(accuracies, metric) for accuracies in chosen])
+def _labels(reports: list[EvaluationReport]) -> Labels:
+    train, selection = (
+        {getattr(report, field) for report in reports} for field in ("train_labels", "selection_labels")
+    )
+    return Labels(*(next(iter(found)) if len(found) == 1 else None for found in (train, selection)))
 
 
-def _compare(row: Row, baseline: Row | None, results: Mapping[str, Results]) -> Comparison:
+def _accuracies(results: Results, columns: tuple[str, ...]) -> dict[str, MeanAndStd]:
+    """By column, those that all of the row's results have."""
+    found = {}
+    for column in columns:
+        metric, _, checkpoint = column.rpartition("_")
+        chosen = [result.report.at("last" if checkpoint == "last" else "best") for result in results.values()]
+        if chosen and None not in chosen:
+            found[column] = mean_and_std([getattr(accuracies, metric) for accuracies in chosen])
+    return found
+
+
+def _compare(
+    row: Row, baseline: Row | None, results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
+) -> Comparison:
     if baseline is None or baseline is row:
-        return Comparison(None if baseline is None else "", None)
-    return Comparison(baseline.name, _difference(results[row.name], results[baseline.name]))
+        return Comparison(None if baseline is None else "", {}, None)
+    differences = _differences(results[row.name], results[baseline.name], checkpoints)
+    return Comparison(baseline.name, differences, find_verdict(differences))
 
 
-def _difference(own: Results, other: Results) -> PairedDifference | None:
-    """Over the seeds that both rows have; None where there are none, or the recordings differ."""
-    seeds = [seed for seed in own if seed in other]
-    pairs = [(own[seed], other[seed]) for seed in seeds]
+def _differences(
+    own: Results, other: Results, checkpoints: tuple[CheckpointName, ...]
+) -> dict[CheckpointName, PairedDifference]:
+    """Over the draws that both rows have; empty where there are none, or the recordings of a draw differ."""
+    pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     same = all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs)
-    if not same or len({a.report.num_samples for a, _ in pairs}) != 1:
-        return None
-    first, second = (np.stack([result.predictions.correct for result in side]) for side in zip(*pairs, strict=True))
-    return paired_difference(first, second)
+    if not pairs or not same:
+        return {}
+    first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
+    found = {checkpoint: find_difference(first, second, checkpoint) for checkpoint in checkpoints}
+    return {checkpoint: difference for checkpoint, difference in found.items() if difference is not None}
 
 
-def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[str, Results]) -> list[str]:
+def _notes(
+    experiment: Experiment,
+    rows: tuple[TableRow, ...],
+    results: Mapping[str, Results],
+    checkpoints: tuple[CheckpointName, ...],
+) -> list[str]:
     file = experiment.file
     sizes = sorted({result.report.num_samples for found in results.values() for result in found.values()})
     splits = sorted({result.report.split for found in results.values() for result in found.values()})
@@ -164,9 +227,18 @@ def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[
     if sizes:
         recordings = " or ".join(f"{size:,}" for size in sizes)
         notes.append(f"Per cent, on {recordings} recordings of the {' and the '.join(splits)} split.")
-    split = "each with its own split" if file.vary_split else "all with one split"
-    notes.append(f"Mean ± sample standard deviation over n seeds ({seeds}; {split}).")
-    selections = sorted({row.selection for row in rows})
+    notes.append(f"Mean ± sample standard deviation over n draws (seeds {seeds}; {_what_is_drawn(experiment)}).")
+    if sizes:
+        notes.append(
+            "Labels seen: of recordings, in all classes: those that trained, and behind the + those "
+            "that chose the epoch of best. Labels of static images are not counted."
+        )
+    if checkpoints == ("last", "best"):
+        notes.append(
+            f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
+            "validation's, chose an epoch of best, or their number is not known."
+        )
+    selections = sorted({row.selection for row in rows}) if "best" in checkpoints else []
     for selection in selections:
         names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
         notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
@@ -175,10 +247,32 @@ def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[
             "(leaky) protocol unrestricted: photos that test recordings were made from were in training; "
             "the figures are too good."
         )
-    if any(comparison.difference for row in rows for comparison in row.comparisons):
-        notes.append(
-            "Differences: in top-1 of best, in points, with a 95 % interval over seeds and test recordings (paired "
-            f"pigeonhole bootstrap, Owen 2007, {NUM_RESAMPLES:,} draws)."
-        )
+    notes += _notes_on_differences(rows, checkpoints, "their splits too" if file.vary_split else "these recordings")
     notes += [f"[{number}] {source.source}" for number, source in enumerate(file.table.published, 1)]
+    return notes
+
+
+def _what_is_drawn(experiment: Experiment) -> str:
+    """Beside the seed of training, by each draw."""
+    own = [cell.config.pairing.subset_seed is not None for row in experiment.rows for cell in row.cells]
+    some = "" if all(own) else " where not all train"
+    drawn = f"each with its own labelled recordings{some}; " if any(own) else ""
+    return drawn + ("each with its own split" if experiment.file.vary_split else "all with one split")
+
+
+def _notes_on_differences(rows: tuple[TableRow, ...], checkpoints: tuple[CheckpointName, ...], drawn: str) -> list[str]:
+    found = [of for row in rows for comparison in row.comparisons for of in comparison.differences.values()]
+    shown = " and ".join(checkpoints)
+    notes = []
+    if any(difference.draws is not None for difference in found):
+        notes.append(
+            "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
+            f"draws, {drawn}) and (rec.) a bootstrap of the recordings, {NUM_RESAMPLES:,} resamples (other "
+            f"recordings, these networks). Ahead or behind: all of {shown}, over draws and over recordings, lie on one "
+            "side of 0; otherwise open."
+        )
+    if any(lacks_last(comparison.differences) for row in rows for comparison in row.comparisons):
+        notes.append(f"{NO_LAST[0].upper()}{NO_LAST[1:]}.")
+    if any(difference.draws is None for difference in found):
+        notes.append(f"[{DASH}]: an interval and a verdict need {MIN_DRAWS} draws that both rows have.")
     return notes

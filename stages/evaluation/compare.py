@@ -1,63 +1,105 @@
-"""Evaluated runs side by side: each method over its seeds, and each against a baseline on the same recordings."""
+"""Evaluated runs side by side: each method over its draws, and each against a baseline on the same recordings."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ...cache.errors import TrainingError
+from ..training.checkpoint import CheckpointName
+from .differences import (
+    NO_LAST,
+    Outcome,
+    Verdict,
+    correct_at,
+    find_difference,
+    find_verdict,
+    lacks_last,
+    shown_checkpoints,
+)
 from .metrics import Accuracies
-from .results import EvaluationReport, Predictions
-from .statistics import McNemar, MeanAndStd, PairedDifference, mcnemar, mean_and_std, paired_difference
+from .results import MIN_SELECTING, EvaluationReport, Predictions
+from .statistics import MIN_DRAWS, McNemar, MeanAndStd, PairedDifference, mcnemar, mean_and_std
 
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """A run with what its evaluation left. seed: None for imported weights."""
+    """A run with what its evaluation left. seed: None for imported weights.
+
+    subset_seed: what drew its labelled recordings, where that is not the split's seed.
+    """
 
     folder: Path
     seed: int | None
     report: EvaluationReport
     predictions: Predictions
+    subset_seed: int | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        return self.report, self.predictions
 
 
 Methods = Mapping[str, Sequence[EvaluatedRun]]
 
 
 @dataclass(frozen=True)
-class MethodResult:
-    """One method over its seeds: means and sample standard deviations of accuracies in [0, 1]."""
+class MethodAccuracies:
+    """One checkpoint of a method over its draws: accuracies in [0, 1]."""
 
-    method: str
-    runs: tuple[Path, ...]
-    seeds: tuple[int | None, ...]
-    protocol: str
     top1: MeanAndStd
     top5: MeanAndStd
     mean_class_accuracy: MeanAndStd
 
 
 @dataclass(frozen=True)
-class MethodDifference:
-    """A method minus the baseline. mcnemar: top-1 of the two runs of each seed; `only_a` is the method's."""
+class MethodResult:
+    """One method over its draws, which `seeds` tells apart, and `subset_seeds` where they draw the labelled recordings.
+
+    train_labels: labelled recordings that trained; selection_labels: that chose the epoch of `best`, beside them. None:
+    not known, or not the same of all draws. accuracies: by checkpoint, in the order in which to show them.
+    """
 
     method: str
-    baseline: str
+    runs: tuple[Path, ...]
+    seeds: tuple[int | None, ...]
+    subset_seeds: tuple[int | None, ...]
+    protocol: str
+    train_labels: int | None
+    selection_labels: int | None
+    accuracies: Mapping[CheckpointName, MethodAccuracies]
+
+
+@dataclass(frozen=True)
+class CheckpointDifference:
+    """Of one checkpoint. mcnemar: top-1 of the two runs of each draw, `only_a` is the method's; none for fewer than
+    `MIN_DRAWS`, or where what was said of each recording is not known."""
+
     top1: PairedDifference
     mean_class_accuracy: PairedDifference
     mcnemar: tuple[McNemar, ...]
 
 
 @dataclass(frozen=True)
+class MethodDifference:
+    """A method minus the baseline, by checkpoint in the order in which to show them. verdict: of top-1."""
+
+    method: str
+    baseline: str
+    verdict: Verdict | None
+    checkpoints: Mapping[CheckpointName, CheckpointDifference]
+
+
+@dataclass(frozen=True)
 class ComparisonReport:
-    """Methods on the same recordings. notes: what a reader must know to judge the comparison."""
+    """Methods on the same recordings. checkpoints: those that are compared, the one to go by first.
+
+    notes: what a reader must know to judge the comparison.
+    """
 
     split: str
-    checkpoint: str
+    checkpoints: tuple[CheckpointName, ...]
     num_samples: int
     num_classes: int
     methods: tuple[MethodResult, ...]
@@ -66,7 +108,7 @@ class ComparisonReport:
 
 
 def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> ComparisonReport:
-    """Compare methods, each the runs of different seeds in the same order, with the one called `baseline`.
+    """Compare methods, each the runs of different draws in the same order, with the one called `baseline`.
 
     Raises TrainingError, naming both, for runs of other classes, other recordings, another precision or another
     protocol; protocols may differ with `across_protocols`, as in a study of leakage.
@@ -78,51 +120,75 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
         if not across_protocols:
             _check_same_protocol(runs[0], other)
     first = runs[0].report
+    checkpoints = shown_checkpoints(member.report for member in runs)
+    differences = tuple(
+        _difference(name, members, baseline, methods[baseline], checkpoints)
+        for name, members in methods.items()
+        if name != baseline
+    )
     return ComparisonReport(
         split=first.split,
-        checkpoint=first.checkpoint,
+        checkpoints=checkpoints,
         num_samples=first.num_samples,
         num_classes=first.num_classes,
-        methods=tuple(_result(name, members) for name, members in methods.items()),
-        differences=tuple(
-            _difference(name, members, baseline, methods[baseline])
-            for name, members in methods.items()
-            if name != baseline
+        methods=tuple(_result(name, members, checkpoints) for name, members in methods.items()),
+        differences=differences,
+        notes=(
+            *_notes(methods),
+            *_notes_on_selection(checkpoints),
+            *_notes_on_draws(methods),
+            *_notes_on_last(differences),
         ),
-        notes=(*_notes(runs), *_notes_on_seeds(methods)),
     )
 
 
-def _result(name: str, members: Sequence[EvaluatedRun]) -> MethodResult:
-    accuracies = {
-        field: mean_and_std([getattr(member.report, field) for member in members]) for field in Accuracies.model_fields
-    }
+def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[CheckpointName]) -> MethodResult:
+    found = {checkpoint: [member.report.at(checkpoint) for member in members] for checkpoint in checkpoints}
     return MethodResult(
         method=name,
         runs=tuple(member.folder for member in members),
         seeds=tuple(member.seed for member in members),
+        subset_seeds=tuple(member.subset_seed for member in members),
         protocol=members[0].report.protocol,
-        **accuracies,
+        train_labels=_common(member.report.train_labels for member in members),
+        selection_labels=_common(member.report.selection_labels for member in members),
+        accuracies={
+            checkpoint: MethodAccuracies(
+                **{field: mean_and_std([getattr(of, field) for of in listed]) for field in Accuracies.model_fields}
+            )
+            for checkpoint, listed in found.items()
+            if None not in listed
+        },
     )
+
+
+def _common(values: Iterable[int | None]) -> int | None:
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
 
 
 def _difference(
-    name: str, members: Sequence[EvaluatedRun], baseline: str, others: Sequence[EvaluatedRun]
+    name: str,
+    members: Sequence[EvaluatedRun],
+    baseline: str,
+    others: Sequence[EvaluatedRun],
+    checkpoints: Sequence[CheckpointName],
 ) -> MethodDifference:
-    a, b = _correct(members), _correct(others)
-    classes = np.array(members[0].predictions.classes)
-    return MethodDifference(
-        method=name,
-        baseline=baseline,
-        top1=paired_difference(a, b),
-        mean_class_accuracy=paired_difference(a, b, classes),
-        mcnemar=tuple(mcnemar(*pair) for pair in zip(a, b, strict=True)),
-    )
+    own, against = ([member.outcome for member in side] for side in (members, others))
+    found = {}
+    for checkpoint in checkpoints:
+        top1 = find_difference(own, against, checkpoint)
+        by_class = find_difference(own, against, checkpoint, "mean_class_accuracy")
+        if top1 is not None and by_class is not None:
+            found[checkpoint] = CheckpointDifference(top1, by_class, _mcnemar(own, against, checkpoint))
+    verdict = find_verdict({checkpoint: of.top1 for checkpoint, of in found.items()})
+    return MethodDifference(name, baseline, verdict, found)
 
 
-def _correct(members: Sequence[EvaluatedRun]) -> NDArray[np.bool_]:
-    """(S, n)"""
-    return np.stack([member.predictions.correct for member in members])
+def _mcnemar(own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName) -> tuple[McNemar, ...]:
+    pairs = [(correct_at(a, checkpoint), correct_at(b, checkpoint)) for a, b in zip(own, others, strict=True)]
+    known = [(a, b) for a, b in pairs if a is not None and b is not None]
+    return tuple(mcnemar(a, b) for a, b in known) if len(known) == len(pairs) >= MIN_DRAWS else ()
 
 
 def _check_same_recordings(a: EvaluatedRun, b: EvaluatedRun) -> None:
@@ -165,16 +231,17 @@ def _check_same_protocol(a: EvaluatedRun, b: EvaluatedRun) -> None:
         )
 
 
-def _notes(runs: Sequence[EvaluatedRun]) -> list[str]:
+def _notes(methods: Methods) -> list[str]:
     notes = []
-    reports = [member.report for member in runs]
+    reports = [member.report for members in methods.values() for member in members]
     protocols = sorted({report.protocol for report in reports})
     if len(protocols) > 1:
         notes.append(f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage")
     if any(report.leaky for report in reports):
         leaky = ", ".join(protocol for protocol in protocols if protocol != "disjoint")
         notes.append(f"leaky protocol ({leaky}): what was evaluated, or its photos, may have taught the network")
-    if len({report.split_digest for report in reports}) > 1:
+    of_draws = zip(*methods.values(), strict=True)
+    if any(len({member.report.split_digest for member in draw}) > 1 for draw in of_draws):
         notes.append("the evaluated recordings are the same; what was trained on differs (other split digests)")
     if any(report.selection == "test_as_released" for report in reports):
         notes.append("epochs chosen on the test recordings, as in the released code, flatter the result")
@@ -183,9 +250,33 @@ def _notes(runs: Sequence[EvaluatedRun]) -> list[str]:
     return notes
 
 
-def _notes_on_seeds(methods: Methods) -> list[str]:
-    seeds = [[member.seed for member in members] for members in methods.values()]
-    if all(of_method == seeds[0] for of_method in seeds):
+def _notes_on_selection(checkpoints: Sequence[CheckpointName]) -> list[str]:
+    if tuple(checkpoints) != ("last", "best"):
         return []
-    named = ", ".join(str(seed) for of_method in seeds for seed in of_method)
-    return [f"one run of each method, with other seeds ({named}): a difference may be that of the seeds"]
+    return [
+        f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
+        "validation's, chose an epoch of best, or their number is not known"
+    ]
+
+
+def _notes_on_last(differences: Sequence[MethodDifference]) -> list[str]:
+    lacks = [lacks_last({name: of.top1 for name, of in found.checkpoints.items()}) for found in differences]
+    return [NO_LAST] if any(lacks) else []
+
+
+def _notes_on_draws(methods: Methods) -> list[str]:
+    draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
+    notes = []
+    if len(draws) > 1 and len(draws[0]) < MIN_DRAWS:
+        notes.append(
+            f"no interval and no verdict: they need {MIN_DRAWS} draws of each method (other seeds), here "
+            f"{'is' if len(draws[0]) == 1 else 'are'} {len(draws[0])}"
+        )
+    if any(of_method != draws[0] for of_method in draws):
+        named = ", ".join(_name(*draw) for of_method in draws for draw in of_method)
+        notes.append(f"one run of each method, with other seeds ({named}): a difference may be that of the seeds")
+    return notes
+
+
+def _name(seed: int | None, subset_seed: int | None) -> str:
+    return str(seed) if subset_seed is None else f"{seed} with subset_seed {subset_seed}"

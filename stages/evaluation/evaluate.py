@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,6 @@ from ..training.loading import Loader, load
 from ..training.prediction import predict, predict_steps
 from ..training.runtime import select_device, torch_settings
 from .metrics import (
-    Accuracies,
     accuracy_after_steps,
     calibration_error,
     class_accuracies,
@@ -26,8 +27,8 @@ from .metrics import (
     measure,
 )
 from .precision import in_precision
-from .results import EvaluationReport, Predictions, weights_digest, write_results
-from .statistics import NUM_RESAMPLES, Interval, bootstrap_interval
+from .results import EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
+from .statistics import NUM_RESAMPLES, bootstrap_interval
 
 
 def run(
@@ -50,11 +51,11 @@ def run(
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
         logits = predict_steps(scored, events, config.batch_size)
-        last = _measure_last(run_folder, config, device, events)
+        last = _scores_of_last(run_folder, config, device, events)
     if save_logits is not None:
         durable.write_bytes(save_logits, _logits_file(split, logits))
     report = _report(config, info, split, logits, events.labels, last, digest)
-    write_results(run_folder, report, _predictions(split, logits.mean(0)))
+    write_results(run_folder, report, _predictions(split, logits.mean(0), last))
     return report
 
 
@@ -64,21 +65,19 @@ def _report(
     split: PairedSplit,
     logits: Tensor,
     labels: Tensor,
-    last: Accuracies | None,
+    last: Tensor | None,
     digest: str,
 ) -> EvaluationReport:
-    """Everything that the logits (T, n, num_classes) of the split's recordings tell."""
+    """Everything that the logits (T, n, num_classes) of the split's recordings, and the scores (n, num_classes) that
+    the last epoch's weights give them, tell."""
     scores = logits.mean(0)
     confusion = confusion_matrix(scores, labels)
-    correct = (scores.argmax(1) == labels).cpu().numpy()
     return EvaluationReport(
-        **measure(scores, labels).model_dump(),
-        top1_interval=_pair(bootstrap_interval(correct)),
-        mean_class_accuracy_interval=_pair(bootstrap_interval(correct, split.event_labels)),
+        **_measure_with_intervals(scores, labels),
         num_resamples=NUM_RESAMPLES,
         calibration_error=calibration_error(scores, labels),
         top1_after_step=accuracy_after_steps(logits, labels),
-        last=last,
+        last=None if last is None else LastEpoch(**_measure_with_intervals(last, labels)),
         split=config.split,
         num_samples=len(split),
         num_classes=split.num_classes,
@@ -89,6 +88,7 @@ def _report(
         epoch=info.epoch,
         selection=info.selection,
         epoch_choice=describe_choice(config, info),
+        **_count_labels(info, split),
         method=info.method,
         precision=config.precision,
         weights_digest=digest,
@@ -114,8 +114,28 @@ def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
     return text
 
 
-def _pair(interval: Interval) -> tuple[float, float]:
-    return interval.low, interval.high
+def _measure_with_intervals(scores: Tensor, labels: Tensor) -> dict[str, Any]:
+    """Accuracies of scores (n, num_classes), and the intervals of those that have one."""
+    correct = (scores.argmax(1) == labels).cpu().numpy()
+    intervals = bootstrap_interval(correct), bootstrap_interval(correct, labels.cpu().numpy())
+    return {
+        **measure(scores, labels).model_dump(),
+        "top1_interval": astuple(intervals[0]),
+        "mean_class_accuracy_interval": astuple(intervals[1]),
+    }
+
+
+def _count_labels(info: CheckpointInfo, split: PairedSplit) -> dict[str, int | None]:
+    """The labelled recordings that the run saw; without those of another run's data, as imported weights have it."""
+    if info.method == "imported":
+        return {}
+    train, validation = split.count("train"), split.count("validation")
+    selecting = {"validation": validation, "test_as_released": split.count("test")}.get(info.selection)
+    return {
+        "train_labels": int(train.sum()),
+        "selection_labels": 0 if selecting is None else int(selecting.sum()),
+        "validation_per_class": int(validation[train > 0].min()),
+    }
 
 
 def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
@@ -130,20 +150,24 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _measure_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Accuracies | None:
-    """Accuracies of the last epoch's weights; None where the run has none (imported weights)."""
+def _scores_of_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Tensor | None:
+    """(n, num_classes) by the last epoch's weights; None where the run has none (imported weights)."""
     path = weights_path(run_folder, "last")
     if not path.exists():
         return None
     network, _ = load_weights(path, device)
-    scored = in_precision(network, config.precision)
-    return measure(predict(scored, events, config.batch_size), events.labels)
+    return predict(in_precision(network, config.precision), events, config.batch_size)
 
 
-def _predictions(split: PairedSplit, scores: Tensor) -> Predictions:
+def _predictions(split: PairedSplit, scores: Tensor, last: Tensor | None) -> Predictions:
     names = split.class_names
+
+    def named(scores: Tensor) -> tuple[str, ...]:
+        return tuple(names[label] for label in scores.argmax(1).tolist())
+
     return Predictions(
         sample_ids=tuple(split.sample_ids),
         classes=tuple(names[label] for label in split.event_labels),
-        predicted=tuple(names[label] for label in scores.argmax(1).tolist()),
+        predicted=named(scores),
+        predicted_last=None if last is None else named(last),
     )

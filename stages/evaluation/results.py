@@ -24,10 +24,20 @@ from .precision import Precision
 
 EvaluatedSplit = Literal["validation", "test"]
 
-PREDICTION_COLUMNS = ("sample_id", "class", "predicted")
+PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
+
+# A `best` epoch that fewer validation recordings of a class chose is as much luck as choice: `last` is shown first.
+MIN_SELECTING = 10
 
 # Fields of the report that are tables: in the file, too large for a terminal.
 TABLES = {"classes", "confusion"}
+
+
+class LastEpoch(Accuracies):
+    """Accuracies of the last epoch's weights. Intervals as in `EvaluationReport`; none in an earlier version's file."""
+
+    top1_interval: tuple[float, float] | None = None
+    mean_class_accuracy_interval: tuple[float, float] | None = None
 
 
 class EvaluationReport(Accuracies):
@@ -38,7 +48,7 @@ class EvaluationReport(Accuracies):
     num_resamples: int = Field(description="of the bootstrap")
     calibration_error: float = Field(description="expected calibration error, 15 bins, softmax of the mean logits")
     top1_after_step: tuple[float, ...] = Field(description="(T,) top-1 of the mean logits of steps 1 to t")
-    last: Accuracies | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
+    last: LastEpoch | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
     split: EvaluatedSplit
     num_samples: int
     num_classes: int
@@ -49,6 +59,13 @@ class EvaluationReport(Accuracies):
     epoch: int = Field(description="epochs that the weights were trained")
     selection: str = Field(description="how the `best` epoch was chosen")
     epoch_choice: str = Field(description="how the evaluated epoch was chosen, in words")
+    train_labels: int | None = Field(None, description="labelled recordings that trained; none: not known")
+    selection_labels: int | None = Field(
+        None, description="labelled recordings that chose the `best` epoch: 0 where nothing did; none: not known"
+    )
+    validation_per_class: int | None = Field(
+        None, description="fewest validation recordings of a class that trains; none: not known"
+    )
     method: str
     weights_digest: str = Field(description="of the checkpoint's file")
     precision: Precision = Field("float32", description="of convolutions in this evaluation")
@@ -56,19 +73,50 @@ class EvaluationReport(Accuracies):
     classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
     confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
 
+    @property
+    def leads_with_last(self) -> bool:
+        """Whether the last epoch's result is to be shown first: too few validation recordings, or others, chose `best`.
+
+        How many they were is not known of an earlier version's evaluation: they may have been few.
+        """
+        enough = self.validation_per_class is not None and self.validation_per_class >= MIN_SELECTING
+        return self.last is not None and not (self.selection == "validation" and enough)
+
+    def at(self, checkpoint: CheckpointName) -> Accuracies | None:
+        """The accuracies of one checkpoint; None where they are not in this evaluation."""
+        if self.holds(checkpoint):
+            return self
+        return self.last if checkpoint == "last" else None
+
+    def holds(self, checkpoint: CheckpointName) -> bool:
+        """Whether the evaluated weights are this checkpoint's; where nothing is selected, both are the same."""
+        return checkpoint == self.checkpoint or self.selection == "last"
+
 
 @dataclass(frozen=True)
 class Predictions:
-    """What was said of each recording of a split, in the split's order. Classes by name."""
+    """What was said of each recording of a split, in the split's order. Classes by name.
+
+    predicted: by the evaluated checkpoint. predicted_last: by the last epoch's weights; None where that is not known.
+    """
 
     sample_ids: tuple[str, ...]
     classes: tuple[str, ...]
     predicted: tuple[str, ...]
+    predicted_last: tuple[str, ...] | None = None
 
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(n,) whether each was named rightly."""
-        return np.array([name == said for name, said in zip(self.classes, self.predicted, strict=True)], bool)
+        return self._rightly(self.predicted)
+
+    @property
+    def correct_last(self) -> NDArray[np.bool_] | None:
+        """(n,) the same of the last epoch's weights."""
+        return None if self.predicted_last is None else self._rightly(self.predicted_last)
+
+    def _rightly(self, predicted: Sequence[str]) -> NDArray[np.bool_]:
+        return np.array([name == said for name, said in zip(self.classes, predicted, strict=True)], bool)
 
 
 def evaluation_path(run_folder: Path, split: str) -> Path:
@@ -89,8 +137,11 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(PREDICTION_COLUMNS)
-    writer.writerows(zip(predictions.sample_ids, predictions.classes, predictions.predicted, strict=True))
+    columns = [predictions.sample_ids, predictions.classes, predictions.predicted]
+    if predictions.predicted_last is not None:
+        columns.append(predictions.predicted_last)
+    writer.writerow(PREDICTION_COLUMNS[: len(columns)])
+    writer.writerows(zip(*columns, strict=True))
     durable.write_bytes(predictions_path(run_folder, report.split), out.getvalue().encode())
     durable.write_json(evaluation_path(run_folder, report.split), report.model_dump(mode="json"))
 
@@ -135,9 +186,12 @@ def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
         header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
     except csv.Error:  # a field of megabytes
         header, rows = (), []
-    if header == PREDICTION_COLUMNS and all(len(row) == len(PREDICTION_COLUMNS) for row in rows):
-        predictions = Predictions(*_columns(rows))
-        if _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:
+    without_last = PREDICTION_COLUMNS[:-1]  # an earlier version's, or weights that have no last epoch
+    if header in (PREDICTION_COLUMNS, without_last) and all(len(row) == len(header) for row in rows):
+        predictions = Predictions(*_columns(rows, len(header)))
+        last = report.last
+        fits = header == without_last or (last is not None and _is_share(predictions.correct_last, last.top1))
+        if fits and _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:
             return predictions
     raise TrainingError(
         f"{path}: does not hold the {report.num_samples} predictions that evaluation-{report.split}.json counts; "
@@ -145,8 +199,13 @@ def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
     )
 
 
-def _columns(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    return [tuple(row[column] for row in rows) for column in range(len(PREDICTION_COLUMNS))]
+def _columns(rows: Sequence[tuple[str, ...]], count: int) -> list[tuple[str, ...]]:
+    return [tuple(row[column] for row in rows) for column in range(count)]
+
+
+def _is_share(right: NDArray[np.bool_] | None, share: float) -> bool:
+    """Whether this share of `right` is true, up to rounding."""
+    return right is not None and abs(float(right.mean()) - share) * len(right) < 0.5
 
 
 def _confusion(predictions: Predictions, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:

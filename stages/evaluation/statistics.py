@@ -1,9 +1,11 @@
 """Statistics of evaluations, in one place: plain arrays in, seeded, no files.
 
-`correct` (S, n): whether the run of seed s names recording i rightly; (n,) is one run. Accuracies are shares in [0, 1].
+A draw is one training of a method: its seed, its labelled subset and, where asked for, its split. Accuracies are shares
+in [0, 1]; `correct` (n,): whether one network names recording i rightly, (S, n): those of S draws.
 
-The bootstrap resamples recordings and, where there are several, seeds, each with replacement and independently of the
-other (Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 2007).
+Two things vary, and each has an interval of its own. Over draws: Student's t of the draws' values, which needs at least
+`MIN_DRAWS`; it covers the mean over all draws *on these recordings*. Over recordings: a percentile bootstrap of the
+recordings with the draws fixed; it covers other recordings *for these networks*.
 """
 
 from __future__ import annotations
@@ -19,36 +21,49 @@ from scipy import stats
 NUM_RESAMPLES = 10_000
 LEVEL = 0.95
 
+# With two draws the t distribution has one degree of freedom and no variance: its interval is 13 standard errors wide.
+MIN_DRAWS = 3
+
 _RESAMPLES_AT_ONCE = 1_000
-# Equal means summed in another order differ by less: a mean of zero must not count as one below it.
+# Equal means summed in another order differ by less: a bound of zero must not count as one above it.
 _DECIMALS = 12
 
 
 @dataclass(frozen=True)
+class Interval:
+    """A 95 % interval of an accuracy or of a difference of two."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class MeanAndStd:
-    """std: of the sample (n - 1 in its denominator); None for one value."""
+    """Of n draws. std: of the sample (n - 1 in its denominator); None for one value.
+
+    interval: of the mean over all draws, on the same recordings; None for fewer than `MIN_DRAWS`.
+    """
 
     mean: float
     std: float | None
     n: int
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval of an accuracy."""
-
-    low: float
-    high: float
+    interval: Interval | None
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """First minus second accuracy, its 95 % interval, and the two-sided p of no difference."""
+    """First minus second accuracy, mean of n draws; std: of the draws' own differences, None for one draw.
+
+    draws: the t interval, p: of that t test of no difference, both-sided. recordings: the bootstrap's interval. All
+    three are None for fewer than `MIN_DRAWS`; recordings also where it is not known which ones were named rightly.
+    """
 
     difference: float
-    low: float
-    high: float
-    p: float
+    std: float | None
+    n: int
+    draws: Interval | None
+    p: float | None
+    recordings: Interval | None
 
 
 @dataclass(frozen=True)
@@ -61,9 +76,18 @@ class McNemar:
 
 
 def mean_and_std(values: Sequence[float]) -> MeanAndStd:
-    """Mean and sample standard deviation of at least one value."""
+    """Mean, sample standard deviation and t interval of at least one draw."""
     array = np.asarray(values, np.float64)
-    return MeanAndStd(float(array.mean()), float(array.std(ddof=1)) if len(array) > 1 else None, len(array))
+    std = float(array.std(ddof=1)) if len(array) > 1 else None
+    interval = t_interval(array) if len(array) >= MIN_DRAWS else None
+    return MeanAndStd(float(array.mean()), std, len(array), interval)
+
+
+def t_interval(values: NDArray[np.float64]) -> Interval:
+    """Student's interval of the mean of n draws: mean +- t(n - 1, 0.975) std / sqrt(n); n at least 2."""
+    error = float(values.std(ddof=1) / np.sqrt(len(values)))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
+    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
 
 
 def bootstrap_interval(
@@ -73,38 +97,49 @@ def bootstrap_interval(
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """Percentile interval of the accuracy of `correct` (S, n) or (n,).
+    """Percentile interval, over recordings, of the accuracy of `correct` (n,).
 
     With `classes` (n,): of the mean of the classes' own accuracies, each class resampled by itself. An accuracy of 0 or
     1 has an interval of no width: a resample holds nothing that the sample does not.
     """
-    resampled = _resampled_means(np.atleast_2d(correct), classes, num_resamples, seed)
-    return Interval(*_percentiles(resampled))
+    return _percentiles(_resampled_means(_groups(correct, classes), num_resamples, seed))
 
 
 def paired_difference(
-    correct_a: NDArray[Any],
-    correct_b: NDArray[Any],
+    accuracies_a: Sequence[float], accuracies_b: Sequence[float], recordings: Interval | None = None
+) -> PairedDifference:
+    """Of two methods' accuracies; those at one place are of one draw, on the same recordings.
+
+    recordings: as `recordings_interval` found it. Draws that do not differ at all have an interval of no width.
+    Raises ValueError when the lengths differ.
+    """
+    first, second = np.asarray(accuracies_a, np.float64), np.asarray(accuracies_b, np.float64)
+    if first.shape != second.shape:
+        raise ValueError(f"paired methods must have the same draws; found {len(first)} and {len(second)}")
+    found = mean_and_std((first - second).tolist())
+    enough = found.interval is not None
+    p = _t_test(found) if enough else None
+    return PairedDifference(found.mean, found.std, found.n, found.interval, p, recordings if enough else None)
+
+
+def recordings_interval(
+    correct_a: Sequence[NDArray[Any]],
+    correct_b: Sequence[NDArray[Any]],
     classes: NDArray[Any] | None = None,
     *,
+    same_recordings: bool = True,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
-) -> PairedDifference:
-    """Accuracy of `correct_a` (S, n) minus that of `correct_b` (S, n): row s is of one seed, column i one recording.
+) -> Interval:
+    """Percentile interval, over recordings, of the mean accuracy of `correct_a` less that of `correct_b`.
 
-    With `classes` (n,): difference of the mean per-class accuracies. p: twice the share of resamples on the other side
-    of zero, or on it, the sample itself counted as one of them; it is below 0.05 where the interval leaves zero out.
-    Raises ValueError when the shapes differ.
+    Each a draw's (n,) at one place, the i-th of both of one recording. With `classes` (n,): of the mean per-class
+    accuracies. same_recordings: of all draws, which are resampled together; otherwise those of each draw by themselves.
     """
-    first, second = np.atleast_2d(correct_a).astype(np.int8), np.atleast_2d(correct_b).astype(np.int8)
-    if first.shape != second.shape:
-        raise ValueError(f"paired runs must have the same seeds and recordings; found {first.shape}, {second.shape}")
-    differences = first - second
-    resampled = _resampled_means(differences, classes, num_resamples, seed)
-    beyond = min(np.count_nonzero(resampled <= 0), np.count_nonzero(resampled >= 0))
-    low, high = _percentiles(resampled)
-    difference = float(np.mean([differences[:, rows].mean() for rows in _members(differences, classes)]))
-    return PairedDifference(difference, low, high, float(min(1.0, 2 * (beyond + 1) / (num_resamples + 1))))
+    differences = [np.asarray(a, np.int8) - np.asarray(b, np.int8) for a, b in zip(correct_a, correct_b, strict=True)]
+    samples = [np.mean(differences, axis=0)] if same_recordings else differences
+    groups = [group for sample in samples for group in _groups(sample, classes)]
+    return _percentiles(_resampled_means(groups, num_resamples, seed))
 
 
 def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
@@ -115,40 +150,35 @@ def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
     return McNemar(only_a, only_b, float(p))
 
 
-def _resampled_means(
-    values: NDArray[Any], classes: NDArray[Any] | None, num_resamples: int, seed: int
-) -> NDArray[np.float64]:
-    """(num_resamples,) means of values (S, n), or means of class means, over resampled seeds and recordings."""
+def _t_test(found: MeanAndStd) -> float:
+    """Two-sided p of a mean of zero."""
+    assert found.std is not None
+    if found.std == 0:
+        return float(found.mean == 0)
+    t = abs(found.mean) / found.std * np.sqrt(found.n)
+    return float(2 * stats.t.sf(t, found.n - 1))
+
+
+def _groups(values: NDArray[Any], classes: NDArray[Any] | None) -> list[NDArray[Any]]:
+    """The values of each class that has some; without classes one group of all."""
+    values = np.asarray(values)
+    return [values] if classes is None else [values[classes == name] for name in np.unique(classes)]
+
+
+def _resampled_means(groups: Sequence[NDArray[Any]], num_resamples: int, seed: int) -> NDArray[np.float64]:
+    """(num_resamples,) means over the groups of their own means, each group resampled by itself."""
     rng = np.random.default_rng(seed)
-    patterns = [np.unique(values[:, rows], axis=1, return_counts=True) for rows in _members(values, classes)]
-    parts = [
-        _draw_means(patterns, min(_RESAMPLES_AT_ONCE, num_resamples - done), rng)
-        for done in range(0, num_resamples, _RESAMPLES_AT_ONCE)
-    ]
-    return np.concatenate(parts).round(_DECIMALS)
+    patterns = [np.unique(group, return_counts=True) for group in groups]
+    means = np.zeros(num_resamples)
+    for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        rows = slice(first, min(first + _RESAMPLES_AT_ONCE, num_resamples))
+        for values, counts in patterns:  # how often each value occurs, instead of which recordings have it
+            total = counts.sum()
+            drawn = rng.multinomial(total, counts / total, rows.stop - rows.start)
+            means[rows] += drawn @ values / (total * len(patterns))
+    return means.round(_DECIMALS)
 
 
-def _draw_means(
-    patterns: list[tuple[NDArray[Any], NDArray[np.int64]]], num_resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Draws how often each pattern occurs instead of which recordings: those of one pattern (S,) are alike."""
-    num_seeds = len(patterns[0][0])
-    means = np.zeros((num_resamples, num_seeds))
-    for values, counts in patterns:
-        total = counts.sum()
-        means += rng.multinomial(total, counts / total, num_resamples) @ values.T / (total * len(patterns))
-    seeds = rng.multinomial(num_seeds, np.full(num_seeds, 1 / num_seeds), num_resamples) / num_seeds
-    mean: NDArray[np.float64] = (means * seeds).sum(1)
-    return mean
-
-
-def _members(values: NDArray[Any], classes: NDArray[Any] | None) -> list[NDArray[np.intp]]:
-    """The columns of each class that has some; without classes one group of all."""
-    if classes is None:
-        return [np.arange(values.shape[1])]
-    return [np.flatnonzero(classes == name) for name in np.unique(classes)]
-
-
-def _percentiles(resampled: NDArray[np.float64]) -> tuple[float, float]:
+def _percentiles(resampled: NDArray[np.float64]) -> Interval:
     low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
+    return Interval(float(low), float(high))

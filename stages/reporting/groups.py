@@ -11,7 +11,7 @@ from .records import RunRecord
 
 @dataclass(frozen=True)
 class Group:
-    """Runs that differ in the seed alone. letter: stands for the name where there is little room."""
+    """Runs that differ in the draw alone. letter: stands for the name where there is little room."""
 
     name: str
     letter: str
@@ -46,11 +46,13 @@ def seed_of(record: RunRecord) -> int | None:
 
 
 def run_label(group: Group, record: RunRecord) -> str:
-    """How a run is called in tables: by its seed where its group tells the rest."""
+    """How a run is called in tables: by its draw where its group tells the rest."""
     if not group.letter:
         return record.name
     seed = seed_of(record)
-    return f"{group.letter}, seed {seed}" if seed is not None else group.letter
+    subset_seed = record.settings.get("pairing", {}).get("subset_seed")
+    labels = f", labels of seed {subset_seed}" if subset_seed not in (None, seed) else ""
+    return f"{group.letter}, seed {seed}{labels}" if seed is not None else group.letter
 
 
 def members(groups: Sequence[Group]) -> Iterator[tuple[int, Group, RunRecord]]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from ..evaluation.compare import ComparisonReport, MethodResult
+from ..evaluation.differences import shown_checkpoints
 from ..evaluation.results import EvaluatedSplit, EvaluationReport
+from ..training.checkpoint import CheckpointName
 from .confusion import ClassRow, ConfusedPair, Matrix, class_tables, make_matrix, most_confused
 from .figures import Line, line_chart, to_svg
 from .groups import Group, members, run_label
@@ -17,7 +19,7 @@ from .samples import Sample, choose_samples
 
 @dataclass(frozen=True)
 class GroupResults:
-    """A group's runs, and over its seeds means and standard deviations (None for the only run of a report)."""
+    """A group's runs, and over its draws means and standard deviations (None for the only run of a report)."""
 
     group: Group
     runs: list[tuple[str, EvaluationReport]]
@@ -26,9 +28,10 @@ class GroupResults:
 
 @dataclass(frozen=True)
 class SplitResults:
-    """Everything that is shown of one split."""
+    """Everything that is shown of one split. checkpoints: those that are shown, the one to go by first."""
 
     split: EvaluatedSplit
+    checkpoints: tuple[CheckpointName, ...]
     num_recordings: int
     num_resamples: int
     groups: list[GroupResults]
@@ -46,8 +49,11 @@ def describe_results(
     """The results on one split that all runs were evaluated on."""
     first = groups[0].runs[0].evaluated[split].report
     summaries = [None] if comparison is None else comparison.methods
+    reports = [run.evaluated[split].report for group in groups for run in group.runs]
+    checkpoints = shown_checkpoints(reports)
     return SplitResults(
         split=split,
+        checkpoints=checkpoints,
         num_recordings=first.num_samples,
         num_resamples=first.num_resamples,
         groups=[

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...cache import durable
 from ...cache.schema import timestamp
 from ..evaluation.compare import ComparisonReport
-from ..evaluation.results import EvaluatedSplit
+from ..evaluation.results import MIN_SELECTING, EvaluatedSplit
 from .analyses import describe_analyses
 from .curves import draw_curves
 from .groups import group_runs, members, run_label
@@ -47,6 +47,7 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
         groups=groups,
         cautions=find_cautions(groups),
         setup=describe_setup(groups),
+        min_selecting=MIN_SELECTING,
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
         few_shots=[(run_label(group, run), run.few_shot) for _, group, run in members(groups) if run.few_shot],
         curves=draw_curves(groups),

@@ -126,6 +126,7 @@ def _facts(record: RunRecord) -> dict[str, str]:
         "frames": f"{evaluated.split.num_bins} time bins of {evaluated.split.size} x {evaluated.split.size} pixels",
         "protocol": report.protocol,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
+        "labels seen": _count_labels(report),
         "epochs": f"{report.epoch} of {_text(train.get('epochs'))} ({report.checkpoint})",
         "batch": _text(train.get("batch_size")),
         "epoch chosen by": report.selection,
@@ -146,6 +147,14 @@ def _count_recordings(evaluated: Evaluated) -> str:
     codes = evaluated.split.pairs.store.column("split")
     counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel")
+
+
+def _count_labels(report: EvaluationReport) -> str:
+    """Of recordings, in all classes."""
+    if report.train_labels is None or report.selection_labels is None:
+        return "not known"
+    chose = f", and {report.selection_labels:,} that chose the epoch of best" if report.selection_labels else ""
+    return f"{report.train_labels:,} that trained{chose}"
 
 
 def _stores(records: Sequence[RunRecord]) -> list[StoreAttributes]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 IntArray = NDArray[np.int64]
+SplitName = Literal["train", "validation", "test", "novel"]
 Encoding = Literal["value", "grey", "red", "green", "blue", "mean"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
@@ -58,10 +59,10 @@ class PairedSplit(ImageSource, Protocol):
     def image_labels(self) -> NDArray[np.int64]: ...
     @property
     def photo(self) -> NDArray[np.int64]: ...
+    def count(self, split: SplitName) -> NDArray[np.int64]: ...
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
 
 
-SplitName = Literal["train", "validation", "test", "novel"]
 OpenSplit = Callable[[SplitName], PairedSplit]
 
 

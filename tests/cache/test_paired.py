@@ -12,6 +12,7 @@ import torch
 from pydantic import ValidationError
 
 from dvs_transfer import PairedCache
+from dvs_transfer.cache.digests import fingerprint
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.stages import pairing
@@ -67,6 +68,51 @@ def test_training_recordings_of_a_class_can_be_counted(tmp_path: Path) -> None:
     assert many.num_train == pair(tmp_path).num_train
     with pytest.raises(ValueError, match="set one of them"):
         pair(tmp_path, train_per_class=2, train_share=0.5)
+
+
+def test_a_subset_seed_draws_the_labelled_recordings_and_nothing_else(tmp_path: Path) -> None:
+    """Of the recordings that neither validate nor test; those, and the static pool, stay."""
+    plain, *drawn = (pair(tmp_path, train_per_class=3, subset_seed=seed) for seed in (None, 0, 1, 2))
+    stores = {name: [PairedCache.open(report.path, name) for report in (plain, *drawn)] for name in ("train", "test")}
+    ids = [set(store.sample_ids) for store in stores["train"]]
+    assert ids[0] == ids[1]  # unset: as the split's seed, which is 0
+    assert len({frozenset(of_draw) for of_draw in ids[1:]}) == 3
+    held_out = [store.sample_ids for store in stores["test"]]
+    validation = [PairedCache.open(report.path, "validation").sample_ids for report in (plain, *drawn)]
+    assert len({*held_out}) == len({*validation}) == 1
+    could_train = set(PairedCache.open(pair(tmp_path).path, "train").sample_ids)
+    assert could_train == set(PairedCache.open(pair(tmp_path, subset_seed=2).path, "train").sample_ids)
+    for store, of_draw in zip(stores["train"], ids, strict=True):
+        assert of_draw < could_train
+        assert store.count("train").tolist() == np.bincount(store.event_labels).tolist() == [3] * store.num_classes
+        assert store.image_ids == stores["train"][0].image_ids
+    assert len({report.split_digest for report in drawn}) == 3
+
+
+def test_smaller_subsets_of_a_draw_are_in_its_larger_ones(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        few, many, half, rest = (
+            set(PairedCache.open(pair(tmp_path, subset_seed=seed, **config).path, "train").sample_ids)
+            for config in ({"train_per_class": 2}, {"train_per_class": 5}, {"train_share": 0.5}, {"train": 0.6})
+        )
+        assert few < many < half < rest
+
+
+def test_a_configuration_without_a_subset_seed_is_fingerprinted_as_before_there_was_one() -> None:
+    """Pair stores and runs that are there already are found again."""
+    document = PairingConfig().model_dump(mode="json")
+    assert fingerprint(document) == "9455218329cda54c9f21eddee41e7c38867ef4ded320b029435c5c56e9d521eb"
+    assert PairingConfig.model_validate(document) == PairingConfig()
+    own = PairingConfig(subset_seed=0).model_dump(mode="json")
+    assert (own["subset_seed"], PairingConfig.model_validate(own).subset_seed) == (0, 0)
+
+
+def test_labels_are_counted_in_every_split_from_any_of_them(tmp_path: Path) -> None:
+    path = pair(tmp_path).path
+    test = PairedCache.open(path, "test")
+    for split in ("train", "validation", "test"):
+        labels = PairedCache.open(path, split).event_labels
+        assert test.count(split).tolist() == np.bincount(labels, minlength=test.num_classes).tolist()
 
 
 def test_a_share_of_the_pool_is_of_each_class_and_in_any_larger_one(tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (TrainConfig, "device"): ({}, "auto", "cpu"),
     (EvaluateConfig, "device"): ({}, "auto", "cpu"),
     (PairingConfig, "train_per_class"): ({}, None, 2),
+    (PairingConfig, "subset_seed"): ({}, None, 2),
     (PairingConfig, "image_classes"): ({}, {}, {"ant": "ant"}),
     (PairingConfig, "novel_classes"): ({}, (), ("cat",)),
     (FramesConfig, "sensor_size"): ({}, None, (240, 180)),

@@ -19,11 +19,19 @@ PREDICTIONS = Predictions(("ant/1", "ant/2", "bee/1"), ("ant", "ant", "bee"), ("
 SOURCES = {"events": {"source": "ncaltech101", "raw": "a"}, "images": {"source": "caltech101", "raw": "b"}}
 
 
-def make_run(folder: Path, pairs: str = "pairs.zarr", name: str = "x", imported: bool = False, **train: Any) -> Path:
+def make_run(
+    folder: Path,
+    pairs: str = "pairs.zarr",
+    name: str = "x",
+    imported: bool = False,
+    subset_seed: int | None = None,
+    **train: Any,
+) -> Path:
     """An evaluated run with these training settings."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "best.safetensors").write_bytes(folder.name.encode())
-    config = validate_config({"name": name, **SOURCES, "train": train}, "test").model_dump(mode="json")
+    document = {"name": name, **SOURCES, "train": train, "pairing": {"subset_seed": subset_seed}}
+    config = validate_config(document, "test").model_dump(mode="json")
     document = {"imported": "model_best.pth.tar"} if imported else {"experiment": config}
     (folder / "config.json").write_text(json.dumps({**document, "pairs": f"/nowhere/{pairs}"}))
     report = evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=weights_digest(folder, "best"))
@@ -107,6 +115,28 @@ def test_methods_of_other_seeds(seeds: tuple[int, ...], tmp_path: Path) -> None:
     )
     with pytest.raises(TrainingError, match=says):
         compare_runs([*a, *b])
+
+
+def test_draws_of_labels_are_one_method_each_on_its_own_data(tmp_path: Path) -> None:
+    runs = {
+        method: [
+            make_run(tmp_path / f"{method}{k}", pairs=f"pairs{k}.zarr", subset_seed=k, seed=k, method=method)
+            for k in (1, 2, 3)
+        ]
+        for method in ("transfer", "events")
+    }
+    report = compare_runs([*reversed(runs["transfer"]), *runs["events"]])
+    assert [list(method.runs) for method in report.methods] == [runs["transfer"], runs["events"]]
+    assert {(method.seeds, method.subset_seeds) for method in report.methods} == {((1, 2, 3), (1, 2, 3))}
+    assert report.differences[0].checkpoints["best"].top1.draws is not None
+    extra = make_run(tmp_path / "extra", pairs="pairs1.zarr", subset_seed=1, seed=9)
+    assert methods_of(extra, *runs["transfer"]) == {"train.method=transfer": [*runs["transfer"], extra]}
+    with pytest.raises(TrainingError, match=r"extra and .*/other have the same settings and other data"):
+        compare_runs([extra, make_run(tmp_path / "other", pairs="pairs2.zarr", subset_seed=1, seed=10)])
+    with pytest.raises(TrainingError, match=r"the same settings and seed 9 with subset_seed 1; name one of them"):
+        compare_runs([extra, make_run(tmp_path / "again", pairs="pairs1.zarr", subset_seed=1, seed=9)])
+    with pytest.raises(TrainingError, match=r"events has 3 \(1, 2, 3 with subset_seed 1, 2, 3: "):
+        compare_runs([*runs["transfer"][:2], *runs["events"]])
 
 
 def test_lone_runs_are_paired_whatever_their_seeds(tmp_path: Path) -> None:

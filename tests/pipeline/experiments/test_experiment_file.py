@@ -34,8 +34,8 @@ def load(folder: Path, text: str, *overrides: str) -> Experiment:
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path: Path) -> None:
     experiment = load_experiment(path)
-    assert experiment.file.seeds == [42, 1024, 90210]  # the method's
-    assert len(experiment.cells) == 3 * len(experiment.rows) >= 12
+    assert experiment.file.seeds[:3] == [42, 1024, 90210]  # the method's
+    assert len(experiment.cells) == len(experiment.file.seeds) * len(experiment.rows) >= 12
     assert experiment.file.data == "demo" or not path.stem.startswith("demo")
     assert load_experiment(Path("configs/experiments") / path.name).rows == experiment.rows  # found by name, too
 
@@ -82,6 +82,45 @@ def test_the_split_follows_the_seeds_on_request(tmp_path: Path) -> None:
     experiment = load(tmp_path, HEAD + "vary_split = true\n" + AXES)
     assert {(cell.seed, cell.config.pairing.seed) for cell in experiment.cells} == {(1, 1), (2, 2)}
     assert len(cells_by_data(experiment.cells)) == 2
+
+
+def test_labels_are_drawn_with_the_seeds_on_request_and_shared_by_all_rows(tmp_path: Path) -> None:
+    axes = AXES.replace("[axis]", "[axis]\npairing.train_per_class = [1, 3]")
+    cells = load(tmp_path, HEAD + 'draws = "labels"\n' + axes).cells
+    assert {(cell.seed, cell.config.train.seed, cell.config.pairing.subset_seed) for cell in cells} == {
+        (1, 1, 1),
+        (2, 2, 2),
+    }
+    assert {cell.config.pairing.seed for cell in cells} == {0}
+    assert len(cells_by_data(cells)) == 2 * 2  # of each number of labels and draw, for all ways to train
+    with_split = load(tmp_path, HEAD + 'draws = "labels"\nvary_split = true\n' + axes).cells
+    assert {(cell.config.pairing.seed, cell.config.pairing.subset_seed) for cell in with_split} == {(1, 1), (2, 2)}
+
+
+def test_there_is_nothing_to_draw_where_every_recording_trains(tmp_path: Path) -> None:
+    """So that such cells share their pair store, and their runs with other experiments."""
+    text = HEAD + 'draws = "labels"\n[axis]\npairing.train_share = [0.5, 1.0]\n'
+    half, whole = load(tmp_path, text).rows
+    assert [cell.config.pairing.subset_seed for cell in half.cells] == [1, 2]
+    assert [cell.config.pairing.subset_seed for cell in whole.cells] == [None, None]
+    assert (
+        whole.cells[0].config.pairing == load(tmp_path, text.replace("labels", "seed")).rows[1].cells[0].config.pairing
+    )
+
+
+def test_the_shipped_draws(repository: Path) -> None:
+    folder = repository / "configs" / "experiments"
+    few, ablation = (load_experiment(folder / f"{name}.toml") for name in ("nmnist-few-labels", "demo-ablation"))
+    per_class = [row.cells[0].config.pairing.train_per_class for row in few.rows]
+    assert per_class == [1, 1, 3, 3, 10, 10, 30, 30]
+    steps = {cell.config.train.epochs * (cell.config.train.epoch_steps or 0) for cell in few.cells}
+    assert steps == {800}
+    for experiment in (few, ablation):
+        assert len(experiment.file.seeds) == 5
+        assert all(cell.config.pairing.subset_seed == cell.seed for cell in experiment.cells)
+        assert {(cell.config.train.select, cell.config.pairing.validation) for cell in experiment.cells} == {
+            ("last", 0)
+        }
 
 
 def test_an_override_is_for_all_cells_but_for_what_an_axis_sets(tmp_path: Path) -> None:
@@ -159,6 +198,10 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
         ),
         (HEAD + "[axis]\ntrain = [1]\n", ["train: is a section, not a value (in 1)"]),
         (HEAD + "[axis]\nname.of = [1]\n", ["name.of: name is a value, not a section (in 1)"]),
+        (
+            HEAD + 'draws = "labels"\n[set]\npairing.subset_seed = 3\n' + AXES,
+            ["pairing.subset_seed: follows the seeds, since draws = labels (in 3, plain"],
+        ),
         (HEAD.replace('"demo"', '"real"') + AXES, ["data: 'real', but the configuration has section demo"]),
         (HEAD + '[set]\nevaluate.checkpoint = "last"\n' + AXES, ["evaluate.checkpoint: is not an experiment's to set"]),
         (HEAD.replace("configs/demo", "nowhere") + AXES, ["nowhere.toml: no such configuration file"]),

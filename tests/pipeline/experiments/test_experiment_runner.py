@@ -19,7 +19,9 @@ from command_line import run_command, snapshot, succeed
 
 from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.locks import is_held, writer_lock
+from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.config import ExperimentConfig
+from dvs_transfer.pipeline.experiment import find_pairs
 from dvs_transfer.pipeline.experiments import pools, runner
 from dvs_transfer.pipeline.experiments.cells import load_experiment
 from dvs_transfer.pipeline.experiments.pools import LocalPool, MemoryRoom
@@ -136,6 +138,28 @@ def _check_a_failing_cell(file: Path, root: Path) -> None:
     assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: the training split has 30 rec")
     table = succeed("--root", root, "experiment", "table", path).out
     assert "| too large | 0 of 1 | missing |" in table
+
+
+def test_every_draw_has_its_own_labels_which_all_rows_share(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pair stores are made for each draw; the recordings that validate and test are those of all."""
+    monkeypatch.setattr(pools, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
+    few = "[set]\npairing.train_per_class = 1\n[[axis.way]]"
+    file.write_text(
+        FILE.replace("[[axis.way]]", few, 1).replace("seeds", 'draws = "labels"\nseeds').replace("1024]", "1024, 7]")
+    )
+    experiment, workspace = load_experiment(file), Workspace(tmp_path)
+    runner.run(experiment, workspace, runner.RunnerConfig(parallel=1), Reporter(verbosity=0))
+    stores = [[find_pairs(cell.config, workspace) for cell in row.cells] for row in experiment.rows]
+    assert stores[0] == stores[1]
+    assert len({*stores[0]}) == 3
+    ids = {
+        split: [PairedCache.open(path, split).sample_ids for path in stores[0]]
+        for split in ("train", "validation", "test")
+    }
+    assert len({*ids["train"]}) == 3
+    assert len({*ids["validation"]}) == len({*ids["test"]}) == 1
 
 
 def test_data_that_cannot_be_had_fail_their_cells_alone(

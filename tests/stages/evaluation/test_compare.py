@@ -12,8 +12,9 @@ from evaluations import evaluation_of
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import compare
 from dvs_transfer.stages.evaluation.compare import EvaluatedRun
+from dvs_transfer.stages.evaluation.differences import NO_LAST
 from dvs_transfer.stages.evaluation.results import Predictions
-from dvs_transfer.stages.evaluation.statistics import mcnemar, paired_difference
+from dvs_transfer.stages.evaluation.statistics import mcnemar, paired_difference, recordings_interval
 
 CLASS_NAMES = ("ant", "bee", "cat")
 CLASSES = ("ant",) * 12 + ("bee",) * 6 + ("cat",) * 2
@@ -26,40 +27,150 @@ def make_run(
     classes: tuple[str, ...] = CLASSES,
     class_names: tuple[str, ...] = CLASS_NAMES,
     prefix: str = "image",
+    wrong_last: int | None = None,
+    subset_seed: int | None = None,
     **report: Any,
 ) -> EvaluatedRun:
-    """A run that names `wrong` recordings wrongly, those whose numbers follow seed."""
-    said = list(classes)
-    for index in range(wrong):
-        place = ((seed or 0) + index) % len(classes)
-        said[place] = class_names[(class_names.index(said[place]) + 1) % len(class_names)]
+    """A run that names `wrong` recordings wrongly, those whose numbers follow seed; its last epoch `wrong_last`."""
+
+    def name_wrongly(count: int) -> tuple[str, ...]:
+        said = list(classes)
+        for index in range(count):
+            place = ((seed or 0) + index) % len(classes)
+            said[place] = class_names[(class_names.index(said[place]) + 1) % len(class_names)]
+        return tuple(said)
+
     ids = tuple(f"{label}/{prefix}_{index}" for index, label in enumerate(classes))
-    predictions = Predictions(ids, classes, tuple(said))
-    return EvaluatedRun(Path(name), seed, evaluation_of(predictions, class_names, **report), predictions)
+    last = None if wrong_last is None else name_wrongly(wrong_last)
+    predictions = Predictions(ids, classes, name_wrongly(wrong), last)
+    evaluation = evaluation_of(predictions, class_names, **report)
+    return EvaluatedRun(Path(name), seed, evaluation, predictions, subset_seed)
 
 
 def correct(*runs: EvaluatedRun) -> np.ndarray:
     return np.stack([run.predictions.correct for run in runs])
 
 
-def test_methods_over_seeds_and_their_difference() -> None:
+def test_methods_over_draws_and_their_difference() -> None:
     ours = [make_run("a1", 2, 1), make_run("a2", 4, 2), make_run("a3", 6, 3)]
     theirs = [make_run("b1", 8, 1), make_run("b2", 8, 2), make_run("b3", 11, 3)]
     report = compare.run({"ours": ours, "theirs": theirs}, "theirs")
-    assert (report.split, report.num_samples, report.num_classes, report.notes) == ("test", 20, 3, ())
+    assert (report.split, report.num_samples, report.num_classes, report.notes) == ("test", 20, 3, (NO_LAST,))
+    assert report.checkpoints == ("best",)  # there are no others in these
     first, second = report.methods
     assert (first.method, first.seeds, first.runs) == ("ours", (1, 2, 3), (Path("a1"), Path("a2"), Path("a3")))
-    assert (first.top1.mean, first.top1.std, first.top1.n) == (pytest.approx(0.8), pytest.approx(0.1), 3)
+    top1 = first.accuracies["best"].top1
+    assert (top1.mean, top1.std, top1.n) == (pytest.approx(0.8), pytest.approx(0.1), 3)
+    assert top1.interval is not None
+    assert top1.interval.high - 0.8 == pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-4)
     per_class = [run.report.mean_class_accuracy for run in theirs]
-    assert second.mean_class_accuracy.mean == pytest.approx(np.mean(per_class))
+    assert second.accuracies["best"].mean_class_accuracy.mean == pytest.approx(np.mean(per_class))
     (difference,) = report.differences
-    assert (difference.method, difference.baseline) == ("ours", "theirs")
-    assert difference.top1 == paired_difference(correct(*ours), correct(*theirs))
-    assert difference.top1.difference == pytest.approx(first.top1.mean - second.top1.mean)
-    per_class_difference = first.mean_class_accuracy.mean - second.mean_class_accuracy.mean
-    assert difference.mean_class_accuracy.difference == pytest.approx(per_class_difference)
+    found = difference.checkpoints["best"]
+    assert (difference.method, difference.baseline, list(difference.checkpoints)) == ("ours", "theirs", ["best"])
+    over_recordings = recordings_interval(correct(*ours), correct(*theirs))
+    assert found.top1 == paired_difference([0.9, 0.8, 0.7], [0.6, 0.6, 0.45], over_recordings)
+    by_class = recordings_interval(correct(*ours), correct(*theirs), np.array(CLASSES))
+    assert found.mean_class_accuracy.recordings == by_class
+    per_class_difference = first.accuracies["best"].mean_class_accuracy.mean - np.mean(per_class)
+    assert found.mean_class_accuracy.difference == pytest.approx(per_class_difference)
     expected = [mcnemar(*pair) for pair in zip(correct(*ours), correct(*theirs), strict=True)]
-    assert list(difference.mcnemar) == expected
+    assert list(found.mcnemar) == expected
+
+
+def draws(name: str, wrong: int, wrong_last: int | None, count: int = 3, **report: Any) -> list[EvaluatedRun]:
+    return [make_run(f"{name}{seed}", wrong, seed, wrong_last=wrong_last, **report) for seed in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("best", "last", "verdict"),
+    [
+        ((2, 12), (2, 12), "ahead"),
+        ((12, 2), (12, 2), "behind"),
+        ((2, 12), (6, 6), "open"),  # ahead on `best` alone
+        ((6, 6), (2, 12), "open"),
+        ((2, 12), (12, 2), "open"),
+        ((2, 12), (None, None), None),  # an earlier version's, or imported weights: `last` is not known
+    ],
+)
+def test_a_method_is_ahead_of_both_checkpoints_or_not_at_all(
+    best: tuple[int, int], last: tuple[int | None, int | None], verdict: str | None
+) -> None:
+    a, b = (draws(name, *wrong) for name, wrong in zip("ab", zip(best, last, strict=True), strict=True))
+    report = compare.run({"a": a, "b": b}, "b")
+    (difference,) = report.differences
+    assert difference.verdict == verdict
+    assert any("evaluate such runs again" in note for note in report.notes) == (verdict is None)
+    assert difference.checkpoints["best"].top1.difference == pytest.approx((best[1] - best[0]) / 20)
+    if last[0] is not None:
+        assert difference.checkpoints["last"].top1.difference == pytest.approx((last[1] - last[0]) / 20)
+
+
+def test_a_difference_that_other_recordings_could_undo_is_open() -> None:
+    """Each draw is better by one recording: nothing varies over draws, but other recordings may have none such."""
+    (difference,) = compare.run({"a": draws("a", 5, 5), "b": draws("b", 6, 6)}, "b").differences
+    top1 = difference.checkpoints["last"].top1
+    assert top1.draws is not None
+    assert top1.recordings is not None
+    assert top1.draws.low > 0 == top1.recordings.low
+    assert difference.verdict == "open"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_draws_have_no_interval_no_verdict_and_a_note(count: int) -> None:
+    report = compare.run({"a": draws("a", 0, 0, count), "b": draws("b", 15, 15, count)}, "b")
+    (difference,) = report.differences
+    assert difference.verdict is None
+    for found in difference.checkpoints.values():
+        assert found.mcnemar == ()
+        for paired in (found.top1, found.mean_class_accuracy):
+            assert (paired.draws, paired.p, paired.recordings) == (None, None, None)
+            assert paired.difference >= 0.5
+    assert all(method.accuracies["last"].top1.interval is None for method in report.methods)
+    assert any(note.startswith("no interval and no verdict: they need 3 draws of each method") for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("selection", "validation_per_class", "order"),
+    [
+        ("validation", 10, ("best", "last")),
+        ("validation", 9, ("last", "best")),
+        ("validation", None, ("last", "best")),  # an earlier version's
+        ("test_as_released", 50, ("last", "best")),
+        ("last", 0, ("last",)),
+    ],
+)
+def test_last_comes_first_where_few_recordings_chose_best(
+    selection: str, validation_per_class: int | None, order: tuple[str, ...]
+) -> None:
+    facts = {"selection": selection, "validation_per_class": validation_per_class}
+    few = draws("b", 8, 8, train_labels=240, selection_labels=90, **facts)
+    many = draws("a", 3, 3, train_labels=240, selection_labels=100, selection="validation", validation_per_class=10)
+    report = compare.run({"b": few}, "b")
+    assert report.checkpoints == tuple(report.methods[0].accuracies) == order
+    assert any("last comes first" in note for note in report.notes) == (order == ("last", "best"))
+    assert (report.methods[0].train_labels, report.methods[0].selection_labels) == (240, 90)
+    mixed = compare.run({"a": many, "b": few}, "a")
+    assert mixed.checkpoints == tuple(mixed.differences[0].checkpoints)
+    assert mixed.checkpoints == (order if selection != "last" else ("best", "last"))
+
+
+def test_the_last_epoch_alone_can_be_compared() -> None:
+    runs = {name: draws(name, wrong, None, checkpoint="last") for name, wrong in (("a", 2), ("b", 12))}
+    report = compare.run(runs, "b")
+    assert (report.checkpoints, report.differences[0].verdict) == (("last",), "ahead")
+
+
+def test_draws_of_labels_are_told_apart_and_differ_in_nothing_that_needs_a_note() -> None:
+    methods = {
+        name: [make_run(f"{name}{k}", 3, 1, wrong_last=3, subset_seed=k, split_digest=f"{k}") for k in range(3)]
+        for name in ("a", "b")
+    }
+    report = compare.run(methods, "a")
+    assert report.methods[0].subset_seeds == (0, 1, 2)
+    assert report.notes == ()
+    methods["b"][2] = make_run("b2", 3, 1, wrong_last=3, subset_seed=2, split_digest="another")
+    assert "what was trained on differs" in compare.run(methods, "a").notes[0]
 
 
 def test_one_method_has_no_difference_and_several_have_one_each() -> None:
@@ -93,8 +204,10 @@ def test_runs_that_were_evaluated_on_other_things_are_refused_by_name(other: dic
 def test_a_comparison_of_other_seeds_says_so() -> None:
     same = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 1)]}, "a")
     other = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 2)]}, "a")
-    assert same.notes == ()
-    assert other.notes == ("one run of each method, with other seeds (1, 2): a difference may be that of the seeds",)
+    few = "no interval and no verdict: they need 3 draws of each method (other seeds), here is 1"
+    assert same.notes == (few,)
+    seeds = "one run of each method, with other seeds (1, 2): a difference may be that of the seeds"
+    assert other.notes == (few, seeds)
 
 
 def test_precisions_are_not_mixed() -> None:

@@ -18,8 +18,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
-from dvs_transfer.stages.evaluation.metrics import Accuracies
-from dvs_transfer.stages.evaluation.results import read_predictions
+from dvs_transfer.stages.evaluation.results import LastEpoch, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.checkpoint import load_weights, save_weights, weights_path
@@ -60,8 +59,30 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
     last = json.loads((run_folder / "metrics.jsonl").read_text().splitlines()[-1])
     assert report.top1 == pytest.approx(last["validation_accuracy"])
     assert report.epoch == 12
-    assert report.last == Accuracies(**{name: getattr(report, name) for name in Accuracies.model_fields})
+    assert report.last == LastEpoch(**{name: getattr(report, name) for name in LastEpoch.model_fields})
     assert run(EvaluateConfig(split="validation"), open_tiny_split, run_folder).last == report.last
+
+
+@pytest.mark.parametrize(("selection", "num_choosing"), [("validation", 12), ("last", 0), ("test_as_released", 16)])
+def test_labels_that_the_run_saw_are_counted(run_folder, tmp_path, selection, num_choosing):
+    """24 recordings train, 12 validate, 16 test, in four classes; the ones that chose the epoch were seen too."""
+    (tmp_path / "checkpoints").mkdir()
+    for name in ("best", "last"):
+        network, info = load_weights(weights_path(run_folder, name), torch.device("cpu"))
+        save_weights(weights_path(tmp_path, name), network, info.model_copy(update={"selection": selection}))
+    report = run(EvaluateConfig(), open_tiny_split, tmp_path)
+    assert (report.train_labels, report.selection_labels, report.validation_per_class) == (24, num_choosing, 3)
+    assert report.leads_with_last
+
+
+def test_labels_of_imported_weights_are_not_known(run_folder, tmp_path):
+    network, info = load_weights(weights_path(run_folder, "best"), torch.device("cpu"))
+    info = info.model_copy(update={"method": "imported", "selection": "test_as_released"})
+    (tmp_path / "checkpoints").mkdir()
+    save_weights(weights_path(tmp_path, "best"), network, info)
+    report = run(EvaluateConfig(), open_tiny_split, tmp_path)
+    assert (report.train_labels, report.selection_labels, report.last) == (None, None, None)
+    assert read_predictions(tmp_path, report).correct_last is None
 
 
 def test_batch_size_does_not_change_the_result(run_folder):
@@ -92,6 +113,10 @@ def test_all_that_is_reported_agrees_with_the_predictions_and_logits(run_folder,
     assert report.top1_interval == (interval.low, interval.high)
     interval = bootstrap_interval(predictions.correct, np.array(predictions.classes))
     assert report.mean_class_accuracy_interval == (interval.low, interval.high)
+    assert report.last is not None
+    assert predictions.correct_last.mean() == pytest.approx(report.last.top1)
+    interval = bootstrap_interval(predictions.correct_last)
+    assert report.last.top1_interval == (interval.low, interval.high)
     assert [entry.name for entry in report.classes] == list(split.class_names)
     assert np.mean([entry.accuracy for entry in report.classes]) == pytest.approx(report.mean_class_accuracy)
     assert np.array(report.confusion).sum(1).tolist() == [entry.num_samples for entry in report.classes] == [4] * 4

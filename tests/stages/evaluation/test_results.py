@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,37 @@ def test_both_files_are_read_as_written_whatever_the_names(run: Path) -> None:
     assert report == evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=report.weights_digest)
     assert read_predictions(run, report) == PREDICTIONS
     assert PREDICTIONS.correct.tolist() == [True, True, True, False]
+
+
+def test_what_the_last_epoch_s_weights_said_is_kept_beside(run: Path) -> None:
+    said = replace(PREDICTIONS, predicted_last=(CLASS_NAMES[1], *CLASS_NAMES[1:]))
+    write_results(run, evaluation_of(said, CLASS_NAMES), said)
+    report = read_evaluation(run, "test")
+    assert read_predictions(run, report) == said
+    assert said.correct_last is not None
+    assert said.correct_last.tolist() == [False, True, True, True]
+    assert (report.at("best"), report.at("last")) == (report, report.last)
+    table = run / "predictions-test.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join([*lines[:1], lines[1].replace('c""d', "a,b"), *lines[2:]]))
+    with pytest.raises(TrainingError, match="does not hold the 4 predictions"):
+        read_predictions(run, report)
+
+
+def test_an_evaluation_of_before_labels_were_counted_is_read_and_not_trusted_to_choose(run: Path) -> None:
+    """Neither counts of labels, nor intervals of the last epoch, nor what it said of each recording."""
+    path = run / "evaluation-test.json"
+    document = json.loads(path.read_text())
+    for name in ("train_labels", "selection_labels", "validation_per_class"):
+        del document[name]
+    document["last"] = {"top1": 0.5, "top5": 1.0, "mean_class_accuracy": 0.5}
+    path.write_text(json.dumps(document))
+    report = current_evaluation(run, EvaluateConfig())
+    assert report is not None
+    assert (report.train_labels, report.validation_per_class, report.leads_with_last) == (None, None, True)
+    assert report.last is not None
+    assert report.last.top1_interval is None
+    assert read_predictions(run, report).correct_last is None
 
 
 def test_an_evaluation_is_current_until_its_weights_or_files_change(run: Path) -> None:

@@ -85,9 +85,21 @@ def test_numbers_are_the_evaluation_s(make_run: MakeRun) -> None:
         top1_after_step=(0.23456, 0.8),
     )
     page = read(run)
+    assert page.text.index("0.5124 to 0.7123") < page.text.index("0.3457")  # of `best`, which enough recordings chose
     for text in ("0.9877", "0.5124 to 0.7123", "0.1235", "0.3457", "0.4568", "epoch 2, which was drawn by lot"):
         assert text in page.text
     assert "0.2346, 0.8" in page.content  # the chart's description
+
+
+def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: MakeRun) -> None:
+    facts = {"validation_per_class": 9, "train_labels": 1234, "selection_labels": 27}
+    last = {"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678, "top1_interval": (0.21111, 0.51111)}
+    page = read(make_run(last=last, top1_interval=(0.51239, 0.71231), **facts))
+    words = " ".join(page.text.split())
+    assert "Top-1 0.3457 (last) on 12 test recordings of 3 classes (95 % interval over recordings 0.2111" in words
+    assert page.text.index("0.2111 to 0.5111") < page.text.index("0.5124 to 0.7123")
+    assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
+    assert "1,234 that trained, and 27 that chose the epoch of best" in words
 
 
 def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,10 +23,10 @@ from dvs_transfer.stages.pairing_config import PairingConfig
 METHODS = ({"method": "transfer"}, {"method": "events"})
 
 
-def make_runs(make_run: MakeRun) -> list[Path]:
-    """Two methods with seeds 1 and 2, of which one recording more is wrong with each run."""
-    settings = [method | {"seed": seed} for method in METHODS for seed in (1, 2)]
-    return [make_run(f"run{index}", train, wrong=range(index)) for index, train in enumerate(settings)]
+def make_runs(make_run: MakeRun, seeds: tuple[int, ...] = (1, 2), **changes: Any) -> list[Path]:
+    """Two methods with some seeds, of which one recording more is wrong with each run."""
+    settings = [method | {"seed": seed} for method in METHODS for seed in seeds]
+    return [make_run(f"run{index}", train, wrong=range(index), **changes) for index, train in enumerate(settings)]
 
 
 def test_runs_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
@@ -40,13 +42,38 @@ def test_runs_stand_side_by_side(make_run: MakeRun, tmp_path: Path) -> None:
     for first, letter in ((0, "A"), (2, "B")):
         pair = accuracies[first : first + 2]
         assert f"{pair.mean():.4f} ± {pair.std(ddof=1):.4f}" in page.text
-        assert f"{letter}, 2 seeds" in page.text
+        assert f"{letter}, 2 draws" in page.text
     assert "B minus A" in page.text
     assert f"{accuracies[2:].mean() - accuracies[:2].mean():+.4f}" in page.text
     assert {"Named rightly by some runs", "Named rightly by all runs"} <= set(page.headings)
     assert page.loaded == []
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
+
+
+def read_words(runs: list[Path], folder: Path) -> str:
+    """The text of their report, a space between cells."""
+    content = report(runs, folder / "several.html").page.read_text()
+    return " ".join(Page(re.sub("(</t[dh]>)", r" \1", content)).text.split())
+
+
+def test_two_draws_have_neither_interval_nor_verdict(make_run: MakeRun, tmp_path: Path) -> None:
+    words = read_words(make_runs(make_run), tmp_path)
+    assert "B minus A, best -0.1667 [-] - [-] -0.1667 [-] - [-] - -" in words
+    assert "No interval and no verdict: they need 3 draws of each method (other seeds), here are 2." in words
+
+
+def test_three_draws_have_both_intervals_of_both_checkpoints_and_a_verdict(make_run: MakeRun, tmp_path: Path) -> None:
+    """Few validation recordings: `last` leads. Labels: those that trained, and those that chose the epoch."""
+    facts = {"validation_per_class": 2, "train_labels": 12, "selection_labels": 6}
+    runs = make_runs(make_run, (1, 2, 3), wrong_last=(0,), **facts)
+    words = read_words(runs, tmp_path)
+    assert "B minus A, last +0.0000 [+0.0000 to +0.0000] 1 [+0.0000 to +0.0000]" in words
+    assert "B minus A, best -0.2500 [-0.2500 to -0.2500] 0 [-0." in words  # the same in each draw
+    assert words.index("last: top-1") < words.index("best: top-1")
+    assert "12 + 6" in words
+    assert "Last comes first: fewer than 10 validation recordings of a class" in words
+    assert "0 : 0 (p = 1); 0 : 0 (p = 1); 0 : 0 (p = 1) open" in words
 
 
 def test_what_each_said_of_a_recording(make_run: MakeRun, tmp_path: Path) -> None:

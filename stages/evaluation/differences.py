@@ -1,0 +1,87 @@
+"""Two methods' draws against each other: for each checkpoint, and the verdict that all its intervals must agree on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..training.checkpoint import CheckpointName
+from .results import EvaluationReport, Predictions
+from .statistics import Interval, PairedDifference, paired_difference, recordings_interval
+
+Metric = Literal["top1", "mean_class_accuracy"]
+Verdict = Literal["ahead", "behind", "open"]
+NO_LAST = "no verdict where what the last epoch's weights say of each recording is not known: evaluate such runs again"
+Outcome = tuple[EvaluationReport, Predictions]  # of one draw
+
+
+def shown_checkpoints(reports: Iterable[EvaluationReport]) -> tuple[CheckpointName, ...]:
+    """The checkpoints that some of these have, the one to go by first; one where both are the same weights.
+
+    It is `last` as soon as the `best` epoch of one of them was chosen by too few validation recordings, or by others.
+    """
+    listed = list(reports)
+    if all(report.selection == "last" or report.checkpoint == "last" for report in listed):
+        return ("last",)
+    if all(report.last is None for report in listed):
+        return ("best",)
+    chosen = [report for report in listed if report.selection != "last"]
+    return ("last", "best") if any(report.leads_with_last for report in chosen) else ("best", "last")
+
+
+def find_difference(
+    own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName, metric: Metric = "top1"
+) -> PairedDifference | None:
+    """`own` minus `others`, the draw at each place the same; None where one of them has no such checkpoint.
+
+    Both outcomes of a draw are of the same recordings; the draws may be of different ones.
+    """
+    sides = [[_accuracy(report, checkpoint, metric) for report, _ in side] for side in (own, others)]
+    a, b = ([value for value in side if value is not None] for side in sides)
+    if len(a) < len(own) or len(b) < len(others):
+        return None
+    return paired_difference(a, b, _over_recordings(own, others, checkpoint, metric))
+
+
+def find_verdict(top1: Mapping[CheckpointName, PairedDifference]) -> Verdict | None:
+    """Whether a method is ahead: of the last epoch's weights, and of `best` where there is one, over draws and over
+    recordings, every interval lies on the same side of zero. None: too few draws, or `last` is not known.
+    """
+    intervals = [interval for found in top1.values() for interval in (found.draws, found.recordings)]
+    if "last" not in top1 or any(interval is None for interval in intervals):
+        return None
+    known = [interval for interval in intervals if interval is not None]
+    if all(interval.low > 0 for interval in known):
+        return "ahead"
+    return "behind" if all(interval.high < 0 for interval in known) else "open"
+
+
+def lacks_last(top1: Mapping[CheckpointName, PairedDifference]) -> bool:
+    """Whether there are draws enough for a verdict, and there is none since `last` is not known."""
+    return find_verdict(top1) is None and any(found.draws is not None for found in top1.values())
+
+
+def correct_at(outcome: Outcome, checkpoint: CheckpointName) -> NDArray[np.bool_] | None:
+    """(n,) whether a checkpoint named each recording rightly; None where that is not known."""
+    report, predictions = outcome
+    return predictions.correct if report.holds(checkpoint) else predictions.correct_last
+
+
+def _accuracy(report: EvaluationReport, checkpoint: CheckpointName, metric: Metric) -> float | None:
+    accuracies = report.at(checkpoint)
+    return None if accuracies is None else float(getattr(accuracies, metric))
+
+
+def _over_recordings(
+    own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName, metric: Metric
+) -> Interval | None:
+    sides = [[correct_at(outcome, checkpoint) for outcome in side] for side in (own, others)]
+    a, b = ([correct for correct in side if correct is not None] for side in sides)
+    if not a or len(a) < len(own) or len(b) < len(others):
+        return None
+    classes = np.array(own[0][1].classes) if metric == "mean_class_accuracy" else None
+    same = len({report.recordings_digest for report, _ in own}) == 1
+    return recordings_interval(a, b, classes, same_recordings=same)
