@@ -56,6 +56,7 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (ModelConfig, "widths"): ({}, None, [8, "P", 8, "P"]),
     (TrainConfig, "released"): ({}, None, "without_v"),
     (TrainConfig, "pretrain_epochs"): ({"method": "finetune"}, None, 3),
+    (TrainConfig, "epoch_steps"): ({}, None, 3),
     (TrainConfig, "device"): ({}, "auto", "cpu"),
     (EvaluateConfig, "device"): ({}, "auto", "cpu"),
     (PairingConfig, "train_per_class"): ({}, None, 2),

@@ -169,7 +169,7 @@ def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
     values = {
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
         **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
-        **{"arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
+        **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
         **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": []},
         **{"w_t": [], "sliding_probability": []},
     }
