@@ -98,7 +98,7 @@ def compare_pair(real: Events, photo: UInt8Array) -> dict[str, str]:
     rows["real without hot pixels"] = _without_hot(real, wanted, ours)
     again = simulate_image(photo, config.model_copy(update={"seed": 1}), "again")
     rows["two simulated sensors"] = f"{correlation(_frames(ours), _frames(again)):.3f}"
-    rows["course of the photo's events"] = f"{_course_error(real, ours):.2f} of them in another bin of 10 ms"
+    rows["course of the photo"] = f"{_course_error(real, ours):.2f} of them in another bin of 10 ms"
     return rows
 
 
@@ -159,7 +159,7 @@ def compare_digits(nmnist: Path, mnist: Path) -> dict[str, str]:
         "events, simulated, black level 0.001": _summary(glowing),
         "mean of each digit, simulated to real": ", ".join(f"{share:.2f}" for share in by_class[1] / by_class[0]),
         "ON share, real and simulated": f"{_on_share(real):.3f}, {_on_share(ours):.3f}",
-        "course of the digits' events": f"{_course_error(*map(_joined, (real, ours))):.2f} of them in another bin of 10 ms",
+        "course of the digits": f"{_course_error(*map(_joined, (real, ours))):.2f} of them in another bin of 10 ms",
         "mean frames, correlation": f"{correlation(*map(_mean_frames, (real, ours))):.3f}",
         "the same, not inverted": f"{correlation(*map(_mean_frames, (real, upright))):.3f}",
     }

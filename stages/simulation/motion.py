@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .config import SimulationConfig
 
 NUM_SACCADES: Final = 3
-Path = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+MotionPath = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 # What pan and tilt do, each as (begin, end, distance): in saccades, and in amplitudes, x to the right and y down. Each
 # move is a raised cosine. The image goes down and then right, right and then up, and back to the left, where it stops
@@ -21,7 +21,7 @@ PAN: Final = ((0.41, 0.82, 0.28), (0.93, 1.75, 0.51), (1.54, 2.18, 0.21), (2.19,
 TILT: Final = ((0.11, 0.76, 1.0), (1.15, 1.89, -1.0))
 
 
-def saccade_path(config: SimulationConfig) -> Path:
+def saccade_path(config: SimulationConfig) -> MotionPath:
     """Return times_us, x_px, y_px, each (num_steps + 1,): when the image is sampled and how far it is moved by then.
 
     Time steps are equal, and short enough for `max_step_px` at the highest speed. Each coordinate is 0 at first and

@@ -14,7 +14,7 @@ from scipy.ndimage import gaussian_filter
 from ..sources.base import Events, UInt8Array
 from .config import SimulationConfig
 from .kernel import draw_normal, fire, sort_by_time, unpack
-from .motion import Path, motion_margin, saccade_path, shown
+from .motion import MotionPath, motion_margin, saccade_path, shown
 
 SMALLEST_THRESHOLD = 0.01  # as in ESIM and v2e: mismatch never makes a pixel that fires without end
 
@@ -29,7 +29,7 @@ def simulate_image(image: UInt8Array, config: SimulationConfig, seed_key: str) -
     return record(log_luminance(image, config), saccade_path(config), config, seed_key)
 
 
-def record(log_image: NDArray[np.float32], path: Path, config: SimulationConfig, seed_key: str) -> Events:
+def record(log_image: NDArray[np.float32], path: MotionPath, config: SimulationConfig, seed_key: str) -> Events:
     """Record a display's log luminance, (h + margin + 1, w + margin + 1) for a field of (h, w), moved along `path`.
 
     path: as `saccade_path` returns it, at most `motion_margin` pixels long in each direction.

@@ -61,7 +61,7 @@ def test_layout_is_n_caltech101s(images: Path, tmp_path: Path) -> None:
     assert max(recording["x"].max() for recording in events) < 40
     assert max(recording["y"].max() for recording in events) < 34
     box = np.fromfile(out / "Caltech101_annotations/ant/annotation_0001.bin", "<i2")
-    assert box.tolist() == [2, 5, 2, 2, 36, 2, 36, 24, 2, 24, 2, 2] * 2
+    assert box.tolist() == [2, 5, 0, 0, 33, 0, 33, 20, 0, 20, 0, 0] * 2  # all of 40 x 27 pixels less 6
     assert len(list(out.glob("Caltech101_annotations/*/*.bin"))) == 22
 
 
