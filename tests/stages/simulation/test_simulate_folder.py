@@ -101,6 +101,16 @@ def test_an_interrupted_run_is_finished_to_the_same_result(images: Path, tmp_pat
     assert digests(config.out) == digests(tmp_path / "whole")
 
 
+@pytest.mark.parametrize(
+    "changed", [{"black_level": 0.01}, {"gamma": 1.0}, {"inverted": True}, {"placement": "padded"}, {"blur_px": 0.0}]
+)
+def test_the_display_is_part_of_what_a_folder_is(images: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    config = SimulateConfig(images=images, out=tmp_path / "out", simulation=SMALL)
+    run(config)
+    with pytest.raises(ConfigError, match=rf"simulation\.{next(iter(changed))}: "):
+        run(config.model_copy(update={"simulation": SMALL.model_copy(update=changed)}))
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_output_of_another_configuration_is_kept(images: Path, tmp_path: Path, finished: bool) -> None:
     config = SimulateConfig(images=images, out=tmp_path / "out", simulation=SMALL)
