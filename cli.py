@@ -6,7 +6,7 @@ import errno
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -249,6 +249,9 @@ def pair(
 def simulate(
     images: Annotated[Path, typer.Argument(help="Folder of class folders of images.")],
     out: Annotated[Path, typer.Argument(help="Folder for the recordings, in N-Caltech101's layout.")],
+    camera: Annotated[Literal["ncaltech101", "nmnist"], typer.Option(help="Whose display, field and thresholds.")] = (
+        "ncaltech101"
+    ),
     override: Override = [],
     workers: Workers = 0,
     scheduler: Scheduler = "threads",
@@ -261,7 +264,8 @@ def simulate(
     from .pipeline.config import build, parse_overrides
     from .stages import simulation
 
-    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=parse_overrides(override))
+    chosen = simulation.CAMERAS[camera].model_dump() | parse_overrides(override)
+    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=chosen)
     show(simulation.run(settings, runner(scheduler, workers)), as_json, f"simulated into {out}")
 
 

@@ -65,6 +65,29 @@ def bench_verify(
         write_json(json_file, to_document(report))
 
 
+@bench_app.command("simulator")
+def bench_simulator(
+    recording: Annotated[Path | None, typer.Option(help="A recording of N-Caltech101; needs --photo.")] = None,
+    photo: Annotated[Path | None, typer.Option(help="The photo of Caltech101 that it is of.")] = None,
+    nmnist: Annotated[Path | None, typer.Option(help="Folder of N-MNIST; needs --mnist.")] = None,
+    mnist: Annotated[Path | None, typer.Option(help="Folder of MNIST.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Compare the simulator's recordings with real ones.
+
+    Example: dvs-transfer bench simulator --nmnist data/raw/NMNIST --mnist data/raw/MNIST
+    """
+    from ..cache.durable import write_json
+    from . import simulator
+
+    if (recording is None) != (photo is None) or (nmnist is None) != (mnist is None) or not (recording or nmnist):
+        raise typer.BadParameter("give --recording and --photo, --nmnist and --mnist, or all four")
+    report = simulator.run(recording=recording, photo=photo, nmnist=nmnist, mnist=mnist)
+    show(report.rows(), False, "simulated and real recordings")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
+
+
 @bench_app.command("train")
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

@@ -148,6 +148,8 @@ def test_overrides_of_demo_and_simulate(tmp_path: Path, monkeypatch: pytest.Monk
     succeed("simulate", tmp_path, tmp_path / "out", "--set", "on_threshold=0.3")
     assert (given[0].images_per_class, given[0].simulation.seed, given[0].out) == (3, 5, tmp_path)
     assert (given[1].simulation.on_threshold, given[1].out) == (0.3, tmp_path / "out")
+    succeed("simulate", tmp_path, tmp_path / "out", "--camera", "nmnist", "--set", "seed=5")
+    assert given[2].simulation == simulation.CAMERAS["nmnist"].model_copy(update={"seed": 5})
 
 
 # Output

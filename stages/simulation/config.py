@@ -1,34 +1,63 @@
-"""What the saccade simulator can be told: the sensor, the motion, and which folder of images becomes recordings."""
+"""What the saccade simulator can be told: display, sensor and motion, and which folder of images becomes recordings."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class SimulationConfig(BaseModel):
-    """The sensor and its motion. Everything here changes the recordings; the same values give the same bytes.
+    """Display, sensor and motion. Everything here changes the recordings; the same values give the same bytes.
 
-    Sources of the defaults: Orchard et al. 2015 (N-Caltech101: camera, display, saccades), ESIM (Rebecq et al. 2018)
-    and v2e (Hu et al. 2021) for the pixel model, N-MNIST's own recordings for the background activity.
+    The defaults are N-Caltech101's camera; `CAMERAS` has N-MNIST's. docs/simulator.md says where each value is from and
+    how far recordings agree with real ones.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seed: int = Field(default=0, ge=0, description="Seed of the sensor's mismatch and of the background activity.")
+    seed: int = Field(
+        default=0,
+        ge=0,
+        description="Seed of the sensor's mismatch, of its state at the start and of background events.",
+    )
     sensor_width: int = Field(
-        default=240, ge=8, le=256, description="Columns of the recorded field, pixels (Orchard 2015; x is one byte)."
+        default=240, ge=8, le=256, description="Columns of the field, pixels (Orchard 2015; x is one byte)."
     )
     sensor_height: int = Field(
-        default=180, ge=8, le=240, description="Rows of the recorded field, pixels (Orchard 2015; y = 240 is reserved)."
+        default=180, ge=8, le=240, description="Rows of the field, pixels (Orchard 2015; y = 240 is reserved)."
+    )
+    placement: Literal["fitted", "padded"] = Field(
+        default="fitted",
+        description="fitted: an image is shown as large as the field, and the pixels that see it during all of the "
+        "motion are recorded, as in N-Caltech101; padded: it is shown pixel for pixel (smaller only where it does not "
+        "fit) amid grey 0, and the whole field is recorded, as in N-MNIST.",
+    )
+    inverted: bool = Field(
+        default=False, description="Show grey value v as 255 - v: N-MNIST's digits are dark on a bright display."
+    )
+    black_level: float = Field(
+        default=0.03,
+        gt=0,
+        lt=1,
+        description="Luminance of grey 0 as a share of white's: the display's own and what the room adds "
+        "(sRGB, IEC 61966-2-1: 0.01 to 0.05; 0.03 meets N-MNIST's training recordings).",
+    )
+    gamma: float = Field(
+        default=2.2, gt=0, le=5, description="Exponent of the display: luminance over grey value (IEC 61966-2-1: 2.2)."
+    )
+    blur_px: float = Field(
+        default=0.4,
+        ge=0,
+        le=5,
+        description="Standard deviation of the lens's and the pixel's blur, pixels (N-MNIST's training recordings).",
     )
     amplitude_px: float = Field(
-        default=4.65,
+        default=5.4,
         gt=0,
         le=64,
-        description="Base and height of the triangle, pixels: 1 degree, 8 mm lens, 30 um pixels (Orchard 2015).",
+        description="How far the image moves to the right and down, pixels (N-MNIST's training recordings).",
     )
     saccade_us: int = Field(
         default=100_000,
@@ -43,37 +72,41 @@ class SimulationConfig(BaseModel):
         description="Largest motion between two samples of the log intensity, pixels (ESIM's adaptive sampling: 0.5).",
     )
     on_threshold: float = Field(
-        default=0.25,
+        default=0.32,
         ge=0.05,
         le=2,
-        description="Rise of the log intensity that fires an ON event (v2e: 0.2; 0.25 gives Caltech101's photos "
-        "N-Caltech101's number of events).",
+        description="Rise of the log luminance that fires an ON event (Caltech101's photos give N-Caltech101's number "
+        "of events; v2e: 0.2).",
     )
     off_threshold: float = Field(
-        default=0.25,
+        default=0.32,
         ge=0.05,
         le=2,
-        description="Fall of the log intensity that fires an OFF event (as `on_threshold`).",
+        description="Fall of the log luminance that fires an OFF event (as `on_threshold`).",
     )
     threshold_sigma: float = Field(
         default=0.03, ge=0, le=0.5, description="Standard deviation of both thresholds from pixel to pixel (v2e: 0.03)."
     )
+    start_spread: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="How far apart pixels start, as a share of the range between their thresholds: what earlier motion "
+        "left; 0: each starts at rest.",
+    )
     refractory_us: int = Field(
-        default=500, ge=0, le=100_000, description="Time for which a pixel that fired stays silent, us (v2e: 500)."
+        default=1500,
+        ge=0,
+        le=100_000,
+        description="Time for which a pixel that fired stays silent, us "
+        "(the shortest gaps in N-MNIST's training recordings).",
     )
     noise_rate_hz: float = Field(
         default=0.3,
         ge=0,
         le=100,
         description="Background activity of each pixel, events/s, both polarities alike "
-        "(N-MNIST's corner pixels, which no digit reaches: 0.2 to 0.4).",
-    )
-    linear_below: float = Field(
-        default=20,
-        ge=1,
-        le=255,
-        description="Grey value, 0 to 255, below which a straight line to 0 takes the logarithm's place: "
-        "8 bits have too few steps in the dark (v2e's lin-log: 20).",
+        "(N-MNIST's corner pixels, which no digit reaches: 0.2 to 0.5).",
     )
 
     @model_validator(mode="after")
@@ -84,6 +117,15 @@ class SimulationConfig(BaseModel):
         return self
 
 
+Camera = Literal["ncaltech101", "nmnist"]
+CAMERAS: Final[dict[Camera, SimulationConfig]] = {
+    "ncaltech101": SimulationConfig(),
+    "nmnist": SimulationConfig(
+        sensor_width=34, sensor_height=34, placement="padded", inverted=True, on_threshold=0.53, off_threshold=0.53
+    ),
+}
+
+
 class SimulateConfig(BaseModel):
     """Which images become recordings, and where they go."""
 
@@ -91,4 +133,4 @@ class SimulateConfig(BaseModel):
 
     images: Path = Field(description="Folder of class folders of images.")
     out: Path = Field(description="Folder to write: N-Caltech101's layout, Caltech101/ and Caltech101_annotations/.")
-    simulation: SimulationConfig = Field(default_factory=SimulationConfig, description="Sensor and motion.")
+    simulation: SimulationConfig = Field(default_factory=SimulationConfig, description="Display, sensor and motion.")

@@ -57,6 +57,7 @@ def fire(
     on_threshold: NDArray[np.float32],
     off_threshold: NDArray[np.float32],
     refractory_us: int,
+    start_spread: float,
     noise_gap: float,
     seed: Any,
     out: NDArray[np.int64],
@@ -65,7 +66,8 @@ def fire(
 
     A pixel fires when its log intensity, linear in time between two samples, is a threshold away from where it last
     fired (ESIM, Rebecq et al. 2018). A crossing in its refractory time is passed over without an event, as in ESIM.
-    Background events come as a Poisson process and leave the pixel's reference alone.
+    Background events come as a Poisson process and leave the pixel's reference alone. At the start a pixel's level lies
+    anywhere between its two thresholds, drawn evenly from `start_spread` (0 to 1) of that range.
 
     log_image: (h + 2 margin + 1, w + 2 margin + 1), an image of (h, w) with its surroundings; the field has
     (h + margin, w + margin) pixels.
@@ -83,9 +85,14 @@ def fire(
     for y in range(height):
         on, off = on_threshold[y], off_threshold[y]
         _sample_row(log_image, margin, y, x_px[0], y_px[0], before)
-        for x in range(width):
-            upper[x], lower[x], last_us[x] = before[x] + on[x], before[x] - off[x], -refractory_us
         bits = _splitmix64(np.uint64(seed) + np.uint64(y))
+        for x in range(width):
+            bits = _splitmix64(bits)
+            # 0.999: a start at a threshold itself would fire without motion.
+            left_over = np.float32(0.999 * start_spread) * (on[x] - np.float32(_uniform(bits)) * (on[x] + off[x]))
+            upper[x], lower[x] = before[x] + on[x] - left_over, before[x] - off[x] - left_over
+            last_us[x] = -refractory_us
+        bits = _splitmix64(bits)
         noise_at = -math.log(_uniform(bits)) * noise_gap  # counted in pixels, row of pixels after row of pixels
         for step in range(times_us.shape[0] - 1):
             start_us, step_us = times_us[step], times_us[step + 1] - times_us[step]

@@ -17,11 +17,11 @@ from ..sources.images import IMAGE_SUFFIXES, decode_image
 from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially
 from .config import SimulateConfig, SimulationConfig
-from .motion import shown_box
+from .motion import shown
 from .provenance import Provenance
 from .sensor import simulate_image
 
-SIMULATOR_VERSION: Final = 1  # raised whenever the same image and configuration give other events
+SIMULATOR_VERSION: Final = 2  # raised whenever the same image and configuration give other events
 RECORDINGS: Final = "Caltech101"
 ANNOTATIONS: Final = "Caltech101_annotations"
 _IMAGES_PER_TASK: Final = 16
@@ -152,7 +152,7 @@ def _simulate_one(images: Path, out: Path, simulation: SimulationConfig, name: s
     if not len(events):
         return _Outcome(0, f"{path}: nothing in it moves a pixel by its threshold, and there is no background activity")
     recording, annotation = _outputs(name)
-    frame = box_contour(*shown_box(image.shape[1], image.shape[0], simulation))
+    frame = box_contour(*shown(image.shape[1], image.shape[0], simulation).box(simulation.amplitude_px))
     write_bytes(out / recording, encode_records(events))
     write_bytes(out / annotation, encode_annotation(frame, frame))
     return _Outcome(len(events))

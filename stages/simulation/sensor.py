@@ -9,38 +9,43 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 
 from ..sources.base import Events, UInt8Array
 from .config import SimulationConfig
 from .kernel import draw_normal, fire, sort_by_time, unpack
-from .motion import motion_margin, saccade_path, shown_size
+from .motion import MotionPath, motion_margin, saccade_path, shown
 
 SMALLEST_THRESHOLD = 0.01  # as in ESIM and v2e: mismatch never makes a pixel that fires without end
 
 
 def simulate_image(image: UInt8Array, config: SimulationConfig, seed_key: str) -> Events:
-    """Record one image: shown as large as it fits, moved through three saccades.
+    """Record one image: shown on a display, moved through three saccades.
 
     image: (H, W) grey or (H, W, 3) RGB, uint8. seed_key: the recording's name, "<class>/<stem>"; with the
-    configuration's seed it fixes the background activity. Returns events sorted by time, x < `sensor_width`,
-    y < `sensor_height`. Raises ValueError for another shape or dtype.
+    configuration's seed it fixes how pixels start and the background activity. Returns events sorted by time,
+    x < `sensor_width`, y < `sensor_height`. Raises ValueError for another shape or dtype.
     """
-    log_image = _log_intensity(_shown(image, config), config.linear_below)
-    margin = motion_margin(config)
-    # Beside the image the display goes on as at its border, so that the image's frame is no edge of its own.
-    log_image = np.pad(log_image, ((margin, margin + 1), (margin, margin + 1)), mode="edge")
-    times_us, x_px, y_px = saccade_path(config)
+    return record(log_luminance(image, config), saccade_path(config), config, seed_key)
+
+
+def record(log_image: NDArray[np.float32], path: MotionPath, config: SimulationConfig, seed_key: str) -> Events:
+    """Record a display's log luminance, (h + margin + 1, w + margin + 1) for a field of (h, w), moved along `path`.
+
+    path: as `saccade_path` returns it, at most `motion_margin` pixels long in each direction.
+    """
+    times_us, x_px, y_px = path
     on_threshold, off_threshold = _thresholds(config)
     step_s = (times_us[1] - times_us[0]) * 1e-6
     noise_gap = 1 / (config.noise_rate_hz * step_s) if config.noise_rate_hz else math.inf
     seed = _hash64(f"{config.seed}/noise/{seed_key}")
 
-    room = 8 * log_image.size
+    room = 16 * log_image.size
     while True:
         packed = np.empty(room, np.int64)
         num_events = fire(
-            log_image, margin, times_us, x_px, y_px, on_threshold, off_threshold,
-            config.refractory_us, noise_gap, seed, packed,
+            log_image, motion_margin(config), times_us, x_px, y_px, on_threshold, off_threshold,
+            config.refractory_us, config.start_spread, noise_gap, seed, packed,
         )  # fmt: skip
         if num_events <= room:
             break
@@ -56,20 +61,39 @@ def simulate_image(image: UInt8Array, config: SimulationConfig, seed_key: str) -
     return events
 
 
-def _shown(image: UInt8Array, config: SimulationConfig) -> UInt8Array:
-    """The image in grey (ITU-R 601 luma) at the size at which it is shown."""
+def log_luminance(image: UInt8Array, config: SimulationConfig) -> NDArray[np.float32]:
+    """What a pixel sees of the displayed image: float32, (h + margin + 1, w + margin + 1) for a field of (h, w).
+
+    Grey (ITU-R 601 luma) at the size at which it is shown; luminance, as a share of white's,
+    `black_level` + (1 - `black_level`) * (grey / 255) ** `gamma`; blurred by the lens; its logarithm.
+    """
     if image.dtype != np.uint8 or image.size == 0 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 3)):
         raise ValueError(f"expected an image (H, W) or (H, W, 3) of uint8, got shape {image.shape} of {image.dtype}")
     picture = Image.fromarray(image).convert("L")
-    size = shown_size(picture.width, picture.height, config)
-    return np.asarray(picture.resize(size, Image.Resampling.BILINEAR))
+    place, margin = shown(picture.width, picture.height, config), motion_margin(config)
+    if place.size != picture.size:
+        picture = picture.resize(place.size, Image.Resampling.BILINEAR)
+    before = [corner + margin for corner in place.corner]
+    after = [
+        max(0, field + margin + 1 - start - side)
+        for field, start, side in zip(place.field, before, place.size, strict=True)
+    ]
+    beside = ((before[1], after[1]), (before[0], after[0]))
+    grey = np.asarray(picture)
+    grey = np.pad(grey, beside) if config.placement == "padded" else np.pad(grey, beside, mode="edge")
+    luminance = _luminances(config)[grey]
+    if config.blur_px:
+        luminance = gaussian_filter(luminance, config.blur_px, mode="nearest")
+    log_image: NDArray[np.float32] = np.log(luminance)
+    return log_image
 
 
-def _log_intensity(grey: UInt8Array, linear_below: float) -> NDArray[np.float32]:
-    """v2e's lin-log map of grey values (Hu et al. 2021), by table."""
-    slope = math.log(linear_below) / linear_below
-    table = [slope * value if value <= linear_below else math.log(value) for value in range(256)]
-    return np.array(table, np.float32)[grey]
+@lru_cache(maxsize=8)
+def _luminances(config: SimulationConfig) -> NDArray[np.float32]:
+    """Of each grey value, (256,), as a share of white's."""
+    grey = np.linspace(1, 0, 256) if config.inverted else np.linspace(0, 1, 256)
+    luminance: NDArray[np.float64] = config.black_level + (1 - config.black_level) * grey**config.gamma
+    return luminance.astype(np.float32)
 
 
 @lru_cache(maxsize=8)

@@ -56,13 +56,14 @@ def fire_all(
     refractory_us: int = 0,
     noise_gap: float = math.inf,
     seed: int = 1,
+    start_spread: float = 0.0,
     room: int = 100_000,
 ) -> tuple[int, NDArray[np.int64]]:
     shape = (log_image.shape[0], log_image.shape[1])
     out = np.empty(room, np.int64)
     thresholds = np.full(shape, on, np.float32), np.full(shape, off, np.float32)
     total = fire(
-        log_image, MARGIN, TIMES, X_PX, Y_PX, *thresholds, refractory_us, noise_gap, np.uint64(seed), out
+        log_image, MARGIN, TIMES, X_PX, Y_PX, *thresholds, refractory_us, start_spread, noise_gap, np.uint64(seed), out
     )  # fmt: skip
     return total, out[: min(total, room)]
 
@@ -108,6 +109,13 @@ def test_background_activity_has_its_rate_and_both_polarities() -> None:
         counts = np.histogram(events[:, column], bins=8, range=(0, size))[0]
         assert counts.min() > 0.8 * counts.mean()
     assert fire_all(flat)[0] == 0
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**63), on=st.floats(0.05, 2), off=st.floats(0.05, 2))
+def test_nothing_fires_without_motion_wherever_pixels_start(seed: int, on: float, off: float) -> None:
+    flat = np.full((40, 60), 0.7, np.float32)
+    assert fire_all(flat, on, off, seed=seed, start_spread=1.0)[0] == 0
 
 
 @settings(deadline=None, max_examples=20)

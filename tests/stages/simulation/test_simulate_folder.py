@@ -61,7 +61,7 @@ def test_layout_is_n_caltech101s(images: Path, tmp_path: Path) -> None:
     assert max(recording["x"].max() for recording in events) < 40
     assert max(recording["y"].max() for recording in events) < 34
     box = np.fromfile(out / "Caltech101_annotations/ant/annotation_0001.bin", "<i2")
-    assert box.tolist() == [2, 5, 2, 2, 36, 2, 36, 24, 2, 24, 2, 2] * 2
+    assert box.tolist() == [2, 5, 0, 0, 33, 0, 33, 20, 0, 20, 0, 0] * 2  # all of 40 x 27 pixels less 6
     assert len(list(out.glob("Caltech101_annotations/*/*.bin"))) == 22
 
 
@@ -99,6 +99,16 @@ def test_an_interrupted_run_is_finished_to_the_same_result(images: Path, tmp_pat
     run(config)
     run(SimulateConfig(images=images, out=tmp_path / "whole", simulation=SMALL))
     assert digests(config.out) == digests(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    "changed", [{"black_level": 0.01}, {"gamma": 1.0}, {"inverted": True}, {"placement": "padded"}, {"blur_px": 0.0}]
+)
+def test_the_display_is_part_of_what_a_folder_is(images: Path, tmp_path: Path, changed: dict[str, Any]) -> None:
+    config = SimulateConfig(images=images, out=tmp_path / "out", simulation=SMALL)
+    run(config)
+    with pytest.raises(ConfigError, match=rf"simulation\.{next(iter(changed))}: "):
+        run(config.model_copy(update={"simulation": SMALL.model_copy(update=changed)}))
 
 
 @pytest.mark.parametrize("finished", [True, False])
