@@ -1,0 +1,274 @@
+"""The audit of a pair store: which held-out recordings have their photo, or one that looks the same, where training can
+reach it; and which recordings of different splits look the same.
+
+Everything is found anew from the stores, so that it also tells of a pair store of an earlier version, and of splits
+that this software did not make (`Audited`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.errors import ConfigError
+from ..cache.pairs import HELD_OUT, SPLIT_CODES, PairStore, Reach, Split
+from ..cache.store import FrameStore
+from . import likeness
+from .audit_picture import draw_to
+from .likeness import IMAGES_ALIKE, RECORDINGS_ALIKE, Nearest
+from .originals import Originals, find_originals
+from .pairing_config import PairingConfig
+
+IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
+
+NUM_WORST: Final = 20
+Way = Literal["id", "digest", "near-duplicate", "no"]
+
+
+@dataclass(frozen=True)
+class SplitAudit:
+    """Of the recordings of a split: how many have their photo among the images, of how many it is not known which it is,
+    and how many have in the static pool: their photo (by_id), another file with the same content (by_digest), an image
+    that looks the same (by_near_duplicate), any of these (num_in_reach).
+    """
+
+    split: Split
+    num_recordings: int
+    num_with_photo: int
+    num_unknown: int
+    by_id: int
+    by_digest: int
+    by_near_duplicate: int
+    num_in_reach: int
+
+
+@dataclass(frozen=True)
+class PhotoMatch:
+    """A held-out recording, its photo, and the image of the static pool that is most like it. way: how both are one,
+    "no": they are not. distance: of the hashes, bits; correlation: of the thumbnails.
+    """
+
+    split: Split
+    recording: str
+    photo: str
+    image: str
+    way: Way
+    distance: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class SplitPair:
+    """How many recordings of `split` have one in `other` with the same content (by_digest), that looks the same
+    (by_near_duplicate), whose photo is the same or looks the same (by_photo), any of these (num_alike).
+    """
+
+    split: Split
+    other: Split
+    by_digest: int
+    by_near_duplicate: int
+    by_photo: int
+    num_alike: int
+
+
+@dataclass(frozen=True)
+class RecordingMatch:
+    """Two recordings of different splits that are most alike. way: how both are one, "no": they are not."""
+
+    split: Split
+    recording: str
+    other_split: Split
+    other: str
+    way: Way
+    distance: int
+    correlation: float
+
+
+@dataclass(frozen=True)
+class AuditReport:
+    """What was found. photos_in_reach: as the pair store says it.  photos, recordings: the worst `NUM_WORST`."""
+
+    pairs: Path
+    protocol: str
+    photos_in_reach: Reach
+    num_pool: int
+    splits: tuple[SplitAudit, ...]
+    between: tuple[SplitPair, ...]
+    photos: tuple[PhotoMatch, ...]
+    recordings: tuple[RecordingMatch, ...]
+    picture: Path
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Splits of recordings, by their rows, and the rows of the static pool."""
+
+    events: FrameStore
+    images: FrameStore | None
+    originals: Originals
+    rows: Mapping[Split, IntArray]
+    pool_rows: IntArray
+
+
+def run(pairs_path: Path, out: Path) -> AuditReport:
+    """Audit a pair store; its worst cases are drawn to `out` (PNG).
+
+    Raises ConfigError: `out` is named as another kind of file; StoreError: no pair store, or a damaged one.
+    """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
+    pairs = PairStore(pairs_path)
+    config = PairingConfig.model_validate(pairs.description.pairing)
+    audited = Audited(
+        pairs.events,
+        pairs.images,
+        find_originals(config, pairs.events, pairs.images),
+        {split: rows for split in SPLIT_CODES if len(rows := pairs.rows_of(split))},
+        pairs.store.column("pool_rows"),
+    )
+    splits, photos = audit_photos(audited)
+    between, recordings = audit_recordings(audited)
+    draw_to(out, audited.events, audited.images, audited.originals.rows, photos, recordings)
+    return AuditReport(
+        pairs=pairs_path,
+        protocol=pairs.protocol,
+        photos_in_reach=pairs.photos_in_reach,
+        num_pool=len(audited.pool_rows),
+        splits=splits,
+        between=between,
+        photos=photos,
+        recordings=recordings,
+        picture=out,
+    )
+
+
+def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoMatch, ...]]:
+    """What of the held-out recordings' photos is in the static pool, and the worst cases."""
+    splits, matches = [], []
+    for split in (split for split in HELD_OUT if split in audited.rows):
+        rows = audited.rows[split]
+        photo, known = audited.originals.rows[rows], audited.originals.known[rows]
+        shown = rows[_has_picture(audited, photo)]
+        if audited.images is None or not len(audited.pool_rows) or not len(shown):
+            none = np.zeros(len(rows), np.bool_)
+            splits.append(_split_audit(split, photo, known, none, none, none))
+            continue
+        photo_of = audited.originals.rows[shown]
+        own = _positions(audited.pool_rows, photo_of)
+        pool, photos = (likeness.images_of(audited.images, part) for part in (audited.pool_rows, photo_of))
+        nearest = likeness.find_nearest(photos, pool, own)
+        digests = audited.images.column("source_digest")
+        by_digest = _has_other(digests[photo_of], digests[audited.pool_rows], own >= 0)
+        by_near = nearest.same(IMAGES_ALIKE)
+        place = np.searchsorted(rows, shown)
+        full = [_spread(found, place, len(rows)) for found in (own >= 0, by_digest, by_near)]
+        splits.append(_split_audit(split, photo, known, *full))
+        for at, row in enumerate(shown):
+            way: Way = "id" if own[at] >= 0 else "digest" if by_digest[at] else "near-duplicate" if by_near[at] else "no"
+            best = own[at] if own[at] >= 0 else nearest.index[at]
+            if best < 0:
+                continue
+            matches.append(
+                PhotoMatch(
+                    split,
+                    str(audited.events.sample_id[row]),
+                    str(audited.images.sample_id[photo_of[at]]),
+                    str(audited.images.sample_id[audited.pool_rows[best]]),
+                    way,
+                    0 if way == "id" else int(nearest.distance[at]),
+                    1.0 if way == "id" else float(nearest.correlation[at]),
+                )
+            )
+    return tuple(splits), tuple(sorted(matches, key=_badness)[:NUM_WORST])
+
+
+def audit_recordings(audited: Audited) -> tuple[tuple[SplitPair, ...], tuple[RecordingMatch, ...]]:
+    """Which recordings of different splits are alike, and the worst cases."""
+    counts, matches = [], []
+    looks = {split: likeness.recordings_of(audited.events, rows) for split, rows in audited.rows.items()}
+    digests = audited.events.column("source_digest")
+    order = [split for split in SPLIT_CODES if split in audited.rows]
+    for number, split in enumerate(order):
+        for other in order[:number]:
+            rows, others = audited.rows[split], audited.rows[other]
+            nearest = likeness.find_nearest(looks[split], looks[other])
+            by_digest = np.isin(digests[rows], digests[others])
+            by_near = nearest.same(RECORDINGS_ALIKE) & ~by_digest
+            by_photo = _photos_alike(audited, rows, others)
+            num_alike = int(np.count_nonzero(by_digest | by_near | by_photo))
+            totals = [int(np.count_nonzero(found)) for found in (by_digest, by_near, by_photo)]
+            counts.append(SplitPair(split, other, *totals, num_alike))
+            worst = np.argsort(-(nearest.correlation + by_digest), kind="stable")[:NUM_WORST]
+            matches += [_recording_match(audited, split, other, at, nearest, by_digest, by_near) for at in worst]
+    return tuple(counts), tuple(sorted(matches, key=_badness)[:NUM_WORST])
+
+
+def _recording_match(
+    audited: Audited, split: Split, other: Split, at: int, nearest: Nearest, by_digest: BoolArray, by_near: BoolArray
+) -> RecordingMatch:
+    way: Way = "digest" if by_digest[at] else "near-duplicate" if by_near[at] else "no"
+    names = audited.events.sample_id
+    return RecordingMatch(
+        split,
+        str(names[audited.rows[split][at]]),
+        other,
+        str(names[audited.rows[other][nearest.index[at]]]),
+        way,
+        int(nearest.distance[at]),
+        float(nearest.correlation[at]),
+    )
+
+
+def _badness(match: PhotoMatch | RecordingMatch) -> tuple[int, float]:
+    return ("id", "digest", "near-duplicate", "no").index(match.way), -match.correlation
+
+
+def _split_audit(
+    split: Split, photo: IntArray, known: BoolArray, by_id: BoolArray, by_digest: BoolArray, by_near: BoolArray
+) -> SplitAudit:
+    found = (photo >= 0, ~known, by_id, by_digest, by_near, by_id | by_digest | by_near)
+    return SplitAudit(split, len(photo), *(int(np.count_nonzero(part)) for part in found))
+
+
+def _has_picture(audited: Audited, photo: IntArray) -> BoolArray:
+    """(n,) which rows of images (-1: none) can be looked at."""
+    if audited.images is None:
+        return np.zeros(len(photo), np.bool_)
+    valid: BoolArray = np.append(audited.images.valid, False)[photo]
+    return valid
+
+
+def _positions(rows: IntArray, wanted: IntArray) -> IntArray:
+    """(n,) where each of `wanted` stands in `rows`, -1 where it does not."""
+    place = {int(row): at for at, row in enumerate(rows)}
+    return np.array([place.get(int(row), -1) for row in wanted], np.int64)
+
+
+def _has_other(digests: NDArray[np.str_], among: NDArray[np.str_], is_itself: BoolArray) -> BoolArray:
+    """(n,) whether a digest is among those of others; is_itself: its own is among them, too."""
+    kinds, counts = np.unique(among, return_counts=True)
+    times = dict(zip(kinds.tolist(), counts.tolist(), strict=True))
+    return np.array([times.get(digest, 0) for digest in digests.tolist()]) > is_itself
+
+
+def _spread(found: BoolArray, place: IntArray, length: int) -> BoolArray:
+    full = np.zeros(length, np.bool_)
+    full[place] = found
+    return full
+
+
+def _photos_alike(audited: Audited, rows: IntArray, others: IntArray) -> BoolArray:
+    """(n,) which recordings' photos are also those of one of the others, or look the same."""
+    photo, other_photo = audited.originals.rows[rows], audited.originals.rows[others]
+    has, other_has = _has_picture(audited, photo), _has_picture(audited, other_photo)
+    alike = np.zeros(len(rows), np.bool_)
+    if audited.images is not None and has.any() and other_has.any():
+        pictures = [likeness.images_of(audited.images, part) for part in (photo[has], other_photo[other_has])]
+        alike[has] = likeness.find_nearest(*pictures).same(IMAGES_ALIKE)
+    return alike
