@@ -39,6 +39,12 @@ Reach = Literal["none", "some", "unknown"]
 """Whether photos of held-out recordings are in the static pool: none is, as is known of each; some are; not known."""
 
 
+def worst_reach(reaches: Iterable[Reach]) -> Reach:
+    """What is to be said of several together, at least one."""
+    order: tuple[Reach, ...] = ("none", "unknown", "some")
+    return max(reaches, key=order.index)
+
+
 class StoreReference(BaseModel):
     """Another store in the same folder, by name and fingerprint."""
 

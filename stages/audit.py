@@ -33,9 +33,9 @@ Way = Literal["id", "digest", "near-duplicate", "no"]
 
 @dataclass(frozen=True)
 class SplitAudit:
-    """Of the recordings of a split: how many have their photo among the images, of how many it is not known which it is,
-    and how many have in the static pool: their photo (by_id), another file with the same content (by_digest), an image
-    that looks the same (by_near_duplicate), any of these (num_in_reach).
+    """Of the recordings of a split: how many have their photo among the images (num_with_photo), of how many it is not
+    known which it is (num_unknown); how many have in the static pool their photo (by_id), another file with the same
+    content (by_digest), another image that looks the same (by_near_duplicate), any of these (num_in_reach).
     """
 
     split: Split
@@ -150,41 +150,45 @@ def run(pairs_path: Path, out: Path) -> AuditReport:
 
 def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoMatch, ...]]:
     """What of the held-out recordings' photos is in the static pool, and the worst cases."""
-    splits, matches = [], []
+    splits: list[SplitAudit] = []
+    matches: list[PhotoMatch] = []
+    images, pool = audited.images, audited.pool_rows
+    pool_looks = likeness.nothing() if images is None else likeness.images_of(images, pool)
     for split in (split for split in HELD_OUT if split in audited.rows):
         rows = audited.rows[split]
-        photo, known = audited.originals.rows[rows], audited.originals.known[rows]
-        shown = rows[_has_picture(audited, photo)]
-        if audited.images is None or not len(audited.pool_rows) or not len(shown):
-            none = np.zeros(len(rows), np.bool_)
-            splits.append(_split_audit(split, photo, known, none, none, none))
-            continue
-        photo_of = audited.originals.rows[shown]
-        own = _positions(audited.pool_rows, photo_of)
-        pool, photos = (likeness.images_of(audited.images, part) for part in (audited.pool_rows, photo_of))
-        nearest = likeness.find_nearest(photos, pool, own)
-        digests = audited.images.column("source_digest")
-        by_digest = _has_other(digests[photo_of], digests[audited.pool_rows], own >= 0)
-        by_near = nearest.same(IMAGES_ALIKE)
-        place = np.searchsorted(rows, shown)
-        full = [_spread(found, place, len(rows)) for found in (own >= 0, by_digest, by_near)]
-        splits.append(_split_audit(split, photo, known, *full))
-        for at, row in enumerate(shown):
-            way: Way = "id" if own[at] >= 0 else "digest" if by_digest[at] else "near-duplicate" if by_near[at] else "no"
-            best = own[at] if own[at] >= 0 else nearest.index[at]
-            if best < 0:
-                continue
-            matches.append(
-                PhotoMatch(
-                    split,
-                    str(audited.events.sample_id[row]),
-                    str(audited.images.sample_id[photo_of[at]]),
-                    str(audited.images.sample_id[audited.pool_rows[best]]),
-                    way,
-                    0 if way == "id" else int(nearest.distance[at]),
-                    1.0 if way == "id" else float(nearest.correlation[at]),
+        photo = audited.originals.rows[rows]
+        num_with_photo, num_unknown = _count(photo >= 0), _count(~audited.originals.known[rows])
+        shown, photo = (part[_has_picture(images, photo)] for part in (rows, photo))
+        own = _positions(pool, photo)
+        by_digest, by_near = np.zeros((2, len(shown)), np.bool_)
+        if images is not None:
+            digests = images.column("source_digest")
+            by_digest = _has_other(digests[photo], digests[pool], own >= 0)
+            nearest = likeness.find_nearest(likeness.images_of(images, photo), pool_looks, own)
+            by_near = nearest.same(IMAGES_ALIKE)
+            for at in np.flatnonzero((own >= 0) | (nearest.index >= 0)):
+                is_own = bool(own[at] >= 0)
+                match = PhotoMatch(
+                    split=split,
+                    recording=str(audited.events.sample_id[shown[at]]),
+                    photo=str(images.sample_id[photo[at]]),
+                    image=str(images.sample_id[pool[own[at] if is_own else nearest.index[at]]]),
+                    way=_way(by_digest[at], by_near[at], is_own),
+                    distance=0 if is_own else int(nearest.distance[at]),
+                    correlation=1.0 if is_own else float(nearest.correlation[at]),
                 )
-            )
+                matches.append(match)
+        entry = SplitAudit(
+            split=split,
+            num_recordings=len(rows),
+            num_with_photo=num_with_photo,
+            num_unknown=num_unknown,
+            by_id=_count(own >= 0),
+            by_digest=_count(by_digest),
+            by_near_duplicate=_count(by_near),
+            num_in_reach=_count((own >= 0) | by_digest | by_near),
+        )
+        splits.append(entry)
     return tuple(splits), tuple(sorted(matches, key=_badness)[:NUM_WORST])
 
 
@@ -201,9 +205,8 @@ def audit_recordings(audited: Audited) -> tuple[tuple[SplitPair, ...], tuple[Rec
             by_digest = np.isin(digests[rows], digests[others])
             by_near = nearest.same(RECORDINGS_ALIKE) & ~by_digest
             by_photo = _photos_alike(audited, rows, others)
-            num_alike = int(np.count_nonzero(by_digest | by_near | by_photo))
-            totals = [int(np.count_nonzero(found)) for found in (by_digest, by_near, by_photo)]
-            counts.append(SplitPair(split, other, *totals, num_alike))
+            num_alike = _count(by_digest | by_near | by_photo)
+            counts.append(SplitPair(split, other, _count(by_digest), _count(by_near), _count(by_photo), num_alike))
             worst = np.argsort(-(nearest.correlation + by_digest), kind="stable")[:NUM_WORST]
             matches += [_recording_match(audited, split, other, at, nearest, by_digest, by_near) for at in worst]
     return tuple(counts), tuple(sorted(matches, key=_badness)[:NUM_WORST])
@@ -212,35 +215,37 @@ def audit_recordings(audited: Audited) -> tuple[tuple[SplitPair, ...], tuple[Rec
 def _recording_match(
     audited: Audited, split: Split, other: Split, at: int, nearest: Nearest, by_digest: BoolArray, by_near: BoolArray
 ) -> RecordingMatch:
-    way: Way = "digest" if by_digest[at] else "near-duplicate" if by_near[at] else "no"
     names = audited.events.sample_id
     return RecordingMatch(
         split,
         str(names[audited.rows[split][at]]),
         other,
         str(names[audited.rows[other][nearest.index[at]]]),
-        way,
+        _way(by_digest[at], by_near[at]),
         int(nearest.distance[at]),
         float(nearest.correlation[at]),
     )
+
+
+def _way(by_digest: bool, by_near: bool, by_id: bool = False) -> Way:
+    if by_id:
+        return "id"
+    return "digest" if by_digest else "near-duplicate" if by_near else "no"
 
 
 def _badness(match: PhotoMatch | RecordingMatch) -> tuple[int, float]:
     return ("id", "digest", "near-duplicate", "no").index(match.way), -match.correlation
 
 
-def _split_audit(
-    split: Split, photo: IntArray, known: BoolArray, by_id: BoolArray, by_digest: BoolArray, by_near: BoolArray
-) -> SplitAudit:
-    found = (photo >= 0, ~known, by_id, by_digest, by_near, by_id | by_digest | by_near)
-    return SplitAudit(split, len(photo), *(int(np.count_nonzero(part)) for part in found))
+def _count(found: BoolArray) -> int:
+    return int(np.count_nonzero(found))
 
 
-def _has_picture(audited: Audited, photo: IntArray) -> BoolArray:
+def _has_picture(images: FrameStore | None, photo: IntArray) -> BoolArray:
     """(n,) which rows of images (-1: none) can be looked at."""
-    if audited.images is None:
+    if images is None:
         return np.zeros(len(photo), np.bool_)
-    valid: BoolArray = np.append(audited.images.valid, False)[photo]
+    valid: BoolArray = np.append(images.valid, False)[photo]
     return valid
 
 
@@ -257,18 +262,12 @@ def _has_other(digests: NDArray[np.str_], among: NDArray[np.str_], is_itself: Bo
     return np.array([times.get(digest, 0) for digest in digests.tolist()]) > is_itself
 
 
-def _spread(found: BoolArray, place: IntArray, length: int) -> BoolArray:
-    full = np.zeros(length, np.bool_)
-    full[place] = found
-    return full
-
-
 def _photos_alike(audited: Audited, rows: IntArray, others: IntArray) -> BoolArray:
     """(n,) which recordings' photos are also those of one of the others, or look the same."""
     photo, other_photo = audited.originals.rows[rows], audited.originals.rows[others]
-    has, other_has = _has_picture(audited, photo), _has_picture(audited, other_photo)
+    has, other_has = _has_picture(audited.images, photo), _has_picture(audited.images, other_photo)
     alike = np.zeros(len(rows), np.bool_)
-    if audited.images is not None and has.any() and other_has.any():
-        pictures = [likeness.images_of(audited.images, part) for part in (photo[has], other_photo[other_has])]
-        alike[has] = likeness.find_nearest(*pictures).same(IMAGES_ALIKE)
+    if audited.images is not None:
+        looks, other_looks = (likeness.images_of(audited.images, part) for part in (photo[has], other_photo[other_has]))
+        alike[has] = likeness.find_nearest(looks, other_looks).same(IMAGES_ALIKE)
     return alike

@@ -91,7 +91,7 @@ def _draw_column(sheet: Image.Image, x: int, title: str, cases: Iterable[tuple[s
 def _verdict(match: PhotoMatch | RecordingMatch) -> str:
     if match.way == "id":
         return "the photo itself"
-    how = {"digest": "the same file", "near-duplicate": "looks the same", "no": "another"}[match.way]
+    how = {"digest": "the same file", "near-duplicate": "looks the same", "no": "not counted"}[match.way]
     return f"{how}, {match.distance} bits, {match.correlation:.3f}"
 
 

@@ -80,6 +80,10 @@ def describe(pictures: NDArray[Any]) -> Pictures:
     return Pictures(np.divide(flat, length, out=np.zeros_like(flat), where=length > 0), hashes)
 
 
+def nothing() -> Pictures:
+    return describe(np.zeros((0, 1, 1)))
+
+
 def find_nearest(of: Pictures, among: Pictures, own: IntArray | None = None) -> Nearest:
     """For each picture the best correlated of those within `MAX_DISTANCE`, or where there is none of the nearest ones.
 
@@ -109,7 +113,8 @@ def _mean_weights(size: int, num_parts: int) -> NDArray[np.float32]:
     edges = np.linspace(0, size, num_parts + 1)
     pixels = np.arange(size)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)
-    return (np.clip(overlap, 0, None) * num_parts / size).astype(np.float32)
+    weights: NDArray[np.float32] = (np.clip(overlap, 0, None) * num_parts / size).astype(np.float32)
+    return weights
 
 
 def _parts(rows: IntArray) -> Iterator[IntArray]:
@@ -117,5 +122,5 @@ def _parts(rows: IntArray) -> Iterator[IntArray]:
 
 
 def _join(parts: Iterator[Pictures]) -> Pictures:
-    found = [describe(np.zeros((0, 1, 1))), *parts]
+    found = [nothing(), *parts]
     return Pictures(*(np.concatenate([getattr(part, name) for part in found]) for name in ("thumbnails", "hashes")))

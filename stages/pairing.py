@@ -189,11 +189,11 @@ def plan_pairs(
 def _warning(known: NDArray[np.bool_]) -> str:
     """known: (n,) of each held-out recording, whether it is known which image it shows."""
     return (
-        f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is not "
-        "known which image they show, so `disjoint` could not keep it out of the static pool, and results will say so. "
-        "It is known where recording and image have the same <class>/<name> (pairing.image_classes says which class is "
-        "which), or by pairing.originals: by_number where numbers alone agree, by_id where a recording without an image "
-        "of its name has none, none where no image is a recording's; or take images of another collection"
+        f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
+        "not known which image they show, so `disjoint` cannot keep it out of the static pool; results will say so. It "
+        "would be known if recording and image had the same <class>/<name> (pairing.image_classes says which class is "
+        "which), or if pairing.originals said what you know: by_number, the last numbers in the names agree; by_id, a "
+        "recording without an image of its name has none; none, no image is a recording's"
     )
 
 

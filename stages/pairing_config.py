@@ -19,8 +19,8 @@ class PairingConfig(BaseModel):
 
     protocol: Literal["disjoint", "unrestricted"] = Field(
         "disjoint",
-        description="disjoint: no photo of a validation, test or novel recording, as far as it is known, and no copy of "
-        "one is in the static pool; unrestricted: every photo is",
+        description="disjoint: no photo of a validation, test or novel recording, as far as these are known, and "
+        "no copy of one is in the static pool; unrestricted: every photo is",
     )
     train: float = Field(0.8, gt=0, le=1, description="share of each class's recordings that train")
     validation: float = Field(0.1, ge=0, lt=1, description="share of each class's recordings that choose the epoch")

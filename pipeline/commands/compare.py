@@ -55,7 +55,8 @@ def _print(report: ComparisonReport) -> None:
     print(f"compared on {of}, {report.checkpoint} checkpoints (mean ± standard deviation over seeds, %)")
     for result in report.methods:
         seeds = ", ".join(map(str, result.seeds))
-        print(f"{result.method}  (protocol {result.protocol}, n = {len(result.runs)}, seeds {seeds})")
+        data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
+        print(f"{result.method}  ({data}, n = {len(result.runs)}, seeds {seeds})")
         for field in ("top1", "top5", "mean_class_accuracy"):
             print(f"  {field.replace('_', ' '):<22} {_mean(getattr(result, field))}")
     for difference in report.differences:

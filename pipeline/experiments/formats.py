@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from ...cache.pairs import Reach
 from ...stages.evaluation.statistics import MeanAndStd
 from .table import Comparison, Table, TableRow
 
@@ -14,6 +15,7 @@ _COLUMNS = {
     "mean_class_accuracy_best": "mean per class, best",
     "mean_class_accuracy_last": "mean per class, last",
 }
+_MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
 MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -58,14 +60,16 @@ def to_csv(table: Table) -> str:
     figures = [f"{column}_{part}" for column in table.columns for part in ("mean", "std")]
     bounds = [f"{part}_to_{name}" for name in table.baselines for part in ("difference", "low", "high")]
     published = [f"published_{number}" for number in range(1, len(table.sources) + 1)]
-    writer.writerow([*table.axes, "n", "num_seeds", *figures, *bounds, *published, "data", "leaky", "selection"])
+    writer.writerow(
+        [*table.axes, "n", "num_seeds", *figures, *bounds, *published, "data", "photos_in_reach", "selection"]
+    )
     for row in table.rows:
         spreads = [row.accuracies.get(column) for column in table.columns]
         numbers = [getattr(spread, part, None) for spread in spreads for part in ("mean", "std")]
         found = [comparison.difference for comparison in row.comparisons]
         numbers += [getattr(difference, part, None) for difference in found for part in ("difference", "low", "high")]
         numbers += [row.published.get(number) for number in range(1, len(table.sources) + 1)]
-        marks = [table.data, "yes" if row.leaky else "no", row.selection]
+        marks = [table.data, row.photos_in_reach or "", row.selection]
         writer.writerow([*row.labels.values(), row.num_done, row.num_seeds, *map(_number, numbers), *marks])
     return out.getvalue()
 
@@ -79,7 +83,7 @@ def _cells(table: Table) -> list[list[str]]:
 
 def _line(table: Table, row: TableRow) -> list[str]:
     labels = list(row.labels.values())
-    labels[-1] += " (leaky)" if row.leaky else ""
+    labels[-1] += _MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
     line = [*labels, done, *(_spread(row.accuracies.get(column)) for column in table.columns)]
     line += [_difference(row, comparison) for comparison in row.comparisons]

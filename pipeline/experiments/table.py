@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...cache.pairs import Reach, worst_reach
 from ...stages.evaluation.statistics import (
     NUM_RESAMPLES,
     MeanAndStd,
@@ -38,6 +39,7 @@ class Comparison:
 class TableRow:
     """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1].
 
+    photos_in_reach: of held-out recordings, of the cells together; None without a finished cell.
     accuracies: by column; empty without a finished cell. comparisons: one for each of the table's baselines.
     """
 
@@ -47,7 +49,7 @@ class TableRow:
     accuracies: Mapping[str, MeanAndStd]
     comparisons: tuple[Comparison, ...]
     published: Mapping[int, float]
-    leaky: bool
+    photos_in_reach: Reach | None
     selection: str
 
 
@@ -118,7 +120,7 @@ def _row(experiment: Experiment, row: Row, results: Mapping[str, Results], colum
             for baseline in experiment.file.table.baselines
         ),
         published=published,
-        leaky=row.cells[0].config.pairing.protocol != "disjoint",
+        photos_in_reach=worst_reach(result.report.photos_in_reach for result in own.values()) if own else None,
         selection=row.cells[0].config.train.select,
     )
 
@@ -170,10 +172,13 @@ def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[
     for selection in selections:
         names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
         notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
-    if any(row.leaky for row in rows):
+    if any(row.photos_in_reach == "some" for row in rows):
         notes.append(
-            "(leaky) protocol unrestricted: photos that test recordings were made from were in training; "
-            "the figures are too good."
+            "(leaky): photos that held-out recordings were made from were in training; the figures are too good."
+        )
+    if any(row.photos_in_reach == "unknown" for row in rows):
+        notes.append(
+            "(leakage unknown): whether photos that held-out recordings were made from were in training is not known."
         )
     if any(comparison.difference for row in rows for comparison in row.comparisons):
         notes.append(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach, worst_reach
 from .metrics import Accuracies
 from .results import EvaluationReport, Predictions
 from .statistics import McNemar, MeanAndStd, PairedDifference, mcnemar, mean_and_std, paired_difference
@@ -36,6 +37,7 @@ class MethodResult:
     runs: tuple[Path, ...]
     seeds: tuple[int | None, ...]
     protocol: str
+    photos_in_reach: Reach
     top1: MeanAndStd
     top5: MeanAndStd
     mean_class_accuracy: MeanAndStd
@@ -102,6 +104,7 @@ def _result(name: str, members: Sequence[EvaluatedRun]) -> MethodResult:
         runs=tuple(member.folder for member in members),
         seeds=tuple(member.seed for member in members),
         protocol=members[0].report.protocol,
+        photos_in_reach=worst_reach(member.report.photos_in_reach for member in members),
         **accuracies,
     )
 
@@ -171,9 +174,10 @@ def _notes(runs: Sequence[EvaluatedRun]) -> list[str]:
     protocols = sorted({report.protocol for report in reports})
     if len(protocols) > 1:
         notes.append(f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage")
-    if any(report.leaky for report in reports):
-        leaky = ", ".join(protocol for protocol in protocols if protocol != "disjoint")
-        notes.append(f"leaky protocol ({leaky}): what was evaluated, or its photos, may have taught the network")
+    if any(report.photos_in_reach == "some" for report in reports):
+        notes.append("leaky: photos of held-out recordings taught some of the networks, which flatters them")
+    if any(report.photos_in_reach == "unknown" for report in reports):
+        notes.append("it is not known of all whether held-out recordings, or their photos, taught the network")
     if len({report.split_digest for report in reports}) > 1:
         notes.append("the evaluated recordings are the same; what was trained on differs (other split digests)")
     if any(report.selection == "test_as_released" for report in reports):
