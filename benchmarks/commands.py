@@ -9,7 +9,9 @@ import typer
 
 from ..pipeline.printing import show, to_document
 
-bench_app = typer.Typer(help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(
+    help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @bench_app.command("frames")
@@ -69,7 +71,9 @@ def bench_verify(
 def bench_released_split(
     events: Annotated[Path, typer.Argument(help="Store of N-Caltech101's recordings, or of simulated ones.")],
     images: Annotated[Path, typer.Argument(help="Store of Caltech101's photos.")],
-    folder: Annotated[Path | None, typer.Option(help="The recordings' class folders, to be listed as they lie.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="The recordings' class folders, to be listed as they lie.")
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Random orders of the folders' listings.")] = 20,
     json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
 ) -> None:

@@ -30,7 +30,7 @@ PORTION: Final = 0.9
 
 @dataclass(frozen=True)
 class ListingAudit:
-    """The released split under one order of the listings. test: its photos; between: test beside training recordings."""
+    """The released split under one order of listings. test: its photos; between: test beside training recordings."""
 
     listing: str
     test: SplitAudit

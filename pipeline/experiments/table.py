@@ -172,6 +172,8 @@ def _notes(experiment: Experiment, rows: tuple[TableRow, ...], results: Mapping[
     for selection in selections:
         names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
         notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
+    if any(row.photos_in_reach == "none" for row in rows):
+        notes.append("Where a row says nothing else, no photo of a held-out recording was in reach of training.")
     if any(row.photos_in_reach == "some" for row in rows):
         notes.append(
             "(leaky): photos that held-out recordings were made from were in training; the figures are too good."
