@@ -319,7 +319,7 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     assert report == outcome.document
     assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == second["top1"]["mean"]
     alone = succeed("--quiet", "compare", demo.run, seed).out
-    assert "train.method=transfer  (protocol disjoint, n = 2, seeds 7, 42)" in alone
+    assert "train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42)" in alone
     assert "minus" not in alone
     says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
     refuse("compare", demo.run, events, seed, code=1, says=says)
