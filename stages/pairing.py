@@ -220,8 +220,8 @@ def _require_some_of_each(
         stores = " with ".join(store.path.name for store in (events, images) if store)
         raise StoreError(
             f"pairing {stores}: no {what} is left for {', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}; "
-            "lower the test and validation ratios, or add samples (under the protocol disjoint, an image that is, or looks "
-            "like, the photo of a held-out recording does not count)"
+            "lower the test and validation ratios, or add samples (under the protocol disjoint, an image that is, or "
+            "looks like, the photo of a held-out recording does not count)"
         )
 
 
