@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..cache.store import FrameStore
 from ..stages import likeness
-from ..stages.originals import find_originals
+from ..stages.originals import find_likely, find_originals
 from ..stages.pairing_config import PairingConfig
+
+IntArray = NDArray[np.int64]
 
 LIMITS: Final = (0.995, 0.99, 0.98, 0.97, 0.95, 0.9)
 
@@ -21,19 +24,24 @@ class AlikeReport:
     """alike: of `num_samples`, how many have another within `likeness.MAX_DISTANCE` and a limit of correlation.
 
     of_photos: of the `num_of_photos` recordings whose photos are alike by the strictest limit, how many are alike
-    themselves; None without photos.
+    themselves; None without photos.  recorded: of the recordings, how many are said to show one image by its edges,
+    (rightly, wrongly), and with their own photo taken away, which is wrong always.
     """
 
     num_samples: int
     alike: dict[float, int]
     num_of_photos: int
     of_photos: dict[float, int] | None
+    recorded: tuple[int, int, int] | None = None
 
     def rows(self) -> dict[str, str]:
         """A line for each limit."""
         found = {f"{limit:g}": f"{count:,} of {self.num_samples:,}" for limit, count in self.alike.items()}
         for limit, count in (self.of_photos or {}).items():
             found[f"{limit:g}"] += f"; where their photos are alike: {count:,} of {self.num_of_photos:,}"
+        if self.recorded is not None:
+            right, wrong, absent = (f"{count:,}" for count in self.recorded)
+            found["by edges"] = f"{right} right, {wrong} wrong; without their own photo {absent}"
         return found
 
 
@@ -56,4 +64,14 @@ def run(store_path: Path, images_path: Path | None = None) -> AlikeReport:
     correlation = (own.thumbnails * other.thumbnails).sum(1)
     near = np.bitwise_count(own.hashes ^ other.hashes) <= likeness.MAX_DISTANCE
     of_photos = {limit: int(np.count_nonzero(near & (correlation >= limit))) for limit in LIMITS}
-    return AlikeReport(len(looks), alike, len(first), of_photos)
+    return AlikeReport(len(looks), alike, len(first), of_photos, _recorded(store, rows, images, photo))
+
+
+def _recorded(events: FrameStore, rows: IntArray, images: FrameStore, photo: IntArray) -> tuple[int, int, int]:
+    found = find_likely(events, rows, images, np.arange(len(images)))
+    right = int(np.count_nonzero(found == photo))
+    absent = 0
+    for part in (np.arange(first, len(rows), 10) for first in range(10)):  # a tenth of each class, without its photos
+        others = np.setdiff1d(np.arange(len(images)), photo[part])
+        absent += int(np.count_nonzero(find_likely(events, rows[part], images, others) >= 0))
+    return right, int(np.count_nonzero(found >= 0)) - right, absent

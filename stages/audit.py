@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,21 +21,22 @@ from ..cache.store import FrameStore
 from . import likeness
 from .audit_picture import draw_to
 from .likeness import IMAGES_ALIKE, RECORDINGS_ALIKE, Nearest
-from .originals import Originals, find_originals
+from .originals import Originals, find_likely, find_originals
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 NUM_WORST: Final = 20
-Way = Literal["id", "digest", "near-duplicate", "no"]
+Way = Literal["id", "digest", "near-duplicate", "likely", "no"]
 
 
 @dataclass(frozen=True)
 class SplitAudit:
     """Of the recordings of a split: how many have their photo among the images (num_with_photo), of how many it is not
     known which it is (num_unknown); how many have in the static pool their photo (by_id), another file with the same
-    content (by_digest), another image that looks the same (by_near_duplicate), any of these (num_in_reach).
+    content (by_digest), another image that looks the same (by_near_duplicate), any of these (num_in_reach). Of those of
+    which it is not known: how many are likely to show one image of the pool (num_likely).
     """
 
     split: Split
@@ -46,12 +47,15 @@ class SplitAudit:
     by_digest: int
     by_near_duplicate: int
     num_in_reach: int
+    num_likely: int
 
 
 @dataclass(frozen=True)
 class PhotoMatch:
-    """A held-out recording, its photo, and the image of the static pool that is most like it. way: how both are one,
-    "no": they are not. distance: of the hashes, bits; correlation: of the thumbnails.
+    """A held-out recording, its photo ("": not known), and the image of the static pool that is most like it.
+
+    way: how both are one; "likely": the recording shows the image's edges; "no": they are not one.
+    distance: of the hashes, bits; correlation: of the thumbnails; both 0 for "likely".
     """
 
     split: Split
@@ -157,10 +161,11 @@ def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoM
     for split in (split for split in HELD_OUT if split in audited.rows):
         rows = audited.rows[split]
         photo = audited.originals.rows[rows]
-        num_with_photo, num_unknown = _count(photo >= 0), _count(~audited.originals.known[rows])
+        num_with_photo, unknown = _count(photo >= 0), rows[~audited.originals.known[rows]]
         shown, photo = (part[_has_picture(images, photo)] for part in (rows, photo))
         own = _positions(pool, photo)
         by_digest, by_near = np.zeros((2, len(shown)), np.bool_)
+        num_likely = 0
         if images is not None:
             digests = images.column("source_digest")
             by_digest = _has_other(digests[photo], digests[pool], own >= 0)
@@ -178,15 +183,25 @@ def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoM
                     correlation=1.0 if is_own else float(nearest.correlation[at]),
                 )
                 matches.append(match)
+            likely = find_likely(audited.events, unknown, images, pool)
+            num_likely = _count(likely >= 0)
+            matches += [
+                PhotoMatch(
+                    split, str(audited.events.sample_id[row]), "", str(images.sample_id[image]), "likely", 0, 0.0
+                )
+                for row, image in zip(unknown, likely, strict=True)
+                if image >= 0
+            ]
         entry = SplitAudit(
             split=split,
             num_recordings=len(rows),
             num_with_photo=num_with_photo,
-            num_unknown=num_unknown,
+            num_unknown=len(unknown),
             by_id=_count(own >= 0),
             by_digest=_count(by_digest),
             by_near_duplicate=_count(by_near),
             num_in_reach=_count((own >= 0) | by_digest | by_near),
+            num_likely=num_likely,
         )
         splits.append(entry)
     return tuple(splits), tuple(sorted(matches, key=_badness)[:NUM_WORST])
@@ -234,7 +249,7 @@ def _way(by_digest: bool, by_near: bool, by_id: bool = False) -> Way:
 
 
 def _badness(match: PhotoMatch | RecordingMatch) -> tuple[int, float]:
-    return ("id", "digest", "near-duplicate", "no").index(match.way), -match.correlation
+    return get_args(Way).index(match.way), -match.correlation
 
 
 def _count(found: BoolArray) -> int:

@@ -53,8 +53,8 @@ def draw_to(
 
     left = [
         (
-            f"{match.split}: {match.recording}, of {match.photo}\n{match.image}: {_verdict(match)}",
-            [recording(match.recording), *(image(image_row[name]) for name in (match.photo, match.image))],
+            f"{match.split}: {match.recording}, of {match.photo or '?'}\n{match.image}: {_verdict(match)}",
+            [recording(match.recording), *(image(image_row.get(name, -1)) for name in (match.photo, match.image))],
         )
         for match in photos
     ]
@@ -89,8 +89,8 @@ def _draw_column(sheet: Image.Image, x: int, title: str, cases: Iterable[tuple[s
 
 
 def _verdict(match: PhotoMatch | RecordingMatch) -> str:
-    if match.way == "id":
-        return "the photo itself"
+    if match.way in ("id", "likely"):
+        return "the photo itself" if match.way == "id" else "likely what was recorded"
     how = {"digest": "the same file", "near-duplicate": "looks the same", "no": "not counted"}[match.way]
     return f"{how}, {match.distance} bits, {match.correlation:.3f}"
 

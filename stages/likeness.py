@@ -22,6 +22,8 @@ IntArray = NDArray[np.int64]
 MAX_DISTANCE: Final = 10  # of 64 bits
 IMAGES_ALIKE: Final = 0.99  # correlation of two that are one picture; how both were chosen: docs/measurements.md
 RECORDINGS_ALIKE: Final = 0.98  # of two recordings, in which noise differs
+EDGES_ALIKE: Final = 0.5  # of a recording and the edges of its photo, and
+EDGES_AHEAD: Final = 0.1  # by how much more than those of any other image
 _SIDE: Final = 24  # of a thumbnail, pixels
 _STEP: Final = 0.01  # of a thumbnail's range: less than that is no difference, else an even ground hashes its noise
 _READ_SAMPLES: Final = 1024  # at a time
@@ -58,6 +60,12 @@ class Nearest:
 def images_of(store: FrameStore, rows: IntArray) -> Pictures:
     """The images at `rows` of a store, by their V channel."""
     return _join(describe(store.read("value", part)[:, 0]) for part in _parts(rows))
+
+
+def edges_of(store: FrameStore, rows: IntArray) -> Pictures:
+    """The edges of the images at `rows`, where a moving camera sees events: the root of the slope of the V channel."""
+    slopes = (np.gradient(store.read("value", part)[:, 0], axis=(1, 2)) for part in _parts(rows))
+    return _join(describe(np.sqrt(np.hypot(*slope))) for slope in slopes)
 
 
 def recordings_of(store: FrameStore, rows: IntArray) -> Pictures:
@@ -106,6 +114,18 @@ def find_nearest(of: Pictures, among: Pictures, own: IntArray | None = None) -> 
         index[rows], distance[rows], correlation[rows] = found, apart[each, found], alike[each, found]
     index[distance == _FARTHEST] = -1
     return Nearest(index, distance, correlation)
+
+
+def find_recorded(recordings: Pictures, edges: Pictures) -> IntArray:
+    """(n,) the image whose edges each recording is likely to show, -1 where none stands out from all the others."""
+    found = np.full(len(recordings), -1, np.int64)
+    step = max(1, _COMPARED // max(1, len(edges)))
+    for first in range(0, len(recordings) if len(edges) > 1 else 0, step):
+        alike = recordings.thumbnails[first : first + step] @ edges.thumbnails.T
+        second, best = np.partition(alike, -2, axis=1)[:, -2:].T
+        stands_out = (best >= EDGES_ALIKE) & (best - second >= EDGES_AHEAD)
+        found[first : first + step] = np.where(stands_out, alike.argmax(1), -1)
+    return found
 
 
 def _mean_weights(size: int, num_parts: int) -> NDArray[np.float32]:

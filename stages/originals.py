@@ -1,8 +1,9 @@
 """Which image each recording was made of, as far as it is known; and which other images are copies of such a one.
 
 By names: first the same one, then what is said of the two sources' (`sources.scenes`), classes through `image_classes`.
-Then, of an image that was found, by content: files of the same digest and pictures that look the same
-(`likeness`). No way is known here to tell from the content which image a recording shows.
+Then, of an image that was found, by content: files of the same digest and pictures that look the same (`likeness`).
+Of recordings whose names say nothing, the edges of some images stand out as what was recorded (`find_likely`): likely
+enough to keep those out, not enough to call the others known.
 """
 
 from __future__ import annotations
@@ -50,6 +51,14 @@ def find_originals(config: PairingConfig, events: FrameStore, images: FrameStore
         if len(candidates) == 1:
             rows[row] = candidates[0]
     return Originals(rows, (rows >= 0) | (tells & is_complete))
+
+
+def find_likely(events: FrameStore, rows: IntArray, images: FrameStore, among: IntArray) -> IntArray:
+    """(n,) for each recording at `rows` the one of the images `among` (m,) that it is likely to show, -1: none is."""
+    if not len(rows):
+        return np.zeros(0, np.int64)
+    found = likeness.find_recorded(likeness.recordings_of(events, rows), likeness.edges_of(images, among))
+    return np.where(found >= 0, np.append(among, -1)[found], -1)
 
 
 def find_copies(images: FrameStore, rows: IntArray, among: BoolArray) -> BoolArray:

@@ -31,7 +31,7 @@ from ..cache.pairs import (
     write_pairs,
 )
 from ..cache.store import FrameStore
-from .originals import Originals, find_copies, find_originals, is_held_out, photos_in_reach
+from .originals import Originals, find_copies, find_likely, find_originals, is_held_out, photos_in_reach
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
@@ -171,6 +171,10 @@ def plan_pairs(
         copies = find_copies(images, originals.rows[held_out], in_pool)
     if config.protocol == "disjoint":
         in_pool &= ~copies
+    if config.protocol == "disjoint" and images is not None:
+        unknown = np.flatnonzero(is_held_out(split) & ~originals.known)
+        likely = find_likely(events, unknown, images, np.flatnonzero(in_pool))
+        in_pool &= ~find_copies(images, likely[likely >= 0], in_pool)
     if images is not None and config.pool_share < 1:
         in_pool &= _share_of_pool(config, images.sample_id, np.where(in_pool, classes.of_images, -1), num_classes)
     train = np.flatnonzero(split == SPLIT_CODES["train"])
@@ -190,7 +194,7 @@ def _warning(known: NDArray[np.bool_]) -> str:
     """known: (n,) of each held-out recording, whether it is known which image it shows."""
     return (
         f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
-        "not known which image they show, so `disjoint` cannot keep it out of the static pool; results will say so. It "
+        "not known which image they show, so `disjoint` can only keep out what looks like it; results will say so. It "
         "would be known if recording and image had the same <class>/<name> (pairing.image_classes says which class is "
         "which), or if pairing.originals said what you know: by_number, the last numbers in the names agree; by_id, a "
         "recording without an image of its name has none; none, no image is a recording's"

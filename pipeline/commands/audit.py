@@ -37,7 +37,7 @@ def _print(report: AuditReport) -> None:
     for split in report.splits:
         print(
             f"  {split.split:<11} {split.num_recordings:,} recordings, {split.num_with_photo:,} have their photo among "
-            f"the images, of {split.num_unknown:,} it is not known\n"
+            f"the images, of {split.num_unknown:,} it is not known ({split.num_likely:,} likely show one in the pool)\n"
             f"  {'':<11} in the pool {split.num_in_reach:,}: {split.by_id:,} the photo itself, {split.by_digest:,} the "
             f"same file, {split.by_near_duplicate:,} one that looks the same"
         )
@@ -50,7 +50,7 @@ def _print(report: AuditReport) -> None:
     print(f"the worst {len(report.photos)} photos (hash, bits of 64; correlation; are they one?):")
     for photo in report.photos:
         how = f"{photo.distance}  {photo.correlation:.3f}  {photo.way}"
-        print(f"  {photo.split}  {photo.recording}  of {photo.photo}  in the pool {photo.image}  {how}")
+        print(f"  {photo.split}  {photo.recording}  of {photo.photo or '?'}  in the pool {photo.image}  {how}")
     print(f"the worst {len(report.recordings)} pairs of recordings:")
     for match in report.recordings:
         how = f"{match.distance}  {match.correlation:.3f}  {match.way}"
