@@ -13,6 +13,7 @@ import typer
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.commands.analyse import analyse_app
+from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import (
     DEFAULT_CONFIG,
@@ -49,6 +50,7 @@ app = typer.Typer(
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
+app.command()(audit)
 app.command()(compare)
 app.add_typer(experiment_app, name="experiment")
 app.command()(few_shot)
@@ -102,7 +104,8 @@ def preprocess(
     """
     from .pipeline import experiment
 
-    report = experiment.preprocess(load(config, override), Settings.workspace, runner(scheduler, workers))
+    loaded, say = load(config, override), Settings.reporter.say
+    report = experiment.preprocess(loaded, Settings.workspace, runner(scheduler, workers), say)
     if as_json:
         return show(report, as_json)
     for title in ("demo", "simulated", "events", "images", "pairs"):
@@ -242,7 +245,7 @@ def pair(
     from .stages import pairing
 
     settings = build(PairingConfig, **options)
-    show(pairing.run(settings, events, images, events.parent), as_json, "paired")
+    show(pairing.run(settings, events, images, events.parent, Settings.reporter.say), as_json, "paired")
 
 
 @app.command()

@@ -9,7 +9,9 @@ import typer
 
 from ..pipeline.printing import show, to_document
 
-bench_app = typer.Typer(help="Measure speed on this machine.", no_args_is_help=True, rich_markup_mode=None)
+bench_app = typer.Typer(
+    help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @bench_app.command("frames")
@@ -86,6 +88,45 @@ def bench_simulator(
     show(report.rows(), False, "simulated and real recordings")
     if json_file is not None:
         write_json(json_file, to_document(report))
+
+
+@bench_app.command("released-split")
+def bench_released_split(
+    events: Annotated[Path, typer.Argument(help="Store of N-Caltech101's recordings, or of simulated ones.")],
+    images: Annotated[Path, typer.Argument(help="Store of Caltech101's photos.")],
+    folder: Annotated[
+        Path | None, typer.Option(help="The recordings' class folders, to be listed as they lie.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Random orders of the folders' listings.")] = 20,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+) -> None:
+    """Count the test recordings of the released code's split whose photos are in its static pool.
+
+    Example: dvs-transfer bench released-split EVENTS.zarr IMAGES.zarr --folder data/raw/ncaltech101/Caltech101
+    """
+    from ..cache.durable import write_json
+    from . import released_split
+
+    report = released_split.run(events, images, folder, seeds)
+    show(report.rows(), False, "the released split: test recordings with their photo in the static pool")
+    if json_file is not None:
+        write_json(json_file, to_document(report))
+
+
+@bench_app.command("alike")
+def bench_alike(
+    store: Annotated[Path, typer.Argument(help="Store of images or of recordings.")],
+    images: Annotated[Path | None, typer.Option(help="Of recordings: the store of their photos.")] = None,
+) -> None:
+    """Count the samples that look like another of the store, for several limits of the correlation.
+
+    Example: dvs-transfer bench alike data/cache/caltech101-0123456789ab.zarr
+    """
+    from . import alike
+
+    show(
+        alike.run(store, images).rows(), False, "samples with another that looks the same, by the correlation asked for"
+    )
 
 
 @bench_app.command("train")

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from .digests import manifest_digest
 from .errors import StoreError
-from .pairs import SPLIT_CODES, PairStore, Split
+from .pairs import SPLIT_CODES, PairStore, Reach, Split
 from .store import FrameStore
 
 IntArray = NDArray[np.int64]
@@ -137,6 +137,11 @@ class PairedCache(Dataset[PairedSample]):
     @property
     def protocol(self) -> str:
         return self.pairs.protocol
+
+    @property
+    def photos_in_reach(self) -> Reach:
+        """Whether photos of validation, test and novel recordings are in the static pool."""
+        return self.pairs.photos_in_reach
 
     @property
     def split_digest(self) -> str:

@@ -33,6 +33,16 @@ IntArray = NDArray[np.int64]
 Split = Literal["train", "validation", "test", "novel"]
 SPLIT_CODES: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "novel": 3}
 NO_SPLIT = -1
+HELD_OUT: tuple[Split, ...] = ("validation", "test", "novel")
+
+Reach = Literal["none", "some", "unknown"]
+"""Whether photos of held-out recordings are in the static pool: none is, as is known of each; some are; not known."""
+
+
+def worst_reach(reaches: Iterable[Reach]) -> Reach:
+    """What is to be said of several together, at least one."""
+    order: tuple[Reach, ...] = ("none", "unknown", "some")
+    return max(reaches, key=order.index)
 
 
 class StoreReference(BaseModel):
@@ -48,7 +58,7 @@ class PairDescription(BaseModel):
     """What a pair store's `config` attribute holds.
 
     images: None where recordings are split without images.  pairing: the pairing stage's configuration.
-    split_digest: see `split_digest`.
+    split_digest: see `split_digest`.  photos_in_reach: None in stores of earlier versions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -57,6 +67,7 @@ class PairDescription(BaseModel):
     images: StoreReference | None
     pairing: dict[str, Any]
     split_digest: str
+    photos_in_reach: Reach | None = None
 
 
 @dataclass(frozen=True)
@@ -140,6 +151,16 @@ class PairStore:
     @property
     def split_digest(self) -> str:
         return self.description.split_digest
+
+    @property
+    def photos_in_reach(self) -> Reach:
+        """What is known of the photos of held-out recordings; of a store of an earlier version, what it tells."""
+        if self.description.photos_in_reach is not None:
+            return self.description.photos_in_reach
+        photos = self.store.column("photo_row")[np.concatenate([self.rows_of(split) for split in HELD_OUT])]
+        if np.isin(photos[photos >= 0], self.store.column("pool_rows")).any():
+            return "some"
+        return "none" if self.images is None else "unknown"
 
     def labels_of(self, rows: IntArray) -> IntArray:
         """(n,) class in this store of each event row; -1 for one that is none of its classes."""

@@ -49,9 +49,15 @@ class PreprocessReport:
     picture: Path
 
 
-def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRunner) -> PreprocessReport:
+def preprocess(
+    config: ExperimentConfig,
+    workspace: Workspace,
+    map_tasks: TaskRunner,
+    on_message: OnMessage = lambda message: None,
+) -> PreprocessReport:
     """Everything up to the pair store: drawn or simulated raw data, both conversions, the pairing, a picture.
 
+    on_message: gets warnings.
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
     _require_kind("events", config.events.source)
@@ -69,7 +75,7 @@ def preprocess(config: ExperimentConfig, workspace: Workspace, map_tasks: TaskRu
     images = None
     if config.images is not None:
         images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
-    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache)
+    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
     note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
     lock = lock_path(workspace.cache, pairs.path.name)

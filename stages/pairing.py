@@ -11,7 +11,7 @@ same recordings, and a share of 10 % is contained in one of 20 %; likewise for t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,12 +25,14 @@ from ..cache.pairs import (
     SPLIT_CODES,
     PairDescription,
     PairPlan,
+    Reach,
     reference_to,
     rows_by_class,
     split_digest,
     write_pairs,
 )
 from ..cache.store import FrameStore
+from .originals import Originals, find_copies, find_likely, find_originals, is_held_out, photos_in_reach
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
@@ -41,6 +43,7 @@ class PairingReport:
     """What pairing did: counts of recordings and photos, the split's digest, the store's path.
 
     num_unused: recordings in no split: quarantined, of classes that are not used, or left over by ratios and shares.
+    photos_in_reach: whether the static pool has photos of validation, test or novel recordings.
     """
 
     path: Path
@@ -54,11 +57,19 @@ class PairingReport:
     num_unused: int
     num_pool: int
     num_with_photo: int
+    photos_in_reach: Reach
 
 
-def run(config: PairingConfig, events_path: Path, images_path: Path | None, out: Path) -> PairingReport:
+def run(
+    config: PairingConfig,
+    events_path: Path,
+    images_path: Path | None,
+    out: Path,
+    on_message: Callable[[str], None] = lambda message: None,
+) -> PairingReport:
     """Pair two stores of the folder `out`, or split one of recordings alone, and write the pair store there.
 
+    on_message: gets the warning that `disjoint` cannot keep away photos that are not known.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
     training recordings or photos.
     """
@@ -67,7 +78,10 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
     if images is not None:
         _require_same_size(events, images)
     classes = match_classes(config, events, images)
-    plan = plan_pairs(config, events, images, classes)
+    originals = find_originals(config, events, images)
+    plan, reach = plan_pairs(config, events, images, classes, originals)
+    if config.protocol == "disjoint" and reach == "unknown":
+        on_message(_warning(originals.known[is_held_out(plan.split)]))
     split: dict[str, NDArray[np.str_]] = {
         name: events.sample_id[plan.split == code]
         for name, code in SPLIT_CODES.items()
@@ -79,6 +93,7 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
         images=reference_to(images) if images else None,
         pairing=config.model_dump(mode="json"),
         split_digest=digest,
+        photos_in_reach=reach,
     )
     name = "+".join(store.attributes.dataset for store in (events, images) if store)
     return PairingReport(
@@ -93,6 +108,7 @@ def run(config: PairingConfig, events_path: Path, images_path: Path | None, out:
         num_unused=int(np.count_nonzero(plan.split == NO_SPLIT)),
         num_pool=len(plan.pool_rows),
         num_with_photo=int(np.count_nonzero(plan.photo_row >= 0)),
+        photos_in_reach=reach,
     )
 
 
@@ -137,20 +153,29 @@ def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
     return np.where(store.valid, labels[store.label], -1)
 
 
-def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes) -> PairPlan:
-    """The photos, the split and the static pool. Raises StoreError when a class is left without any of them."""
+def plan_pairs(
+    config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes, originals: Originals
+) -> tuple[PairPlan, Reach]:
+    """The photos, the split and the static pool, and whether that holds photos of held-out recordings.
+
+    Raises StoreError when a class is left without any of them.
+    """
     num_classes = len(classes.names)
     is_novel = find_novel(config.novel_classes, classes.names)
     novel = np.flatnonzero(is_novel)
     split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
     split[np.isin(classes.of_events, novel)] = SPLIT_CODES["novel"]
-    image_ids = () if images is None else images.sample_id
-    row_of_image = {str(name): row for row, name in enumerate(image_ids) if classes.of_images[row] >= 0}
-    photo_row = np.array([row_of_image.get(str(name), -1) for name in events.sample_id], np.int64)
     in_pool = (classes.of_images >= 0) & ~np.isin(classes.of_images, novel)
+    copies = np.zeros(len(in_pool), np.bool_)
+    if images is not None:
+        held_out = is_held_out(split) & (originals.rows >= 0)
+        copies = find_copies(images, originals.rows[held_out], in_pool)
     if config.protocol == "disjoint":
-        held_out = (split == SPLIT_CODES["validation"]) | (split == SPLIT_CODES["test"])
-        in_pool[photo_row[held_out & (photo_row >= 0)]] = False
+        in_pool &= ~copies
+    if config.protocol == "disjoint" and images is not None:
+        unknown = np.flatnonzero(is_held_out(split) & ~originals.known)
+        likely = find_likely(events, unknown, images, np.flatnonzero(in_pool))
+        in_pool &= ~find_copies(images, likely[likely >= 0], in_pool)
     if images is not None and config.pool_share < 1:
         in_pool &= _share_of_pool(config, images.sample_id, np.where(in_pool, classes.of_images, -1), num_classes)
     train = np.flatnonzero(split == SPLIT_CODES["train"])
@@ -160,7 +185,21 @@ def plan_pairs(config: PairingConfig, events: FrameStore, images: FrameStore | N
     _require_some_of_each(seen, "recording to train with", np.diff(train_offsets)[~is_novel], events, images)
     if images is not None:
         _require_some_of_each(seen, "photo in the static pool", np.diff(pool_offsets)[~is_novel], events, images)
-    return PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
+    is_used = np.append(classes.of_images >= 0, False)  # the last one: of a recording without a photo
+    photo_row = np.where(is_used[originals.rows], originals.rows, -1)
+    plan = PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
+    return plan, photos_in_reach(originals, copies & in_pool, split)
+
+
+def _warning(known: NDArray[np.bool_]) -> str:
+    """known: (n,) of each held-out recording, whether it is known which image it shows."""
+    return (
+        f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
+        "not known which image they show, so `disjoint` can only keep out what looks like it; results will say so. It "
+        "would be known if recording and image had the same <class>/<name> (pairing.image_classes says which class is "
+        "which), or if pairing.originals said what you know: by_number, the last numbers in the names agree; by_id, a "
+        "recording without an image of its name has none; none, no image is a recording's"
+    )
 
 
 def find_novel(patterns: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
@@ -186,7 +225,8 @@ def _require_some_of_each(
         stores = " with ".join(store.path.name for store in (events, images) if store)
         raise StoreError(
             f"pairing {stores}: no {what} is left for {', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}; "
-            "lower the test and validation ratios, or add samples"
+            "lower the test and validation ratios, or add samples (under the protocol disjoint, an image that is, or "
+            "looks like, the photo of a held-out recording does not count)"
         )
 
 

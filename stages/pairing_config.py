@@ -27,8 +27,8 @@ class PairingConfig(BaseModel):
 
     protocol: Literal["disjoint", "unrestricted"] = Field(
         "disjoint",
-        description="disjoint: no photo of a validation or test recording is in the static pool; "
-        "unrestricted: every photo is, and results are marked as leaky",
+        description="disjoint: no photo of a validation, test or novel recording, as far as these are known, and "
+        "no copy of one is in the static pool; unrestricted: every photo is",
     )
     train: float = Field(0.8, gt=0, le=1, description="share of each class's recordings that train")
     validation: float = Field(0.1, ge=0, lt=1, description="share of each class's recordings that choose the epoch")
@@ -46,6 +46,12 @@ class PairingConfig(BaseModel):
         {},
         description="class of the images that teaches a class of the recordings, where its name is another: a table, "
         'or a TOML file of lines like "car_side" = "automobile"',
+    )
+    originals: Literal["auto", "by_id", "by_number", "none"] = Field(
+        "auto",
+        description="which image a recording was made of. auto: as the sources say; of your own data the one of the "
+        "same name, and of other recordings it is not known. by_id: the one of the same name, else none; by_number: of "
+        "the same last number in its name, else none; none: no image is a recording's",
     )
     novel_classes: tuple[str, ...] = Field(
         (),

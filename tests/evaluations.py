@@ -37,7 +37,7 @@ def evaluation_of(predictions: Predictions, class_names: Sequence[str], **change
         "num_samples": len(predictions.classes),
         "num_classes": len(label),
         "protocol": "disjoint",
-        "leaky": changes.get("protocol", "disjoint") != "disjoint",
+        "photos_in_reach": {"unrestricted": "some", "unknown": "unknown"}.get(changes.get("protocol"), "none"),
         "split_digest": "0123456789ab",
         "checkpoint": "best",
         "epoch": 2,

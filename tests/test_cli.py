@@ -18,6 +18,7 @@ from raw_data import write_raw_data
 
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.cli import app
+from dvs_transfer.pipeline.commands.common import Settings
 from dvs_transfer.pipeline.printing import to_document
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
@@ -127,7 +128,7 @@ def test_pair_s_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch)
     options = "--protocol unrestricted --train 0.5 --validation 0.2 --test 0.3 --train-share 0.1 --seed 4"
     succeed("pair", "c/e.zarr", "c/i.zarr", *options.split())
     expected = PairingConfig(protocol="unrestricted", train=0.5, validation=0.2, test=0.3, train_share=0.1, seed=4)
-    assert given == [(expected, Path("c/e.zarr"), Path("c/i.zarr"), Path("c"))]
+    assert given == [(expected, Path("c/e.zarr"), Path("c/i.zarr"), Path("c"), Settings.reporter.say)]
 
 
 def test_an_option_of_many_values_is_given_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,8 @@ def test_a_network_is_trained_evaluated_and_asked_for_few_shot(root: Path) -> No
     config = FewShotConfig(ways=(2,), shots=(1, 5), episodes=30, threads=1)
     assert measure_few_shot(trained, config).model_dump(mode="json") == report
     told = succeed("--root", root, "few-shot", trained, *shots).out.splitlines()
-    assert told[0] == f"{trained}: 30 episodes each, 5 queries a class, cosine distance, best weights (epoch 1)"
+    how = "30 episodes each, 5 queries a class, cosine distance, best weights (epoch 1), photos in reach: none"
+    assert told[0] == f"{trained}: {how}"
     assert told[1].startswith("  seen classes, 2-way 1-shot ")
     page = run(root, "report", trained)["page"]
     text = Path(page).read_text()

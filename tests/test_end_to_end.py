@@ -328,7 +328,7 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
     alone = succeed("--quiet", "compare", demo.run, seed).out
     seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
-    assert f"train.method=transfer  (protocol disjoint, n = 2, seeds 7, 42; {seen})" in alone
+    assert f"train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42; {seen})" in alone
     assert "minus" not in alone
     says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
     refuse("compare", demo.run, events, seed, code=1, says=says)

@@ -79,8 +79,16 @@ def test_from_raw_data_to_an_evaluated_network(write: Any, tmp_path: Path) -> No
     assert (pairs["num_train"], pairs["num_validation"], pairs["num_test"]) == (20, 10, 10)
     assert trained["run"] == evaluated["run"]
     assert evaluated["num_samples"] == 10
-    again = succeed(*root, "preprocess", "--config", config, "--json").document
+    outcome = succeed("--root", tmp_path, "preprocess", "--config", config, "--json")
+    again = outcome.document
     assert (again["events"]["was_built"], again["images"]["was_built"]) == (False, False)
+    assert "warning: of 20 of the 20 validation, test and novel recordings it is not known which image" in outcome.err
+    assert (pairs["photos_in_reach"], trained["photos_in_reach"], evaluated["photos_in_reach"]) == ("unknown",) * 3
+    said = succeed("--root", tmp_path, "preprocess", "--config", config, "--set", "pairing.originals=none", "--json")
+    assert (said.document["pairs"]["photos_in_reach"], "warning" in said.err) == ("none", False)
+    page = tmp_path / "report.html"
+    succeed(*root, "report", evaluated["run"], "--out", page)
+    assert "Not known: photos of held-out recordings" in page.read_text()
 
 
 def test_broken_recordings_are_quarantined_and_named(tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dvs_transfer.cache.pairs import Reach
+
 CLASS_NAMES = ("ant", "bee", "cat", "dog")
 NUM_BINS, SIZE = 3, 16
 Rows = NDArray[np.int64] | slice
@@ -25,6 +27,7 @@ class TinySplit:
     num_bins: int = NUM_BINS
     size: int = SIZE
     protocol: str = "disjoint"
+    photos_in_reach: Reach = "none"
     split_digest: str = "0123456789ab"
     fingerprint: str = "ba9876543210"
     recordings_digest: str = "456789abcdef"

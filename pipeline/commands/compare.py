@@ -57,9 +57,8 @@ def _print(report: ComparisonReport) -> None:
     of = f"{report.num_samples:,} {report.split} recordings of {report.num_classes} classes"
     print(f"compared on {of} (mean ± standard deviation over draws [95 % interval of the mean], %)")
     for result in report.methods:
-        print(
-            f"{result.method}  (protocol {result.protocol}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})"
-        )
+        data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
+        print(f"{result.method}  ({data}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})")
         for checkpoint, accuracies in result.accuracies.items():
             for field in ("top1", "top5", "mean_class_accuracy"):
                 _line(field, checkpoint, _mean(getattr(accuracies, field)))

@@ -38,7 +38,7 @@ def few_shot(
 def _print(run: Path, report: FewShotReport) -> None:
     print(
         f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
-        f"{report.checkpoint} weights (epoch {report.epoch})"
+        f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
     )
     for result in report.results:
         low, high = (100 * bound for bound in result.interval)

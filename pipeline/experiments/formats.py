@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+from ...cache.pairs import Reach
 from ...stages.evaluation.statistics import Interval, MeanAndStd
 from ...stages.training.checkpoint import CheckpointName
 from .table import DASH, Comparison, Table, TableRow
@@ -15,6 +16,7 @@ _COLUMNS = {
     "mean_class_accuracy_best": "mean per class, best",
     "mean_class_accuracy_last": "mean per class, last",
 }
+_MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
 MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -69,13 +71,13 @@ def to_csv(table: Table) -> str:
     ]
     published = [f"published_{number}" for number in range(1, len(table.sources) + 1)]
     counts = ["n", "num_seeds", "train_labels", "selection_labels"]
-    writer.writerow([*table.axes, *counts, *figures, *bounds, *published, "data", "leaky", "selection"])
+    writer.writerow([*table.axes, *counts, *figures, *bounds, *published, "data", "photos_in_reach", "selection"])
     for row in table.rows:
         seen = [row.num_done, row.num_seeds, row.seen.train, row.seen.selection]
         numbers = [number for column in table.columns for number in _numbers(row.accuracies.get(column))]
         found = [text for comparison in row.comparisons for text in _bounds(table, comparison)]
         figures = [_number(row.published.get(number)) for number in range(1, len(table.sources) + 1)]
-        marks = [table.data, "yes" if row.leaky else "no", row.selection]
+        marks = [table.data, row.photos_in_reach or "", row.selection]
         writer.writerow([*row.labels.values(), *seen, *numbers, *found, *figures, *marks])
     return out.getvalue()
 
@@ -118,7 +120,7 @@ def _cells(table: Table) -> list[list[str]]:
 
 def _line(table: Table, row: TableRow) -> list[str]:
     labels = list(row.labels.values())
-    labels[-1] += " (leaky)" if row.leaky else ""
+    labels[-1] += _MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
     line = [*labels, done, _seen(row), *(_spread(row.accuracies.get(column)) for column in table.columns)]
     for comparison in row.comparisons:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ...cache.pairs import Reach, worst_reach
 from ...stages.evaluation.differences import (
     NO_LAST,
     Verdict,
@@ -57,6 +58,7 @@ class Labels:
 class TableRow:
     """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1].
 
+    photos_in_reach: of held-out recordings, of the cells together; None without a finished cell.
     accuracies: by column; empty without a finished cell. comparisons: one for each of the table's baselines.
     """
 
@@ -67,7 +69,7 @@ class TableRow:
     accuracies: Mapping[str, MeanAndStd]
     comparisons: tuple[Comparison, ...]
     published: Mapping[int, float]
-    leaky: bool
+    photos_in_reach: Reach | None
     selection: str
 
 
@@ -160,7 +162,7 @@ def _row(
             for baseline in experiment.file.table.baselines
         ),
         published=published,
-        leaky=row.cells[0].config.pairing.protocol != "disjoint",
+        photos_in_reach=worst_reach(result.report.photos_in_reach for result in own.values()) if own else None,
         selection=row.cells[0].config.train.select,
     )
 
@@ -242,10 +244,15 @@ def _notes(
     for selection in selections:
         names = "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
         notes.append(f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
-    if any(row.leaky for row in rows):
+    if any(row.photos_in_reach == "none" for row in rows):
+        notes.append("Where a row says nothing else, no photo of a held-out recording was in reach of training.")
+    if any(row.photos_in_reach == "some" for row in rows):
         notes.append(
-            "(leaky) protocol unrestricted: photos that test recordings were made from were in training; "
-            "the figures are too good."
+            "(leaky): photos that held-out recordings were made from were in training; the figures are too good."
+        )
+    if any(row.photos_in_reach == "unknown" for row in rows):
+        notes.append(
+            "(leakage unknown): whether photos that held-out recordings were made from were in training is not known."
         )
     notes += _notes_on_differences(rows, checkpoints, "their splits too" if file.vary_split else "these recordings")
     notes += [f"[{number}] {source.source}" for number, source in enumerate(file.table.published, 1)]

@@ -19,6 +19,7 @@ from ...cache.digests import file_digest, fingerprint
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
+from ...cache.pairs import Reach
 from ..training.checkpoint import load_weights, require_same_data, weights_path
 from ..training.data import SplitName
 from ..training.runtime import select_device, torch_settings
@@ -50,6 +51,7 @@ class AnalysisReport(BaseModel):
     epoch: int = Field(description="epochs that the weights were trained")
     method: str
     protocol: str
+    photos_in_reach: Reach = Field("unknown", description="of held-out recordings, in what taught the weights")
     split_digest: str
     arrays: tuple[str, ...] = Field(description="names of the arrays in the .npz; empty: there is no such file")
     note: str = Field("", description="what could not be measured for this run, and why")
@@ -129,6 +131,7 @@ def perform(
             epoch=info.epoch,
             method=info.method,
             protocol=info.protocol,
+            photos_in_reach=info.photos_in_reach_of(split),
             split_digest=split.split_digest,
             arrays=tuple(arrays),
             seconds=time.perf_counter() - started,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach, worst_reach
 from ..training.checkpoint import CheckpointName
 from .differences import (
     NO_LAST,
@@ -66,6 +67,7 @@ class MethodResult:
     seeds: tuple[int | None, ...]
     subset_seeds: tuple[int | None, ...]
     protocol: str
+    photos_in_reach: Reach
     train_labels: int | None
     selection_labels: int | None
     accuracies: Mapping[CheckpointName, MethodAccuracies]
@@ -150,6 +152,7 @@ def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[Ch
         seeds=tuple(member.seed for member in members),
         subset_seeds=tuple(member.subset_seed for member in members),
         protocol=members[0].report.protocol,
+        photos_in_reach=worst_reach(member.report.photos_in_reach for member in members),
         train_labels=_common(member.report.train_labels for member in members),
         selection_labels=_common(member.report.selection_labels for member in members),
         accuracies={
@@ -237,9 +240,10 @@ def _notes(methods: Methods) -> list[str]:
     protocols = sorted({report.protocol for report in reports})
     if len(protocols) > 1:
         notes.append(f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage")
-    if any(report.leaky for report in reports):
-        leaky = ", ".join(protocol for protocol in protocols if protocol != "disjoint")
-        notes.append(f"leaky protocol ({leaky}): what was evaluated, or its photos, may have taught the network")
+    if any(report.photos_in_reach == "some" for report in reports):
+        notes.append("leaky: photos of held-out recordings taught some of the networks, which flatters them")
+    if any(report.photos_in_reach == "unknown" for report in reports):
+        notes.append("it is not known of all whether held-out recordings, or their photos, taught the network")
     of_draws = zip(*methods.values(), strict=True)
     if any(len({member.report.split_digest for member in draw}) > 1 for draw in of_draws):
         notes.append("the evaluated recordings are the same; what was trained on differs (other split digests)")

@@ -82,7 +82,7 @@ def _report(
         num_samples=len(split),
         num_classes=split.num_classes,
         protocol=info.protocol,
-        leaky=info.protocol != "disjoint",
+        photos_in_reach=info.photos_in_reach_of(split),
         split_digest=split.split_digest,
         checkpoint=config.checkpoint,
         epoch=info.epoch,

@@ -24,6 +24,7 @@ from ...cache import durable
 from ...cache.digests import fingerprint
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
 from ..training.checkpoint import load_weights, require_same_data, weights_path
 from ..training.data import OpenSplit, PairedSplit, event_frames
 from ..training.loading import load
@@ -62,6 +63,7 @@ class FewShotReport(BaseModel):
     weights_digest: str
     split_digest: str
     protocol: str
+    photos_in_reach: Reach = Field("unknown", description="of held-out recordings, in what taught the weights")
     method: str
     checkpoint: Literal["best", "last"]
     epoch: int = Field(description="epochs that the weights were trained")
@@ -105,6 +107,7 @@ def run(config: FewShotConfig, open_split: OpenSplit, run_folder: Path) -> FewSh
         weights_digest=weights,
         split_digest=info.split_digest,
         protocol=info.protocol,
+        photos_in_reach=info.photos_in_reach_of(novel),
         method=info.method,
         checkpoint=config.checkpoint,
         epoch=info.epoch,

@@ -17,6 +17,7 @@ from ...cache import durable
 from ...cache.digests import file_digest
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
 from ..training.checkpoint import CheckpointName, require_weights, weights_path
 from ..training.config import EvaluateConfig
 from .metrics import Accuracies, ClassAccuracy
@@ -53,7 +54,10 @@ class EvaluationReport(Accuracies):
     num_samples: int
     num_classes: int
     protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
-    leaky: bool = Field(description="the evaluated recordings' photos, or themselves, may have been trained on")
+    photos_in_reach: Reach = Field(
+        description="whether photos of held-out recordings were among what taught the weights: none was, some were, or "
+        "it is not known"
+    )
     split_digest: str
     checkpoint: CheckpointName
     epoch: int = Field(description="epochs that the weights were trained")

@@ -50,28 +50,32 @@ class Setup:
     configurations: list[tuple[str, str]]
 
 
-_LEAKY = {
-    "unrestricted": (
-        "Leaky protocol: unrestricted",
-        "Photos of evaluated recordings were in the static pool and may have taught the network. The figures are no "
-        "measure of generalisation; compare with a run under the protocol disjoint.",
-    ),
-    "unknown": (
-        "Protocol unknown: imported weights",
-        "They were trained elsewhere: evaluated recordings, or photos of them, may have taught the network. The "
-        "figures are no measure of generalisation.",
-    ),
-}
+_LEAKY = (
+    "Leaky: photos of held-out recordings taught the network",
+    "Photos of validation, test or novel recordings, or copies of them, were in the static pool. The figures are no "
+    "measure of generalisation; compare with a run under the protocol disjoint.",
+)
+_NOT_KNOWN = (
+    "Not known: photos of held-out recordings",
+    "Of some validation, test or novel recordings it is not known which photo they show, so it may have been in the "
+    "static pool and have taught the network. `dvs-transfer audit` lists what is known.",
+)
+_IMPORTED = (
+    "Protocol unknown: imported weights",
+    "They were trained elsewhere: evaluated recordings, or photos of them, may have taught the network. The "
+    "figures are no measure of generalisation.",
+)
 
 
 def find_cautions(groups: Sequence[Group]) -> list[Caution]:
-    """Leaky and unknown protocols, and epochs chosen on the test recordings."""
+    """Photos that were in reach of training, or may have been, and epochs chosen on the test recordings."""
     found: dict[tuple[str, str], list[str]] = {}
     for _, group, record in members(groups):
         for evaluated in record.evaluated.values():
             report = evaluated.report
-            if report.leaky:
-                text = _LEAKY.get(report.protocol, (f"Leaky protocol: {report.protocol}", _LEAKY["unrestricted"][1]))
+            if report.photos_in_reach != "none":
+                unknown = _IMPORTED if report.method == "imported" else _NOT_KNOWN
+                text = _LEAKY if report.photos_in_reach == "some" else unknown
                 found.setdefault(text, []).append(run_label(group, record))
             if report.selection == "test_as_released":
                 text = (
@@ -125,6 +129,7 @@ def _facts(record: RunRecord) -> dict[str, str]:
         "images": images,
         "frames": f"{evaluated.split.num_bins} time bins of {evaluated.split.size} x {evaluated.split.size} pixels",
         "protocol": report.protocol,
+        "photos of held-out recordings in reach": report.photos_in_reach,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
         "labels seen": _count_labels(report),
         "epochs": f"{report.epoch} of {_text(train.get('epochs'))} ({report.checkpoint})",

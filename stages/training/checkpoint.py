@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from ...cache import durable
 from ...cache.documents import parse_json
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
 from .config import ModelConfig
 from .data import PairedSplit
 from .networks import SpikingNetwork, build_network
@@ -40,8 +41,17 @@ class CheckpointInfo(BaseModel):
     selection: str = Field(description="how the `best` epoch is chosen")
     accuracy: float | None = Field(description="top-1 on the split that selects, in [0, 1]; none: no such split")
     protocol: str
+    photos_in_reach: Reach | None = Field(None, description="of held-out recordings; none of earlier versions' weights")
     split_digest: str
     cache_fingerprint: str
+
+    def photos_in_reach_of(self, split: PairedSplit) -> Reach:
+        """Whether photos of held-out recordings, or these themselves, may have taught. split: of the same data."""
+        if self.photos_in_reach is not None:
+            return self.photos_in_reach
+        if self.protocol == "unknown":
+            return "unknown"
+        return "none" if self.method == "events" else split.photos_in_reach
 
 
 def weights_path(run_folder: Path, name: CheckpointName) -> Path:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+if TYPE_CHECKING:
+    from ...cache.pairs import Reach  # which would load zarr
 
 # VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
 # ResNet18-SNN: one number for each stage of two blocks.
@@ -205,6 +208,11 @@ class TrainConfig(_Frozen):
                 f"{self.epochs} epochs"
             )
         return self
+
+    def shown_photos(self, in_pool: Reach) -> Reach:
+        """Which photos of held-out recordings training shows, of those in the static pool: none without images."""
+        replaces_all = self.method == "transfer" and self.sliding == "events"
+        return "none" if self.method == "events" or replaces_all else in_pool
 
     @property
     def num_pretrain_epochs(self) -> int:

@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...cache.pairs import Reach
+
 IntArray = NDArray[np.int64]
 SplitName = Literal["train", "validation", "test", "novel"]
 Encoding = Literal["value", "grey", "red", "green", "blue", "mean"]
@@ -45,6 +47,8 @@ class PairedSplit(ImageSource, Protocol):
     def size(self) -> int: ...
     @property
     def protocol(self) -> str: ...
+    @property
+    def photos_in_reach(self) -> Reach: ...
     @property
     def split_digest(self) -> str: ...
     @property

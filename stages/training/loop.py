@@ -92,6 +92,7 @@ def run(
         num_recordings=len(training.split),
         num_images=training.data.num_images,
         protocol=training.split.protocol,
+        photos_in_reach=config.shown_photos(training.split.photos_in_reach),
         split_digest=training.split.split_digest,
         data_placement=training.data.placement,
         device=str(device) if processes.count == 1 else f"{processes.count} x {device.type}",
@@ -387,6 +388,7 @@ class _Training:
             selection=self.config.select,
             accuracy=self.last_accuracy,
             protocol=self.split.protocol,
+            photos_in_reach=self.config.shown_photos(self.split.photos_in_reach),
             split_digest=self.split.split_digest,
             cache_fingerprint=self.split.fingerprint,
         )

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
 from .layers import Neurons
 from .networks import SpikingNetwork
 
@@ -66,6 +67,7 @@ class TrainingReport:
     num_recordings: int
     num_images: int
     protocol: str
+    photos_in_reach: Reach
     split_digest: str
     data_placement: str
     device: str

@@ -116,6 +116,7 @@ def run(path: Path, split: PairedSplit, out: Path, pairs: Path) -> ImportReport:
         selection="test_as_released",
         accuracy=released.accuracy,
         protocol="unknown",
+        photos_in_reach="unknown",
         split_digest=split.split_digest,
         cache_fingerprint=split.fingerprint,
     )

@@ -25,7 +25,11 @@ def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "Transfer_SCNN" in capsys.readouterr().out
     assert main(["evaluate", str(run), "--save-logits", str(logits), "--set", "evaluate.threads=1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert (report["method"], report["selection"], report["leaky"]) == ("imported", "test_as_released", True)
+    assert (report["method"], report["selection"], report["photos_in_reach"]) == (
+        "imported",
+        "test_as_released",
+        "unknown",
+    )
     assert main(["report", str(run), "--json"]) == 0
     page = Path(json.loads(capsys.readouterr().out)["page"]).read_text()
     assert "Protocol unknown: imported weights" in page

@@ -225,8 +225,16 @@ def test_protocols_are_mixed_on_request_alone_and_it_is_said() -> None:
     report = compare.run(methods, "a", across_protocols=True)
     assert [result.protocol for result in report.methods] == ["disjoint", "unrestricted"]
     assert report.notes[0] == "runs of different protocols: disjoint, unrestricted; a difference may be leakage"
-    assert report.notes[1].startswith("leaky protocol (unrestricted)")
+    assert [result.photos_in_reach for result in report.methods] == ["none", "some"]
+    assert report.notes[1].startswith("leaky: photos of held-out recordings taught")
     assert "what was trained on differs" in report.notes[2]
+
+
+def test_what_is_not_known_of_one_run_is_not_known_of_its_method() -> None:
+    runs = [make_run("runs/b", 3), make_run("runs/c", 3, photos_in_reach="unknown")]
+    report = compare.run({"a": [make_run("runs/a", 2)] * 2, "b": runs}, "a")
+    assert [result.photos_in_reach for result in report.methods] == ["none", "unknown"]
+    assert "it is not known of all whether held-out recordings, or their photos, taught the network" in report.notes
 
 
 def test_flattering_choices_of_the_epoch_are_said() -> None:

@@ -21,7 +21,7 @@ from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
 from dvs_transfer.stages.evaluation.results import LastEpoch, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.training import loop
-from dvs_transfer.stages.training.checkpoint import load_weights, save_weights, weights_path
+from dvs_transfer.stages.training.checkpoint import CheckpointInfo, load_weights, save_weights, weights_path
 from dvs_transfer.stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
 from dvs_transfer.stages.training.networks import SpikingNetwork
 
@@ -41,6 +41,43 @@ def test_report_is_returned_and_written(run_folder):
     assert (report.protocol, report.split_digest) == ("disjoint", "0123456789ab")
     assert (report.checkpoint, report.selection, report.method) == ("best", "validation", "transfer")
     assert json.loads((run_folder / "evaluation-test.json").read_text()) == report.model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("in_pool", "settings", "expected"),
+    [
+        ("some", {"method": "transfer"}, "some"),
+        ("some", {"method": "finetune"}, "some"),
+        ("unknown", {"method": "transfer"}, "unknown"),
+        ("none", {"method": "transfer"}, "none"),
+        ("some", {"method": "events"}, "none"),  # no image was shown to it
+        ("unknown", {"method": "events"}, "none"),
+        ("some", {"method": "transfer", "sliding": "events"}, "none"),  # every image was replaced
+        ("some", {"method": "transfer", "sliding": "static"}, "some"),
+    ],
+)
+def test_leaky_is_what_was_taught(in_pool, settings, expected, tmp_path):
+    def open_split(name):
+        return replace(open_tiny_split(name), protocol="unrestricted", photos_in_reach=in_pool)
+
+    config = TrainConfig(epochs=2, batch_size=8, threads=1, warmup_epochs=0, **settings)
+    trained = loop.run(ModelConfig(widths=(4, "P", 4, "P")), config, open_split, tmp_path)
+    report = run(EvaluateConfig(), open_split, tmp_path)
+    assert (trained.photos_in_reach, report.photos_in_reach) == (expected, expected)
+    assert json.loads((tmp_path / "evaluation-test.json").read_text())["photos_in_reach"] == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "protocol", "expected"),
+    [("transfer", "disjoint", "unknown"), ("events", "unrestricted", "none"), ("imported", "unknown", "unknown")],
+)
+def test_of_weights_of_an_earlier_version_is_told_what_the_data_tell(method, protocol, expected):
+    older = {
+        **{"model": ModelConfig(), "method": method, "class_names": ("a", "b"), "num_steps": 3, "size": 16, "epoch": 1},
+        **{"selection": "last", "accuracy": None, "protocol": protocol, "split_digest": "0", "cache_fingerprint": "1"},
+    }
+    split = replace(open_tiny_split("test"), photos_in_reach="unknown")
+    assert CheckpointInfo.model_validate(older).photos_in_reach_of(split) == expected
 
 
 def test_predictions_are_written_for_each_recording_and_give_the_report_s_accuracy(run_folder):

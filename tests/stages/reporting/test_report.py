@@ -131,7 +131,8 @@ def test_whatever_stands_in_a_name_is_text(make_run: MakeRun) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"protocol": "unrestricted"}, "Leaky protocol: unrestricted."),
+        ({"photos_in_reach": "some"}, "Leaky: photos of held-out recordings taught the network."),
+        ({"photos_in_reach": "unknown"}, "Not known: photos of held-out recordings."),
         ({"protocol": "unknown", "method": "imported"}, "Protocol unknown: imported weights."),
         ({"selection": "test_as_released"}, "Epoch chosen on the test recordings."),
         ({}, None),

@@ -85,7 +85,8 @@ def test_a_leaky_run_among_others_is_named(make_run: MakeRun, tmp_path: Path) ->
     a = make_run("a", {"seed": 1})
     b = make_run("b", {"seed": 1, "epochs": 9}, protocol="unrestricted")
     page = Page(report([a, b], tmp_path / "x.html").page.read_text())
-    assert "Leaky protocol: unrestricted" in page.text
+    assert "Leaky: photos of held-out recordings taught the network" in page.text
+    assert "photos in reach: some" in page.text
     assert "Runs: B, seed 1." in page.text
 
 

@@ -43,7 +43,7 @@ def test_a_published_checkpoint_becomes_a_run(tmp_path):
     assert network.coefficients.tolist() == [0, 1, 2]
     assert torch.equal(network.event_head.weight, content["state_dict"]["fc2.weight"])
     evaluated = evaluate.run(EvaluateConfig(threads=1), lambda split: SPLIT, tmp_path / "run")
-    assert (evaluated.leaky, evaluated.protocol) == (True, "unknown")
+    assert (evaluated.photos_in_reach, evaluated.protocol) == ("unknown", "unknown")
 
 
 @dataclass(frozen=True)

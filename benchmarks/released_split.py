@@ -1,0 +1,123 @@
+"""How many test recordings of the method's released code have their photo in its static pool.
+
+Its event clips are those of a listing of each class's folder in the order that the file system gives (tonic's
+NCALTECH101 sorts the classes alone): the last tenth tests. Its static pool is the first nine tenths of each class's
+photos by number (`braincog/datasets/datasets.py`: get_NCALTECH101_data, get_transfer_CALTECH101_data).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..cache.store import FrameStore
+from ..stages.audit import Audited, SplitAudit, SplitPair, audit_photos, audit_recordings
+from ..stages.originals import find_originals
+from ..stages.pairing_config import PairingConfig
+
+IntArray = NDArray[np.int64]
+Listing = Callable[[str, list[str]], list[str]]
+"""The names of a class's recordings (their stems) in the order in which a folder lists them."""
+
+PORTION: Final = 0.9
+
+
+@dataclass(frozen=True)
+class ListingAudit:
+    """The released split under one order of listings. test: its photos; between: test beside training recordings."""
+
+    listing: str
+    test: SplitAudit
+    between: SplitPair
+
+
+@dataclass(frozen=True)
+class ReleasedSplitReport:
+    """listings: each order with the whole audit. random: of seeded random orders, test recordings whose photo is in the
+    pool, of `num_test`.
+    """
+
+    num_test: int
+    listings: tuple[ListingAudit, ...]
+    random: tuple[int, ...]
+
+    def rows(self) -> dict[str, str]:
+        """A line for each listing."""
+        found = {}
+        for entry in self.listings:
+            test, between = entry.test, entry.between
+            found[entry.listing] = (
+                f"{test.num_in_reach} of {self.num_test} test recordings: {test.by_id} the photo itself, "
+                f"{test.by_digest} the same file, {test.by_near_duplicate} one that looks the same; recordings like a "
+                f"training one: {between.num_alike}"
+            )
+        if self.random:
+            found["random orders"] = (
+                f"the photo itself: {min(self.random)} to {max(self.random)}, mean {np.mean(self.random):.1f} "
+                f"({len(self.random)} seeds)"
+            )
+        return found
+
+
+def run(events_path: Path, images_path: Path, folder: Path | None, num_random: int = 20) -> ReleasedSplitReport:
+    """Make the released split of two stores and audit it.
+
+    folder: the class folders of the recordings, whose own order is one of the listings.
+    """
+    events, images = FrameStore(events_path), FrameStore(images_path)
+    listings: dict[str, Listing] = {"sorted": lambda class_name, stems: sorted(stems)}
+    if folder is not None:
+        listings["as os.walk gives it here"] = lambda class_name, stems: list(walked(folder / class_name))
+    orders = {f"random, seed {seed}": shuffled(seed) for seed in range(num_random)}
+    audits = []
+    for name, listing in {**listings, **dict(list(orders.items())[:1])}.items():
+        audited = released_split(events, images, listing)
+        (test,), _ = audit_photos(audited)
+        (between,), _ = audit_recordings(audited)
+        audits.append(ListingAudit(name, test, between))
+    random = [_num_own(released_split(events, images, listing)) for listing in orders.values()]
+    return ReleasedSplitReport(audits[0].test.num_recordings, tuple(audits), tuple(random))
+
+
+def released_split(events: FrameStore, images: FrameStore, listing: Listing) -> Audited:
+    """The released split of the recordings, and its static pool."""
+    train, test, pool = [], [], []
+    for class_name in events.class_names:
+        rows, photos = (_rows_of_class(store, class_name) for store in (events, images))
+        listed = [rows[stem] for stem in listing(class_name, list(rows))]
+        first = round(PORTION * len(listed))
+        train += listed[:first]
+        test += listed[first:]
+        pool += [photos[stem] for stem in sorted(photos)][: round(PORTION * len(listed))]
+    rows_of = {"train": np.array(sorted(train)), "test": np.array(sorted(test))}
+    originals = find_originals(PairingConfig(), events, images)
+    return Audited(events, images, originals, rows_of, np.array(sorted(pool)))  # type: ignore[arg-type]
+
+
+def shuffled(seed: int) -> Listing:
+    """Each class in a random order."""
+    rng = np.random.default_rng(seed)
+    return lambda class_name, stems: [stems[at] for at in rng.permutation(len(stems))]
+
+
+def walked(folder: Path) -> Iterator[str]:
+    """The stems of a folder's recordings in the order in which the file system lists them."""
+    for _, _, files in os.walk(folder):
+        yield from (Path(file).stem for file in files if file.endswith("bin"))
+
+
+def _rows_of_class(store: FrameStore, class_name: str) -> dict[str, int]:
+    """The rows of a class by the stem of their ids."""
+    rows = np.flatnonzero(store.label == store.class_names.index(class_name))
+    return {str(store.sample_id[row]).rpartition("/")[2]: int(row) for row in rows}
+
+
+def _num_own(audited: Audited) -> int:
+    """How many test recordings have their own photo in the pool."""
+    return int(np.count_nonzero(np.isin(audited.originals.rows[audited.rows["test"]], audited.pool_rows)))

@@ -1,0 +1,58 @@
+"""`dvs-transfer audit`: what of the held-out recordings is within reach of training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ..printing import show
+from .common import Json
+
+if TYPE_CHECKING:
+    from ...stages.audit import AuditReport
+
+
+def audit(
+    pairs: Annotated[Path, typer.Argument(help="A pair store.")],
+    out: Annotated[Path, typer.Option(help="Picture of the worst cases to write (PNG).")] = Path("audit.png"),
+    as_json: Json = False,
+) -> None:
+    """How many held-out recordings have their photo, or one like it, in the static pool; which recordings are alike.
+
+    Example: dvs-transfer audit data/cache/ncaltech101+caltech101-0123456789ab.zarr
+    """
+    from ...stages import audit
+
+    report = audit.run(pairs, out)
+    if as_json:
+        return show(report, as_json)
+    _print(report)
+
+
+def _print(report: AuditReport) -> None:
+    print(f"{report.pairs.name}: protocol {report.protocol}, photos in reach: {report.photos_in_reach}")
+    print(f"static pool of {report.num_pool:,} images; in it, of the recordings of each split:")
+    for split in report.splits:
+        print(
+            f"  {split.split:<11} {split.num_recordings:,} recordings, {split.num_with_photo:,} have their photo among "
+            f"the images, of {split.num_unknown:,} it is not known ({split.num_likely:,} likely show one in the pool)\n"
+            f"  {'':<11} in the pool {split.num_in_reach:,}: {split.by_id:,} the photo itself, {split.by_digest:,} the "
+            f"same file, {split.by_near_duplicate:,} one that looks the same"
+        )
+    print("recordings that have one like them in another split:")
+    for pair in report.between:
+        print(
+            f"  {pair.split} in {pair.other}: {pair.num_alike:,}: {pair.by_digest:,} the same file, "
+            f"{pair.by_near_duplicate:,} look the same, of {pair.by_photo:,} the photos do"
+        )
+    print(f"the worst {len(report.photos)} photos (hash, bits of 64; correlation; are they one?):")
+    for photo in report.photos:
+        how = f"{photo.distance}  {photo.correlation:.3f}  {photo.way}"
+        print(f"  {photo.split}  {photo.recording}  of {photo.photo or '?'}  in the pool {photo.image}  {how}")
+    print(f"the worst {len(report.recordings)} pairs of recordings:")
+    for match in report.recordings:
+        how = f"{match.distance}  {match.correlation:.3f}  {match.way}"
+        print(f"  {match.split}  {match.recording}  {match.other_split}  {match.other}  {how}")
+    print(f"picture of them: {report.picture}")
