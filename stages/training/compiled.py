@@ -21,9 +21,10 @@ from . import kernels
 if TYPE_CHECKING:
     from .neurons import LifConstants
 
-# Elements of a layer from which training uses the operations here: on two threads torch's own were faster below
-# (docs/performance.md).
+# Elements of a layer from which training uses the operations here, with several threads and with one: on two threads
+# torch's own were faster below, on one they are slower by half (docs/performance.md).
 smallest = 5_000_000
+smallest_alone = 100_000
 
 # Elements of a layer from which threads share its work. Below, the calling thread is done before it pays: torch's own
 # threads still spin for some milliseconds after a convolution, and stand in the way (docs/performance.md).
@@ -35,7 +36,8 @@ _ROW = 1024  # most neurons of a row where there are no channels; a row of 32 st
 
 def supports(x: Tensor) -> bool:
     """Whether the operations here can take x, and are worth it."""
-    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() >= smallest
+    least = smallest if torch.get_num_threads() > 1 else smallest_alone
+    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() >= least
 
 
 def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:

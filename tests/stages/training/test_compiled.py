@@ -17,7 +17,8 @@ from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
 
 @pytest.fixture(autouse=True)
 def for_every_size_and_shared_among_threads(monkeypatch):
-    monkeypatch.setattr(compiled, "smallest", 1)
+    for name in ("smallest", "smallest_alone"):
+        monkeypatch.setattr(compiled, name, 1)
     monkeypatch.setattr(compiled, "shared_from", 1)
 
 
