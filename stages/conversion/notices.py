@@ -15,7 +15,7 @@ from ..sources.base import GuessedUnit
 from ..sources.reader import IgnoredFiles, Reader
 
 LOW_SHARE: Final = 0.2
-"""Told where the median is below. Of N-Caltech101's largest recordings, 240 x 180, the method's frames show 21 %."""
+"""Told where the median is below. Of events spread evenly over 240 x 180 pixels the method's frames show 20.5 %."""
 DURATIONS_US: Final = (1_000, 600_000_000)
 RATES: Final = (0.05, 1_000.0)
 """Events a second and pixel: real recordings have 2.5 to 44 (docs/datasets/your-own.md), so a unit that is wrong by a

@@ -82,6 +82,6 @@ def _over_recordings(
     a, b = ([correct for correct in side if correct is not None] for side in sides)
     if not a or len(a) < len(own) or len(b) < len(others):
         return None
-    classes = np.array(own[0][1].classes) if metric == "mean_class_accuracy" else None
-    same = len({report.recordings_digest for report, _ in own}) == 1
-    return recordings_interval(a, b, classes, same_recordings=same)
+    classes = [name for _, predictions in own for name in predictions.classes]
+    ids = [predictions.sample_ids for _, predictions in own]
+    return recordings_interval(a, b, np.array(classes) if metric == "mean_class_accuracy" else None, ids=ids)

@@ -55,7 +55,8 @@ class PairedDifference:
     """First minus second accuracy, mean of n draws; std: of the draws' own differences, None for one draw.
 
     draws: the t interval, p: of that t test of no difference, both-sided. recordings: the bootstrap's interval. All
-    three are None for fewer than `MIN_DRAWS`; recordings also where it is not known which ones were named rightly.
+    three are None for fewer than `MIN_DRAWS`; p also of draws that all differ by the same, recordings also where it is
+    not known which ones were named rightly.
     """
 
     difference: float
@@ -102,7 +103,9 @@ def bootstrap_interval(
     With `classes` (n,): of the mean of the classes' own accuracies, each class resampled by itself. An accuracy of 0 or
     1 has an interval of no width: a resample holds nothing that the sample does not.
     """
-    return _percentiles(_resampled_means(_groups(correct, classes), num_resamples, seed))
+    values = np.asarray(correct, np.float64)
+    groups = [np.stack([values[rows], np.ones(len(rows))], axis=1) for rows in _members(len(values), classes)]
+    return _percentiles(_resampled_means(groups, num_resamples, seed))
 
 
 def paired_difference(
@@ -110,7 +113,8 @@ def paired_difference(
 ) -> PairedDifference:
     """Of two methods' accuracies; those at one place are of one draw, on the same recordings.
 
-    recordings: as `recordings_interval` found it. Draws that do not differ at all have an interval of no width.
+    recordings: as `recordings_interval` found it. Draws that all differ by the same have an interval of no width, and
+    no p but where that is 0: the test knows no spread.
     Raises ValueError when the lengths differ.
     """
     first, second = np.asarray(accuracies_a, np.float64), np.asarray(accuracies_b, np.float64)
@@ -127,18 +131,28 @@ def recordings_interval(
     correct_b: Sequence[NDArray[Any]],
     classes: NDArray[Any] | None = None,
     *,
-    same_recordings: bool = True,
+    ids: Sequence[Sequence[str]] | None = None,
     num_resamples: int = NUM_RESAMPLES,
     seed: int = 0,
 ) -> Interval:
     """Percentile interval, over recordings, of the mean accuracy of `correct_a` less that of `correct_b`.
 
-    Each a draw's (n,) at one place, the i-th of both of one recording. With `classes` (n,): of the mean per-class
-    accuracies. same_recordings: of all draws, which are resampled together; otherwise those of each draw by themselves.
+    Each a draw's (n,) at one place, the i-th of both of one recording. With `classes`, as long as all draws in a
+    row: of the mean per-class accuracies. ids: of the recordings of each draw, where draws have other ones; a recording
+    of several draws is resampled with all that they said of it.
     """
-    differences = [np.asarray(a, np.int8) - np.asarray(b, np.int8) for a, b in zip(correct_a, correct_b, strict=True)]
-    samples = [np.mean(differences, axis=0)] if same_recordings else differences
-    groups = [group for sample in samples for group in _groups(sample, classes)]
+    differences = np.concatenate(
+        [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(correct_a, correct_b, strict=True)]
+    )
+    lengths = [len(a) for a in correct_a]
+    recording = np.concatenate([np.arange(n) for n in lengths] if ids is None else [np.asarray(own) for own in ids])
+    draw = np.repeat(np.arange(len(lengths)), lengths)
+    groups = []
+    for rows in _members(len(differences), classes):
+        weights = 1 / np.bincount(draw[rows])[draw[rows]]  # each draw's recordings count for one draw
+        _, index = np.unique(recording[rows], return_inverse=True)
+        sums = [np.bincount(index, part) for part in (weights * differences[rows], weights)]
+        groups.append(np.stack(sums, axis=1).round(_DECIMALS))
     return _percentiles(_resampled_means(groups, num_resamples, seed))
 
 
@@ -150,32 +164,37 @@ def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
     return McNemar(only_a, only_b, float(p))
 
 
-def _t_test(found: MeanAndStd) -> float:
-    """Two-sided p of a mean of zero."""
+def _t_test(found: MeanAndStd) -> float | None:
+    """Two-sided p of a mean of zero; None of draws without any spread about another."""
     assert found.std is not None
     if found.std == 0:
-        return float(found.mean == 0)
+        return 1.0 if found.mean == 0 else None
     t = abs(found.mean) / found.std * np.sqrt(found.n)
     return float(2 * stats.t.sf(t, found.n - 1))
 
 
-def _groups(values: NDArray[Any], classes: NDArray[Any] | None) -> list[NDArray[Any]]:
-    """The values of each class that has some; without classes one group of all."""
-    values = np.asarray(values)
-    return [values] if classes is None else [values[classes == name] for name in np.unique(classes)]
+def _members(count: int, classes: NDArray[Any] | None) -> list[NDArray[np.intp]]:
+    """The rows of each class that has some; without classes one group of all."""
+    if classes is None:
+        return [np.arange(count)]
+    return [np.flatnonzero(np.asarray(classes) == name) for name in np.unique(classes)]
 
 
 def _resampled_means(groups: Sequence[NDArray[Any]], num_resamples: int, seed: int) -> NDArray[np.float64]:
-    """(num_resamples,) means over the groups of their own means, each group resampled by itself."""
+    """(num_resamples,) means over the groups of their own weighted means, each group resampled by itself.
+
+    A group is (m, 2), of each recording its values' weighted sum and the sum of the weights.
+    """
     rng = np.random.default_rng(seed)
-    patterns = [np.unique(group, return_counts=True) for group in groups]
+    patterns = [np.unique(group, axis=0, return_counts=True) for group in groups]
     means = np.zeros(num_resamples)
     for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
         rows = slice(first, min(first + _RESAMPLES_AT_ONCE, num_resamples))
-        for values, counts in patterns:  # how often each value occurs, instead of which recordings have it
+        for values, counts in patterns:  # how often each pattern occurs, instead of which recordings have it
             total = counts.sum()
             drawn = rng.multinomial(total, counts / total, rows.stop - rows.start)
-            means[rows] += drawn @ values / (total * len(patterns))
+            sums, weights = (drawn @ values).T
+            means[rows] += sums / weights / len(patterns)
     return means.round(_DECIMALS)
 
 

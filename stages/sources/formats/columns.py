@@ -45,7 +45,7 @@ def as_events(
         refuse = _Refusal(location, num_before)
         x, y = (_whole(name, columns[name], 0, _COORDINATE_LIMIT - 1, refuse).astype(np.uint16) for name in "xy")
         guessed = _guess_unit(columns["t"]) if time_unit == "auto" else None
-        t = _microseconds(columns["t"], guessed or time_unit, refuse)
+        t = _microseconds(columns["t"], guessed or time_unit, refuse, is_guess=guessed is not None)
         p = _whole("p", columns["p"], -1, 1, refuse)
         lowest = min(lowest_polarity, int(p.min()))
         if lowest == -1:
@@ -94,12 +94,14 @@ def _guess_unit(values: NDArray[Any]) -> GuessedUnit:
     return "s" if values.dtype.kind == "f" else "us"
 
 
-def _microseconds(values: NDArray[Any], unit: Unit, refuse: _Refusal) -> NDArray[np.int64]:
+def _microseconds(values: NDArray[Any], unit: Unit, refuse: _Refusal, *, is_guess: bool) -> NDArray[np.int64]:
     if values.dtype.kind not in "iuf":
         raise SourceError(f"{refuse.location}: t is of type {values.dtype}, expected numbers")
     factor = _US_PER_UNIT[unit]
     limit = _LARGEST_TIME / factor
     expected = f"expected a time of less than {limit:.4g} {unit}"
+    if is_guess:
+        expected += f"; the unit is a guess: if it is not {unit}, set frames.time_unit (--time-unit), for example to ns"
     if values.dtype.kind == "f":
         refuse("t", values, ~np.isfinite(values) | (np.abs(values) >= limit), expected)
         if unit == "whole us":

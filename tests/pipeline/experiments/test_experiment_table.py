@@ -10,6 +10,7 @@ import io
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,8 +252,12 @@ def test_columns_follow_how_well_best_was_chosen(
 
 def test_draws_with_their_own_split_are_paired_on_their_own_recordings(load: Callable[..., Table]) -> None:
     def results(config: ExperimentConfig) -> CellResult:
-        digest = f"split {config.pairing.seed}"
-        return outcome(8 + 6 * (config.train.method != "events"), None, checkpoint="last", recordings_digest=digest)
+        split = config.pairing.seed
+        result = outcome(
+            8 + 6 * (config.train.method != "events"), None, checkpoint="last", recordings_digest=f"split {split}"
+        )
+        ids = tuple(f"{name} of {split}" for name in result.predictions.sample_ids)
+        return replace(result, predictions=replace(result.predictions, sample_ids=ids))
 
     own = load(TWO_WAYS.replace("[[axis.way]]", "vary_split = true\n[[axis.way]]", 1), results)
     shared = load(TWO_WAYS, results)

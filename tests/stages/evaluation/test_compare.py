@@ -70,7 +70,7 @@ def test_methods_over_draws_and_their_difference() -> None:
     assert (difference.method, difference.baseline, list(difference.checkpoints)) == ("ours", "theirs", ["best"])
     over_recordings = recordings_interval(correct(*ours), correct(*theirs))
     assert found.top1 == paired_difference([0.9, 0.8, 0.7], [0.6, 0.6, 0.45], over_recordings)
-    by_class = recordings_interval(correct(*ours), correct(*theirs), np.array(CLASSES))
+    by_class = recordings_interval(correct(*ours), correct(*theirs), np.array([*CLASSES] * 3))
     assert found.mean_class_accuracy.recordings == by_class
     per_class_difference = first.accuracies["best"].mean_class_accuracy.mean - np.mean(per_class)
     assert found.mean_class_accuracy.difference == pytest.approx(per_class_difference)

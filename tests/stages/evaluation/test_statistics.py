@@ -94,7 +94,7 @@ def test_draws_that_do_not_differ() -> None:
     nothing = paired_difference([0.5, 0.75, 1.0], [0.5, 0.75, 1.0])
     assert (nothing.draws, nothing.p) == (Interval(0, 0), 1)
     same = paired_difference([0.75] * 3, [0.5] * 3)
-    assert (same.draws, same.p) == (Interval(0.25, 0.25), 0)
+    assert (same.draws, same.p) == (Interval(0.25, 0.25), None)
 
 
 @pytest.mark.parametrize("by_class", [False, True])
@@ -105,7 +105,7 @@ def test_interval_over_recordings_is_scipy_s_paired_bootstrap(by_class: bool) ->
     options = {"paired": True, "method": "percentile", "vectorized": False, "n_resamples": 3000}
     rng = np.random.default_rng(6)
     expected = stats.bootstrap((a.mean(0), b.mean(0)), lambda x, y: x.mean() - y.mean(), **options, rng=rng)
-    result = recordings_interval(a, b, np.zeros(120) if by_class else None)
+    result = recordings_interval(a, b, np.zeros(360) if by_class else None)
     assert result.low == pytest.approx(expected.confidence_interval.low, abs=0.01)
     assert result.high == pytest.approx(expected.confidence_interval.high, abs=0.01)
 
@@ -122,9 +122,25 @@ def test_recordings_of_other_draws_are_drawn_by_themselves() -> None:
     """Four draws on recordings of their own are four times as many recordings: half the width."""
     rng = np.random.default_rng(3)
     a, b = np.tile(rng.random(200) < 0.8, (4, 1)), np.tile(rng.random(200) < 0.6, (4, 1))
-    shared, own = (recordings_interval(a, b, same_recordings=same) for same in (True, False))
+    named = [[f"{draw}/{i}" for i in range(200)] for draw in range(4)]
+    shared, again, own = (recordings_interval(a, b, ids=ids) for ids in (None, named[:1] * 4, named))
+    assert shared == again
     assert (own.high - own.low) / (shared.high - shared.low) == pytest.approx(0.5, abs=0.03)
     assert (own.high + own.low) / 2 == pytest.approx(a.mean() - b.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(("share", "num_draws"), [(0.1, 5), (0.4, 5), (0.4, 10)])
+def test_interval_over_recordings_of_splits_that_overlap_covers_95_times_of_100(share: float, num_draws: int) -> None:
+    """Each draw tests its own share of 600 recordings, so many recordings are of several draws."""
+    rng = np.random.default_rng(12)
+    num, hits, trials = 600, 0, 400
+    for _ in range(trials):
+        right = rng.random((2, num))  # how likely each method names each recording rightly; on the whole alike
+        rows = [rng.permutation(num)[: int(share * num)] for _ in range(num_draws)]
+        a, b = ([rng.random(len(own)) < likely[own] for own in rows] for likely in right)
+        interval = recordings_interval(a, b, ids=[[str(i) for i in own] for own in rows], num_resamples=1000)
+        hits += interval.low <= 0 <= interval.high
+    assert 0.92 <= hits / trials <= 0.97
 
 
 def test_interval_over_recordings_ends_at_zero_where_nothing_differs() -> None:

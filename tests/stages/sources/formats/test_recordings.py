@@ -164,6 +164,16 @@ def test_times_become_microseconds(unit: TimeUnit, values: Any, expected: list[i
     assert read(tmp_path / "a.npz", unit).t.tolist() == expected
 
 
+def test_times_that_no_guess_explains_are_refused_with_the_option_that_does(tmp_path: Path) -> None:
+    """Nanoseconds since 1970."""
+    np.savez(tmp_path / "a.npz", x=[1, 2], y=[3, 4], t=1_700_000_000_000_000_000 + np.array([0, 5_000]), p=[0, 1])
+    with pytest.raises(SourceError, match=r"the unit is a guess: if it is not us, set frames\.time_unit"):
+        read(tmp_path / "a.npz", "auto")
+    with pytest.raises(SourceError) as caught:
+        read(tmp_path / "a.npz", "ms")
+    assert "guess" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
