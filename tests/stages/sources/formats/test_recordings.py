@@ -171,7 +171,7 @@ def test_times_that_no_guess_explains_are_refused_with_the_option_that_does(tmp_
         read(tmp_path / "a.npz", "auto")
     with pytest.raises(SourceError) as caught:
         read(tmp_path / "a.npz", "ms")
-    assert "guess" not in str(caught.value)
+    assert "is a guess" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
