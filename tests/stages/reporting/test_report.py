@@ -217,10 +217,12 @@ def test_damaged_files_are_named(name: str, damage: str, make_run: MakeRun) -> N
         read(path.parent if path.parent.name == "run" else path.parent.parent)
 
 
-def test_results_of_weights_that_are_gone(make_run: MakeRun) -> None:
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_results_of_weights_that_are_gone(name: str, make_run: MakeRun) -> None:
     run = make_run()
-    (run / "checkpoints" / "best.safetensors").write_bytes(b"trained on")
-    with pytest.raises(TrainingError, match=r"evaluation-test.json: of other weights .* run `dvs-transfer evaluate"):
+    (run / "checkpoints" / f"{name}.safetensors").write_bytes(b"trained on")
+    says = rf"evaluation-test.json: of other weights than {name}.safetensors holds now; run `dvs-transfer evaluate"
+    with pytest.raises(TrainingError, match=says):
         read(run)
 
 
