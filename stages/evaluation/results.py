@@ -143,7 +143,9 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
 
 def changed_weights(run_folder: Path, report: EvaluationReport) -> Path | None:
     """A file whose weights are not, as far as is known, those that gave `report`. One that is gone did not change."""
-    for name, digest in ({"last": report.last_weights_digest} | {report.checkpoint: report.weights_digest}).items():
+    digests: dict[CheckpointName, str | None] = {"last": report.last_weights_digest}
+    digests[report.checkpoint] = report.weights_digest
+    for name, digest in digests.items():
         path = weights_path(run_folder, name)
         if path.is_file() and file_digest(path) != digest:
             return path
@@ -181,8 +183,9 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
 
 
 def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationReport | None:
-    """The evaluation that `config` would give; None unless it is there, whole and of the weights as they are now, of the last epoch too.
+    """The evaluation that `config` would give; None unless it is there, whole and of the weights as they are now.
 
+    Its figures of the last epoch count too: that epoch's weights go on where `best` stays.
     Raises TrainingError: no weights.
     """
     digest = weights_digest(run_folder, config.checkpoint)

@@ -114,7 +114,10 @@ def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -
     again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
     changed = changed_weights(folder, report)
     if changed is not None:
-        raise TrainingError(f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now; {again}")
+        raise TrainingError(
+            f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now, or an earlier "
+            f"version's; {again}"
+        )
     split = open_split(name)
     if predictions.sample_ids != split.sample_ids:
         raise TrainingError(
