@@ -71,7 +71,8 @@ def compare_runs(
     the checkpoint `best` the last epoch's weights are compared beside it. baseline: one of the runs; by default the
     first. A run without a current evaluation on `split` is evaluated first.
     Raises TrainingError, naming both, for runs that cannot be compared: the same run or draw twice, other draws,
-    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: a run's cache is gone, and it is to be evaluated or its draws have pair stores of their own.
+    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: the cache is gone of a run
+    that is to be evaluated, or of draws of labels, of which it tells whether their data are the same.
     """
     found = [_read(Path(run)) for run in runs]
     _check_once(found)
@@ -205,7 +206,7 @@ def _check_same_data(first: _Run, second: _Run) -> None:
         if a.events != b.events:
             what, stores = "recordings", (a.events.name, b.events.name)
         elif a.images != b.images:
-            what, stores = "images", tuple("none" if it is None else it.name for it in (a.images, b.images))
+            what, stores = "images", (a.images.name if a.images else "none", b.images.name if b.images else "none")
         else:
             return
     raise TrainingError(

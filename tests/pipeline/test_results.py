@@ -133,8 +133,7 @@ def test_draws_of_labels_are_one_method_each_on_its_own_data(tmp_path: Path) -> 
     pairs = {k: make_pairs(tmp_path, k) for k in (1, 2, 3)}
     runs = {
         method: [
-            make_run(tmp_path / f"{method}{k}", pairs=pairs[k], subset_seed=k, seed=k, method=method)
-            for k in (1, 2, 3)
+            make_run(tmp_path / f"{method}{k}", pairs=pairs[k], subset_seed=k, seed=k, method=method) for k in (1, 2, 3)
         ]
         for method in ("transfer", "events")
     }
