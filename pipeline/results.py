@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..cache.errors import TrainingError
+from ..cache.pairs import PairDescription
+from ..cache.store import read_attributes
 from ..stages.evaluation import compare, evaluate, few_shot
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
 from ..stages.evaluation.few_shot import FewShotReport
@@ -69,7 +71,8 @@ def compare_runs(
     the checkpoint `best` the last epoch's weights are compared beside it. baseline: one of the runs; by default the
     first. A run without a current evaluation on `split` is evaluated first.
     Raises TrainingError, naming both, for runs that cannot be compared: the same run or draw twice, other draws,
-    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: a run's cache is gone.
+    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: the cache is gone of a run
+    that is to be evaluated, or of draws of labels, of which it tells whether their data are the same.
     """
     found = [_read(Path(run)) for run in runs]
     _check_once(found)
@@ -106,7 +109,7 @@ class _Run:
     """settings: what makes the method, with keys as in "train.epochs"; none, and no seed, for imported weights."""
 
     folder: Path
-    pairs: str
+    pairs: Path
     settings: Mapping[str, Any]
     seed: int | None
     subset_seed: int | None = None
@@ -118,7 +121,7 @@ class _Run:
 
 def _read(folder: Path) -> _Run:
     document = read_run(folder)
-    pairs = Path(str(document["pairs"])).name
+    pairs = Path(str(document["pairs"]))
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate_config(document.get("experiment", {}), str(folder / "config.json"))
@@ -134,7 +137,7 @@ def _read(folder: Path) -> _Run:
 
 def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in section.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, Mapping) and value:  # an empty one is a value: another's may hold something
             yield from _flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
@@ -143,11 +146,13 @@ def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
     """Runs by method, in the order of their draws. A method is named by the settings that the others have otherwise."""
     kinds = [run.settings for run in runs if run.settings]
-    differing = [key for key in (kinds[0] if kinds else ()) if any(kind[key] != kinds[0][key] for kind in kinds)]
+    keys = dict.fromkeys(key for kind in kinds for key in kind)
+    differing = [key for key in keys if any(kind.get(key) != kinds[0].get(key) for kind in kinds)] or ["train.method"]
     methods: dict[str, list[_Run]] = {}
     for run in runs:
         if run.settings:
-            name = ", ".join(f"{key}={_text(run.settings[key])}" for key in differing or ["train.method"])
+            own = [key for key in differing if key in run.settings] or differing
+            name = ", ".join(f"{key}={_text(run.settings.get(key))}" for key in own)
         else:
             name = f"imported {run.folder}"
         methods.setdefault(name, []).append(run)
@@ -174,12 +179,8 @@ def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:
         with_subset: dict[int | None, _Run] = {}
         with_draw: dict[tuple[int | None, int | None], _Run] = {}
         for run in members:
-            other = with_subset.setdefault(run.subset_seed, run)
-            if run.pairs != other.pairs:
-                raise TrainingError(
-                    f"{other.folder} and {run.folder} have the same settings and other data ({other.pairs} and "
-                    f"{run.pairs}); compare runs on the same data"
-                )
+            _check_same_data(with_subset.setdefault(run.subset_seed, run), run)
+            _check_same_data(members[0], run)
             other = with_draw.setdefault(run.draw, run)
             if run is not other:
                 raise TrainingError(
@@ -193,6 +194,25 @@ def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:
                 f"the methods have other seeds: {first} has {_seeds(members)}; {name} has {_seeds(runs)}. Paired tests "
                 "need runs of the same seeds: train the missing ones, or leave runs out"
             )
+
+
+def _check_same_data(first: _Run, second: _Run) -> None:
+    """Runs of one method have one pair store, or with other `subset_seed`s pair stores of the same two stores."""
+    if first.pairs.name == second.pairs.name:
+        return
+    what, stores = "data", (first.pairs.name, second.pairs.name)
+    if first.subset_seed != second.subset_seed:
+        a, b = (PairDescription.model_validate(read_attributes(run.pairs).config) for run in (first, second))
+        if a.events != b.events:
+            what, stores = "recordings", (a.events.name, b.events.name)
+        elif a.images != b.images:
+            what, stores = "images", (a.images.name if a.images else "none", b.images.name if b.images else "none")
+        else:
+            return
+    raise TrainingError(
+        f"{first.folder} and {second.folder} have the same settings and other {what} ({stores[0]} and {stores[1]}); "
+        "compare runs on the same data"
+    )
 
 
 def _draw_order(run: _Run) -> tuple[int, int]:

@@ -65,5 +65,5 @@ def evaluate(
         "split_digest": recordings.split_digest,
         "recordings_digest": recordings.recordings_digest,
     }
-    digest = weights_digest(folder, "best")
-    write_results(folder, evaluation_of(named, class_names, **(facts | {"weights_digest": digest} | changes)), named)
+    digests = {"weights_digest": weights_digest(folder, "best"), "last_weights_digest": weights_digest(folder, "last")}
+    write_results(folder, evaluation_of(named, class_names, **(facts | digests | changes)), named)

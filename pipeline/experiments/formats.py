@@ -147,10 +147,11 @@ def _difference(row: TableRow, comparison: Comparison, checkpoint: CheckpointNam
     found = comparison.differences.get(checkpoint)
     if found is not None:
         recordings = "" if found.draws is None else f" (rec. {_interval(found.recordings)})"
-        return f"{_points(found.difference)} {_interval(found.draws)}{recordings}"
+        fewer = f" (n {found.n})" if found.n < row.num_done else ""
+        return f"{_points(found.difference)} {_interval(found.draws)}{recordings}{fewer}"
     if not comparison.baseline:
         return ""
-    return "not comparable" if row.accuracies else "missing"
+    return "not comparable" if comparison.shared else "missing"
 
 
 def _interval(interval: Interval | None) -> str:

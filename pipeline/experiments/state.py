@@ -9,13 +9,7 @@ from typing import Literal
 from ...cache.documents import read_document
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import is_held
-from ...stages.evaluation.results import (
-    EvaluationReport,
-    Predictions,
-    current_evaluation,
-    evaluation_path,
-    read_predictions,
-)
+from ...stages.evaluation.results import EvaluationReport, Predictions, current_evaluation, read_predictions
 from ...stages.training.checkpoint import read_info, weights_path
 from ...stages.training.metrics import metrics_path
 from ..config import ExperimentConfig
@@ -64,19 +58,15 @@ def find_run(config: ExperimentConfig, workspace: Workspace) -> Path | None:
 
 def read_result(config: ExperimentConfig, folder: Path) -> CellResult | None:
     """The cell's result; None where training or evaluation is not finished, or is not what the cell asks for."""
-    last = weights_path(folder, "last")
     try:
-        if read_info(last).epoch != config.train.epochs:
+        if read_info(weights_path(folder, "last")).epoch != config.train.epochs:
             return None
         report = current_evaluation(folder, config.evaluate)
         if report is None:
             return None
-        predictions = read_predictions(folder, report)
+        return CellResult(report, read_predictions(folder, report))
     except TrainingError:
         return None
-    # In an evaluation by hand in mid-training, the last epoch's accuracies are not yet those of the last one.
-    is_new = evaluation_path(folder, report.split).stat().st_mtime_ns >= last.stat().st_mtime_ns
-    return CellResult(report, predictions) if is_new else None
 
 
 def status_of(name: str, config: ExperimentConfig, workspace: Workspace) -> CellStatus:

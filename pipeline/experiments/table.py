@@ -37,10 +37,11 @@ Results = Mapping[int, CellResult]  # by seed
 class Comparison:
     """top-1, less that of the row `baseline` (None: there is no such row, "": it is this row), by checkpoint.
 
-    differences: empty without a draw that both finished, or where they were tested on other recordings.
+    shared: draws that both finished. differences: empty without one, or where they were tested on other recordings.
     """
 
     baseline: str | None
+    shared: int
     differences: Mapping[CheckpointName, PairedDifference]
     verdict: Verdict | None
 
@@ -189,9 +190,10 @@ def _compare(
     row: Row, baseline: Row | None, results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
 ) -> Comparison:
     if baseline is None or baseline is row:
-        return Comparison(None if baseline is None else "", {}, None)
-    differences = _differences(results[row.name], results[baseline.name], checkpoints)
-    return Comparison(baseline.name, differences, find_verdict(differences))
+        return Comparison(None if baseline is None else "", 0, {}, None)
+    own, other = results[row.name], results[baseline.name]
+    differences = _differences(own, other, checkpoints)
+    return Comparison(baseline.name, len(own.keys() & other.keys()), differences, find_verdict(differences))
 
 
 def _differences(
@@ -229,7 +231,9 @@ def _notes(
     if sizes:
         recordings = " or ".join(f"{size:,}" for size in sizes)
         notes.append(f"Per cent, on {recordings} recordings of the {' and the '.join(splits)} split.")
-    notes.append(f"Mean ± sample standard deviation over n draws (seeds {seeds}; {_what_is_drawn(experiment)}).")
+    notes.append(
+        f"Mean ± sample standard deviation over n draws (seeds {seeds}; {_what_is_drawn(experiment, results)})."
+    )
     if sizes:
         notes.append(
             "Labels seen: of recordings, in all classes: those that trained, and behind the + those "
@@ -259,12 +263,23 @@ def _notes(
     return notes
 
 
-def _what_is_drawn(experiment: Experiment) -> str:
+def _what_is_drawn(experiment: Experiment, results: Mapping[str, Results]) -> str:
     """Beside the seed of training, by each draw."""
-    own = [cell.config.pairing.subset_seed is not None for row in experiment.rows for cell in row.cells]
+    vary_split = experiment.file.vary_split
+    own = [_draws_labels(row, {} if vary_split else results[row.name]) for row in experiment.rows]
     some = "" if all(own) else " where not all train"
     drawn = f"each with its own labelled recordings{some}; " if any(own) else ""
-    return drawn + ("each with its own split" if experiment.file.vary_split else "all with one split")
+    return drawn + ("each with its own split" if vary_split else "all with one split")
+
+
+def _draws_labels(row: Row, results: Results) -> bool:
+    """Whether the row's draws have other labelled recordings. results: those whose splits differ in these alone.
+
+    Draws that are to have their own may yet all train on everything, as their splits then tell.
+    """
+    if len(results) > 1:
+        return len({result.report.split_digest for result in results.values()}) > 1
+    return len({cell.config.pairing.subset_seed for cell in row.cells}) > 1
 
 
 def _notes_on_differences(rows: tuple[TableRow, ...], checkpoints: tuple[CheckpointName, ...], drawn: str) -> list[str]:

@@ -42,19 +42,21 @@ def run(
     """
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
+        # Before they are read: where a training replaces them meanwhile, the result counts as of other weights.
+        digest = weights_digest(run_folder, config.checkpoint)
+        last_digest = weights_digest(run_folder, "last") if weights_path(run_folder, "last").exists() else None
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
         scored = in_precision(network, config.precision)
-        digest = weights_digest(run_folder, config.checkpoint)
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
         logits = predict_steps(scored, events, config.batch_size)
-        last = _scores_of_last(run_folder, config, device, events)
+        last = None if last_digest is None else _scores_of_last(run_folder, config, device, events)
     if save_logits is not None:
         durable.write_bytes(save_logits, _logits_file(split, logits))
-    report = _report(config, info, split, logits, events.labels, last, digest)
+    report = _report(config, info, split, logits, events.labels, last, (digest, last_digest))
     write_results(run_folder, report, _predictions(split, logits.mean(0), last))
     return report
 
@@ -66,10 +68,10 @@ def _report(
     logits: Tensor,
     labels: Tensor,
     last: Tensor | None,
-    digest: str,
+    digests: tuple[str, str | None],
 ) -> EvaluationReport:
     """Everything that the logits (T, n, num_classes) of the split's recordings, and the scores (n, num_classes) that
-    the last epoch's weights give them, tell."""
+    the last epoch's weights give them, tell. digests: of the evaluated file, and of the last epoch's."""
     scores = logits.mean(0)
     confusion = confusion_matrix(scores, labels)
     return EvaluationReport(
@@ -91,7 +93,8 @@ def _report(
         **_count_labels(info, split),
         method=info.method,
         precision=config.precision,
-        weights_digest=digest,
+        weights_digest=digests[0],
+        last_weights_digest=digests[1],
         recordings_digest=split.recordings_digest,
         classes=class_accuracies(confusion, split.class_names),
         confusion=confusion.tolist(),
@@ -150,12 +153,9 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
     return buffer.getvalue()
 
 
-def _scores_of_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Tensor | None:
-    """(n, num_classes) by the last epoch's weights; None where the run has none (imported weights)."""
-    path = weights_path(run_folder, "last")
-    if not path.exists():
-        return None
-    network, _ = load_weights(path, device)
+def _scores_of_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Tensor:
+    """(n, num_classes) by the last epoch's weights."""
+    network, _ = load_weights(weights_path(run_folder, "last"), device)
     return predict(in_precision(network, config.precision), events, config.batch_size)
 
 

@@ -72,6 +72,9 @@ class EvaluationReport(Accuracies):
     )
     method: str
     weights_digest: str = Field(description="of the checkpoint's file")
+    last_weights_digest: str | None = Field(
+        None, description="of the last epoch's file; none: the run has none, or an earlier version evaluated it"
+    )
     precision: Precision = Field("float32", description="of convolutions in this evaluation")
     recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
     classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
@@ -138,6 +141,17 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
     return file_digest(path)
 
 
+def changed_weights(run_folder: Path, report: EvaluationReport) -> Path | None:
+    """A file whose weights are not, as far as is known, those that gave `report`. One that is gone did not change."""
+    digests: dict[CheckpointName, str | None] = {"last": report.last_weights_digest}
+    digests[report.checkpoint] = report.weights_digest
+    for name, digest in digests.items():
+        path = weights_path(run_folder, name)
+        if path.is_file() and file_digest(path) != digest:
+            return path
+    return None
+
+
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -171,6 +185,7 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
 def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationReport | None:
     """The evaluation that `config` would give; None unless it is there, whole and of the weights as they are now.
 
+    Its figures of the last epoch count too: that epoch's weights go on where `best` stays.
     Raises TrainingError: no weights.
     """
     digest = weights_digest(run_folder, config.checkpoint)
@@ -179,7 +194,8 @@ def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationRe
         read_predictions(run_folder, report)
     except TrainingError:
         return None
-    return report if (report.weights_digest, report.precision) == (digest, config.precision) else None
+    same = (report.weights_digest, report.precision) == (digest, config.precision)
+    return report if same and changed_weights(run_folder, report) is None else None
 
 
 def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:

@@ -17,12 +17,11 @@ from ..evaluation.results import (
     EvaluatedSplit,
     EvaluationReport,
     Predictions,
+    changed_weights,
     evaluation_path,
     read_evaluation,
     read_predictions,
-    weights_digest,
 )
-from ..training.checkpoint import weights_path
 from ..training.metrics import MetricsLine, read_metrics
 from ..training.stints import Stint, read_stints
 
@@ -113,9 +112,12 @@ def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -
     report = read_evaluation(folder, name)
     predictions = read_predictions(folder, report)
     again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
-    weights = weights_path(folder, report.checkpoint)
-    if weights.is_file() and weights_digest(folder, report.checkpoint) != report.weights_digest:
-        raise TrainingError(f"{evaluation_path(folder, name)}: of other weights than {weights.name} holds now; {again}")
+    changed = changed_weights(folder, report)
+    if changed is not None:
+        raise TrainingError(
+            f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now, or an earlier "
+            f"version's; {again}"
+        )
     split = open_split(name)
     if predictions.sample_ids != split.sample_ids:
         raise TrainingError(

@@ -28,10 +28,14 @@ class GroupResults:
 
 @dataclass(frozen=True)
 class SplitResults:
-    """Everything that is shown of one split. checkpoints: those that are shown, the one to go by first."""
+    """Everything that is shown of one split. checkpoints: those that are shown, the one to go by first.
+
+    evaluated: in words, whose weights gave what is known of one checkpoint alone: confusion, classes, samples, steps.
+    """
 
     split: EvaluatedSplit
     checkpoints: tuple[CheckpointName, ...]
+    evaluated: str
     num_recordings: int
     num_resamples: int
     groups: list[GroupResults]
@@ -51,9 +55,11 @@ def describe_results(
     summaries = [None] if comparison is None else comparison.methods
     reports = [run.evaluated[split].report for group in groups for run in group.runs]
     checkpoints = shown_checkpoints(reports)
+    evaluated = _name_weights(reports)
     return SplitResults(
         split=split,
         checkpoints=checkpoints,
+        evaluated=evaluated,
         num_recordings=first.num_samples,
         num_resamples=first.num_resamples,
         groups=[
@@ -61,7 +67,7 @@ def describe_results(
             for group, summary in zip(groups, summaries, strict=True)
         ],
         comparison=comparison,
-        anytime=_draw_anytime(groups, split),
+        anytime=_draw_anytime(groups, split, evaluated),
         matrices=[make_matrix(group, split) for group in groups],
         pairs=[most_confused(group, split) for group in groups],
         classes=class_tables(groups, split),
@@ -69,7 +75,14 @@ def describe_results(
     )
 
 
-def _draw_anytime(groups: Sequence[Group], split: EvaluatedSplit) -> Markup:
+def _name_weights(reports: Sequence[EvaluationReport]) -> str:
+    """The evaluated checkpoint, the same of all runs, and its epochs."""
+    name = "last" if all(report.holds("last") for report in reports) else reports[0].checkpoint
+    epochs = sorted({report.epoch for report in reports})
+    return f"the {name} weights of epoch {epochs[0]}" + ("" if len(epochs) == 1 else f" to {epochs[-1]}")
+
+
+def _draw_anytime(groups: Sequence[Group], split: EvaluatedSplit, evaluated: str) -> Markup:
     """Top-1 of the mean logits of the steps so far."""
     lines, labelled = [], set()
     for index, group, record in members(groups):
@@ -83,4 +96,4 @@ def _draw_anytime(groups: Sequence[Group], split: EvaluatedSplit) -> Markup:
         + ", ".join(f"{value:.4g}" for value in record.evaluated[split].report.top1_after_step)
         for _, group, record in members(groups)
     )
-    return to_svg(figure, f"anytime-{split}", f"Top-1 after each time step. {listed}")
+    return to_svg(figure, f"anytime-{split}", f"Top-1 after each time step, of {evaluated}. {listed}")

@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from evaluations import evaluation_of
 
-from dvs_transfer.cache.errors import ConfigError, TrainingError
+from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
+from dvs_transfer.cache.pairs import PairDescription, PairPlan, StoreReference, write_pairs
 from dvs_transfer.pipeline.config import validate_config
 from dvs_transfer.pipeline.results import compare_runs
 from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, write_results
@@ -21,22 +23,32 @@ SOURCES = {"events": {"source": "ncaltech101", "raw": "a"}, "images": {"source":
 
 def make_run(
     folder: Path,
-    pairs: str = "pairs.zarr",
+    pairs: str | Path = "pairs.zarr",
     name: str = "x",
     imported: bool = False,
     subset_seed: int | None = None,
+    pairing: dict[str, Any] | None = None,
     **train: Any,
 ) -> Path:
     """An evaluated run with these training settings."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "best.safetensors").write_bytes(folder.name.encode())
-    document = {"name": name, **SOURCES, "train": train, "pairing": {"subset_seed": subset_seed}}
+    document = {"name": name, **SOURCES, "train": train, "pairing": {"subset_seed": subset_seed, **(pairing or {})}}
     config = validate_config(document, "test").model_dump(mode="json")
     document = {"imported": "model_best.pth.tar"} if imported else {"experiment": config}
-    (folder / "config.json").write_text(json.dumps({**document, "pairs": f"/nowhere/{pairs}"}))
+    (folder / "config.json").write_text(json.dumps({**document, "pairs": str(Path("/nowhere", pairs))}))
     report = evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=weights_digest(folder, "best"))
     write_results(folder, report, PREDICTIONS)
     return folder
+
+
+def make_pairs(folder: Path, subset_seed: int, events: str = "e.zarr", images: str | None = "i.zarr") -> Path:
+    """A pair store of stores that are nowhere."""
+    joined = (None if name is None else StoreReference(name=name, fingerprint=name) for name in (events, images))
+    parts = dict(zip(("events", "images"), joined, strict=True))
+    description = PairDescription(**parts, pairing={"subset_seed": subset_seed}, split_digest="0")
+    plan = PairPlan(np.zeros(1, np.int8), *(np.zeros(1, np.int64) for _ in range(5)))
+    return write_pairs(folder, "pairs", description, plan, CLASS_NAMES)
 
 
 def methods_of(*runs: Path, **options: Any) -> dict[str, list[Path]]:
@@ -118,10 +130,10 @@ def test_methods_of_other_seeds(seeds: tuple[int, ...], tmp_path: Path) -> None:
 
 
 def test_draws_of_labels_are_one_method_each_on_its_own_data(tmp_path: Path) -> None:
+    pairs = {k: make_pairs(tmp_path, k) for k in (1, 2, 3)}
     runs = {
         method: [
-            make_run(tmp_path / f"{method}{k}", pairs=f"pairs{k}.zarr", subset_seed=k, seed=k, method=method)
-            for k in (1, 2, 3)
+            make_run(tmp_path / f"{method}{k}", pairs=pairs[k], subset_seed=k, seed=k, method=method) for k in (1, 2, 3)
         ]
         for method in ("transfer", "events")
     }
@@ -129,14 +141,50 @@ def test_draws_of_labels_are_one_method_each_on_its_own_data(tmp_path: Path) -> 
     assert [list(method.runs) for method in report.methods] == [runs["transfer"], runs["events"]]
     assert {(method.seeds, method.subset_seeds) for method in report.methods} == {((1, 2, 3), (1, 2, 3))}
     assert report.differences[0].checkpoints["best"].top1.draws is not None
-    extra = make_run(tmp_path / "extra", pairs="pairs1.zarr", subset_seed=1, seed=9)
+    extra = make_run(tmp_path / "extra", pairs=pairs[1], subset_seed=1, seed=9)
     assert methods_of(extra, *runs["transfer"]) == {"train.method=transfer": [*runs["transfer"], extra]}
     with pytest.raises(TrainingError, match=r"extra and .*/other have the same settings and other data"):
-        compare_runs([extra, make_run(tmp_path / "other", pairs="pairs2.zarr", subset_seed=1, seed=10)])
+        compare_runs([extra, make_run(tmp_path / "other", pairs=pairs[2], subset_seed=1, seed=10)])
     with pytest.raises(TrainingError, match=r"the same settings and seed 9 with subset_seed 1; name one of them"):
-        compare_runs([extra, make_run(tmp_path / "again", pairs="pairs1.zarr", subset_seed=1, seed=9)])
+        compare_runs([extra, make_run(tmp_path / "again", pairs=pairs[1], subset_seed=1, seed=9)])
     with pytest.raises(TrainingError, match=r"events has 3 \(1, 2, 3 with subset_seed 1, 2, 3: "):
         compare_runs([*runs["transfer"][:2], *runs["events"]])
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        ({"images": "j.zarr"}, r"other images \(i\.zarr and j\.zarr\)"),
+        ({"images": None}, r"other images \(i\.zarr and none\)"),
+        ({"events": "f.zarr"}, r"other recordings \(e\.zarr and f\.zarr\)"),
+    ],
+)
+def test_draws_of_labels_of_other_data_are_no_draws_of_one_method(
+    other: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    a = make_run(tmp_path / "a", pairs=make_pairs(tmp_path, 1), subset_seed=1, seed=1)
+    b = make_run(tmp_path / "b", pairs=make_pairs(tmp_path, 2, **other), subset_seed=2, seed=2)
+    for runs in ((a, b), (b, a)):
+        with pytest.raises(TrainingError, match=rf"{a} and {b} have the same settings and {says}; compare"):
+            compare_runs(runs)
+
+
+def test_whether_draws_of_labels_are_of_the_same_data_cannot_be_told_without_them(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path / f"{k}", pairs=f"pairs{k}.zarr", subset_seed=k, seed=k) for k in (1, 2)]
+    with pytest.raises(StoreError, match=r"/nowhere/pairs1\.zarr: no such store"):
+        compare_runs(runs)
+
+
+def test_other_image_classes_make_another_method_in_either_order(tmp_path: Path) -> None:
+    maps = ({}, {"ant": "Ant"}, {"ant": "Ant", "bee": "Bee"})
+    runs = [
+        make_run(tmp_path / f"{index}", pairing={"image_classes": chosen}, seed=1) for index, chosen in enumerate(maps)
+    ]
+    key = "pairing.image_classes"
+    names = [f"{key}={{}}", f"{key}.ant=Ant", f"{key}.ant=Ant, {key}.bee=Bee"]
+    for order in ((0, 1, 2), (2, 1, 0), (1, 0, 2)):
+        assert methods_of(*(runs[index] for index in order)) == {names[index]: [runs[index]] for index in order}
+    assert set(methods_of(*runs[1:])) == {f"{key}.bee=null", f"{key}.bee=Bee"}
 
 
 def test_lone_runs_are_paired_whatever_their_seeds(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import re
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
@@ -273,8 +274,58 @@ def test_draws_with_their_own_split_are_paired_on_their_own_recordings(load: Cal
 
 def test_drawn_labels_are_said(load: Callable[..., Table]) -> None:
     text = TWO_WAYS.replace("[[axis.way]]", 'draws = "labels"\nset = { pairing.train_per_class = 3 }\n[[axis.way]]', 1)
+    drawn = "over n draws (seeds 1, 2, 3, 4, 5; each with its own labelled recordings; all with one split)"
+    for results in (lambda config: None, lambda config: outcome(9, 8, split_digest=f"{config.pairing.subset_seed}")):
+        assert drawn in "\n".join(load(text, results).notes)
+
+
+@pytest.mark.parametrize(
+    "how", ['draws = "labels"\nset = { pairing.train_per_class = 999 }', "set = { pairing.subset_seed = 3 }"]
+)
+def test_labels_that_are_the_same_in_each_draw_are_not_said_to_be_drawn(load: Callable[..., Table], how: str) -> None:
+    """More a class than there are, so that all train, as the splits tell; or one subset for all draws."""
+    text = TWO_WAYS.replace("[[axis.way]]", f"{how}\n[[axis.way]]", 1)
     notes = "\n".join(load(text, lambda config: outcome(9, 8)).notes)
-    assert "over n draws (seeds 1, 2, 3, 4, 5; each with its own labelled recordings; all with one split)" in notes
+    assert "over n draws (seeds 1, 2, 3, 4, 5; all with one split)" in notes
+
+
+def test_labels_are_drawn_where_not_all_train(load: Callable[..., Table]) -> None:
+    text = TWO_WAYS.replace("[[axis.way]]", 'draws = "labels"\nset = { pairing.train_per_class = 3 }\n[[axis.way]]', 1)
+    text = text.replace("{ train.method", "{ pairing.train_per_class = 999, train.method")
+
+    def results(config: ExperimentConfig) -> CellResult:
+        all_train = config.pairing.train_per_class == 999
+        return outcome(9, 8, split_digest="all" if all_train else f"{config.pairing.subset_seed}")
+
+    notes = "\n".join(load(text, results).notes)
+    assert "each with its own labelled recordings where not all train; all with one split)" in notes
+
+
+@pytest.mark.parametrize(
+    ("finished", "digest", "pattern"),
+    [
+        (5, "0", r"\+10\.0 \[.*\] \(rec\. \[.*\]\)"),
+        (4, "0", r"\+10\.0 \[.*\] \(rec\. \[.*\]\) \(n 4\)"),
+        (2, "0", r"\+10\.0 \[.*\] \(n 2\)"),
+        (0, "0", "missing"),
+        (5, "1", "not comparable"),
+    ],
+)
+def test_a_difference_says_of_how_many_draws_it_is_and_why_there_is_none(
+    load: Callable[..., Table], finished: int, digest: str, pattern: str
+) -> None:
+    """finished: draws of the baseline, where the row has five. digest: of the baseline's recordings."""
+
+    def results(config: ExperimentConfig) -> CellResult | None:
+        if config.train.method != "events":
+            return outcome(12, 12, recordings_digest="0")
+        return outcome(10, 10, recordings_digest=digest) if config.train.seed <= finished else None
+
+    table = load(TWO_WAYS, results)
+    for text, between in ((to_markdown(table), " | "), (to_latex(table), " & ")):
+        row = next(line for line in text.splitlines() if line.removeprefix("| ").startswith(f"a{between}"))
+        for cell in row.split(between)[-3:-1]:
+            assert re.fullmatch(pattern, cell), cell
 
 
 def test_metrics_can_be_chosen(table: Table, tmp_path: Path) -> None:

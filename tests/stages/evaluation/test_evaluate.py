@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -18,7 +19,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
-from dvs_transfer.stages.evaluation.results import LastEpoch, read_predictions
+from dvs_transfer.stages.evaluation.results import LastEpoch, current_evaluation, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.checkpoint import CheckpointInfo, load_weights, save_weights, weights_path
@@ -98,6 +99,16 @@ def test_validation_accuracy_of_the_last_epoch_is_the_one_that_training_saw(run_
     assert report.epoch == 12
     assert report.last == LastEpoch(**{name: getattr(report, name) for name in LastEpoch.model_fields})
     assert run(EvaluateConfig(split="validation"), open_tiny_split, run_folder).last == report.last
+
+
+def test_the_report_is_current_until_the_last_epoch_s_weights_are_others(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    report = run(EvaluateConfig(), open_tiny_split, folder)
+    assert current_evaluation(folder, EvaluateConfig()) == report
+    network, info = load_weights(weights_path(folder, "last"), torch.device("cpu"))
+    save_weights(weights_path(folder, "last"), network, info.model_copy(update={"epoch": info.epoch + 1}))
+    assert current_evaluation(folder, EvaluateConfig()) is None
 
 
 @pytest.mark.parametrize(("selection", "num_choosing"), [("validation", 12), ("last", 0), ("test_as_released", 16)])
@@ -188,7 +199,8 @@ def test_the_static_branch_is_not_computed(run_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(TinySplit, "load_values", refuse)
     report = run(EvaluateConfig(), open_tiny_split, tmp_path)
     assert report.weights_digest != expected.weights_digest
-    assert report.model_copy(update={"weights_digest": expected.weights_digest}) == expected
+    digests = {name: getattr(expected, name) for name in ("weights_digest", "last_weights_digest")}
+    assert report.model_copy(update=digests) == expected
 
 
 def test_only_the_split_that_is_asked_for_is_opened(run_folder):
@@ -250,7 +262,8 @@ def test_weights_from_before_statistics_were_kept_by_domain_are_read(tmp_path):
         tensors = safetensors.torch.load_file(path)
         safetensors.torch.save_file(tensors, path, {"dvs_transfer": json.dumps(info)})
     report = run(EvaluateConfig(), open_tiny_split, folder)
-    assert report.model_copy(update={"weights_digest": expected.weights_digest}) == expected
+    digests = {name: getattr(expected, name) for name in ("weights_digest", "last_weights_digest")}
+    assert report.model_copy(update=digests) == expected
 
 
 def test_another_split_is_refused(run_folder):

@@ -92,6 +92,20 @@ def test_an_evaluation_is_current_until_its_weights_or_files_change(run: Path) -
     assert current_evaluation(run, EvaluateConfig()) is None
 
 
+def test_an_evaluation_in_mid_training_is_not_current_when_the_last_epoch_s_weights_went_on(run: Path) -> None:
+    """`best` stays as it was: the figures of `last` alone are old. An earlier version did not say what they were of."""
+    last = run / "checkpoints" / "last.safetensors"
+    last.write_bytes(b"epoch 1")
+    assert current_evaluation(run, EvaluateConfig()) is None  # it does not say of which
+    report = read_evaluation(run, "test").model_copy(update={"last_weights_digest": weights_digest(run, "last")})
+    write_results(run, report, PREDICTIONS)
+    assert current_evaluation(run, EvaluateConfig()) == report
+    last.write_bytes(b"epoch 2")
+    assert current_evaluation(run, EvaluateConfig()) is None
+    last.unlink()
+    assert current_evaluation(run, EvaluateConfig()) == report
+
+
 def test_there_is_none_yet(run: Path) -> None:
     with pytest.raises(TrainingError, match=rf"not evaluated yet; run `dvs-transfer evaluate {run} --split valid"):
         read_evaluation(run, "validation")

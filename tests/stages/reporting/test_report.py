@@ -100,6 +100,14 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     assert page.text.index("0.2111 to 0.5111") < page.text.index("0.5124 to 0.7123")
     assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
+    assert words.count("12 test recordings, named by the best weights of epoch 2") == 3  # confusion, classes, samples
+    assert "of the first steps, of the best weights of epoch 2: what an early stop would cost" in words
+    assert "Top-1 after each time step, of the best weights of epoch 2." in page.content  # the chart's description
+
+
+def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:
+    words = " ".join(read(make_run(selection="last", epoch=3)).text.split())
+    assert words.count("named by the last weights of epoch 3") == 3
 
 
 def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:
@@ -217,10 +225,12 @@ def test_damaged_files_are_named(name: str, damage: str, make_run: MakeRun) -> N
         read(path.parent if path.parent.name == "run" else path.parent.parent)
 
 
-def test_results_of_weights_that_are_gone(make_run: MakeRun) -> None:
+@pytest.mark.parametrize("name", ["best", "last"])
+def test_results_of_weights_that_are_gone(name: str, make_run: MakeRun) -> None:
     run = make_run()
-    (run / "checkpoints" / "best.safetensors").write_bytes(b"trained on")
-    with pytest.raises(TrainingError, match=r"evaluation-test.json: of other weights .* run `dvs-transfer evaluate"):
+    (run / "checkpoints" / f"{name}.safetensors").write_bytes(b"trained on")
+    says = rf"evaluation-test.json: of other weights than {name}.safetensors holds now, .*; run `dvs-transfer evaluate"
+    with pytest.raises(TrainingError, match=says):
         read(run)
 
 

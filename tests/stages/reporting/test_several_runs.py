@@ -57,6 +57,11 @@ def read_words(runs: list[Path], folder: Path) -> str:
     return " ".join(Page(re.sub("(</t[dh]>)", r" \1", content)).text.split())
 
 
+def test_the_evaluated_weights_of_several_runs_are_named_by_their_epochs(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(f"run{epoch}", {"seed": epoch}, epoch=epoch) for epoch in (2, 3)]
+    assert "12 test recordings, named by the best weights of epoch 2 to 3" in read_words(runs, tmp_path)
+
+
 def test_two_draws_have_neither_interval_nor_verdict(make_run: MakeRun, tmp_path: Path) -> None:
     words = read_words(make_runs(make_run), tmp_path)
     assert "B minus A, best -0.1667 [-] - [-] -0.1667 [-] - [-] - -" in words
