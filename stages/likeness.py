@@ -24,7 +24,7 @@ IMAGES_ALIKE: Final = 0.99  # correlation of two that are one picture; how both 
 RECORDINGS_ALIKE: Final = 0.98  # of two recordings, in which noise differs
 EDGES_ALIKE: Final = 0.5  # of a recording and the edges of its photo, and
 EDGES_AHEAD: Final = 0.1  # by how much more than those of any other image
-_SIDE: Final = 24  # of a thumbnail, pixels
+SIDE: Final = 24  # of a thumbnail, pixels
 _EVEN: Final = 1e-4  # standard deviation of an even picture; what float32 leaves of one is far below
 _LEVEL: Final = 1 / 255  # of grey; even pictures that differ by more are two
 _STEP: Final = 0.01  # of a thumbnail's range: less than that is no difference, else an even ground hashes its noise
@@ -97,12 +97,12 @@ def recordings_of(store: FrameStore, rows: IntArray) -> Pictures:
 
 def describe(pictures: NDArray[Any]) -> Pictures:
     """Pictures (n, H, W), of one channel."""
-    weights = [_mean_weights(size, _SIDE) for size in pictures.shape[1:]]
+    weights = [_mean_weights(size, SIDE) for size in pictures.shape[1:]]
     small = weights[0] @ pictures.astype(np.float32) @ weights[1].T
-    flat = small.reshape(len(small), _SIDE**2).astype(np.float64)
+    flat = small.reshape(len(small), SIDE**2).astype(np.float64)
     is_even = flat.std(1) <= _EVEN
     spread = np.where(is_even, np.inf, np.ptp(flat, axis=1))[:, None, None]
-    lines = _mean_weights(_SIDE, 8) @ small @ _mean_weights(_SIDE, 9).T
+    lines = _mean_weights(SIDE, 8) @ small @ _mean_weights(SIDE, 9).T
     bits = np.diff(lines, axis=2) > _STEP * spread
     hashes = np.packbits(bits.reshape(len(bits), 64), axis=1).view(np.uint64)[:, 0]
     level = flat.mean(1)
@@ -148,11 +148,13 @@ def find_recorded(recordings: Pictures, edges: Pictures, images: Pictures) -> In
     step = max(1, _COMPARED // max(1, len(edges)))
     for first in range(0, len(recordings) if len(edges) > 1 else 0, step):
         alike = recordings.thumbnails[first : first + step] @ edges.thumbnails.T
-        best = alike.argmax(1)
-        for at in np.flatnonzero(alike.max(1) >= EDGES_ALIKE):
-            rivals = np.flatnonzero(alike[at] > alike[at, best[at]] - EDGES_AHEAD)
-            if images[rivals].same(images[best[at : at + 1]], IMAGES_ALIKE).all():
-                found[first + at] = best[at]
+        best = alike.max(1)
+        for at in np.flatnonzero(best >= EDGES_ALIKE):
+            rivals = np.flatnonzero(alike[at] > best[at] - EDGES_AHEAD)
+            rivals = rivals[np.argsort(-alike[at, rivals], kind="stable")]
+            parts = (rivals[:2], rivals[2:])  # the second one tells most often
+            if all(images[part].same(images[rivals[:1]], IMAGES_ALIKE).all() for part in parts):
+                found[first + at] = rivals[0]
     return found
 
 

@@ -120,9 +120,12 @@ def trace(
 
 
 def find_likely(events: FrameStore, rows: IntArray, images: FrameStore, among: IntArray) -> IntArray:
-    """(n,) for each recording at `rows` the one of the images `among` (m,) that it is likely to show, -1: none is."""
-    if not len(rows):
-        return np.zeros(0, np.int64)
+    """(n,) for each recording at `rows` the one of the images `among` (m,) that it is likely to show, -1: none is.
+
+    Pictures smaller than a thumbnail tell nothing: others are alike by chance.
+    """
+    if not len(rows) or min(images.array("value").shape[-2:]) < likeness.SIDE:
+        return np.full(len(rows), -1, np.int64)
     looks = (likeness.edges_of(images, among), likeness.images_of(images, among))
     found = likeness.find_recorded(likeness.recordings_of(events, rows), *looks)
     return np.where(found >= 0, np.append(among, -1)[found], -1)
