@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..cache.store import FrameStore
 from ..stages import likeness
-from ..stages.originals import find_likely, find_originals
+from ..stages.originals import are_same, find_likely, find_originals
 from ..stages.pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
@@ -25,7 +25,7 @@ class AlikeReport:
 
     of_photos: of the `num_of_photos` recordings whose photos are alike by the strictest limit, how many are alike
     themselves; None without photos.  recorded: of the recordings, how many are said to show one image by its edges,
-    (rightly, wrongly), and with their own photo taken away, which is wrong always.
+    (rightly, or to a copy; wrongly), and with their own photo taken away, which is wrong but where a copy is left.
     """
 
     num_samples: int
@@ -69,7 +69,7 @@ def run(store_path: Path, images_path: Path | None = None) -> AlikeReport:
 
 def _recorded(events: FrameStore, rows: IntArray, images: FrameStore, photo: IntArray) -> tuple[int, int, int]:
     found = find_likely(events, rows, images, np.arange(len(images)))
-    right = int(np.count_nonzero(found == photo))
+    right = int(np.count_nonzero(are_same(images, photo, np.where(found < 0, photo, found)) & (found >= 0)))
     absent = 0
     for part in (np.arange(first, len(rows), 10) for first in range(10)):  # a tenth of each class, without its photos
         others = np.setdiff1d(np.arange(len(images)), photo[part])

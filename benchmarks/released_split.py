@@ -2,7 +2,9 @@
 
 Its event clips are those of a listing of each class's folder in the order that the file system gives (tonic's
 NCALTECH101 sorts the classes alone): the last tenth tests. Its static pool is the first nine tenths of each class's
-photos by number (`braincog/datasets/datasets.py`: get_NCALTECH101_data, get_transfer_CALTECH101_data).
+photos (`braincog/datasets/datasets.py`: get_NCALTECH101_data, get_transfer_CALTECH101_data) and one more, as the upper
+bound of the draw has 1 added to it (`main_transfer.py`, line 928). That they lie by number is assumed: see
+docs/measurements.md.
 """
 
 from __future__ import annotations
@@ -94,7 +96,7 @@ def released_split(events: FrameStore, images: FrameStore, listing: Listing) -> 
         first = round(PORTION * len(listed))
         train += listed[:first]
         test += listed[first:]
-        pool += [photos[stem] for stem in sorted(photos)][: round(PORTION * len(listed))]
+        pool += [photos[stem] for stem in sorted(photos)][: first + 1]
     rows_of = {"train": np.array(sorted(train)), "test": np.array(sorted(test))}
     originals = find_originals(PairingConfig(), events, images)
     return Audited(events, images, originals, rows_of, np.array(sorted(pool)))  # type: ignore[arg-type]

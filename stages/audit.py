@@ -8,7 +8,7 @@ that this software did not make (`Audited`).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal, get_args
 
@@ -21,13 +21,14 @@ from ..cache.store import FrameStore
 from . import likeness
 from .audit_picture import draw_to
 from .likeness import IMAGES_ALIKE, RECORDINGS_ALIKE, Nearest
-from .originals import Originals, find_likely, find_originals
+from .originals import Originals, find_copies, find_likely, find_originals, is_told, trace
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
 NUM_WORST: Final = 20
+_NUM_CLASSES: Final = 5  # that are named
 Way = Literal["id", "digest", "near-duplicate", "likely", "no"]
 
 
@@ -36,7 +37,9 @@ class SplitAudit:
     """Of the recordings of a split: how many have their photo among the images (num_with_photo), of how many it is not
     known which it is (num_unknown); how many have in the static pool their photo (by_id), another file with the same
     content (by_digest), another image that looks the same (by_near_duplicate), any of these (num_in_reach). Of those of
-    which it is not known: how many are likely to show one image of the pool (num_likely).
+    which it is not known: how many are likely to show one image of the pool (num_likely), how many look like another
+    image than that of their name (num_contradicted). Of how many names tell something else than what was declared when
+    pairing (num_otherwise).
     """
 
     split: Split
@@ -48,6 +51,8 @@ class SplitAudit:
     by_near_duplicate: int
     num_in_reach: int
     num_likely: int
+    num_contradicted: int = 0
+    num_otherwise: int = 0
 
 
 @dataclass(frozen=True)
@@ -96,12 +101,19 @@ class RecordingMatch:
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What was found. photos_in_reach: as the pair store says it.  photos, recordings: the worst `NUM_WORST`."""
+    """What was found. photos_in_reach: as the pair store says it.  originals: what was declared then, or "auto".
+
+    photos, recordings: the worst `NUM_WORST`.  num_left_out: images that `disjoint` leaves out as copies of held-out
+    recordings' photos, not counting these; most_left_out: the classes that lose most.
+    """
 
     pairs: Path
     protocol: str
     photos_in_reach: Reach
+    originals: str
     num_pool: int
+    num_left_out: int
+    most_left_out: dict[str, int]
     splits: tuple[SplitAudit, ...]
     between: tuple[SplitPair, ...]
     photos: tuple[PhotoMatch, ...]
@@ -111,13 +123,22 @@ class AuditReport:
 
 @dataclass(frozen=True)
 class Audited:
-    """Splits of recordings, by their rows, and the rows of the static pool."""
+    """Splits of recordings, by their rows, and the rows of the static pool.
+
+    contradicted, otherwise: (N,) recordings that look like another image than that of their name, and those that were
+    declared to show another one.
+    """
 
     events: FrameStore
     images: FrameStore | None
     originals: Originals
     rows: Mapping[Split, IntArray]
     pool_rows: IntArray
+    contradicted: BoolArray | None = None
+    otherwise: BoolArray | None = None
+
+    def held_out(self) -> IntArray:
+        return np.concatenate([self.rows.get(split, np.zeros(0, np.int64)) for split in HELD_OUT])
 
 
 def run(pairs_path: Path, out: Path) -> AuditReport:
@@ -129,13 +150,8 @@ def run(pairs_path: Path, out: Path) -> AuditReport:
         raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
     pairs = PairStore(pairs_path)
     config = PairingConfig.model_validate(pairs.description.pairing)
-    audited = Audited(
-        pairs.events,
-        pairs.images,
-        find_originals(config, pairs.events, pairs.images),
-        {split: rows for split in SPLIT_CODES if len(rows := pairs.rows_of(split))},
-        pairs.store.column("pool_rows"),
-    )
+    audited = _open(pairs, config)
+    left_out = _left_out(audited) if pairs.protocol == "disjoint" else {}
     splits, photos = audit_photos(audited)
     between, recordings = audit_recordings(audited)
     draw_to(out, audited.events, audited.images, audited.originals.rows, photos, recordings)
@@ -143,13 +159,56 @@ def run(pairs_path: Path, out: Path) -> AuditReport:
         pairs=pairs_path,
         protocol=pairs.protocol,
         photos_in_reach=pairs.photos_in_reach,
+        originals=config.originals,
         num_pool=len(audited.pool_rows),
+        num_left_out=sum(left_out.values()),
+        most_left_out=dict(list(left_out.items())[:_NUM_CLASSES]),
         splits=splits,
         between=between,
         photos=photos,
         recordings=recordings,
         picture=out,
     )
+
+
+def _open(pairs: PairStore, config: PairingConfig) -> Audited:
+    """With what names tell of the recordings and, where they tell nothing, what was declared."""
+    auto = config.model_copy(update={"originals": "auto"})
+    declared, named = (find_originals(way, pairs.events, pairs.images) for way in (config, auto))
+    if not is_told(pairs.events, pairs.images):
+        named = declared.where(~named.known & (declared.rows >= 0), named)
+    rows = {split: rows for split in SPLIT_CODES if len(rows := pairs.rows_of(split))}
+    audited = Audited(pairs.events, pairs.images, named, rows, pairs.store.column("pool_rows"))
+    traced = trace(auto, named, pairs.events, pairs.images, audited.held_out())
+    return replace(
+        audited,
+        originals=traced,
+        contradicted=named.known & ~traced.known,
+        otherwise=named.known & declared.known & (named.rows != declared.rows),
+    )
+
+
+def _left_out(audited: Audited) -> dict[str, int]:
+    """By class, most first: the images of the pool's classes that are no held-out recording's own but a copy of one."""
+    images, held_out = audited.images, audited.held_out()
+    if images is None:
+        return {}
+    own = audited.originals.candidates(held_out)
+    among = images.valid & np.isin(images.label, images.label[audited.pool_rows])
+    among[own] = False
+    labels, counts = np.unique(images.label[find_copies(images, own, among)], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return {images.class_names[labels[at]]: int(counts[at]) for at in order}
+
+
+def _photos(audited: Audited) -> IntArray:
+    """(N,) the image of each recording; of one that shows one of several, one in the pool where there is such a one."""
+    rows, known = audited.originals.rows.copy(), audited.originals.known
+    recordings, images = audited.originals.recordings, audited.originals.images
+    for some in (np.ones(len(images), np.bool_), np.isin(images, audited.pool_rows)):
+        open_to = some & known[recordings] & (audited.originals.rows[recordings] < 0)
+        rows[recordings[open_to]] = images[open_to]
+    return rows
 
 
 def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoMatch, ...]]:
@@ -160,7 +219,7 @@ def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoM
     pool_looks = likeness.nothing() if images is None else likeness.images_of(images, pool)
     for split in (split for split in HELD_OUT if split in audited.rows):
         rows = audited.rows[split]
-        photo = audited.originals.rows[rows]
+        photo = _photos(audited)[rows]
         num_with_photo, unknown = _count(photo >= 0), rows[~audited.originals.known[rows]]
         shown, photo = (part[_has_picture(images, photo)] for part in (rows, photo))
         own = _positions(pool, photo)
@@ -170,7 +229,7 @@ def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoM
             digests = images.column("source_digest")
             by_digest = _has_other(digests[photo], digests[pool], own >= 0)
             nearest = likeness.find_nearest(likeness.images_of(images, photo), pool_looks, own)
-            by_near = nearest.same(IMAGES_ALIKE)
+            by_near = nearest.same(IMAGES_ALIKE) & ~by_digest
             for at in np.flatnonzero((own >= 0) | (nearest.index >= 0)):
                 is_own = bool(own[at] >= 0)
                 match = PhotoMatch(
@@ -202,6 +261,8 @@ def audit_photos(audited: Audited) -> tuple[tuple[SplitAudit, ...], tuple[PhotoM
             by_near_duplicate=_count(by_near),
             num_in_reach=_count((own >= 0) | by_digest | by_near),
             num_likely=num_likely,
+            num_contradicted=0 if audited.contradicted is None else _count(audited.contradicted[rows]),
+            num_otherwise=0 if audited.otherwise is None else _count(audited.otherwise[rows]),
         )
         splits.append(entry)
     return tuple(splits), tuple(sorted(matches, key=_badness)[:NUM_WORST])

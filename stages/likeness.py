@@ -3,7 +3,7 @@
 The hash is dHash (Krawetz, "Kind of Like That", 2013): of a picture of 8 x 9 pixels, whether each is darker than the
 one to its right. It is the same for another size, quality or brightness. Simple pictures, digits for example, share
 hashes and yet are others: so a pair counts as one picture when their thumbnails correlate, too.
-Not found: mirrored, turned or cropped copies.
+An even picture, of one brightness, is one with those of the same. Not found: mirrored, turned or cropped copies.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ IMAGES_ALIKE: Final = 0.99  # correlation of two that are one picture; how both 
 RECORDINGS_ALIKE: Final = 0.98  # of two recordings, in which noise differs
 EDGES_ALIKE: Final = 0.5  # of a recording and the edges of its photo, and
 EDGES_AHEAD: Final = 0.1  # by how much more than those of any other image
-_SIDE: Final = 24  # of a thumbnail, pixels
+SIDE: Final = 24  # of a thumbnail, pixels
+_EVEN: Final = 1e-4  # standard deviation of an even picture; what float32 leaves of one is far below
+_LEVEL: Final = 1 / 255  # of grey; even pictures that differ by more are two
 _STEP: Final = 0.01  # of a thumbnail's range: less than that is no difference, else an even ground hashes its noise
 _READ_SAMPLES: Final = 1024  # at a time
 _FARTHEST: Final = 65  # bits; more than two hashes can differ by
@@ -33,13 +35,32 @@ _COMPARED: Final = 1 << 22  # hashes held against each other at a time
 
 @dataclass(frozen=True)
 class Pictures:
-    """n pictures. thumbnails: (n, 576) float32, mean 0 and length 1, or 0 of an even picture.  hashes: (n,) uint64."""
+    """n pictures. thumbnails: (n, 576) float32, mean 0 and length 1, or 0 of an even picture.  hashes: (n,) uint64.
+    levels: (n,) float64 the brightness of an even picture, NaN of others.
+    """
 
     thumbnails: NDArray[np.float32]
     hashes: NDArray[np.uint64]
+    levels: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.hashes)
+
+    def __getitem__(self, rows: IntArray) -> Pictures:
+        return Pictures(self.thumbnails[rows], self.hashes[rows], self.levels[rows])
+
+    def correlate(self, others: Pictures) -> NDArray[np.float32]:
+        """(n, m) with each of m others."""
+        alike = self.thumbnails @ others.thumbnails.T
+        even = np.flatnonzero(np.isfinite(self.levels))
+        alike[even] = np.abs(self.levels[even, None] - others.levels) <= _LEVEL
+        return alike
+
+    def same(self, others: Pictures, min_correlation: float) -> NDArray[np.bool_]:
+        """(n, m) which are one picture with which of m others."""
+        apart = np.bitwise_count(self.hashes[:, None] ^ others.hashes)
+        same: NDArray[np.bool_] = (apart <= MAX_DISTANCE) & (self.correlate(others) >= min_correlation)
+        return same
 
 
 @dataclass(frozen=True)
@@ -76,16 +97,18 @@ def recordings_of(store: FrameStore, rows: IntArray) -> Pictures:
 
 def describe(pictures: NDArray[Any]) -> Pictures:
     """Pictures (n, H, W), of one channel."""
-    weights = [_mean_weights(size, _SIDE) for size in pictures.shape[1:]]
+    weights = [_mean_weights(size, SIDE) for size in pictures.shape[1:]]
     small = weights[0] @ pictures.astype(np.float32) @ weights[1].T
-    flat = small.reshape(len(small), _SIDE**2)
-    spread = np.ptp(flat, axis=1)[:, None, None]
-    lines = _mean_weights(_SIDE, 8) @ small @ _mean_weights(_SIDE, 9).T
+    flat = small.reshape(len(small), SIDE**2).astype(np.float64)
+    is_even = flat.std(1) <= _EVEN
+    spread = np.where(is_even, np.inf, np.ptp(flat, axis=1))[:, None, None]
+    lines = _mean_weights(SIDE, 8) @ small @ _mean_weights(SIDE, 9).T
     bits = np.diff(lines, axis=2) > _STEP * spread
     hashes = np.packbits(bits.reshape(len(bits), 64), axis=1).view(np.uint64)[:, 0]
-    flat = flat - flat.mean(1, keepdims=True)
-    length = np.linalg.norm(flat, axis=1, keepdims=True)
-    return Pictures(np.divide(flat, length, out=np.zeros_like(flat), where=length > 0), hashes)
+    level = flat.mean(1)
+    flat -= level[:, None]
+    flat /= np.where(is_even, np.inf, np.linalg.norm(flat, axis=1))[:, None]
+    return Pictures(flat.astype(np.float32), hashes, np.where(is_even, level, np.nan))
 
 
 def nothing() -> Pictures:
@@ -107,7 +130,7 @@ def find_nearest(of: Pictures, among: Pictures, own: IntArray | None = None) -> 
         if own is not None:
             itself = np.flatnonzero(own[rows] >= 0)
             apart[itself, own[rows[itself]]] = _FARTHEST
-        alike = of.thumbnails[rows] @ among.thumbnails.T
+        alike = of[rows].correlate(among)
         alike[apart > np.maximum(MAX_DISTANCE, apart.min(1, keepdims=True))] = -2
         found = alike.argmax(1)
         each = np.arange(len(rows))
@@ -116,15 +139,22 @@ def find_nearest(of: Pictures, among: Pictures, own: IntArray | None = None) -> 
     return Nearest(index, distance, correlation)
 
 
-def find_recorded(recordings: Pictures, edges: Pictures) -> IntArray:
-    """(n,) the image whose edges each recording is likely to show, -1 where none stands out from all the others."""
+def find_recorded(recordings: Pictures, edges: Pictures, images: Pictures) -> IntArray:
+    """(n,) the image whose edges each recording is likely to show, -1 where none stands out from all other pictures.
+
+    edges, images: of the same m images; copies of the best one do not count as others.
+    """
     found = np.full(len(recordings), -1, np.int64)
     step = max(1, _COMPARED // max(1, len(edges)))
     for first in range(0, len(recordings) if len(edges) > 1 else 0, step):
         alike = recordings.thumbnails[first : first + step] @ edges.thumbnails.T
-        second, best = np.partition(alike, -2, axis=1)[:, -2:].T
-        stands_out = (best >= EDGES_ALIKE) & (best - second >= EDGES_AHEAD)
-        found[first : first + step] = np.where(stands_out, alike.argmax(1), -1)
+        best = alike.max(1)
+        for at in np.flatnonzero(best >= EDGES_ALIKE):
+            rivals = np.flatnonzero(alike[at] > best[at] - EDGES_AHEAD)
+            rivals = rivals[np.argsort(-alike[at, rivals], kind="stable")]
+            parts = (rivals[:2], rivals[2:])  # the second one tells most often
+            if all(images[part].same(images[rivals[:1]], IMAGES_ALIKE).all() for part in parts):
+                found[first + at] = rivals[0]
     return found
 
 
@@ -143,4 +173,5 @@ def _parts(rows: IntArray) -> Iterator[IntArray]:
 
 def _join(parts: Iterator[Pictures]) -> Pictures:
     found = [nothing(), *parts]
-    return Pictures(*(np.concatenate([getattr(part, name) for part in found]) for name in ("thumbnails", "hashes")))
+    names = ("thumbnails", "hashes", "levels")
+    return Pictures(*(np.concatenate([getattr(part, name) for part in found]) for name in names))

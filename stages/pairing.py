@@ -2,10 +2,12 @@
 
 Without images the recordings are split alone. Images of another data set teach by the names of their classes.
 
-A split depends on the samples' ids, the ratios and the seed alone: inside each class, recordings are ordered by a hash
-of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or protocol tests the
-same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and `pool_share`. A
-`subset_seed` orders those that neither test nor validate by itself: other recordings train, and nothing else changes.
+Which recordings train, validate and test depends on their ids, the ratios and the seed alone: inside each class they
+are ordered by a hash of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or
+protocol tests the same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and
+`pool_share`. Which images are in the pool depends under `disjoint` on contents, too: what looks like the photo of a
+held-out recording is left out, which another size of the pictures may change. A `subset_seed` orders those that neither
+test nor validate by itself: other recordings train, and nothing else changes.
 """
 
 from __future__ import annotations
@@ -32,7 +34,15 @@ from ..cache.pairs import (
     write_pairs,
 )
 from ..cache.store import FrameStore
-from .originals import Originals, find_copies, find_likely, find_originals, is_held_out, photos_in_reach
+from .originals import (
+    Originals,
+    find_copies,
+    find_originals,
+    is_held_out,
+    photos_in_reach,
+    require_not_told,
+    trace,
+)
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
@@ -69,19 +79,28 @@ def run(
 ) -> PairingReport:
     """Pair two stores of the folder `out`, or split one of recordings alone, and write the pair store there.
 
-    on_message: gets the warning that `disjoint` cannot keep away photos that are not known.
+    on_message: gets the warning that `disjoint` cannot keep away photos that are not known, and that which photo a
+    recording shows was declared.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
-    training recordings or photos.
+    training recordings or photos, a declaration against what is known of the sources.
     """
     events = _open(events_path, "events", out)
     images = None if images_path is None else _open(images_path, "images", out)
     if images is not None:
         _require_same_size(events, images)
+    require_not_told(config, events, images)
     classes = match_classes(config, events, images)
-    originals = find_originals(config, events, images)
-    plan, reach = plan_pairs(config, events, images, classes, originals)
+    named = find_originals(config, events, images)
+    plan, originals, reach = plan_pairs(config, events, images, classes, named)
+    if images is not None and config.originals != "auto":
+        on_message(
+            f"photos of held-out recordings in reach: {reach}, as pairing.originals = {config.originals} declares; "
+            "`dvs-transfer audit` says what speaks against it"
+        )
     if config.protocol == "disjoint" and reach == "unknown":
-        on_message(_warning(originals.known[is_held_out(plan.split)]))
+        held_out = is_held_out(plan.split)
+        differs = named.known & ~originals.known & held_out
+        on_message(_warning(originals.known[held_out], events.sample_id[differs].tolist()))
     split: dict[str, NDArray[np.str_]] = {
         name: events.sample_id[plan.split == code]
         for name, code in SPLIT_CODES.items()
@@ -155,8 +174,10 @@ def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
 
 def plan_pairs(
     config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes, originals: Originals
-) -> tuple[PairPlan, Reach]:
-    """The photos, the split and the static pool, and whether that holds photos of held-out recordings.
+) -> tuple[PairPlan, Originals, Reach]:
+    """The photos, the split and the static pool; what is known of the photos now; whether the pool holds held-out ones.
+
+    originals: what names say.
 
     Raises StoreError when a class is left without any of them.
     """
@@ -166,16 +187,10 @@ def plan_pairs(
     split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
     split[np.isin(classes.of_events, novel)] = SPLIT_CODES["novel"]
     in_pool = (classes.of_images >= 0) & ~np.isin(classes.of_images, novel)
-    copies = np.zeros(len(in_pool), np.bool_)
-    if images is not None:
-        held_out = is_held_out(split) & (originals.rows >= 0)
-        copies = find_copies(images, originals.rows[held_out], in_pool)
-    if config.protocol == "disjoint":
-        in_pool &= ~copies
+    held_out = np.flatnonzero(is_held_out(split))
+    originals = trace(config, originals, events, images, held_out)
     if config.protocol == "disjoint" and images is not None:
-        unknown = np.flatnonzero(is_held_out(split) & ~originals.known)
-        likely = find_likely(events, unknown, images, np.flatnonzero(in_pool))
-        in_pool &= ~find_copies(images, likely[likely >= 0], in_pool)
+        in_pool &= ~find_copies(images, originals.candidates(held_out), in_pool)
     if images is not None and config.pool_share < 1:
         in_pool &= _share_of_pool(config, images.sample_id, np.where(in_pool, classes.of_images, -1), num_classes)
     train = np.flatnonzero(split == SPLIT_CODES["train"])
@@ -188,17 +203,22 @@ def plan_pairs(
     is_used = np.append(classes.of_images >= 0, False)  # the last one: of a recording without a photo
     photo_row = np.where(is_used[originals.rows], originals.rows, -1)
     plan = PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
-    return plan, photos_in_reach(originals, copies & in_pool, split)
+    may_show = in_pool & (config.protocol != "disjoint")  # of which copies were kept out above
+    return plan, originals, photos_in_reach(originals, images, may_show, held_out)
 
 
-def _warning(known: NDArray[np.bool_]) -> str:
-    """known: (n,) of each held-out recording, whether it is known which image it shows."""
+def _warning(known: NDArray[np.bool_], differing: Sequence[str]) -> str:
+    """known: (n,) of each held-out recording, whether it is known which image it shows.  differing: those of them that
+    look like another image than that of their name.
+    """
+    look = f" ({len(differing):,} look like another one than that of their name: {', '.join(differing[:3])})"
     return (
         f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
-        "not known which image they show, so `disjoint` can only keep out what looks like it; results will say so. It "
-        "would be known if recording and image had the same <class>/<name> (pairing.image_classes says which class is "
-        "which), or if pairing.originals said what you know: by_number, the last numbers in the names agree; by_id, a "
-        "recording without an image of its name has none; none, no image is a recording's"
+        f"not known which image they show{look if differing else ''}, so `disjoint` can only keep out what looks like "
+        "it; results will say so. It would be known if recording and image had the same <class>/<name> "
+        "(pairing.image_classes says which class is which), or if pairing.originals said what you know: by_number, the "
+        "last numbers in the names agree; by_id, a recording without an image of its name has none; none, no image is "
+        "a recording's"
     )
 
 

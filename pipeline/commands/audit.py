@@ -32,7 +32,11 @@ def audit(
 
 
 def _print(report: AuditReport) -> None:
-    print(f"{report.pairs.name}: protocol {report.protocol}, photos in reach: {report.photos_in_reach}")
+    declared = f" (declared: pairing.originals = {report.originals})" if report.originals != "auto" else ""
+    print(f"{report.pairs.name}: protocol {report.protocol}, photos in reach: {report.photos_in_reach}{declared}")
+    if report.num_left_out:
+        most = ", ".join(f"{name} {count:,}" for name, count in report.most_left_out.items())
+        print(f"left out as copies of held-out recordings' photos: {report.num_left_out:,} images; most of {most}")
     print(f"static pool of {report.num_pool:,} images; in it, of the recordings of each split:")
     for split in report.splits:
         print(
@@ -41,6 +45,10 @@ def _print(report: AuditReport) -> None:
             f"  {'':<11} in the pool {split.num_in_reach:,}: {split.by_id:,} the photo itself, {split.by_digest:,} the "
             f"same file, {split.by_near_duplicate:,} one that looks the same"
         )
+        if split.num_contradicted:
+            print(f"  {'':<11} {split.num_contradicted:,} look like another image than that of their name")
+        if split.num_otherwise:
+            print(f"  {'':<11} of {split.num_otherwise:,} names tell something else than what was declared")
     print("recordings that have one like them in another split:")
     for pair in report.between:
         print(

@@ -112,8 +112,8 @@ def perform(
         }
         digest = fingerprint(identity)
         kept = _kept(kind, run_folder, name, digest)
-        if kept is not None and not restart:
-            return kept
+        if kept is not None and not restart:  # which, of an earlier version, does not say what was in reach
+            return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(split)})
         for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
             result_path(run_folder, name, suffix).unlink(missing_ok=True)
         started = time.perf_counter()

@@ -93,8 +93,8 @@ def run(config: FewShotConfig, open_split: OpenSplit, run_folder: Path) -> FewSh
             "settings": config.model_dump(mode="json", exclude=set(NEUTRAL_FIELDS)),
         }
         kept = _kept(run_folder, fingerprint(identity))
-        if kept is not None:
-            return kept
+        if kept is not None:  # which, of an earlier version, does not say what was in reach
+            return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(novel)})
         results: list[FewShotResult] = []
         for classes in _class_sets(config, novel, run_folder):
             if classes == "seen":

@@ -70,6 +70,8 @@ def run(
             on_progress, on_message = (lambda progress: None), (lambda message: None)
         if config.precision == "bfloat16" and not has_native_bfloat16(device):
             on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
+        if training.sampler.note:
+            on_message(training.sampler.note)
         resumed_after, resumed_steps = training.resume(on_message)
         if processes.is_main:
             document = {"model": model.model_dump(), "train": config.model_dump()}
@@ -160,7 +162,6 @@ class _Training:
             optimizer=torch.optim.AdamW(decay_groups(network, config.weight_decay), fused=True),
             processes=processes,
         )
-        encoding = None if config.method == "events" else config.encoding
         shown = selected if len(selected) else split
         return cls(
             model=model,
@@ -171,7 +172,7 @@ class _Training:
             split=split,
             sampler=sampler,
             sliding=sliding_strategy(config),
-            data=load(split, device, config.data_placement, encoding),
+            data=load(split, device, config.data_placement, None if config.method == "events" else config.encoding),
             learner=learner,
             selection_split=selection_split if len(selected) else None,
             selection=load(selected, device) if len(selected) else None,
@@ -341,9 +342,8 @@ class _Training:
 
     def _commit(self, progress: TrainingProgress) -> None:
         """Keep an epoch: its metrics, its weights, and last the state, which makes it count."""
-        durable.append_json(
-            metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split or "validation")
-        )
+        metrics = epoch_metrics(progress, self.selection_split or "validation")
+        durable.append_json(metrics_path(self.run_folder), metrics)
         best, now = self.best_accuracy, self.last_accuracy
         is_first = self.best_epoch <= self.config.num_pretrain_epochs  # none of images alone is chosen
         if self.config.select == "last" or is_first or best is None or (now is not None and now > best):

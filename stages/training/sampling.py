@@ -21,6 +21,7 @@ from .data import PairedSplit
 IntArray = NDArray[np.int64]
 
 _RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION = range(4)
+_MAX_LONELY = 0.05  # of the recordings, without their own photo under train.pairing = instance
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ class Sampler:
         self.by_class = _RowsByClass(split.event_labels, split.num_classes)
         self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
         self.photo: IntArray = split.photo
+        self.note = ""  # what is to be told before training
         if config.method != "events":
             self._check_partners(split)
 
@@ -95,31 +97,38 @@ class Sampler:
     def _images(self, epoch: int, recordings: IntArray) -> IntArray:
         if self.config.method == "events":
             return np.zeros_like(recordings)
-        if self.config.pairing == "instance":
-            return self.photo[recordings]
-        rng = self._stream(epoch, _PARTNERS)
-        return self.images_by_class.pick(self.labels[recordings], rng.random(len(recordings)))
+        draws = self._stream(epoch, _PARTNERS).random(len(recordings))
+        if self.config.pairing == "class":
+            return self.images_by_class.pick(self.labels[recordings], draws)
+        images = self.photo[recordings]
+        lonely = images < 0
+        images[lonely] = self.images_by_class.pick(self.labels[recordings[lonely]], draws[lonely])
+        return images
 
     def _stream(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, epoch, stream])
 
     def _check_partners(self, split: PairedSplit) -> None:
-        if self.config.pairing == "instance":
-            lonely = np.flatnonzero(self.photo < 0)
-            if len(lonely):
-                raise TrainingError(
-                    f"train.pairing = instance needs each training recording's own photo in the static pool; "
-                    f"{len(lonely)} of {len(split)} have none (the first is {split.sample_ids[lonely[0]]}): "
-                    f"use train.pairing = class"
-                )
-        else:
-            missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))
-            if len(missing):
-                names = ", ".join(split.class_names[label] for label in missing[:10])
-                raise TrainingError(
-                    f"{len(missing)} classes have training recordings but no static image ({names}): "
-                    f"add images, or use train.method = events"
-                )
+        missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))
+        if len(missing):
+            names = ", ".join(split.class_names[label] for label in missing[:10])
+            raise TrainingError(
+                f"{len(missing)} classes have training recordings but no static image ({names}): "
+                f"add images, or use train.method = events"
+            )
+        lonely = np.flatnonzero(self.photo < 0)
+        if self.config.pairing == "class" or not len(lonely):
+            return
+        if len(lonely) > _MAX_LONELY * len(split):
+            raise TrainingError(
+                f"train.pairing = instance needs the training recordings' own photos in the static pool; "
+                f"{len(lonely)} of {len(split)} have none (the first is {split.sample_ids[lonely[0]]}), more than "
+                f"{_MAX_LONELY:.0%}: use train.pairing = class"
+            )
+        self.note = (
+            f"train.pairing = instance: {len(lonely)} of {len(split)} training recordings have no photo of their own "
+            "in the static pool and meet a random image of their class"
+        )
 
 
 class _RowsByClass:

@@ -28,12 +28,14 @@ def stores(tmp_path: Path) -> tuple[Path, Path]:
     )
 
 
-def test_sorted_listings_leak_nothing_and_reversed_ones_everything(stores: tuple[Path, Path]) -> None:
+def test_sorted_listings_leak_one_photo_a_class_and_reversed_ones_everything(stores: tuple[Path, Path]) -> None:
     events, images = map(FrameStore, stores)
     in_order = released_split.released_split(events, images, lambda class_name, stems: stems)
     assert [str(events.sample_id[row]) for row in in_order.rows["test"]] == ids(CLASSES, STEMS[18:])
-    assert [str(images.sample_id[row]) for row in in_order.pool_rows] == ids(CLASSES, STEMS[:18])
+    assert [str(images.sample_id[row]) for row in in_order.pool_rows] == ids(CLASSES, STEMS[:19])
     assert len(in_order.rows["train"]) == 36
+    photos = in_order.originals.rows[in_order.rows["test"]]
+    assert np.isin(photos, in_order.pool_rows).tolist() == [True, False] * 2
     backwards = released_split.released_split(events, images, lambda class_name, stems: stems[::-1])
     assert [str(events.sample_id[row]) for row in backwards.rows["test"]] == ids(CLASSES, STEMS[:2])
     assert set(backwards.originals.rows[backwards.rows["test"]]) <= set(backwards.pool_rows)
@@ -55,7 +57,7 @@ def test_the_command_counts_each_listing(
     report = json.loads(out.read_text())
     by_listing = {entry["listing"]: entry["test"] for entry in report["listings"]}
     assert list(by_listing) == ["sorted", "as os.walk gives it here", "random, seed 0"]
-    assert [entry["by_id"] for entry in by_listing.values()] == [0, 4, report["random"][0]]
+    assert [entry["by_id"] for entry in by_listing.values()] == [2, 4, report["random"][0]]
     assert (report["num_test"], len(report["random"])) == (4, 3)
     assert f"the photo itself: {min(report['random'])} to {max(report['random'])}" in told
     assert f"mean {np.mean(report['random']):.1f} (3 seeds)" in told

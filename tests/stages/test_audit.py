@@ -94,6 +94,30 @@ def test_disjoint_has_none_and_names_what_is_most_alike(leaky: PairingReport, tm
     assert max(correlations) < 0.99
 
 
+def test_a_twin_file_is_no_near_duplicate_as_well(tmp_path: Path) -> None:
+    """Its picture is the same, of course."""
+    first = split_of(tmp_path)["test"][0]
+    pictures, digests = {first: scene(5), "cat/file": scene(5)}, {first: "one", "cat/file": "one"}
+    images = write_store(tmp_path, "images", sorted([*NAMES, "cat/file"]), pictures=pictures, digests=digests)
+    report = pair(write_store(tmp_path, "events", NAMES), images, protocol="unrestricted")[0]
+    test = audit.run(report.path, tmp_path / "a.png").splits[-1]
+    assert (test.by_id, test.by_digest, test.by_near_duplicate, test.num_in_reach) == (4, 1, 0, 4)
+
+
+def test_images_that_were_left_out_as_copies_are_counted_by_class(tmp_path: Path) -> None:
+    names, (first, second, *_) = ids(("ant", *CLASSES), STEMS), split_of(tmp_path)["test"]
+    pictures = {first: scene(5), second: scene(6), "ant/a": scene(5), "dog/b": scene(5), "dog/c": scene(6)}
+    events = write_store(tmp_path, "events", names)
+    images = write_store(tmp_path, "images", sorted({*names, *pictures}), pictures=pictures)
+    report = pair(events, images)[0]
+    found = audit.run(report.path, tmp_path / "a.png")
+    assert (report.num_pool, found.num_left_out, found.most_left_out) == (18, 3, {"dog": 2, "ant": 1})
+    text = succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    assert "left out as copies of held-out recordings' photos: 3 images; most of dog 2, ant 1" in text
+    free = audit.run(pair(events, images, protocol="unrestricted")[0].path, tmp_path / "a.png")
+    assert (free.num_left_out, free.most_left_out) == (0, {})
+
+
 def test_recordings_of_one_photo_in_two_splits_are_told(tmp_path: Path) -> None:
     """Two recordings of a photo that look different, as of two cameras."""
     split = split_of(tmp_path)
@@ -138,6 +162,7 @@ def test_the_command_prints_json_and_text_and_draws(leaky: PairingReport, tmp_pa
     assert document["splits"][1] == {
         **{"split": "test", "num_recordings": 4, "num_with_photo": 4, "num_unknown": 0},
         **{"by_id": 4, "by_digest": 1, "by_near_duplicate": 1, "num_in_reach": 4, "num_likely": 0},
+        **{"num_contradicted": 0, "num_otherwise": 0},
     }
     assert json.loads(json.dumps(document["recordings"][0]))["way"] == "digest"
     text = succeed("audit", leaky.path, "--out", out).out

@@ -65,9 +65,24 @@ def test_others_are_no_copies() -> None:
     assert not mirrored.same(IMAGES_ALIKE).any()
 
 
-def test_even_pictures_are_like_none() -> None:
-    even = describe(np.stack([np.zeros((24, 24)), np.full((24, 24), 0.5)]))
-    assert not find_nearest(even, even).same(IMAGES_ALIKE).any()
+def test_even_pictures_are_one_where_their_brightness_is() -> None:
+    """Rounding noise has no part in it: 0.3 and 0.7 are not exact in float32, nor are means over 35 pixels."""
+    values = np.array([0, 0.3, 0.7, 0.3 + 2 / 255, 0.3 + 0.5 / 255], np.float32)
+    even = describe(np.array([np.full((35, 35), value) for value in values]))
+    expected = np.abs(values[:, None].astype(np.float64) - values) <= 1 / 255
+    assert np.array_equal(even.same(even, IMAGES_ALIKE), expected)
+    assert not even.same(describe(SCENES), 0.01).any()
+    others = np.arange(len(even))
+    assert find_nearest(even, even, others).same(IMAGES_ALIKE).tolist() == [False, True, False, False, True]
+
+
+def test_a_recorded_image_is_found_beside_a_copy_of_it() -> None:
+    pictures = np.concatenate([SCENES, 0.8 * SCENES[:3] + 0.1])
+    edges = np.array([np.hypot(*np.gradient(picture)) for picture in pictures])
+    found = likeness.find_recorded(describe(edges[:5]), describe(edges), describe(pictures))
+    assert np.where(found >= 40, found - 40, found).tolist() == [0, 1, 2, 3, 4]
+    others = np.concatenate([pictures[:40], SCENES[40 - 3 :]])  # which look alike by their edges alone
+    assert likeness.find_recorded(describe(edges[:3]), describe(edges), describe(others)).tolist() == [-1] * 3
 
 
 @given(st.integers(1, 6), st.integers(0, 8), st.integers(0, 2**32 - 1))

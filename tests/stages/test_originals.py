@@ -7,10 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from command_line import succeed
+from numpy.typing import NDArray
 from photo_stores import ids, pair, scene, write_store
 
 from dvs_transfer import PairedCache
+from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import HELD_OUT, PairDescription, PairStore, worst_reach, write_pairs
+from dvs_transfer.stages import pairing
 from dvs_transfer.stages.audit import run as audit
 from dvs_transfer.stages.pairing import PairingReport
 from dvs_transfer.stages.sources import SOURCES
@@ -65,14 +69,26 @@ def test_the_same_name_comes_before_a_similar_one(tmp_path: Path) -> None:
     assert photos_of(report)["cat/image_0001"] == "cat/image_0001"
 
 
-def test_of_two_similar_names_neither_is_taken_for_known(tmp_path: Path) -> None:
-    events = write_store(tmp_path, "events", ids(CLASSES, PADDED))
-    images = write_store(tmp_path, "images", ids(CLASSES, [*(f"image_{n}" for n in range(1, 11)), "image_01"]))
+@pytest.mark.parametrize(("datasets", "expected"), [((None, None), "unknown"), (("ncaltech101", "caltech101"), "none")])
+def test_of_two_similar_names_both_are_kept_out(
+    datasets: tuple[str | None, str | None], expected: str, tmp_path: Path
+) -> None:
+    """Where the numbers tell, it is one of the two, and neither is in reach."""
+    events = write_store(tmp_path, "events", ids(CLASSES, PADDED), datasets[0])
+    names = ids(CLASSES, [*(f"image_{n}" for n in range(1, 11)), "image_01"])
+    images = write_store(tmp_path, "images", names, datasets[1])
     report, said = pair(events, images, seed=6)
     assert "cat/image_0001" not in photos_of(report)
-    assert any(name.endswith("0001") for name in held_out(report))
-    assert report.photos_in_reach == "unknown"
-    assert len(said) == 1
+    firsts = [name for name in held_out(report) if name.endswith("0001")]
+    both = {f"{name.split('/')[0]}/{stem}" for name in firsts for stem in ("image_1", "image_01")}
+    assert both
+    assert not both & pool(report)
+    assert (report.photos_in_reach, len(said)) == (expected, expected == "unknown")
+    unrestricted, _ = pair(events, images, seed=6, protocol="unrestricted")
+    assert unrestricted.photos_in_reach == "some"
+    counts = audit(report.path, tmp_path / "a.png"), audit(unrestricted.path, tmp_path / "a.png")
+    in_pool = 8 - len(firsts) * (expected == "unknown")
+    assert [sum(split.by_id for split in found.splits) for found in counts] == [0, in_pool]
 
 
 OTHER_PREFIX = [f"photo_{number}" for number in range(1, 11)]
@@ -96,7 +112,8 @@ def test_a_user_can_say_what_is_known(originals: str, num_with_photo: int, tmp_p
     events = write_store(tmp_path, "events", ids(CLASSES, PADDED))
     images = write_store(tmp_path, "images", ids(CLASSES, OTHER_PREFIX))
     report, said = pair(events, images, originals=originals)
-    assert (report.num_with_photo, report.photos_in_reach, said) == (num_with_photo, "none", [])
+    assert (report.num_with_photo, report.photos_in_reach) == (num_with_photo, "none")
+    assert [f"none, as pairing.originals = {originals} declares" in text for text in said] == [True]
     assert report.num_pool == (12 if num_with_photo else 20)
 
 
@@ -104,6 +121,100 @@ def test_names_say_nothing_where_a_user_says_so(tmp_path: Path) -> None:
     events, images = (write_store(tmp_path, kind, ids(CLASSES, PADDED)) for kind in ("events", "images"))
     report, _ = pair(events, images, originals="none")
     assert (report.num_with_photo, report.num_pool, report.photos_in_reach) == (0, 20, "none")
+
+
+@pytest.mark.parametrize("pictured", ["caltech101", "mnist"])
+@pytest.mark.parametrize("originals", ["by_id", "by_number", "none"])
+def test_what_is_known_of_two_sources_cannot_be_declared(originals: str, pictured: str, tmp_path: Path) -> None:
+    events = write_store(tmp_path, "events", ids(CLASSES, PADDED), "ncaltech101")
+    images = write_store(tmp_path, "images", ids(CLASSES, PADDED), pictured)
+    with pytest.raises(StoreError, match=f"{originals}: of ncaltech101 with {pictured} it is known which image"):
+        pair(events, images, originals=originals)
+
+
+def test_what_is_not_known_of_two_sources_can_be_declared(tmp_path: Path) -> None:
+    events = write_store(tmp_path, "events", ids(CLASSES, PADDED), "cifar10dvs")
+    images = write_store(tmp_path, "images", ids(CLASSES, PADDED), "cifar10")
+    assert pair(events, images, originals="by_number")[0].num_with_photo == 20
+
+
+def test_several_recordings_of_one_number_are_not_known(tmp_path: Path) -> None:
+    """Two sessions that count from 1, and images that do: whose these are, the numbers do not say."""
+    stems = [f"{session}_{number}" for session in ("s1", "s2") for number in range(1, 6)]
+    events = write_store(tmp_path, "events", ids(CLASSES, stems))
+    images = write_store(tmp_path, "images", ids(CLASSES, [*(f"photo_{n}" for n in range(1, 6)), "s2_3"]))
+    report, said = pair(events, images, originals="by_number")
+    assert (report.photos_in_reach, "warning" in said[-1]) == ("unknown", True)
+    assert photos_of(report) == {"cat/s2_3": "cat/s2_3", "dog/s2_3": "dog/s2_3"}
+    left = {f"{n.split('/')[0]}/photo_{n[-1]}" for n in held_out(report) if not n.endswith("s2_3")}
+    assert left
+    assert not left & pool(report)
+
+
+def test_an_image_under_the_class_s_own_name_is_kept_out_too(tmp_path: Path) -> None:
+    """Inside one collection a mapping that swaps two classes does not change which photo was recorded."""
+    events = write_store(tmp_path, "events", ids(CLASSES, PADDED), "ncaltech101")
+    images = write_store(tmp_path, "images", ids(CLASSES, PADDED), "caltech101")
+    report, said = pair(events, images, image_classes={"cat": "dog", "dog": "cat"})
+    assert not set(held_out(report)) & pool(report)
+    swapped = {name.replace("cat", "dog") if "cat" in name else name.replace("dog", "cat") for name in held_out(report)}
+    assert not swapped & pool(report)
+    assert (report.photos_in_reach, report.num_with_photo, len(said)) == ("unknown", 0, 1)
+
+
+def edges_of(picture: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.hypot(*np.gradient(picture))
+
+
+def test_recordings_that_look_like_another_image_than_that_of_their_name_are_not_known(tmp_path: Path) -> None:
+    """Recordings and images were listed independently: recording n shows image n + 1."""
+    names = ids(CLASSES, [f"{number:04d}" for number in range(1, 11)])
+    pictures = {name: scene(700 + at) for at, name in enumerate(names)}
+    true_photo = dict(zip(names, [*names[1:], names[0]], strict=True))
+    recorded = {name: edges_of(pictures[true_photo[name]]) for name in names}
+    events = write_store(tmp_path, "events", names, pictures=recorded)
+    images = write_store(tmp_path, "images", names, pictures=pictures)
+    report, said = pair(events, images)
+    held = held_out(report)
+    assert report.photos_in_reach == "unknown"
+    assert not {true_photo[name] for name in held} & pool(report)
+    assert not set(held) & pool(report)
+    assert "(8 look like another one than that of their name: " in said[0]
+    unrestricted, _ = pair(events, images, protocol="unrestricted")
+    assert unrestricted.photos_in_reach == "unknown"
+    declared, said = pair(events, images, originals="by_id", seed=1)
+    assert (declared.photos_in_reach, len(said)) == ("none", 1)
+    for found in (audit(made.path, tmp_path / "a.png") for made in (report, unrestricted, declared)):
+        assert [split.num_contradicted for split in found.splits] == [4, 4]
+        assert [split.num_unknown for split in found.splits] == [4, 4]
+
+
+def test_a_recording_that_looks_like_a_copy_of_its_image_is_known(tmp_path: Path) -> None:
+    names = ids(CLASSES, [f"{number:04d}" for number in range(1, 11)])
+    pictures = {name: scene(700 + at) for at, name in enumerate(names)}
+    recorded = {name: edges_of(pictures[name]) for name in names}
+    copies = {f"dog/copy_{name.replace('/', '_')}": 0.9 * pictures[name] + 0.05 for name in names[:10]}
+    events = write_store(tmp_path, "events", names, pictures=recorded)
+    images = write_store(tmp_path, "images", [*names, *copies], pictures=pictures | copies)
+    report, said = pair(events, images)
+    assert (report.photos_in_reach, report.num_with_photo, said) == ("none", 20, [])
+    assert report.num_pool == 12 + 6  # without the copies of cats that are held out
+
+
+def test_what_was_declared_against_what_is_known_is_told_of_an_older_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events = write_store(tmp_path, "events", ids(CLASSES, PADDED), "ncaltech101")
+    images = write_store(tmp_path, "images", ids(CLASSES, PADDED), "caltech101")
+    with monkeypatch.context() as earlier:
+        earlier.setattr(pairing, "require_not_told", lambda *given: None)
+        report, _ = pair(events, images, originals="none")
+    found = audit(report.path, tmp_path / "a.png")
+    assert (report.photos_in_reach, found.originals) == ("none", "none")
+    assert [(split.num_otherwise, split.by_id) for split in found.splits] == [(4, 4)] * 2
+    text = succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    assert "photos in reach: none (declared: pairing.originals = none)" in text
+    assert "of 4 names tell something else than what was declared" in text
 
 
 DIGITS = ("1", "7")

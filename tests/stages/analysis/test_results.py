@@ -48,6 +48,14 @@ def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
     assert not is_kept(analysed)
 
 
+def test_a_kept_result_of_an_earlier_version_says_what_was_in_reach(analysed: Path) -> None:
+    path = result_path(analysed, "activity")
+    document = json.loads(path.read_text())
+    assert document.pop("photos_in_reach") == "none"
+    path.write_text(json.dumps(document))
+    assert activity.run(ActivityConfig(), open_tiny_split, analysed).photos_in_reach == "none"
+
+
 def test_results_of_another_revision_are_neither_kept_nor_shown(analysed: Path) -> None:
     path = result_path(analysed, "activity")
     document = json.loads(path.read_text())

@@ -233,6 +233,13 @@ def test_a_result_is_taken_again_until_weights_data_or_settings_change(
     assert calls == ["novel"] * 4
 
 
+def test_a_kept_result_of_an_earlier_version_says_what_was_in_reach(run_folder: Path) -> None:
+    first = few_shot.run(SMALL, open_split, run_folder)
+    assert first.photos_in_reach == "none"
+    few_shot.result_path(run_folder).write_text(first.model_dump_json(exclude={"photos_in_reach"}))
+    assert few_shot.run(SMALL, open_split, run_folder) == first
+
+
 def test_a_result_of_other_weights_is_refused(run_folder: Path) -> None:
     report = few_shot.run(SMALL, open_split, run_folder)
     changed = report.model_copy(update={"weights_digest": "xxh3:0"})

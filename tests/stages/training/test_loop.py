@@ -33,6 +33,18 @@ def test_training_learns_and_writes_the_run_folder(tmp_path, method):
     assert [(p.epoch, p.step) for p in seen[:3]] == [(1, 2), (1, 3), (2, 2)]
 
 
+def test_recordings_without_their_own_photo_are_told_of(tmp_path):
+    class Lonely(TinySplit):
+        photo = np.where(np.arange(24) == 7, -1, np.arange(24))
+
+    def opened(name):
+        return Lonely() if name == "train" else open_tiny_split(name)
+
+    messages = []
+    train(tmp_path, changed(pairing="instance", epochs=1), opened, on_message=messages.append)
+    assert "1 of 24 training recordings have no photo of their own" in messages[0]
+
+
 def test_same_seed_same_bytes(tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(tmp_path / name, changed(seed=seed, epochs=2))

@@ -80,9 +80,27 @@ def test_instance_pairing_takes_the_recordings_own_photo():
     assert torch.equal(plan.images, plan.recordings)
 
 
-def test_instance_pairing_without_a_photo_is_refused():
-    with pytest.raises(TrainingError, match=r"1 of 43 have none \(the first is ant/41\)"):
-        Sampler(SkewedSplit(), config(pairing="instance"))
+def test_instance_pairing_of_a_few_without_a_photo_takes_one_of_their_class():
+    """Recording 41 meets a random image of its class, the others their own; and it is told."""
+    split = SkewedSplit()
+    sampler = Sampler(split, config(pairing="instance", sampling="balanced"))
+    plans = [sampler.plan(epoch) for epoch in range(20)]
+    rows, images = (torch.cat([getattr(p, name).flatten() for p in plans]).numpy() for name in ("recordings", "images"))
+    assert set(images[rows == 41]) == set(np.flatnonzero(split.image_labels == 2))
+    assert set(images[rows != 41]) == {0}
+    assert "1 of 43 training recordings have no photo of their own" in sampler.note
+    by_class = Sampler(split, config(sampling="balanced")).plan(3)
+    for name in ("recordings", "replacement", "augmentation"):
+        assert torch.equal(getattr(plans[3], name), getattr(by_class, name))
+    assert Sampler(TinySplit(), config(pairing="instance")).note == ""
+
+
+def test_instance_pairing_where_many_have_no_photo_is_refused():
+    class Lonely(SkewedSplit):
+        photo = np.where(np.arange(43) >= 40, -1, 0)
+
+    with pytest.raises(TrainingError, match=r"3 of 43 have none \(the first is ant/40\), more than 5%"):
+        Sampler(Lonely(), config(pairing="instance"))
 
 
 def test_class_without_images_is_refused_unless_events_are_trained_alone():
