@@ -102,9 +102,7 @@ def test_a_missing_path_and_a_wrong_layout_say_what_was_expected(tmp_path: Path,
     with pytest.raises(SourceError, match="nowhere: does not exist"):
         open_source(name, tmp_path / "nowhere")
     (tmp_path / "stray.txt").write_text("x")
-    with pytest.raises(
-        SourceError, match=r"expected .*; found stray\.txt.*(get it: |Put the files of a class)"
-    ):
+    with pytest.raises(SourceError, match=r"expected .*; found stray\.txt.*(get it: |Put the files of a class)"):
         open_source(name, tmp_path)
     with pytest.raises(SourceError, match="archive"):
         open_source(name, tmp_path / "stray.txt")
