@@ -74,7 +74,7 @@ def test_three_draws_have_both_intervals_of_both_checkpoints_and_a_verdict(make_
     runs = make_runs(make_run, (1, 2, 3), wrong_last=(0,), **facts)
     words = read_words(runs, tmp_path)
     assert "B minus A, last +0.0000 [+0.0000 to +0.0000] 1 [+0.0000 to +0.0000]" in words
-    assert "B minus A, best -0.2500 [-0.2500 to -0.2500] 0 [-0." in words  # the same in each draw
+    assert "B minus A, best -0.2500 [-0.2500 to -0.2500] - [-0." in words  # the same in each draw
     assert words.index("last: top-1") < words.index("best: top-1")
     assert "12 + 6" in words
     assert "Last comes first: fewer than 10 validation recordings of a class" in words
