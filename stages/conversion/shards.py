@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +13,13 @@ from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
-from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
-from ..sources.random_access import RandomAccess
+from ..sources.base import LARGEST_SENSOR, AtisRecords, Recording, Sample, UInt8Array
 from ..sources.reader import Reader
 from .config import ConvertConfig
 from .manifest import problem_of, read_raw
 
 Arrays = dict[str, NDArray[Any]]
 Row = dict[str, Any]
-Content = bytes | RandomAccess
 
 STRING = "string"
 COMMON_COLUMNS = {
@@ -75,7 +73,6 @@ def convert_shard(task: ShardTask) -> int:
 
 def _convert_shard(task: ShardTask) -> int:
     source = task.source
-    convert = _convert_events if source.kind == "events" else _convert_image
     arrays = {
         name: np.zeros((len(task.samples), *array.sample_shape), array.dtype)
         for name, array in task.layout.arrays.items()
@@ -83,7 +80,7 @@ def _convert_shard(task: ShardTask) -> int:
     rows = []
     for position, sample in enumerate(task.samples):
         out = {name: array[position] for name, array in arrays.items()}
-        rows.append(_convert_sample(source, sample, task.config, convert, out))
+        rows.append(_convert_sample(source, sample, task.config, out))
     StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
     return len(rows)
 
@@ -111,13 +108,7 @@ def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
     }
 
 
-def _convert_sample(
-    source: Reader,
-    sample: Sample,
-    config: ConvertConfig,
-    convert: Callable[[Reader, Sample, Content, ConvertConfig, Arrays], Row],
-    out: Arrays,
-) -> Row:
+def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: Arrays) -> Row:
     """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
     raw = read_raw(source, sample)
     row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
@@ -125,7 +116,11 @@ def _convert_sample(
     problem = raw.problem
     if not problem:
         try:
-            converted = convert(source, sample, raw.data, config, out)
+            decoded = source.decode(sample, raw.data)
+            if isinstance(decoded, np.ndarray):
+                converted = _encode(decoded, config, out)
+            else:
+                converted = _count(decoded, config, source.sensor_size, sample.location, out)
             if not isinstance(raw.data, bytes):  # was read more than once: the digest must be of what was converted
                 raw.data.require_unchanged()
             return row | {"label": sample.label} | converted
@@ -138,10 +133,10 @@ def _convert_sample(
     return row | {"label": -1, "problem": problem}
 
 
-def _convert_events(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
-    recording = source.decode(sample, data)
-    assert not isinstance(recording, np.ndarray)
-    frames = make_frames(recording, config.frames, source.sensor_size, sample.location)
+def _count(
+    recording: Recording, config: ConvertConfig, sensor_size: tuple[int, int] | None, location: str, out: Arrays
+) -> Row:
+    frames = make_frames(recording, config.frames, sensor_size, location)
     out["frames"][...] = frames.data
     return {
         "num_events": frames.num_events,
@@ -154,8 +149,6 @@ def _convert_events(source: Reader, sample: Sample, data: Content, config: Conve
     }
 
 
-def _convert_image(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
-    rgb = source.decode(sample, data)
-    assert isinstance(rgb, np.ndarray)
+def _encode(rgb: UInt8Array, config: ConvertConfig, out: Arrays) -> Row:
     out["images"][...], out["value"][...] = encode_image(rgb, config.images)
     return {"sensor_size": [rgb.shape[1], rgb.shape[0]]}

@@ -12,7 +12,7 @@ from ...cache.digests import file_digest, manifest_digest
 from ...cache.durable import write_bytes
 from ...cache.errors import SourceError
 from ...cache.locks import writer_lock
-from ..sources.atis_writer import box_contour, encode_annotation, encode_records
+from ..sources.atis import box_contour, encode_annotation, encode_records
 from ..sources.images import IMAGE_SUFFIXES, decode_image
 from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially

@@ -115,7 +115,7 @@ class Inflated:
     """A deflated stream (`wbits` -15: raw, 31: gzip) as if it were not, in bounded memory.
 
     Opening inflates it once from end to end and keeps a copy of the decoder every 8 MiB; a read starts at the copy
-    before it, or where the last read ended, so reading in order costs nothing extra.
+    before it, or where the last read ended, so reading in order costs nothing extra. A stream of up to 8 MiB is held.
     Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size.
     """
 
@@ -126,7 +126,10 @@ class Inflated:
         self._cursor = _Decoder(parent, wbits, location)
         self._checkpoints = [self._cursor.copy()]
         limit = MAX_RATIO * parent.size
+        held: list[bytes] = []
         while self._cursor.step():
+            if self._cursor.out <= _CHECKPOINT_BYTES:
+                held.append(self._cursor.block)
             if self._cursor.out > limit:
                 raise SourceError(
                     f"{location}: {parent.size} compressed bytes inflate to more than {limit} "
@@ -135,20 +138,23 @@ class Inflated:
             if self._cursor.out - self._checkpoints[-1].out >= _CHECKPOINT_BYTES:
                 self._checkpoints.append(self._cursor.copy())
         self.size = self._cursor.out
+        self._held = b"".join(held) if self.size <= _CHECKPOINT_BYTES else None
 
     def read_at(self, offset: int, size: int) -> bytes:
+        if self._held is not None:
+            return self._held[offset : offset + size]
         end = min(offset + _checked(size, self.location), self.size)
         with self._lock:
-            if not self._cursor.start <= offset <= self._cursor.start + _CHECKPOINT_BYTES:
+            if not self._cursor.start() <= offset <= self._cursor.start() + _CHECKPOINT_BYTES:
                 nearest = bisect.bisect_right(self._checkpoints, offset, key=lambda decoder: decoder.out) - 1
                 self._cursor = self._checkpoints[nearest].copy()
             pieces = []
             while offset < end:
                 if self._cursor.out <= offset and not self._cursor.step():
                     break
-                piece = self._cursor.piece(offset, end)
-                pieces.append(piece)
-                offset += len(piece)
+                start = self._cursor.start()
+                pieces.append(self._cursor.block[offset - start : end - start])
+                offset += len(pieces[-1])
             return b"".join(pieces)
 
 
@@ -162,18 +168,13 @@ class _Decoder:
         self.block = b""
         self.out = 0
 
-    @property
-    def start(self) -> int:
-        return self.out - len(self.block)
-
     def copy(self) -> _Decoder:
         twin = object.__new__(_Decoder)
         twin.__dict__.update(self.__dict__, _zlib=self._zlib.copy(), block=b"")
         return twin
 
-    def piece(self, offset: int, end: int) -> bytes:
-        """What the block holds of [offset, end)."""
-        return self.block[offset - self.start : end - self.start]
+    def start(self) -> int:
+        return self.out - len(self.block)
 
     def step(self) -> bool:
         """Inflate the next block; False at the end of the stream."""
@@ -240,6 +241,17 @@ class AsFile(io.RawIOBase):
         data = self._data.read_at(self._position, wanted)
         self._position += len(data)
         return data
+
+
+def num_records(num_bytes: int, record_bytes: int, location: str, start: int = 0) -> int:
+    """How many records `num_bytes` are, from byte `start` on. Raises SourceError: not a whole number of them."""
+    count, rest = divmod(num_bytes, record_bytes)
+    if rest or count < 0:
+        raise SourceError(
+            f"{location}: {num_bytes} bytes after byte {start} are not a whole number of {record_bytes}-byte records "
+            f"({rest} left over at byte {start + count * record_bytes}); the file is truncated: fetch it again"
+        )
+    return count
 
 
 def blocks(data: RandomAccess, block_bytes: int = 1 << 22) -> Iterator[bytes]:

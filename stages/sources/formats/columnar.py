@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
-from ..archives import open_archive
+from ..archives import list_members
 from ..random_access import RandomAccess
 from .child import match
-from .columns import Columns, Unit, as_events
-from .pieces import Pieces
+from .columns import Columns, Pieces, Unit, as_events
 
 PIECE_EVENTS: Final = 1 << 20
 _MAX_NPY_HEADER: Final = 10_000
@@ -33,52 +32,38 @@ _MAX_LINE_BYTES: Final = 10_000
 class StoredArray:
     """An array of `length` values of type `stored` that lies in a file from byte `offset` on, read in slices.
 
-    means: the type that the values are given back with, where it is another one.
+    means: the type that they are given back with.
     """
 
     content: RandomAccess
     offset: int
     stored: np.dtype[Any]
     length: int
-    means: np.dtype[Any] | None = None
+    means: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """The values [start, stop), fewer at the end. Raises SourceError, also for one that `means` cannot hold."""
-        stop = min(stop, self.length)
-        first, size = self.offset + start * self.stored.itemsize, (stop - start) * self.stored.itemsize
-        values = np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.stored)
-        if self.means is None or self.means == self.stored:
-            return values
-        with np.errstate(invalid="ignore", over="ignore"):
-            meant = values.astype(self.means)
-        if not np.can_cast(self.stored, self.means) and not np.array_equal(meant, values):
-            raise SourceError(
-                f"{self.content.location}: values of {self.stored} that are none of the announced {self.means}; refused"
-            )
-        return meant
-
-
-def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]:
-    step = 1 << 24
-    for first in range(offset, offset + size, step):
-        yield content.read_at(first, min(step, offset + size - first))
+        """The values [start, stop), fewer at the end. Raises SourceError."""
+        first, end = (self.offset + min(i, self.length) * self.stored.itemsize for i in (start, stop))
+        step = 1 << 24
+        parts = [self.content.read_at(offset, min(step, end - offset)) for offset in range(first, end, step)]
+        return np.frombuffer(b"".join(parts), self.stored).astype(self.means, copy=False)
 
 
 def read_npy(content: RandomAccess, time_unit: Unit) -> Pieces:
     """A structured array with the fields x, y, t and p."""
-    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), time_unit)
 
 
 def read_npz(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Arrays x, y, t and p, or one structured array with these fields."""
-    members = {member.name: member for member in open_archive(content).members}
+    members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
     columns = match(names)
     if columns is None and len(names) != 1:
         raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
     chosen = columns or dict.fromkeys([""], next(iter(names)))
     arrays = {column: _open_npy(members[names[name]].open()) for column, name in chosen.items()}
-    return None, as_events(stored_pieces(arrays, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces(arrays, content.location), time_unit)
 
 
 def _open_npy(content: RandomAccess) -> StoredArray:
@@ -102,7 +87,7 @@ def _open_npy(content: RandomAccess) -> StoredArray:
             f"{content.location}: announces {length} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
             "bytes are there; the file is truncated: fetch it again"
         )
-    return StoredArray(content, start.tell(), dtype, length)
+    return StoredArray(content, start.tell(), dtype, length, dtype)
 
 
 def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[Columns]:
@@ -141,8 +126,7 @@ def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     "%" are comments.
     """
     layout = _text_layout(content)
-    pieces = as_events(_text_pieces(content, layout), content.location, time_unit, layout.sensor_size)
-    return layout.sensor_size, pieces
+    return layout.sensor_size, as_events(_text_pieces(content, layout), time_unit, layout.sensor_size)
 
 
 def _text_layout(content: RandomAccess) -> _TextLayout:
