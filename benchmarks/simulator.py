@@ -18,8 +18,8 @@ from ..stages.simulation.motion import motion_margin, saccade_path
 from ..stages.simulation.sensor import log_luminance, record
 from ..stages.sources.atis import decode_records
 from ..stages.sources.base import AtisRecords, Events, Sample, UInt8Array
-from ..stages.sources.images import decode_image
 from ..stages.sources.digits import Mnist, NMnist
+from ..stages.sources.images import decode_image
 from .frames import SENSOR_SIZE, machine
 
 FRAMES: Final = FramesConfig(num_bins=10, size=48, resize="sum", dtype="float32")

@@ -186,7 +186,7 @@ class CheckedEvents:
             )
         lowest = int(p.min())
         self.has_signs = {-1: True, 0: False, 1: None}[lowest]
-        zeros = np.flatnonzero(p == 0) if self.has_signs else []
+        zeros = np.flatnonzero(p == 0) if self.has_signs else np.empty(0)
         if len(zeros):
             raise SourceError(
                 f"{location}: event {first_event + int(zeros[0])} has p=0 where others have -1, expected either 0 and "

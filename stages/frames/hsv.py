@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.floating[Any]]
+Image = NDArray[Any]
 CHANNEL: Final = -3
 
 
@@ -28,7 +28,8 @@ def rgb_to_hsv(rgb: Image) -> Image:
     hue = np.take_along_axis(sixths, rgb.argmax(axis=CHANNEL, keepdims=True), axis=CHANNEL) / 6 % 1
     hue = np.where(hue < 1, hue, 0)  # a tiny negative hue rounds up to the whole circle
     saturation = chroma / np.where(highest > 0, highest, 1)
-    return np.concatenate([hue, saturation, highest], axis=CHANNEL).astype(rgb.dtype, copy=False)
+    hsv: Image = np.concatenate([hue, saturation, highest], axis=CHANNEL).astype(rgb.dtype, copy=False)
+    return hsv
 
 
 def hsv_to_rgb(hsv: Image) -> Image:
@@ -41,13 +42,15 @@ def hsv_to_rgb(hsv: Image) -> Image:
     hue, saturation, highest = np.split(hsv, 3, axis=CHANNEL)
     own = np.array([5, 3, 1], hsv.dtype).reshape(3, 1, 1)
     sector = (own + hue * 6) % 6
-    return highest * (1 - saturation * np.minimum(sector, 4 - sector).clip(0, 1))
+    rgb: Image = highest * (1 - saturation * np.minimum(sector, 4 - sector).clip(0, 1))
+    return rgb
 
 
 def value(rgb: Image) -> Image:
     """HSV's V alone, the largest of R, G, B: (3, H, W) or (B, 3, H, W) to (1, H, W) or (B, 1, H, W)."""
     _check(rgb, "RGB")
-    return rgb.max(axis=CHANNEL, keepdims=True)
+    highest: Image = rgb.max(axis=CHANNEL, keepdims=True)
+    return highest
 
 
 def _check(image: Image, name: str) -> None:

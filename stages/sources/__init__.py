@@ -30,7 +30,7 @@ SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: read
 
 
 def find_source(name: str, kind: Literal["events", "images"] | None = None) -> type[Reader]:
-    """The reader called `name`, "tonic:<class>", `package.module:Reader` or an installed one; with `kind`, of that kind.
+    """The reader called `name`, "tonic:<class>", or a plug-in (see `plugins.find`); with `kind`, one of that kind.
 
     Raises SourceError, naming those there are.
     """

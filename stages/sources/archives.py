@@ -205,9 +205,7 @@ def _tar_members(data: RandomAccess) -> list[Member]:
             for info in archive:
                 _check_name(info.name, seen, data.location)
                 if not (info.isreg() or info.isdir()) or info.issparse():
-                    raise SourceError(
-                        f"{data.location}: member {info.name!r} is a link, a device or sparse; refused"
-                    )
+                    raise SourceError(f"{data.location}: member {info.name!r} is a link, a device or sparse; refused")
                 if info.isreg():
                     content = Slice(data, info.offset_data, info.size, f"{data.location}!{info.name}")
                     members.append(Member(str(PurePosixPath(info.name)), info.size, partial(_as_it_is, content)))

@@ -79,7 +79,8 @@ def read_batch(content: RandomAccess) -> tuple[UInt8Array, list[int]]:
     Raises SourceError; executes nothing of the file.
     """
     location = content.location
-    _, batch = ask({"reader": "cifar", "path": str(LocalFile(content).path)}, location)
+    file = LocalFile(content)
+    _, batch = ask({"reader": "cifar", "path": str(file.path)}, location)
     pixels, labels = batch["data"], batch["labels"]
     if pixels.shape != (len(labels), 3 * SIDE * SIDE) or labels.dtype.kind != "i":
         raise SourceError(

@@ -16,7 +16,7 @@ import numpy as np
 from ...cache.errors import SourceError
 from .atis import open_records
 from .base import AtisRecords, EventStream, Sample, UInt8Array
-from .random_access import Inflated, InMemory, RandomAccess
+from .random_access import MAX_READ_BYTES, Inflated, InMemory, RandomAccess
 from .reader import EventReader, ImageReader, Listing
 from .tree import Place, find_folder, open_place
 
@@ -101,7 +101,7 @@ def parse_idx(data: bytes, num_dimensions: int, location: str) -> UInt8Array:
         )
     shape = struct.unpack_from(f">{num_dimensions}I", data, 4)
     num_values = len(data) - header_bytes
-    if math.prod(shape) != num_values or max(shape) > max(1, num_values):  # one may be 0, the others anything
+    if math.prod(shape) != num_values or max(shape) > MAX_READ_BYTES:  # one may be 0, the others anything
         raise SourceError(
             f"{location}: {num_values} values after byte {header_bytes}, but the header announces "
             f"{' x '.join(map(str, shape))} = {math.prod(shape)}; the file is truncated or damaged: fetch it again"

@@ -17,8 +17,6 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
 from ...cache.digests import file_digest
 from ...cache.errors import SourceError
 from .base import Events, Sample

@@ -27,6 +27,7 @@ from .tree import FolderTree, Place
 
 PREFIX: Final = "tonic:"
 _FIELDS: Final = "xytp"
+_LARGEST: Final = np.uint64(1 << 62)  # what is beyond is no event's, and stays so
 MAX_FILE_BYTES: Final = 1 << 25  # decoded, a recording takes thirty times the memory of its file
 MAX_EVENTS: Final = 1 << 23  # 32 bytes each, held twice
 
@@ -116,13 +117,13 @@ class TonicReader(EventReader):
             start = 0
             for piece in answer:
                 end = start + len(piece["t"])
-                for row, name in zip(content, _FIELDS, strict=True):
-                    if not np.can_cast(piece[name].dtype, np.int64):
+                for row, (name, values) in zip(content, piece.items(), strict=True):
+                    if values.dtype.kind not in "iub":
                         raise SourceError(
                             f"{sample.location}: expected whole numbers in x, y, t (us) and p, found {name} of type "
-                            f"{piece[name].dtype}"
+                            f"{values.dtype}"
                         )
-                    row[start:end] = piece[name]
+                    row[start:end] = np.minimum(values, _LARGEST) if values.dtype == np.uint64 else values
                 start = end
             return content.tobytes()
 

@@ -18,7 +18,7 @@ from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.sources.base import Sample
-from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
+from dvs_transfer.stages.sources.caltech import NCaltech101
 
 from stores import build_store, make_arrays, make_columns, make_layout, write_shards
 

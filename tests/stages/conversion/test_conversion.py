@@ -34,7 +34,7 @@ from dvs_transfer.stages.sources import (
     ncaltech101,
     open_source,
 )
-from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
+from dvs_transfer.stages.sources.atis import box_contour, encode_annotation
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
