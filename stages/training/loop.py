@@ -19,7 +19,9 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..batches.data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
+from ...cache.paired import PairedCache
+from ...cache.pairs import Split
+from ..batches.data import OpenSplit, event_frames, read_events
 from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
@@ -114,7 +116,7 @@ class _Training:
     config: TrainConfig
     device: torch.device
     processes: Processes
-    split: PairedSplit
+    split: PairedCache
     method: Method
     sampler: Sampler
     sliding: SlidingStrategy
@@ -138,7 +140,7 @@ class _Training:
         processes.check_batch_size(config.batch_size)
         split, method = open_split("train"), method_of(config)
         sampler = Sampler(split, config, uses_images=method.uses_images)
-        selection_split: SplitName = "test" if config.select == "test_as_released" else "validation"
+        selection_split: Split = "test" if config.select == "test_as_released" else "validation"
         selected = open_split(selection_split)
         if not len(selected) and config.select != "last":
             raise TrainingError(
