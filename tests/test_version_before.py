@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,11 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workspace(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def workspace(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy, from within which its runs' relative paths hold."""
     root = shutil.copytree(unpacked, tmp_path / "workspace")
     monkeypatch.chdir(root)
-    yield root
+    return root
 
 
 def command(*arguments: str | Path) -> Any:
@@ -58,7 +57,8 @@ def assert_same_figures(found: Any, expected: Any) -> None:
 def test_its_stores_are_up_to_date(workspace: Path) -> None:
     before = snapshot(workspace / "data")
     report = command("preprocess", "--config", "tiny.toml", "--scheduler", "serial")
-    assert not report["events"]["was_built"] and not report["images"]["was_built"]
+    assert not report["events"]["was_built"]
+    assert not report["images"]["was_built"]
     assert snapshot(workspace / "data") == before
     assert len(list_stores(workspace / "data" / "cache")) == 3
 
@@ -113,4 +113,5 @@ def test_few_shot_is_the_same(workspace: Path) -> None:
 def test_it_is_reported(workspace: Path) -> None:
     command("report", FINISHED)
     page = (FINISHED / "report" / "report.html").read_text()
-    assert "activity" in page and "tiny" in page
+    assert "activity" in page
+    assert "tiny" in page
