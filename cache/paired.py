@@ -181,7 +181,8 @@ class PairedCache(Dataset[PairedSample]):
     @cached_property
     def image_labels(self) -> IntArray:
         """(m,) class of each image of the static pool."""
-        return np.repeat(np.arange(self.num_classes), np.diff(self.pairs.store.column("pool_offsets")))
+        offsets: IntArray = self.pairs.store.column("pool_offsets")
+        return np.repeat(np.arange(self.num_classes), np.diff(offsets))
 
     @cached_property
     def image_ids(self) -> tuple[str, ...]:

@@ -131,8 +131,8 @@ class StoreBuilder:
         description, mine, found = self.partial / "layout.json", {"digest": fingerprint(asdict(self.layout))}, None
         with suppress(FileNotFoundError, ValueError):
             found = read_json(description)
-        if found != mine:
-            self.discard()
+        if found != mine and self.partial.exists():
+            shutil.rmtree(self.partial)
         (self.partial / "shards").mkdir(parents=True, exist_ok=True)
         self._store.mkdir(exist_ok=True)
         if not description.is_file():
