@@ -24,6 +24,7 @@ from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
+from ..training.methods import method_class
 
 IntArray = NDArray[np.int64]
 
@@ -118,7 +119,7 @@ class Subject:
     @property
     def photo_head(self) -> Domain:
         """The head that was trained to name images: their own, but for methods that train one head alone."""
-        return "event" if self.info.method in ("events", "finetune") else "static"
+        return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
 
     @property
     def _encoding(self) -> Encoding:
