@@ -6,21 +6,18 @@ scikit-learn, started from the first two components. Distances between far clust
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 
 from . import style
 from .config import EmbeddingConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 NUM_COMPONENTS = 50
 MAX_IN_LEGEND = 20
@@ -38,21 +35,7 @@ class EmbeddingReport(AnalysisReport):
     kl_divergence: float = Field(description="what t-SNE has left of its objective")
 
 
-def run(
-    config: EmbeddingConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> EmbeddingReport:
-    """Embed the features of recordings and their images. See `results.perform`."""
-    return perform(
-        "embedding", EmbeddingReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
     subject.require(4)
     features, labels = _features(subject, config, progress)
     position, perplexity, divergence = embed(features, config.perplexity, config.seed)

@@ -18,11 +18,12 @@ resized to two, the size of the input's third axis; each is shifted to a minimum
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
@@ -34,11 +35,8 @@ from ..network.networks import SpikingNetwork
 from ..preview import event_picture
 from . import style
 from .config import GradCamConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 MAX_DRAWN = 6
 OVERLAY = "inferno"
@@ -63,21 +61,8 @@ class GradCamReport(AnalysisReport):
     photo_class: tuple[int, ...] = Field((), description="the class that a photo's maps explain")
 
 
-def run(
-    config: GradCamConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> GradCamReport:
-    """Explain some recordings and their photos. See `results.perform`. Raises ConfigError: no such layer."""
-    return perform(
-        "grad-cam", GradCamReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    """Raises ConfigError: no such layer."""
     network, split = subject.network, subject.split
     layer = find_layer(network, config.layer)
     found: dict[str, list[Any]] = {}
@@ -187,8 +172,6 @@ def _draw_line(axes: Any, name: str, pictures: Sequence[Any], maps: NDArray[Any]
 
 def overlay(picture: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
     """A picture (H, W, 3) in grey with a map (H, W) in [0, 1] in colour over it, the more the higher the map."""
-    from matplotlib import colormaps
-
     grey = np.repeat(picture.mean(-1, keepdims=True), 3, axis=-1)
     colour = colormaps[OVERLAY](shown.astype(float))[..., :3]
     weight = 0.75 * np.sqrt(shown.astype(float))[..., None]

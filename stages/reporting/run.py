@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from ...cache import durable
 from ...cache.schema import timestamp
+from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.results import MIN_SELECTING, EvaluatedSplit
 from .analyses import describe_analyses
-from .curves import draw_curves
-from .groups import group_runs, members, run_label
-from .records import RunRecord
+from .figures import draw_curves
+from .records import RunRecord, group_runs, labelled
 from .results import describe_results
 from .setup import describe_setup, find_cautions
 
@@ -49,7 +51,10 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
         setup=describe_setup(groups),
         min_selecting=MIN_SELECTING,
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
-        few_shots=[(run_label(group, run), run.few_shot) for _, group, run in members(groups) if run.few_shot],
+        few_shot=ANALYSES["few-shot"],
+        few_shots=[
+            (label, run.analyses["few-shot"][0]) for label, run in labelled(groups) if "few-shot" in run.analyses
+        ],
         curves=draw_curves(groups),
         analyses=describe_analyses(groups),
     )
@@ -67,8 +72,6 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
 
 def render(**content: object) -> str:
     """The page with `content`; everything in it that is not `Markup` is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -6,8 +6,7 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +14,12 @@ from PIL import Image
 
 from ..evaluation.results import EvaluatedSplit
 from ..preview import PreviewSample, pictures_of
-from .groups import Group, members
+from .records import Group, labelled
 
 MAX_SHOWN = 4
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A recording. verdict: what was said of it, in words. pictures: captions and PNGs as data URIs."""
 
     sample_id: str
@@ -32,7 +30,7 @@ class Sample:
 
 def choose_samples(groups: Sequence[Group], split: EvaluatedSplit) -> list[tuple[str, list[Sample]]]:
     """Some recordings that were named wrongly, named rightly by some runs, and named rightly; kinds that exist."""
-    runs = [record.evaluated[split] for _, _, record in members(groups)]
+    runs = [record.evaluated[split] for _, record in labelled(groups)]
     num_right = np.sum([evaluated.predictions.correct for evaluated in runs], axis=0)
     alone = len(runs) == 1
     kinds = {
