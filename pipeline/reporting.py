@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..cache.errors import ConfigError, TrainingError
 from ..stages.evaluation.compare import ComparisonReport
-from ..stages.evaluation.results import EvaluatedSplit
+from ..stages.evaluation.config import EvaluatedSplit
 from ..stages.reporting import run as reporting
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from .experiment import open_splits_of, read_run

@@ -13,8 +13,8 @@ from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
 from ..stages.evaluation import compare, evaluate
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport, current_evaluation, read_predictions
+from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
+from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config

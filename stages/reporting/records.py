@@ -13,8 +13,8 @@ from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
 from ..evaluation.compare import ComparisonReport
+from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
-    EvaluatedSplit,
     EvaluationReport,
     Predictions,
     changed_weights,

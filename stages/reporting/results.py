@@ -12,8 +12,9 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from ..evaluation.compare import ComparisonReport
+from ..evaluation.config import EvaluatedSplit
 from ..evaluation.differences import shown_checkpoints
-from ..evaluation.results import EvaluatedSplit, EvaluationReport
+from ..evaluation.results import EvaluationReport
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 from .samples import choose_samples

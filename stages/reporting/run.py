@@ -13,7 +13,8 @@ from ...cache import durable
 from ...cache.schema import timestamp
 from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
-from ..evaluation.results import MIN_SELECTING, EvaluatedSplit
+from ..evaluation.config import EvaluatedSplit
+from ..evaluation.results import MIN_SELECTING
 from .analyses import describe_analyses
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled

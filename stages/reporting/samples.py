@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..evaluation.results import EvaluatedSplit
+from ..evaluation.config import EvaluatedSplit
 from ..preview import PreviewSample, pictures_of
 from .records import Group, labelled
 
