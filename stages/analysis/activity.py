@@ -17,7 +17,7 @@ sums and memory traffic are left out, as usual; the last is most of the energy o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -100,8 +100,8 @@ def measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tup
     ]
     synapses = [counter.report(num) for counter in operations.values()]
     total = float(sum(sent.sum() for sent in spikes.values())) / num
-    snn, ann = sum(layer.snn_energy_uj for layer in synapses), sum(layer.ann_energy_uj for layer in synapses)
-    fields: Fields = {
+    snn, ann = (sum(getattr(layer, f"{kind}_energy_uj") for layer in synapses) for kind in ("snn", "ann"))
+    return {
         "neurons": neurons,
         "synapses": synapses,
         "firing_rate": total / (num_steps * sum(num_neurons.values())),
@@ -111,8 +111,7 @@ def measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tup
         "snn_energy_uj": snn,
         "ann_energy_uj": ann,
         "energy_ratio": ann / snn,
-    }
-    return fields, {}
+    }, {}
 
 
 class OperationCounter:
@@ -154,22 +153,18 @@ class OperationCounter:
 def count_operations(network: SpikingNetwork, num_steps: int) -> Iterator[dict[str, OperationCounter]]:
     """While it is open: a counter for each layer of the event branch, in order; they count every forward pass."""
     counters: dict[str, OperationCounter] = {}
-    hooks = []
     pooled = 1  # pixels that an input of the next layer is a mean of
-    for name, layer in network.named_modules():
-        if isinstance(layer, Neurons):
-            pooled = 1
-        elif isinstance(layer, AveragePool):
-            pooled *= POOLED_PIXELS
-        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
-            analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
-            counters[name] = OperationCounter(name, layer, num_steps, analog=analog, pooled=pooled)
-            hooks.append(layer.register_forward_pre_hook(counters[name].count))
-    try:
+    with ExitStack() as hooks:
+        for name, layer in network.named_modules():
+            if isinstance(layer, Neurons):
+                pooled = 1
+            elif isinstance(layer, AveragePool):
+                pooled *= POOLED_PIXELS
+            elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
+                analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
+                counters[name] = OperationCounter(name, layer, num_steps, analog=analog, pooled=pooled)
+                hooks.enter_context(layer.register_forward_pre_hook(counters[name].count))
         yield counters
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def fan_out(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tu
     # Recordings alone are trained on without images, so nothing slides.
     metrics = [] if subject.info.method == "events" else read_metrics(subject.folder)
     learned = metrics and metrics[0].get("w_t") is not None
-    fields: Fields = {
+    return {
         "layers": tuple(trained),
         "trained": _rows(trained),
         "initial": None if initial is None else _rows(initial),
@@ -79,8 +79,7 @@ def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tu
         "w_t": [line["w_t"] for line in metrics] if learned else [],
         "sliding_probability": [line["sliding_probability"] for line in metrics],
         "note": "" if initial is not None else "imported weights: what they were before training is not known",
-    }
-    return fields, {}
+    }, {}
 
 
 @torch.inference_mode()

@@ -83,19 +83,17 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
     results: list[FewShotResult] = []
     with progress("few-shot", len(chosen)) as advance:
         for classes in chosen:
-            for name in _SPLITS[classes]:
-                pools[name] = pools.get(name) or _pool(subject, name, config.batch_size)
+            for name in dict.fromkeys(_SPLITS[classes]):
+                pools[name] = _pool(subject, name, config.batch_size)
             support, queries = (pools[name] for name in _SPLITS[classes])
             results += measure_episodes(config, classes, support, queries)
             advance()
-    shared = ("distance", "queries", "episodes", "seed")
-    fields: Fields = {
-        **{name: getattr(config, name) for name in shared},
+    return {
+        **{name: getattr(config, name) for name in ("distance", "queries", "episodes", "seed")},
         "split": ", ".join(pools),
         "num_recordings": sum(len(pool.labels) for pool in pools.values()),
         "results": results,
-    }
-    return fields, {}
+    }, {}
 
 
 @dataclass(frozen=True)

@@ -76,15 +76,11 @@ def measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> tu
                 advance()
     along = np.array([known[x, 0.0] for x in line])
     square = np.array([[known[x, y] for x in side] for y in side])
-    centre = known[0.0, 0.0]
-    fields: Fields = {
-        "loss_at_weights": centre.loss,
-        "accuracy_at_weights": centre.accuracy,
-        "highest_loss": float(np.nanmax(square[..., 2])),
-    }
     arrays = {"line_x": along[:, 0], "line_loss": along[:, 2], "line_accuracy": along[:, 3]}
     arrays |= {"x": np.array(side), "y": np.array(side), "loss": square[..., 2], "accuracy": square[..., 3]}
-    return fields, arrays
+    _, _, loss, accuracy = known[0.0, 0.0]
+    highest = float(np.nanmax(arrays["loss"]))
+    return {"loss_at_weights": loss, "accuracy_at_weights": accuracy, "highest_loss": highest}, arrays
 
 
 def _coordinates(extent: float, count: int) -> list[float]:

@@ -21,7 +21,7 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
     labels: the runs that have a result, columns of `facts`. missing: commands that make the results of others.
     """
     runs = labelled(groups)
-    with_images = any(record.has_images for _, record in runs)
+    with_images = any(record.first.split.has_images for _, record in runs)
     sections = []
     for name, analysis in ANALYSES.items():
         if analysis.draw is None or (analysis.needs_images and not with_images):
@@ -69,7 +69,7 @@ def _text(value: float | str | None) -> str:
 
 def _notes(record: RunRecord, report: AnalysisReport) -> list[str]:
     """What the analysis says itself, and whether it looked at other weights than those that were evaluated."""
-    evaluated = next(iter(record.evaluated.values())).report
+    evaluated = record.first.report
     notes = [report.note] if report.note else []
     if (report.checkpoint, report.epoch) != (evaluated.checkpoint, evaluated.epoch):
         notes.append(
@@ -82,9 +82,5 @@ def _notes(record: RunRecord, report: AnalysisReport) -> list[str]:
 def _figure(analysis: Analysis, name: str, label: str, report: AnalysisReport, arrays: Arrays) -> dict[str, Any]:
     caption = f"{report.num_recordings:,} {report.split} recordings, {report.checkpoint} weights (epoch {report.epoch})"
     assert analysis.draw is not None
-    figure = analysis.draw(report, arrays)
-    return {
-        "run": label,
-        "caption": caption,
-        "svg": to_svg(figure, name, f"{analysis.title} of {label}; {caption}"),
-    }
+    svg = to_svg(analysis.draw(report, arrays), name, f"{analysis.title} of {label}; {caption}")
+    return {"run": label, "caption": caption, "svg": svg}

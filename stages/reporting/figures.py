@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -83,10 +83,14 @@ def draw_curves(groups: Sequence[Group]) -> list[Markup]:
         for record in group.runs
         if record.metrics
     ]
-    if not recorded:
-        return []
     if len(recorded) == 1:
-        charts = {title: _parts(series) for title, series in recorded[0][2].items()}
+        charts = {
+            title: [
+                Line(values, look, name if len(series) > 1 else None)
+                for look, (name, values) in enumerate(series.items())
+            ]
+            for title, series in recorded[0][2].items()
+        }
     else:
         charts = {title: _runs(title, recorded) for title in _quantities([found for *_, found in recorded])}
     return [_chart(number, title, lines) for number, (title, lines) in enumerate(charts.items())]
@@ -125,11 +129,6 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
     }
     shown = {title: {name: values for name, values in series.items() if any(values)} for title, series in found.items()}
     return {title: series for title, series in shown.items() if series}
-
-
-def _parts(series: Mapping[str, Values]) -> list[Line]:
-    alone = len(series) == 1
-    return [Line(values, look, None if alone else name) for look, (name, values) in enumerate(series.items())]
 
 
 def _quantities(recorded: Sequence[Panels]) -> list[str]:

@@ -56,8 +56,9 @@ class RunRecord:
         return self.folder.resolve().name
 
     @property
-    def has_images(self) -> bool:
-        return next(iter(self.evaluated.values())).split.has_images
+    def first(self) -> Evaluated:
+        """Of the splits that were evaluated, the one shown first."""
+        return next(iter(self.evaluated.values()))
 
     @property
     def settings(self) -> Mapping[str, Any]:

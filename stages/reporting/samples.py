@@ -52,24 +52,16 @@ def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[
     shown = groups[0].runs[0].evaluated[split]
     batch = shown.split.read(positions)
     images = shown.split.read_images(positions) if shown.split.has_images else None
+
+    def pictures(row: int) -> list[tuple[str, str]]:
+        image, value = (None, None) if images is None else (images[row], batch["value"][row].numpy())
+        drawn = pictures_of(PreviewSample("", frames=batch["events"][row].numpy(), image=image, value=value))
+        return [(caption, png_uri(picture)) for caption, picture in drawn]
+
+    named = shown.predictions
     return [
-        Sample(
-            sample_id=shown.predictions.sample_ids[position],
-            class_name=shown.predictions.classes[position],
-            verdict=_verdict(groups, split, int(position)),
-            pictures=[
-                (caption, png_uri(picture))
-                for caption, picture in pictures_of(
-                    PreviewSample(
-                        "",
-                        frames=batch["events"][row].numpy(),
-                        image=None if images is None else images[row],
-                        value=None if images is None else batch["value"][row].numpy(),
-                    )
-                )
-            ],
-        )
-        for row, position in enumerate(positions)
+        Sample(named.sample_ids[place], named.classes[place], _verdict(groups, split, place), pictures(row))
+        for row, place in enumerate(positions.tolist())
     ]
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
-from .records import Evaluated, Group, RunRecord, labelled
+from .records import Group, RunRecord, labelled
 
 SHORT_DIGEST = 12
 
@@ -84,7 +84,7 @@ def describe_setup(groups: Sequence[Group]) -> dict[str, Any]:
         "facts": [fact(name, [column[name] for column in columns]) for name in columns[0]],
         "stints": [(label, stint) for label, record in runs for stint in record.stints],
         "unrecorded": "; ".join(label for label, record in runs if not record.stints),
-        "stores": _stores([record for _, record in runs]),
+        "stores": list({store.fingerprint: store for _, record in runs for store in _stores(record)}.values()),
         "configurations": [
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups
         ],
@@ -92,10 +92,12 @@ def describe_setup(groups: Sequence[Group]) -> dict[str, Any]:
 
 
 def _facts(record: RunRecord) -> dict[str, str]:
-    evaluated = next(iter(record.evaluated.values()))
-    report, pairs = evaluated.report, evaluated.split.pairs
+    report, split = record.first.report, record.first.split
+    pairs = split.pairs
     train, model, pairing = (record.settings.get(section) or {} for section in ("train", "model", "pairing"))
     imported = record.document.get("imported")
+    codes = pairs.store.column("split")
+    counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
     taught, images = "without images", "none"
     if pairs.images is not None:
         taught = f"taught by {pairs.images.attributes.dataset}"
@@ -106,9 +108,9 @@ def _facts(record: RunRecord) -> dict[str, str]:
         "seed": _text(train.get("seed")),
         "network": _text(model.get("name")),
         "data": f"{pairs.events.attributes.dataset} {taught}, {report.num_classes} classes",
-        "recordings": _count_recordings(evaluated),
+        "recordings": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel"),
         "images": images,
-        "frames": f"{evaluated.split.num_bins} time bins of {evaluated.split.size} x {evaluated.split.size} pixels",
+        "frames": f"{split.num_bins} time bins of {split.size} x {split.size} pixels",
         "protocol": report.protocol,
         "photos of held-out recordings in reach": report.photos_in_reach,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
@@ -124,12 +126,6 @@ def _text(value: Any) -> str:
     return "not known" if value is None else str(value)
 
 
-def _count_recordings(evaluated: Evaluated) -> str:
-    codes = evaluated.split.pairs.store.column("split")
-    counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel")
-
-
 def _count_labels(report: EvaluationReport) -> str:
     """Of recordings, in all classes."""
     if report.train_labels is None or report.selection_labels is None:
@@ -138,7 +134,6 @@ def _count_labels(report: EvaluationReport) -> str:
     return f"{report.train_labels:,} that trained{chose}"
 
 
-def _stores(records: Sequence[RunRecord]) -> list[StoreAttributes]:
-    splits = [next(iter(record.evaluated.values())).split.pairs for record in records]
-    stores = [store for pairs in splits for store in (pairs.events, pairs.images, pairs.store) if store is not None]
-    return list({store.attributes.fingerprint: store.attributes for store in stores}.values())
+def _stores(record: RunRecord) -> list[StoreAttributes]:
+    pairs = record.first.split.pairs
+    return [store.attributes for store in (pairs.events, pairs.images, pairs.store) if store is not None]

@@ -35,7 +35,9 @@ class ReportFiles:
     num_analyses: int
 
 
-def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path) -> ReportFiles:
+def write_page(
+    records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path
+) -> ReportFiles:
     """Write the report of one run, or of several that were compared on each split they are read for, to `out`.
 
     comparisons: none for one run. Raises OSError: `out` cannot be written.
@@ -59,8 +61,8 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
         curves=draw_curves(groups),
         analyses=describe_analyses(groups),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     content = page.encode()
+    out.parent.mkdir(parents=True, exist_ok=True)
     durable.write_bytes(out, content)
     return ReportFiles(
         page=out,
@@ -73,25 +75,17 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
 
 def render(**content: object) -> str:
     """The page with `content`; everything in it that is not `Markup` is escaped."""
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": format_number,
+        "number": lambda value: "-" if value is None else f"{value:.4g}",  # as the command line prints it
         "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
         "duration": format_duration,
         "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
     }
     return environment.get_template("page.html").render(**content)
-
-
-def format_number(value: float | None) -> str:
-    """As the command line prints it."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def format_duration(seconds: float | None) -> str:
