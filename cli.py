@@ -12,7 +12,7 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.analyse import analyse_app
+from .pipeline.commands.analyse import analyse_app, few_shot
 from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import (
@@ -28,7 +28,6 @@ from .pipeline.commands.common import (
 )
 from .pipeline.commands.compare import compare
 from .pipeline.commands.experiment import experiment_app
-from .pipeline.commands.few_shot import few_shot
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter

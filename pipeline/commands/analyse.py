@@ -1,7 +1,8 @@
-"""`dvs-transfer analyse ...`: what a trained network does, from its run folder."""
+"""`dvs-transfer analyse ...` and `few-shot`: what a trained network does, from its run folder."""
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,10 @@ from ...stages.analysis.config import (
     AlignmentConfig,
     AnalysisConfig,
     EmbeddingConfig,
+    FewShotConfig,
     GradCamConfig,
     LandscapeConfig,
+    RecordingsConfig,
 )
 from ..options import options_from
 from ..printing import show, to_document
@@ -25,58 +28,25 @@ Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
 
 
-@analyse_app.command()
-@options_from(ActivityConfig)
-def activity(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """Firing rates of each layer and time step, synaptic operations, and an estimate of energy beside an ANN's.
+def _add(name: str, config: type[AnalysisConfig], example: str) -> None:
+    """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
+    text = f"{config.__doc__}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
 
-    Example: dvs-transfer analyse activity runs/demo-0123456789ab
-    """
-    _show([_analyse("activity", ActivityConfig, run, restart, options)], as_json)
-
-
-@analyse_app.command()
-@options_from(AlignmentConfig)
-def alignment(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """CKA between recordings and images in each layer, before and after training; w_t and sliding over the epochs.
-
-    Example: dvs-transfer analyse alignment runs/demo-0123456789ab --checkpoint last
-    """
-    _show([_analyse("alignment", AlignmentConfig, run, restart, options)], as_json)
+    @analyse_app.command(name, help=text.rstrip())
+    @options_from(config)
+    def command(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
+        _show([to_document(_analyse(name, config, run, restart, options))], as_json)
 
 
-@analyse_app.command()
-@options_from(EmbeddingConfig)
-def embedding(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """t-SNE of the aligned features of recordings and images.
-
-    Example: dvs-transfer analyse embedding runs/demo-0123456789ab --split test
-    """
-    _show([_analyse("embedding", EmbeddingConfig, run, restart, options)], as_json)
-
-
-@analyse_app.command("grad-cam")
-@options_from(GradCamConfig)
-def grad_cam(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """Where in recordings and their photos the network sees the class, at each time step.
-
-    Example: dvs-transfer analyse grad-cam runs/demo-0123456789ab --num-recordings 12 --target label
-    """
-    _show([_analyse("grad-cam", GradCamConfig, run, restart, options)], as_json)
-
-
-@analyse_app.command()
-@options_from(LandscapeConfig)
-def landscape(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """The loss around the trained weights, on a line and on a square; goes on where it was interrupted.
-
-    Example: dvs-transfer analyse landscape runs/demo-0123456789ab --points-2d 31
-    """
-    _show([_analyse("landscape", LandscapeConfig, run, restart, options)], as_json)
+_add("activity", ActivityConfig, "")
+_add("alignment", AlignmentConfig, "--checkpoint last")
+_add("embedding", EmbeddingConfig, "--split test")
+_add("grad-cam", GradCamConfig, "--num-recordings 12 --target label")
+_add("landscape", LandscapeConfig, "--points-2d 31")
 
 
 @analyse_app.command("all")
-@options_from(AnalysisConfig)
+@options_from(RecordingsConfig)
 def all_analyses(
     run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
     restart: Restart = False,
@@ -85,7 +55,7 @@ def all_analyses(
     as_json: Json = False,
     **options: Any,
 ) -> None:
-    """All of these analyses; options that are not given have each one's own defaults.
+    """All of these analyses but few-shot; options that are not given have each one's own defaults.
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
@@ -94,18 +64,46 @@ def all_analyses(
     from ..experiment import run_folder
 
     folder = run or run_folder(load(config, override), Settings.workspace)
-    _show(
-        [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)],
-        as_json,
-    )
+    made = [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)]
+    _show(to_document(made), as_json)
+
+
+@options_from(FewShotConfig)
+def few_shot(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    restart: Restart = False,
+    as_json: Json = False,
+    **options: Any,
+) -> None:
+    """Accuracy in N-way k-shot episodes, by the nearest class mean of trained features; kept in the run's folder.
+
+    Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
+    """
+    reports = {run: _analyse("few-shot", FewShotConfig, run, restart, options).report for run in runs}
+    if as_json:
+        return show(reports, True)
+    for run, report in reports.items():
+        print(
+            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
+            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
+        )
+        for result in report.results:
+            low, high = (100 * bound for bound in result.interval)
+            print(
+                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+            )
+
+
+_help = str(few_shot.__doc__).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
+analyse_app.command("few-shot", help=cleandoc(_help))(few_shot)
 
 
 def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
     from ..config import build
 
-    config = build(kind, **options)
-    return to_document(analyse(name, config, run, restart=restart, progress=Settings.reporter.progress))
+    return analyse(name, build(kind, **options), run, restart=restart, progress=Settings.reporter.progress)
 
 
 def _show(results: list[dict[str, Any]], as_json: bool) -> None:
