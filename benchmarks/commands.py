@@ -113,22 +113,6 @@ def bench_released_split(
         write_json(json_file, to_document(report))
 
 
-@bench_app.command("alike")
-def bench_alike(
-    store: Annotated[Path, typer.Argument(help="Store of images or of recordings.")],
-    images: Annotated[Path | None, typer.Option(help="Of recordings: the store of their photos.")] = None,
-) -> None:
-    """Count the samples that look like another of the store, for several limits of the correlation.
-
-    Example: dvs-transfer bench alike data/cache/caltech101-0123456789ab.zarr
-    """
-    from . import alike
-
-    show(
-        alike.run(store, images).rows(), False, "samples with another that looks the same, by the correlation asked for"
-    )
-
-
 @bench_app.command("train")
 def bench_train(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",

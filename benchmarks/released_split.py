@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.store import FrameStore
-from ..stages.audit import Audited, SplitAudit, SplitPair, audit_photos, audit_recordings
-from ..stages.originals import find_originals
+from ..stages.leakage.audit import Audited, SplitAudit, SplitPair, audit_photos, audit_recordings
+from ..stages.leakage.originals import find_originals
 from ..stages.pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
