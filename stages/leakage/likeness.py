@@ -39,7 +39,7 @@ class Pictures(NamedTuple):
     levels: NDArray[np.float64]
 
     def at(self, rows: IntArray) -> Pictures:
-        return Pictures(*(part[rows] for part in self))
+        return Pictures(self.thumbnails[rows], self.hashes[rows], self.levels[rows])
 
 
 class Nearest(NamedTuple):

@@ -102,7 +102,7 @@ def find_copies(images: FrameStore, rows: IntArray, among: BoolArray) -> BoolArr
     copies[rows] = True
     others, seen = np.flatnonzero(among & ~copies), np.unique(rows[images.valid[rows]])
     if len(seen) and len(others):
-        nearest = likeness.find_nearest(*(likeness.pictures_of(images, part) for part in (others, seen)))
+        nearest = likeness.find_nearest(likeness.pictures_of(images, others), likeness.pictures_of(images, seen))
         copies[others[nearest.same(likeness.IMAGES_ALIKE)]] = True
     return copies & among
 
