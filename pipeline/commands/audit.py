@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printing import show
-from .common import Json
+from .common import Given
 
 if TYPE_CHECKING:
     from ...stages.leakage.audit import AuditReport
 
 
 def audit(
+    given: Given,
     pairs: Annotated[Path, typer.Argument(help="A pair store.")],
     out: Annotated[Path, typer.Option(help="Picture of the worst cases to write (PNG).")] = Path("audit.png"),
-    as_json: Json = False,
 ) -> None:
     """How many held-out recordings have their photo, or one like it, in the static pool; which recordings are alike.
 
@@ -25,10 +24,7 @@ def audit(
     """
     from ...stages.leakage import audit
 
-    report = audit.run(pairs, out)
-    if as_json:
-        return show(report, as_json)
-    _print(report)
+    given.show(audit.run(pairs, out), text=_print)
 
 
 def _print(report: AuditReport) -> None:
