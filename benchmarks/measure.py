@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from ..stages.runs.stints import cpu_name
+from ..stages.runs.history import cpu_name
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
