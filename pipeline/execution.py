@@ -72,7 +72,9 @@ class DaskRunner:
                 function = partial(_call_in, pool, function)
             tasks = [delayed(function, pure=False)(item) for item in items]
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            threads = stack.enter_context(ThreadPoolExecutor(workers))  # after an error, what is under way is waited for
+            threads = stack.enter_context(
+                ThreadPoolExecutor(workers)
+            )  # after an error, what is under way is waited for
             options = {"scheduler": "threads", "pool": threads, "num_workers": workers}
             yield from dask.compute(*tasks, **options, traverse=False, optimize_graph=False)
 

@@ -120,9 +120,7 @@ class Process:
             self.end()
             raise ProcessLostError(f"answered with more than {max_bytes} bytes") from None
 
-    def call(
-        self, function: Callable[..., Any], *arguments: Any, on_note: Callable[[Any], None] | None = None
-    ) -> Any:
+    def call(self, function: Callable[..., Any], *arguments: Any, on_note: Callable[[Any], None] | None = None) -> Any:
         """`function(*arguments)` there; with `on_note` it gets a function more, and what it gives that comes here.
 
         Raises what it raises, and ProcessLostError.

@@ -43,7 +43,9 @@ def die(number: int) -> None:
 
 
 def test_a_worker_process_that_dies_ends_with_a_message() -> None:
-    with pytest.raises(WorkersLostError, match=r"worker process was ended by signal 9 .Killed., maybe because memory ran out"):
+    with pytest.raises(
+        WorkersLostError, match=r"worker process was ended by signal 9 .Killed., maybe because memory ran out"
+    ):
         list(DaskRunner(Reporter(0), "processes", 2)(die, range(2), label="die"))
 
 
