@@ -27,8 +27,8 @@ from .pipeline.commands.common import (
     runner,
 )
 from .pipeline.commands.compare import compare
-from .pipeline.commands.experiment import experiment_app
 from .pipeline.commands.few_shot import few_shot
+from .pipeline.commands.study import study_app
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -52,7 +52,8 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 app.command()(audit)
 app.command()(compare)
-app.add_typer(experiment_app, name="experiment")
+app.add_typer(study_app, name="study")
+app.add_typer(study_app, name="experiment", hidden=True)  # its name before
 app.command()(few_shot)
 
 

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Final
@@ -94,7 +94,8 @@ class Process:
                 start_new_session=True,
             )
         setup = {"path": sys.path, "script": script and str(script), "limits": asdict(LIMITS)}
-        self.send(json.dumps(setup).encode())
+        with suppress(ProcessLostError):  # whoever asks for something is told
+            self.send(json.dumps(setup).encode())
 
     @property
     def is_alive(self) -> bool:
@@ -168,12 +169,16 @@ class Process:
         return ProcessLostError.ended(code)
 
     def stop(self) -> None:
-        """Let it save what it must and leave (SIGTERM)."""
+        """Tell it to save what it must and leave (SIGTERM)."""
         self._process.terminate()
+
+    def let_go(self) -> None:
+        """It leaves by itself when its work is done."""
+        self._connection.close()
 
     def end(self, grace_s: float = 0.0) -> None:
         """End it: one that waits for a request has `grace_s` to leave by itself."""
-        self._connection.close()
+        self.let_go()
         try:
             self._process.wait(grace_s)
         except subprocess.TimeoutExpired:
@@ -218,5 +223,7 @@ class ProcessPool:
     def end(self, grace_s: float = 0.0) -> None:
         """End those that are lent to nobody."""
         with self._lock:
+            for process in self._idle:
+                process.let_go()
             while self._idle:
                 self._idle.pop().end(grace_s)
