@@ -12,7 +12,7 @@ With one, each request is JSON: `reader`, one of the script's `READERS`; `path`,
 may take; and what that reader takes besides. No pickle comes back, since what was read may be hostile, but JSON:
 
 {"facts": ...}                              first and once: what the reader says of the whole
-{"columns": [[name, dtype, shape], ...]}    a piece; the values follow, a message for each column
+{"columns": [[name, dtype, shape], ...]}    a piece; the values follow, nothing between them
 {"done": true}                              the next request may come
 {"error": text}                             the process ends after it: a decoder that failed is not asked again
 """
@@ -98,15 +98,17 @@ def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int
 
     try:
         reader = request.pop("reader")
-        if reader in reading.LIBRARIES:
-            import_module(reading.LIBRARIES[reader])
+        if (library := reading.LIBRARIES.get(reader)) and library not in sys.modules:
+            limits["memory_bytes"] += import_library(library)
         set_limits(limits, Path(request["path"]).stat().st_size)
         facts, pieces = reading.READERS[reader](**request)
         say(facts=facts)
         for columns in pieces:
             say(columns=[[name, values.dtype.str, values.shape] for name, values in columns.items()])
             for values in columns.values():
-                connection.send_bytes(memoryview(values.reshape(-1).view("B")))
+                left = memoryview(values.reshape(-1).view("B"))
+                while left:
+                    left = left[os.write(connection.fileno(), left) :]
         say(done=True)
     except BaseException as error:  # a panic of Rust code is no Exception
         say(error=f"{type(error).__name__}: {error}"[:2000])
@@ -114,21 +116,33 @@ def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int
     return True
 
 
+def import_library(name: str) -> int:
+    """Returns the bytes of address space that it takes, or 0 where the system does not say."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+    before = address_space()
+    import_module(name)
+    return address_space() - before
+
+
+def address_space() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+
+
 def set_limits(limits: dict[str, int], num_bytes: int) -> None:
     """Bounds for reading a file of so many bytes: SIGXCPU ends what needs more time; no core dump, no file written."""
-    usage, statm = resource.getrusage(resource.RUSAGE_SELF), Path("/proc/self/statm")
-    seconds = int(usage.ru_utime + usage.ru_stime) + limits["cpu_s"] + num_bytes // limits["bytes_per_cpu_s"]
+    usage = resource.getrusage(resource.RUSAGE_SELF)
     bounds = {
-        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_CPU: int(usage.ru_utime + usage.ru_stime)
+        + limits["cpu_s"]
+        + num_bytes // limits["bytes_per_cpu_s"],
         resource.RLIMIT_NOFILE: limits["open_files"],
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: 0,
     }
-    if statm.exists():
-        taken = int(statm.read_text().split()[0]) * resource.getpagesize()
-        bounds[resource.RLIMIT_AS] = taken + limits["memory_bytes"]
     for kind, bound in bounds.items():
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or there is none of these
             resource.setrlimit(kind, (bound, resource.getrlimit(kind)[1]))
 
 

@@ -34,9 +34,9 @@ from . import process_main
 class Limits:
     """For a process that reads what may be damaged or hostile. Of each file, but for `memory_bytes` and `open_files`.
 
-    memory_bytes: of address space, beside what the process and the library that it reads with take. cpu_s: and one more
-    for each `bytes_per_cpu_s` of the file; the slowest decoder takes 20 million in a second. silence_s: between two
-    messages. piece_bytes: of a piece of the answer.
+    memory_bytes: of address space, of which torch's own is not counted. cpu_s: and one more for each `bytes_per_cpu_s`
+    of the file; the slowest decoder takes 20 million in a second. silence_s: between two messages. piece_bytes: of a
+    piece of the answer.
     """
 
     memory_bytes: int = 2 << 30
@@ -111,9 +111,7 @@ class Process:
     def receive(self, silence_s: float | None = None, max_bytes: int | None = None) -> bytes:
         """The next message. Raises ProcessLostError, and the process is ended then."""
         try:
-            if not self._connection.poll(silence_s):
-                self.end()
-                raise ProcessLostError(f"was silent for {silence_s:g} s")
+            self._wait(silence_s)
             return self._connection.recv_bytes(max_bytes)
         except (EOFError, ConnectionError):
             raise self._lost() from None
@@ -154,10 +152,24 @@ class Process:
                 yield {name: self._receive_column(np.dtype(dtype), shape) for name, dtype, shape in message["columns"]}
 
     def _receive_column(self, dtype: np.dtype[Any], shape: list[int]) -> Any:
-        content = self.receive(LIMITS.silence_s, LIMITS.piece_bytes)
-        if dtype.hasobject or len(content) != math.prod(shape) * dtype.itemsize:
-            raise RefusedError(f"{len(content)} bytes instead of {shape} of {dtype}")
-        return np.ndarray(shape, dtype, bytearray(content))  # to be written to, as any other array
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize > LIMITS.piece_bytes:
+            raise RefusedError(f"an answer of {shape} of {dtype}")
+        column = np.empty(shape, dtype)
+        left = memoryview(column.reshape(-1).view("B"))
+        while left:
+            self._wait(LIMITS.silence_s)
+            with suppress(ConnectionError):
+                count = 0
+                count = os.readv(self._connection.fileno(), [left])
+            if not count:
+                raise self._lost()
+            left = left[count:]
+        return column
+
+    def _wait(self, silence_s: float | None) -> None:
+        if not self._connection.poll(silence_s):
+            self.end()
+            raise ProcessLostError(f"was silent for {silence_s:g} s")
 
     def _lost(self) -> ProcessLostError:
         """How a process that closed its end of the connection ended."""
