@@ -54,7 +54,7 @@ class Reader(ABC):
     """
 
     name: ClassVar[str]
-    version: ClassVar[str] = "1"  # raised when what it makes of the same files changes
+    version: ClassVar[str] = "1"  # raised when the same files come to other samples or content: stores are made again
     kind: ClassVar[Literal["events", "images"]]
     title: ClassVar[str] = "Your own data"
     origin: ClassVar[str] = _YOUR_OWN  # where to get it
