@@ -14,7 +14,6 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -32,11 +31,8 @@ _CHECKPOINT_BYTES: Final = 1 << 23  # a copy takes at most 60 kB: below 1 % of w
 class RandomAccess(Protocol):
     """Bytes of known `size` that can be read at any offset. `location` is how messages name them."""
 
-    @property
-    def location(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
+    location: str
+    size: int
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes [offset, offset + size), fewer at the end. Raises SourceError when they cannot be read."""
@@ -55,7 +51,7 @@ class FileBytes:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise SourceError(f"{path}: cannot be opened: {error.strerror}") from error
+            raise SourceError(f"{path}: cannot be read: {error.strerror}; see whether it is there") from error
         weakref.finalize(self, os.close, self._descriptor)
         self._before = os.fstat(self._descriptor)
         self.size = self._before.st_size
@@ -75,16 +71,11 @@ class FileBytes:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
 
 
-@dataclass(frozen=True, slots=True)
 class InMemory:
     """Bytes that are held already."""
 
-    content: bytes
-    location: str
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
+    def __init__(self, content: bytes, location: str) -> None:
+        self.content, self.location, self.size = content, location, len(content)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return self.content[offset : offset + size]
@@ -159,30 +150,27 @@ class Inflated:
 
 
 class _Decoder:
-    """A place in a deflated stream: `block` is the last step's output, the bytes [start, out) of the plain stream."""
+    """A place in a deflated stream: `block` is the last step's output, the bytes before `out` of the plain stream."""
 
     def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
         self._parent, self._location = parent, location
         self._zlib: Any = zlib.decompressobj(wbits)
-        self._next_byte = 0
+        self._next_byte = self.out = 0
         self.block = b""
-        self.out = 0
+
+    def start(self) -> int:
+        return self.out - len(self.block)
 
     def copy(self) -> _Decoder:
         twin = object.__new__(_Decoder)
         twin.__dict__.update(self.__dict__, _zlib=self._zlib.copy(), block=b"")
         return twin
 
-    def start(self) -> int:
-        return self.out - len(self.block)
-
     def step(self) -> bool:
         """Inflate the next block; False at the end of the stream."""
         while not self._zlib.eof:
-            data = self._zlib.unconsumed_tail
-            if not data:
-                data = self._parent.read_at(self._next_byte, _INPUT_BYTES)
-                self._next_byte += len(data)
+            data = self._zlib.unconsumed_tail or self._parent.read_at(self._next_byte, _INPUT_BYTES)
+            self._next_byte += 0 if self._zlib.unconsumed_tail else len(data)
             try:
                 block = self._zlib.decompress(data, _OUTPUT_BYTES)
             except zlib.error as error:

@@ -148,15 +148,17 @@ def _reopen(class_name: str, path: Path, modified_ns: int) -> TonicReader:
 @lru_cache
 def tonic_reader(class_name: str) -> type[TonicReader]:
     """The reader for a class of `tonic.datasets`. Raises SourceError: there is none, or it has other data."""
-    known = _event_classes()
-    if class_name not in known:
+    import tonic.datasets  # takes a second
+
+    if class_name not in tonic.datasets.__all__:
+        names = [name for name in tonic.datasets.__all__ if not _problem_with(getattr(tonic.datasets, name))]
         raise SourceError(
             f"{PREFIX}{class_name}: tonic {version('tonic')} has no data set of that name; its data sets of event "
-            f"recordings are {', '.join(name for name, problem in known.items() if not problem)}"
+            f"recordings are {', '.join(names)}"
         )
-    if known[class_name]:
-        raise SourceError(f"{PREFIX}{class_name}: cannot be a source: {known[class_name]}")
-    dataset = getattr(_tonic_datasets(), class_name)
+    dataset = getattr(tonic.datasets, class_name)
+    if problem := _problem_with(dataset):
+        raise SourceError(f"{PREFIX}{class_name}: cannot be a source: {problem}")
     size = dataset.sensor_size
     facts = {
         "name": f"tonic-{class_name}",  # also of files, which had better not hold a colon
@@ -169,28 +171,15 @@ def tonic_reader(class_name: str) -> type[TonicReader]:
     return type(f"Tonic{class_name}", (TonicReader,), facts)
 
 
-def _event_classes() -> dict[str, str]:
-    """Every data set of tonic, and why it is none of event recordings, or ""."""
-    datasets = _tonic_datasets()
-    return {name: _problem_with(getattr(datasets, name)) for name in datasets.__all__}
-
-
 def _problem_with(dataset: type[Any]) -> str:
+    """Why a data set of tonic is none of event recordings, or ""."""
     size = getattr(dataset, "sensor_size", ())
     if size is not None and (len(size) != 3 or min(size[:2]) < 2):
         return f"its sensor size is {size or 'not known'}, not that of a camera"
     if not set(_FIELDS) <= set(getattr(dataset, "ordering", ())):
         return f"its events do not have {', '.join(_FIELDS)}"
     needed = [p.name for p in inspect.signature(dataset).parameters.values() if p.default is p.empty]
-    if needed != ["save_to"]:
-        return f"it opens with {', '.join(needed)}, not with a folder alone"
-    return ""
-
-
-def _tonic_datasets() -> Any:
-    import tonic.datasets  # takes a second
-
-    return tonic.datasets
+    return "" if needed == ["save_to"] else f"it opens with {', '.join(needed)}, not with a folder alone"
 
 
 def _too_large(sample: Sample, found: str, limit: str) -> SourceError:

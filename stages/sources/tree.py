@@ -48,9 +48,10 @@ class FileTree(ABC):
     def open(self, name: str) -> RandomAccess:
         """The file's content, to be read in pieces. Raises SourceError when it cannot be opened."""
 
-    @abstractmethod
     def content(self, name: str) -> bytes | RandomAccess:
         """The file's content, held where it has at most `MAX_READ_BYTES`. Raises SourceError when it cannot be read."""
+        content = self.open(name)
+        return content if content.size > MAX_READ_BYTES else content.read_at(0, content.size)
 
     def read(self, name: str) -> bytes:
         """The file's content. Raises SourceError when it cannot be read, or has more than `MAX_READ_BYTES`."""
@@ -102,18 +103,6 @@ class FolderTree(FileTree):
     def open(self, name: str) -> RandomAccess:
         return FileBytes(self._path / name)
 
-    def content(self, name: str) -> bytes | RandomAccess:
-        path = self._path / name
-        try:
-            with path.open("rb") as file:
-                if os.fstat(file.fileno()).st_size <= MAX_READ_BYTES:
-                    return file.read()
-        except OSError as error:
-            raise SourceError(
-                f"{path}: cannot be read: {error.strerror}; see whether it is there and readable"
-            ) from error
-        return FileBytes(path)
-
 
 class ArchiveTree(FileTree):
     """The files of an archive. Raises SourceError at once when any member is unsafe (see `archives`)."""
@@ -155,15 +144,11 @@ class ArchiveTree(FileTree):
         return self._members[name].open()
 
     def content(self, name: str) -> bytes | RandomAccess:
-        content, member = self.open(name), self._members[name]
-        if member.size > MAX_READ_BYTES:
-            for _ in member.checked(blocks(content), content.location):
-                pass
-            return content
-        held = content.read_at(0, member.size)
-        if len(held) != member.size:
-            raise SourceError(f"{self.where(name)}: {len(held)} bytes where the archive announces {member.size}")
-        return held
+        content = super().content(name)
+        pieces = [content] if isinstance(content, bytes) else blocks(content)
+        for _ in self._members[name].checked(pieces, self.where(name)):
+            pass
+        return content
 
 
 @dataclass(frozen=True, slots=True)

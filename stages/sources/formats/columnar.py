@@ -108,16 +108,6 @@ def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[
 # Text ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _TextLayout:
-    """columns: column -> its place in a line. offset: where the events begin, in bytes."""
-
-    separator: str | None
-    columns: Mapping[str, int]
-    sensor_size: tuple[int, int] | None
-    offset: int
-
-
 def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
 
@@ -125,62 +115,58 @@ def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines before the events that start with "#" or
     "%" are comments.
     """
-    layout = _text_layout(content)
-    return layout.sensor_size, as_events(_text_pieces(content, layout), time_unit, layout.sensor_size)
-
-
-def _text_layout(content: RandomAccess) -> _TextLayout:
-    start = content.read_at(0, 1 << 16)
-    offset, size = 0, None
-    names: dict[str, int] = {}
-    separator: str | None = None
-    for raw in io.BytesIO(start):
+    offset, size, separator = 0, None, None
+    places = {"t": 0, "x": 1, "y": 2, "p": 3}  # of the columns in a line
+    for raw in io.BytesIO(content.read_at(0, 1 << 16)):
         line = raw.decode("ascii").strip()
         bare = line.lstrip("#% ")
         words = re.split(r"[,;\s]+", bare)
-        found = match(word.partition("@")[0] for word in words)
-        if found is not None:
-            plain = [word.partition("@")[0] for word in words]
-            names = {column: plain.index(name) for column, name in found.items()}
+        plain = [word.partition("@")[0] for word in words]
+        if (found := match(plain)) is not None:
+            places = {column: plain.index(name) for column, name in found.items()}
             sides = [re.search(rf"\b{found[side]}@(\d+)", bare) for side in "xy"]
             size = (int(sides[0][1]), int(sides[1][1])) if sides[0] and sides[1] else size
         elif line and line == bare:
-            if not (len(words) == 2 and all(word.isdigit() for word in words) and size is None):
+            if size is not None or len(words) != 2 or not all(word.isdigit() for word in words):
                 separator = next((mark for mark in ",;" if mark in line), None)
                 break
             size = (int(words[0]), int(words[1]))
         offset += len(raw)
-    return _TextLayout(separator, names or {"t": 0, "x": 1, "y": 2, "p": 3}, size, offset)
+    return size, as_events(_text_pieces(content, offset, separator, places), time_unit, size)
 
 
-def _text_pieces(content: RandomAccess, layout: _TextLayout) -> Iterator[Columns]:
+def _text_pieces(
+    content: RandomAccess, offset: int, separator: str | None, places: Mapping[str, int]
+) -> Iterator[Columns]:
     whole_times: bool | None = None
     num_before = 0
-    for text in _whole_lines(content, layout.offset):
+    for text in _whole_lines(content, offset):
         # As whole numbers it takes half the time.
         dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:
-            table = np.loadtxt(text.splitlines(), dtype, delimiter=layout.separator, ndmin=2, comments=None)
+            table = np.loadtxt(text.splitlines(), dtype, delimiter=separator, ndmin=2, comments=None)
         except ValueError as error:
             raise SourceError(
                 f"{content.location}: after event {num_before}: {error}; expected lines of numbers, t, x, y, p"
             ) from error
         if not table.size:
             continue
-        if table.shape[1] <= max(layout.columns.values()):
+        if table.shape[1] <= max(places.values()):
             raise SourceError(
-                f"{content.location}: {table.shape[1]} columns, expected at least {max(layout.columns.values()) + 1}: "
+                f"{content.location}: {table.shape[1]} columns, expected at least {max(places.values()) + 1}: "
                 "t, x, y, p, or others under a line with their names"
             )
         if whole_times is None:
-            first_time = text.split("\n", 1)[0].strip().split(layout.separator)[layout.columns["t"]]
+            first_time = text.split("\n", 1)[0].strip().split(separator)[places["t"]]
             whole_times = first_time.strip().lstrip("+-").isdigit()
-        columns = {name: table[:, place] for name, place in layout.columns.items()}
-        if whole_times and (np.floor(columns["t"]) != columns["t"]).any():
+        columns = {name: table[:, place] for name, place in places.items()}
+        t = columns["t"]
+        if whole_times and (np.floor(t) != t).any():
             raise SourceError(
                 f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
             )
-        columns["t"] = columns["t"].astype(np.int64 if whole_times else np.float64)
+        is_whole = whole_times and np.abs(t).max() < 2**53  # others stay what they are, and are no time
+        columns["t"] = t.astype(np.int64 if is_whole else np.float64)
         num_before += len(table)
         yield columns
 

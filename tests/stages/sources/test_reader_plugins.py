@@ -25,7 +25,7 @@ SETTINGS = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)[0]
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Eight recordings of two classes in the example's format, one of them broken, and a configuration beside pen.py."""
+    """Eight recordings of two classes in the example's format, one broken, and a configuration beside pen.py."""
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     rng = np.random.default_rng(0)
     for number in range(8):
