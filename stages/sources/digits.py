@@ -43,10 +43,7 @@ class Mnist(ImageReader):
         place = start.child("raw") if "raw" in start.children()[0] else start
         self.searched = (place,)
         self._images: dict[str, UInt8Array] = {}
-        samples = [sample for split in ("train", "t10k") for sample in self._open_split(split, place)]
-        if not samples:
-            raise self.wrong_layout(place)
-        return _DIGITS, samples
+        return _DIGITS, [sample for split in ("train", "t10k") for sample in self._open_split(split, place)]
 
     def is_used(self, place: Place, name: str) -> bool:
         """Also of what has nothing to do with MNIST: its folder is often a general one."""
@@ -134,8 +131,6 @@ class NMnist(EventReader):
                         if file.endswith(".bin"):
                             stem = f"{split}-{file.removesuffix('.bin')}"
                             samples.append(self.add_file(digit, stem, label, place.child(digit), file))
-        if not samples:
-            raise self.wrong_layout(start)
         return _DIGITS, samples
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> AtisRecords | EventStream:

@@ -66,10 +66,7 @@ class NOmniglot(EventReader):
                 f"{self.path}: expected a folder; unpack the archives (`unrar x`, `7z x` or `bsdtar -xf`) into one "
                 f"folder and give that"
             )
-        start = open_place(self.path)
-        characters = find_characters(start, _PARTS)
-        if not characters:
-            raise self.wrong_layout(start)
+        characters = find_characters(open_place(self.path), _PARTS)
         self.searched = roots_of(characters.values())
         self._folders = {name: Path(str(place)) for name, place in characters.items()}
         self._thread = threading.local()

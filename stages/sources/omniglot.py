@@ -74,10 +74,7 @@ class Omniglot(ImageReader):
     num_classes = 1_623
 
     def list_samples(self) -> Listing:
-        start = open_place(self.path)
-        characters = find_characters(start, ("images_background", "images_evaluation"), ".zip")
-        if not characters:
-            raise self.wrong_layout(start)
+        characters = find_characters(open_place(self.path), ("images_background", "images_evaluation"), ".zip")
         self.searched = roots_of(characters.values())
         samples: list[Sample] = []
         for label, (name, place) in enumerate(characters.items()):

@@ -84,6 +84,8 @@ class Reader(ABC):
                     f"{sample.location}: label {sample.label!r} of {sample.sample_id}, expected a class index from 0 "
                     f"to {len(self.class_names) - 1}; nothing was converted"
                 )
+        if not samples:
+            raise self.wrong_layout(self.searched[0] if self.searched else open_place(self.path))
         self.samples = tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
 
     def list_samples(self) -> Listing:
@@ -96,8 +98,6 @@ class Reader(ABC):
         samples: list[Sample] = []
         for label, class_name in enumerate(class_names):
             samples += self.add_class(class_name, label, place.child(class_name))
-        if not samples:
-            raise self.wrong_layout(place)
         return class_names, samples
 
     def find_classes(self) -> Place:

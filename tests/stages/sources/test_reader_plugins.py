@@ -77,6 +77,13 @@ def test_a_changed_reader_makes_the_store_stale(root: Path) -> None:
     assert (again["was_built"], again["path"]) == (False, first["path"])
 
 
+def test_convert_looks_in_the_current_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry != str(root)])
+    monkeypatch.chdir(root)
+    converted = succeed("--quiet", "convert", "pen:Pen", "data/raw/pen", "--out", "out", "--json").document
+    assert converted["num_samples"] == 7
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [
