@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages import processes
-from dvs_transfer.stages.processes import Limits, ProcessPool
+from dvs_transfer.stages import process_main
+from dvs_transfer.stages.processes import ProcessPool
 from dvs_transfer.stages.sources.formats import isolated
 from dvs_transfer.stages.sources.formats.isolated import DECODERS, LocalFile, read_pieces
 from dvs_transfer.stages.sources.formats.pieces import join
@@ -114,7 +114,7 @@ def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=0.5))
+    monkeypatch.setattr(process_main, "SILENCE_S", 0.5)
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
         read_pieces("dat", tmp_path / "a.dat")
