@@ -126,7 +126,7 @@ class Process:
         if dtype.hasobject or math.prod(shape) * dtype.itemsize > process_main.PIECE_BYTES:
             raise RefusedError(f"an answer of {shape} of {dtype}")
         column = np.empty(shape, dtype)
-        left = memoryview(column.reshape(-1).view("B"))
+        left = column.reshape(-1).view("B").data
         while left:
             self._wait(process_main.SILENCE_S)
             with suppress(ConnectionError):
@@ -179,10 +179,6 @@ class ProcessPool:
         self._start = start
         self._idle: list[Process] = []
         self._lock = threading.Lock()
-
-    @property
-    def num_idle(self) -> int:
-        return len(self._idle)
 
     @contextmanager
     def lend(self) -> Iterator[Process]:

@@ -188,6 +188,15 @@ def _check_two_runners(file: Path, root: Path) -> None:
         assert run_cell(task).state == "busy"
 
 
+def test_the_command_s_old_name_is_kept_and_not_shown(file: Path, tmp_path: Path) -> None:
+    listed, before = (succeed("--root", tmp_path, name, "ls", file).out for name in ("study", "experiment"))
+    assert "4 missing" in listed
+    assert before == listed
+    commands = succeed("--help").out
+    assert " study " in commands
+    assert " experiment " not in commands
+
+
 class Pool:
     """Gives each task the next of its outcomes, at once."""
 

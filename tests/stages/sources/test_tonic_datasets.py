@@ -284,7 +284,7 @@ def test_a_recording_that_hangs_tonic_costs_itself(nmnist: Path, make: Any, monk
     with pytest.raises(SourceError, match=r"00002\.bin: its decoder was silent for 1 s"):
         source.read_bytes(source.samples[0])
     monkeypatch.undo()
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
     assert len(decoded(source, 1)) == 2
     assert decoders() == []
 

@@ -60,14 +60,14 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
         join(read_pieces("dat", recording)[1], "here")
-        assert DECODERS.num_idle == 1
+        assert len(DECODERS._idle) == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
     size, pieces = read_pieces("dat", recording)
     del pieces
     assert size == (320, 240)
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
     assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
@@ -86,7 +86,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [3000] * 3
-    assert DECODERS.num_idle == 3
+    assert len(DECODERS._idle) == 3
 
 
 def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +118,7 @@ def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
         read_pieces("dat", tmp_path / "a.dat")
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
 
 
 def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
