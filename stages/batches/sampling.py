@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache.errors import TrainingError
+from ...cache.paired import PairedCache
 from .augmentation import NUM_DRAWS
-from .data import PairedSplit
 
 IntArray = NDArray[np.int64]
 
@@ -67,7 +67,7 @@ class EpochPlan:
 class Sampler:
     """Draws the epochs' plans for one split and configuration."""
 
-    def __init__(self, split: PairedSplit, config: DrawConfig, *, uses_images: bool = True) -> None:
+    def __init__(self, split: PairedCache, config: DrawConfig, *, uses_images: bool = True) -> None:
         """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
         if len(split) < config.batch_size and config.epoch_steps is None:
             raise TrainingError(
@@ -124,7 +124,7 @@ class Sampler:
     def _stream(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, epoch, stream])
 
-    def _check_partners(self, split: PairedSplit) -> None:
+    def _check_partners(self, split: PairedCache) -> None:
         missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))
         if len(missing):
             names = ", ".join(split.class_names[label] for label in missing[:10])

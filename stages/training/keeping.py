@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..batches.data import PairedSplit
+from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
 from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
 from ..runs.metrics import keep_metrics, metrics_path
@@ -30,7 +30,7 @@ class Keeper:
     model: ModelConfig
     config: TrainConfig
     run_folder: Path
-    split: PairedSplit
+    split: PairedCache
     selection_split: str
     num_processes: int
     epoch: int = 0

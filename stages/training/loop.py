@@ -19,7 +19,9 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..batches.data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
+from ...cache.paired import PairedCache
+from ...cache.pairs import Split
+from ..batches.data import OpenSplit, event_frames, read_events
 from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
@@ -34,7 +36,7 @@ from .distributed import Processes, join
 from .finite import EpochRecords
 from .keeping import Keeper
 from .methods import Method, method_of
-from .progress import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport
+from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
 from .schedule import learning_rate
 from .sliding import SlidingStrategy
 from .step import Learner, StepRecord, decay_groups
@@ -78,8 +80,8 @@ def run(
             document = {"model": model.model_dump(), "train": config.model_dump()}
             durable.write_json(run_folder / "config.json", document if resolved is None else dict(resolved))
         if config.tensorboard and processes.is_main:
-            board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
-            on_progress = stack.enter_context(board).beside(on_progress)
+            first = resumed_after * training.sampler.num_steps + resumed_steps + 1
+            on_progress = stack.enter_context(tensorboard(run_folder, first, on_progress))
         if processes.is_main and kept.epoch < config.epochs:
             stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)
@@ -114,7 +116,7 @@ class _Training:
     config: TrainConfig
     device: torch.device
     processes: Processes
-    split: PairedSplit
+    split: PairedCache
     method: Method
     sampler: Sampler
     sliding: SlidingStrategy
@@ -138,7 +140,7 @@ class _Training:
         processes.check_batch_size(config.batch_size)
         split, method = open_split("train"), method_of(config)
         sampler = Sampler(split, config, uses_images=method.uses_images)
-        selection_split: SplitName = "test" if config.select == "test_as_released" else "validation"
+        selection_split: Split = "test" if config.select == "test_as_released" else "validation"
         selected = open_split(selection_split)
         if not len(selected) and config.select != "last":
             raise TrainingError(
