@@ -28,9 +28,8 @@ from dvs_transfer.cache.digests import content_digest, fingerprint
 from dvs_transfer.pipeline.analysis import analyse
 from dvs_transfer.stages import frames
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
-from dvs_transfer.stages.demo.painting import paint
+from dvs_transfer.stages.demo.painting import SHAPES, paint
 from dvs_transfer.stages.demo.run import DEMO_VERSION, encode_mat
-from dvs_transfer.stages.demo.shapes import SHAPES
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.images import encode_image
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig

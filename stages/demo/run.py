@@ -24,8 +24,7 @@ from ..sources.base import Events
 from ..sources.images import decode_image
 from ..tasks import TaskRunner, run_serially
 from .config import DemoConfig
-from .painting import paint
-from .shapes import SHAPES
+from .painting import SHAPES, paint
 
 _Item = TypeVar("_Item")
 
