@@ -213,15 +213,13 @@ def _warning(known: NDArray[np.bool_]) -> str:
 
 def find_novel(patterns: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
     """(C,) which classes a pattern names. Raises StoreError: a pattern names none, fewer than 2 are left to train."""
-    matches = np.array([[fnmatchcase(name, pattern) for name in class_names] for pattern in patterns], np.bool_)
-    matches = matches.reshape(len(patterns), len(class_names))
-    idle = [pattern for pattern, names_any in zip(patterns, matches.any(axis=1), strict=True) if not names_any]
+    idle = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in class_names)]
     if idle:
         raise StoreError(
             f"novel_classes: {', '.join(idle)}: no class is called so; they are {', '.join(class_names[:5])}"
             f"{' ...' if len(class_names) > 5 else ''}"
         )
-    is_novel: NDArray[np.bool_] = matches.any(axis=0)
+    is_novel = np.array([any(fnmatchcase(name, pattern) for pattern in patterns) for name in class_names], np.bool_)
     if np.count_nonzero(~is_novel) < 2:
         raise StoreError(f"novel_classes leaves {np.count_nonzero(~is_novel)} classes to train on; leave at least 2")
     return is_novel

@@ -52,7 +52,8 @@ def _background(width: int, height: int, rng: np.random.Generator) -> Plane:
     texture = (_cloud, _stripes, _checks)[rng.integers(3)](width, height, rng)
     grain = _cloud(width, height, rng, finest=5)
     mixed = np.clip(0.6 * texture + 1.2 * grain - 0.4, 0, 1)[:, :, None]
-    return first + mixed * (second - first)
+    colours: Plane = first + mixed * (second - first)
+    return colours
 
 
 def _cloud(width: int, height: int, rng: np.random.Generator, finest: int = 12) -> Plane:
@@ -147,7 +148,8 @@ def _shading(alpha: Plane, half: float, light: NDArray[np.float64], rng: np.rand
     slope_y, slope_x = np.gradient(_blurred(alpha, half * 0.12))
     relief = (slope_x * light[0] + slope_y * light[1]) * half * rng.uniform(0.3, 0.9)
     grain = _cloud(width, height, rng, finest=5) - 0.5
-    return 1 + relief + rng.uniform(0.1, 0.5) * grain
+    plane: Plane = 1 + relief + rng.uniform(0.1, 0.5) * grain
+    return plane
 
 
 def _blurred(plane: Plane, radius: float) -> Plane:
@@ -160,7 +162,8 @@ def _light(width: int, height: int, rng: np.random.Generator) -> Plane:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     angle = rng.uniform(0, 2 * np.pi)
     slope = rng.uniform(0, 0.35) * (x * np.cos(angle) + y * np.sin(angle))
-    return rng.uniform(0.5, 1.15) * (1 + slope)
+    plane: Plane = rng.uniform(0.5, 1.15) * (1 + slope)
+    return plane
 
 
 def _colour(
