@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from torch import Tensor
 
 from ...cache.documents import read_json
 from ...cache.errors import TrainingError
-from ...cache.paired import PairedBatch
-from ..batches.data import Encoding, PairedSplit, SplitName, read_static
+from ...cache.paired import PairedBatch, PairedCache
+from ..batches.data import Encoding, OpenSplit, read_static
 from ..network.adaptation import adapted
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
+from ..training.methods import method_class
 
 IntArray = NDArray[np.int64]
 
@@ -35,18 +36,6 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
     return nullcontext(lambda: None)
-
-
-class AnalysedSplit(PairedSplit, Protocol):
-    """What analyses read of `cache.paired.PairedCache`: also single recordings, each with its image."""
-
-    @property
-    def has_images(self) -> bool: ...
-    def read(self, indices: IntArray) -> PairedBatch: ...
-    def read_images(self, indices: IntArray) -> NDArray[np.uint8]: ...
-
-
-OpenSplit = Callable[[SplitName], AnalysedSplit]
 
 
 class Samples(NamedTuple):
@@ -72,7 +61,7 @@ class Subject:
     info: CheckpointInfo
     training: TrainConfig | None
     open_split: OpenSplit
-    split: AnalysedSplit
+    split: PairedCache
     rows: IntArray
     device: torch.device
     folder: Path
@@ -119,7 +108,7 @@ class Subject:
     @property
     def photo_head(self) -> Domain:
         """The head that was trained to name images: their own, but for methods that train one head alone."""
-        return "event" if self.info.method in ("events", "finetune") else "static"
+        return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
 
     @property
     def _encoding(self) -> Encoding:
@@ -130,7 +119,7 @@ class Subject:
 class _Images:
     """The images of some recordings, as `read_static` reads a pool."""
 
-    split: AnalysedSplit
+    split: PairedCache
     rows: IntArray
     batch: PairedBatch
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
-from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
+from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
@@ -22,10 +22,8 @@ from ..evaluation.results import (
     read_evaluation,
     read_predictions,
 )
+from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-from ..runs.stints import Stint, read_stints
-
-OpenSplit = Callable[[Split], PairedCache]
 
 # The splits that can be evaluated, in the order in which they are shown.
 EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
@@ -42,12 +40,12 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. metrics, stints: empty for imported weights. evaluated, analyses: what exists of them."""
+    """A run. metrics, history: empty for imported weights. evaluated, analyses: what exists of them."""
 
     folder: Path
     document: Mapping[str, Any]
     metrics: list[MetricsLine]
-    stints: tuple[Stint, ...]
+    history: tuple[TrainingPeriod, ...]
     evaluated: Mapping[EvaluatedSplit, Evaluated]
     analyses: Mapping[str, tuple[AnalysisReport, Arrays]]
 
@@ -101,7 +99,7 @@ def read_record(
         folder=folder,
         document=document,
         metrics=metrics,
-        stints=read_stints(folder),
+        history=read_history(folder),
         evaluated=evaluated,
         analyses={name: analysis.read(folder) for name, analysis in ANALYSES.items() if analysis.exists(folder)},
     )

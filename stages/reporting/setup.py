@@ -76,14 +76,14 @@ def find_cautions(groups: Sequence[Group]) -> list[dict[str, str]]:
 
 
 def describe_setup(groups: Sequence[Group]) -> dict[str, Any]:
-    """The whole section. stints: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
+    """The whole section. history: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
     runs = labelled(groups)
     columns = [_facts(record) for _, record in runs]
     return {
         "labels": [label for label, _ in runs],
         "facts": [fact(name, [column[name] for column in columns]) for name in columns[0]],
-        "stints": [(label, stint) for label, record in runs for stint in record.stints],
-        "unrecorded": "; ".join(label for label, record in runs if not record.stints),
+        "history": [(label, period) for label, record in runs for period in record.history],
+        "unrecorded": "; ".join(label for label, record in runs if not record.history),
         "stores": list({store.fingerprint: store for _, record in runs for store in _stores(record)}.values()),
         "configurations": [
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups
