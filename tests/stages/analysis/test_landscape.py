@@ -88,7 +88,7 @@ def test_the_network_is_as_before_and_batch_norm_never_changes() -> None:
     directions = [random_direction(network, seed=0, index=index) for index in range(2)]
     with torch.no_grad():
         for key, parameter in elsewhere.named_parameters():
-            parameter += 0.5 * directions[0][key] - 0.5 * directions[1][key]
+            parameter.copy_(parameter + 0.5 * directions[0][key] - 0.5 * directions[1][key])
     assert (point.loss, point.accuracy) == mean_loss(elsewhere, {}, [batch], LossConfig())
     assert point.loss != mean_loss(network, {}, [batch], LossConfig())[0]
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
