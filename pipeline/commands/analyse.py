@@ -18,9 +18,8 @@ from ...stages.analysis.config import (
     LandscapeConfig,
     RecordingsConfig,
 )
-from ..options import options_from
 from ..printing import show, to_document
-from .common import DEFAULT_CONFIG, Config, Json, Override, Settings, load
+from .common import CONFIG, JSON, Given, Settings, command
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -28,31 +27,29 @@ Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
 
 
-def _add(name: str, config: type[AnalysisConfig], example: str) -> None:
+def _declare(name: str, config: type[AnalysisConfig], example: str) -> None:
     """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
-    text = f"{config.__doc__}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
 
-    @analyse_app.command(name, help=text.rstrip())
-    @options_from(config)
-    def command(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-        _show([to_document(_analyse(name, config, run, restart, options))], as_json)
+    def analysis(given: Given, run: Run, restart: Restart = False, **options: Any) -> None:
+        _show(given, [to_document(_analyse(name, config, run, restart, options))])
 
-
-_add("activity", ActivityConfig, "")
-_add("alignment", AlignmentConfig, "--checkpoint last")
-_add("embedding", EmbeddingConfig, "--split test")
-_add("grad-cam", GradCamConfig, "--num-recordings 12 --target label")
-_add("landscape", LandscapeConfig, "--points-2d 31")
+    text = f"{cleandoc(config.__doc__ or '')}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
+    analysis.__doc__ = text.rstrip()
+    command(analyse_app, JSON, name=name, models=(config,))(analysis)
 
 
-@analyse_app.command("all")
-@options_from(RecordingsConfig)
+_declare("activity", ActivityConfig, "")
+_declare("alignment", AlignmentConfig, "--checkpoint last")
+_declare("embedding", EmbeddingConfig, "--split test")
+_declare("grad-cam", GradCamConfig, "--num-recordings 12 --target label")
+_declare("landscape", LandscapeConfig, "--points-2d 31")
+
+
+@command(analyse_app, CONFIG, JSON, name="all", models=(RecordingsConfig,))
 def all_analyses(
+    given: Given,
     run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
     restart: Restart = False,
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
-    as_json: Json = False,
     **options: Any,
 ) -> None:
     """All of these analyses but few-shot; options that are not given have each one's own defaults.
@@ -63,16 +60,15 @@ def all_analyses(
     from ..analysis import analyses_of
     from ..experiment import run_folder
 
-    folder = run or run_folder(load(config, override), Settings.workspace)
+    folder = run or run_folder(given.load(), Settings.workspace)
     made = [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)]
-    _show(to_document(made), as_json)
+    _show(given, [to_document(entry) for entry in made])
 
 
-@options_from(FewShotConfig)
 def few_shot(
+    given: Given,
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     restart: Restart = False,
-    as_json: Json = False,
     **options: Any,
 ) -> None:
     """Accuracy in N-way k-shot episodes, by the nearest class mean of trained features; kept in the run's folder.
@@ -80,8 +76,14 @@ def few_shot(
     Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
     """
     reports = {run: _analyse("few-shot", FewShotConfig, run, restart, options).report for run in runs}
-    if as_json:
-        return show(reports, True)
+    given.show(reports, text=_print_few_shot)
+
+
+_help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
+command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,), text=_help)(few_shot)
+
+
+def _print_few_shot(reports: dict[Path, Any]) -> None:
     for run, report in reports.items():
         print(
             f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
@@ -95,10 +97,6 @@ def few_shot(
             )
 
 
-_help = str(few_shot.__doc__).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
-analyse_app.command("few-shot", help=cleandoc(_help))(few_shot)
-
-
 def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
     from ..config import build
@@ -106,14 +104,12 @@ def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, op
     return analyse(name, build(kind, **options), run, restart=restart, progress=Settings.reporter.progress)
 
 
-def _show(results: list[dict[str, Any]], as_json: bool) -> None:
-    """JSON: everything (a list where there are several). Text: the numbers, without tables."""
-    if as_json:
-        return show(
-            results[0] if len(results) == 1 else {entry["report"]["analysis"]: entry for entry in results}, True
-        )
+def _show(given: Given, results: list[dict[str, Any]]) -> None:
+    """JSON: everything (by name where there are several). Text: the numbers, without tables."""
+    if given.as_json:
+        named = {entry["report"]["analysis"]: entry for entry in results}
+        return show(results[0] if len(results) == 1 else named, True)
     for entry in results:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
-        name = numbers.pop("analysis")
-        show({**numbers, **entry}, False, name)
+        show({**numbers, **entry}, False, numbers.pop("analysis"))

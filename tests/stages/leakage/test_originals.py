@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import succeed
-from numpy.typing import NDArray
 from photo_stores import ids, pair, scene, write_store
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import HELD_OUT, PairDescription, PairStore, worst_reach, write_pairs
 from dvs_transfer.stages import pairing
-from dvs_transfer.stages.audit import run as audit
+from dvs_transfer.stages.leakage.audit import run as audit
 from dvs_transfer.stages.pairing import PairingReport
 from dvs_transfer.stages.sources import SOURCES
 from dvs_transfer.stages.sources.scenes import SCENES, last_number, plain_name
@@ -160,45 +159,6 @@ def test_an_image_under_the_class_s_own_name_is_kept_out_too(tmp_path: Path) -> 
     swapped = {name.replace("cat", "dog") if "cat" in name else name.replace("dog", "cat") for name in held_out(report)}
     assert not swapped & pool(report)
     assert (report.photos_in_reach, report.num_with_photo, len(said)) == ("unknown", 0, 1)
-
-
-def edges_of(picture: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.hypot(*np.gradient(picture))
-
-
-def test_recordings_that_look_like_another_image_than_that_of_their_name_are_not_known(tmp_path: Path) -> None:
-    """Recordings and images were listed independently: recording n shows image n + 1."""
-    names = ids(CLASSES, [f"{number:04d}" for number in range(1, 11)])
-    pictures = {name: scene(700 + at) for at, name in enumerate(names)}
-    true_photo = dict(zip(names, [*names[1:], names[0]], strict=True))
-    recorded = {name: edges_of(pictures[true_photo[name]]) for name in names}
-    events = write_store(tmp_path, "events", names, pictures=recorded)
-    images = write_store(tmp_path, "images", names, pictures=pictures)
-    report, said = pair(events, images)
-    held = held_out(report)
-    assert report.photos_in_reach == "unknown"
-    assert not {true_photo[name] for name in held} & pool(report)
-    assert not set(held) & pool(report)
-    assert "(8 look like another one than that of their name: " in said[0]
-    unrestricted, _ = pair(events, images, protocol="unrestricted")
-    assert unrestricted.photos_in_reach == "unknown"
-    declared, said = pair(events, images, originals="by_id", seed=1)
-    assert (declared.photos_in_reach, len(said)) == ("none", 1)
-    for found in (audit(made.path, tmp_path / "a.png") for made in (report, unrestricted, declared)):
-        assert [split.num_contradicted for split in found.splits] == [4, 4]
-        assert [split.num_unknown for split in found.splits] == [4, 4]
-
-
-def test_a_recording_that_looks_like_a_copy_of_its_image_is_known(tmp_path: Path) -> None:
-    names = ids(CLASSES, [f"{number:04d}" for number in range(1, 11)])
-    pictures = {name: scene(700 + at) for at, name in enumerate(names)}
-    recorded = {name: edges_of(pictures[name]) for name in names}
-    copies = {f"dog/copy_{name.replace('/', '_')}": 0.9 * pictures[name] + 0.05 for name in names[:10]}
-    events = write_store(tmp_path, "events", names, pictures=recorded)
-    images = write_store(tmp_path, "images", [*names, *copies], pictures=pictures | copies)
-    report, said = pair(events, images)
-    assert (report.photos_in_reach, report.num_with_photo, said) == ("none", 20, [])
-    assert report.num_pool == 12 + 6  # without the copies of cats that are held out
 
 
 def test_what_was_declared_against_what_is_known_is_told_of_an_older_store(

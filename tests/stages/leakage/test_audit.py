@@ -13,7 +13,7 @@ from PIL import Image
 
 from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.pairs import PairStore
-from dvs_transfer.stages import audit
+from dvs_transfer.stages.leakage import audit
 from dvs_transfer.stages.pairing import PairingReport
 
 CLASSES = ("cat", "dog")
@@ -161,8 +161,7 @@ def test_the_command_prints_json_and_text_and_draws(leaky: PairingReport, tmp_pa
     assert document["photos_in_reach"] == "some"
     assert document["splits"][1] == {
         **{"split": "test", "num_recordings": 4, "num_with_photo": 4, "num_unknown": 0},
-        **{"by_id": 4, "by_digest": 1, "by_near_duplicate": 1, "num_in_reach": 4, "num_likely": 0},
-        **{"num_contradicted": 0, "num_otherwise": 0},
+        **{"by_id": 4, "by_digest": 1, "by_near_duplicate": 1, "num_in_reach": 4, "num_otherwise": 0},
     }
     assert json.loads(json.dumps(document["recordings"][0]))["way"] == "digest"
     text = succeed("audit", leaky.path, "--out", out).out
@@ -197,35 +196,3 @@ def test_other_files_are_refused(leaky: PairingReport, tmp_path: Path) -> None:
         audit.run(PairStore(leaky.path).events.path, tmp_path / "audit.png")
     outcome = run_command("audit", tmp_path / "none.zarr", "--out", tmp_path / "audit.png")
     assert (outcome.code, "no such store" in outcome.err) == (1, True)
-
-
-def test_what_a_recording_is_likely_to_show_is_kept_out_and_told(tmp_path: Path) -> None:
-    """Names say nothing, but each recording has events where one image has its edges."""
-    stems = [f"photo{number}" for number in range(10)]
-    shown = {name: scene(600 + at) for at, name in enumerate(ids(CLASSES, stems))}
-    edges = [np.hypot(*np.gradient(picture)) for picture in shown.values()]
-    recorded = dict(zip(NAMES, edges, strict=True))
-    for name in ids(CLASSES, STEMS)[::4]:
-        recorded[name] = scene(int(name[-4:]))  # of no image
-    events = write_store(tmp_path, "events", NAMES, pictures=recorded)
-    images = write_store(tmp_path, "images", list(shown), pictures=shown)
-    photo_of = dict(zip(NAMES, shown, strict=True))
-    held = [name for name in split_of(tmp_path)["test"] + held_out_validation(tmp_path) if name not in NAMES[::4]]
-    report, said = pair(events, images)
-    pairs = PairStore(report.path)
-    assert pairs.images is not None
-    in_pool = {str(pairs.images.sample_id[row]) for row in pairs.store.column("pool_rows")}
-    assert set(photo_of.values()) - in_pool == {photo_of[name] for name in held}
-    assert (report.photos_in_reach, len(said), report.num_with_photo) == ("unknown", 1, 0)
-    assert [split.num_likely for split in audit.run(report.path, tmp_path / "a.png").splits] == [0, 0]
-    unrestricted = pair(events, images, protocol="unrestricted")[0]
-    found = audit.run(unrestricted.path, tmp_path / "a.png")
-    assert sum(split.num_likely for split in found.splits) == len(held)
-    assert {(match.recording, match.image) for match in found.photos} == {(name, photo_of[name]) for name in held}
-    assert {(match.way, match.photo) for match in found.photos} == {("likely", "")}
-    assert unrestricted.photos_in_reach == "unknown"  # likely is not known
-
-
-def held_out_validation(tmp_path: Path) -> list[str]:
-    pairs = PairStore(pair(write_store(tmp_path / "probe2", "events", NAMES), None)[0].path)
-    return [str(pairs.events.sample_id[row]) for row in pairs.rows_of("validation")]
