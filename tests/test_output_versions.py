@@ -227,7 +227,7 @@ def test_simulator() -> None:
 SMALL: Mapping[str, dict[str, Any]] = {
     "landscape": {"points_1d": 3, "points_2d": 3},
     "alignment": {"batch_size": 8},
-    "few-shot": {"ways": (2,), "shots": (1,), "queries": 1, "episodes": 20},
+    "few-shot": {"ways": (2,), "shots": (1, 2), "queries": 1, "episodes": 20},
 }
 OF_A_RUN = {"analysis", "revision", "fingerprint", "settings", "seconds", "split_digest", "weights_digest", "version"}
 OF_A_PROCESSOR = {"kl_divergence"}  # t-SNE goes another way from a last digit on
@@ -237,6 +237,7 @@ OF_A_PROCESSOR = {"kl_divergence"}  # t-SNE goes another way from a last digit o
 def test_analyses(name: str, before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(before)
     run = Path("runs/finished")
+    assert (name in analyses_of(run)) == (ANALYSES[name].draw is not None)
     config = ANALYSES[name].config(device="cpu", threads=1, **SMALL.get(name, {}))
     analyse(name, config, run, restart=True)
     report, arrays = ANALYSES[name].read(run)
