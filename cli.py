@@ -12,18 +12,17 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.analyse import analyse_app
+from .pipeline.commands.analyse import analyse_app, few_shot
 from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, chosen, command
 from .pipeline.commands.compare import compare
-from .pipeline.commands.experiment import experiment_app
-from .pipeline.commands.few_shot import few_shot
+from .pipeline.commands.study import study_app
 from .pipeline.printing import to_document
 from .pipeline.progress import Reporter
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
+from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions
-from .stages.evaluation.few_shot_config import FewShotConfig
 from .stages.frames.spec import FramesConfig, ImagesConfig
 from .stages.pairing_config import PairingConfig
 
@@ -42,7 +41,8 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 command(app, JSON)(audit)
 command(app, OVERRIDE, JSON)(compare)
-app.add_typer(experiment_app, name="experiment")
+app.add_typer(study_app, name="study")
+app.add_typer(study_app, name="experiment", hidden=True)  # its name before
 command(app, JSON, models=(FewShotConfig,))(few_shot)
 
 

@@ -1,9 +1,10 @@
-"""`dvs-transfer analyse ...`: what a trained network does, from its run folder."""
+"""`dvs-transfer analyse ...` and `few-shot`: what a trained network does, from its run folder."""
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
@@ -12,8 +13,10 @@ from ...stages.analysis.config import (
     AlignmentConfig,
     AnalysisConfig,
     EmbeddingConfig,
+    FewShotConfig,
     GradCamConfig,
     LandscapeConfig,
+    RecordingsConfig,
 )
 from ..printing import show, to_document
 from .common import CONFIG, JSON, Given, Settings, command
@@ -22,72 +25,82 @@ analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=T
 
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
-_COMMANDS: Final[tuple[tuple[str, type[AnalysisConfig], str, str], ...]] = (  # and the example's options
-    (
-        "activity",
-        ActivityConfig,
-        "Firing rates of each layer and time step, synaptic operations, and an estimate of energy beside an ANN's.",
-        "",
-    ),
-    (
-        "alignment",
-        AlignmentConfig,
-        "CKA between recordings and images in each layer, before and after training; w_t and sliding over the epochs.",
-        " --checkpoint last",
-    ),
-    ("embedding", EmbeddingConfig, "t-SNE of the aligned features of recordings and images.", " --split test"),
-    (
-        "grad-cam",
-        GradCamConfig,
-        "Where in recordings and their photos the network sees the class, at each time step.",
-        " --num-recordings 12 --target label",
-    ),
-    (
-        "landscape",
-        LandscapeConfig,
-        "The loss around the trained weights, on a line and on a square; goes on where it was interrupted.",
-        " --points-2d 31",
-    ),
-)
 
 
-def _declare(name: str, config: type[AnalysisConfig], text: str, example: str) -> None:
+def _declare(name: str, config: type[AnalysisConfig], example: str) -> None:
+    """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
+
     def analysis(given: Given, run: Run, restart: Restart = False, **options: Any) -> None:
-        _show(given, [_analyse(name, config, run, restart, options)])
+        _show(given, [to_document(_analyse(name, config, run, restart, options))])
 
-    analysis.__doc__ = f"{text}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab{example}"
+    text = f"{cleandoc(config.__doc__ or '')}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
+    analysis.__doc__ = text.rstrip()
     command(analyse_app, JSON, name=name, models=(config,))(analysis)
 
 
-for declared in _COMMANDS:
-    _declare(*declared)
+_declare("activity", ActivityConfig, "")
+_declare("alignment", AlignmentConfig, "--checkpoint last")
+_declare("embedding", EmbeddingConfig, "--split test")
+_declare("grad-cam", GradCamConfig, "--num-recordings 12 --target label")
+_declare("landscape", LandscapeConfig, "--points-2d 31")
 
 
-@command(analyse_app, CONFIG, JSON, name="all", models=(AnalysisConfig,))
+@command(analyse_app, CONFIG, JSON, name="all", models=(RecordingsConfig,))
 def all_analyses(
     given: Given,
     run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
     restart: Restart = False,
     **options: Any,
 ) -> None:
-    """All of these analyses; options that are not given have each one's own defaults.
+    """All of these analyses but few-shot; options that are not given have each one's own defaults.
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
+    from ...stages.analysis.catalogue import ANALYSES
     from ..analysis import analyses_of
     from ..experiment import run_folder
 
     folder = run or run_folder(given.load(), Settings.workspace)
-    named = analyses_of(folder)
-    _show(given, [_analyse(name, kind, folder, restart, options) for name, kind, *_ in _COMMANDS if name in named])
+    made = [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)]
+    _show(given, [to_document(entry) for entry in made])
+
+
+def few_shot(
+    given: Given,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    restart: Restart = False,
+    **options: Any,
+) -> None:
+    """Accuracy in N-way k-shot episodes, by the nearest class mean of trained features; kept in the run's folder.
+
+    Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
+    """
+    reports = {run: _analyse("few-shot", FewShotConfig, run, restart, options).report for run in runs}
+    given.show(reports, text=_print_few_shot)
+
+
+command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,))(few_shot)
+
+
+def _print_few_shot(reports: dict[Path, Any]) -> None:
+    for run, report in reports.items():
+        print(
+            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
+            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
+        )
+        for result in report.results:
+            low, high = (100 * bound for bound in result.interval)
+            print(
+                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+            )
 
 
 def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
     from ..config import build
 
-    config = build(kind, **options)
-    return to_document(analyse(name, config, run, restart=restart, progress=Settings.reporter.progress))
+    return analyse(name, build(kind, **options), run, restart=restart, progress=Settings.reporter.progress)
 
 
 def _show(given: Given, results: list[dict[str, Any]]) -> None:

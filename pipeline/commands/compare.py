@@ -56,8 +56,8 @@ def _print(report: ComparisonReport) -> None:
         data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
         print(f"{result.method}  ({data}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})")
         for checkpoint, accuracies in result.accuracies.items():
-            for field in ("top1", "top5", "mean_class_accuracy"):
-                _line(field, checkpoint, _mean(getattr(accuracies, field)))
+            for field, of_draws in accuracies.items():
+                _line(field, checkpoint, _mean(of_draws))
     for difference in report.differences:
         print(f"{difference.method}  minus  {difference.baseline}: {difference.verdict or DASH}")
         for checkpoint, found in difference.checkpoints.items():

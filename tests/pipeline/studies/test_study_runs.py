@@ -8,7 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,13 +20,13 @@ from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.locks import is_held, writer_lock
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.config import ExperimentConfig
+from dvs_transfer.pipeline.execution import connect
 from dvs_transfer.pipeline.experiment import find_pairs
-from dvs_transfer.pipeline.experiments import pools, runner
-from dvs_transfer.pipeline.experiments.cells import load_experiment
-from dvs_transfer.pipeline.experiments.pools import LocalPool, MemoryRoom
-from dvs_transfer.pipeline.experiments.state import find_run, lock_name
-from dvs_transfer.pipeline.experiments.worker import CellOutcome, CellTask, run_cell
 from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.pipeline.studies import running
+from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run, lock_name, run_cell
+from dvs_transfer.pipeline.studies.running import CellPool, LocalPool, StudyStoppedError
+from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.workspace import Workspace
 
 BASE = """
@@ -95,34 +94,34 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
 def test_killed_in_the_middle_it_ends_as_if_undisturbed(file: Path, tmp_path: Path) -> None:
     """Also: a finished cell is left alone, a failing one does not keep the others, another runner's is waited for."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    told = succeed("--root", undisturbed, "experiment", "run", file)
+    told = succeed("--root", undisturbed, "study", "run", file)
     assert told.out == "4 of 4 cells are done\n"
     assert "the method, seed 1024: top-1 " in told.err
     killed.mkdir()
     (killed / "data").symlink_to(undisturbed / "data")
-    assert "4 missing" in succeed("--root", killed, "experiment", "ls", file).out
+    assert "4 missing" in succeed("--root", killed, "study", "ls", file).out
 
-    command = [sys.executable, "-m", "dvs_transfer", "--root", str(killed), "experiment", "run", str(file)]
+    command = [sys.executable, "-m", "dvs_transfer", "--root", str(killed), "study", "run", str(file)]
     with subprocess.Popen([*command, "--parallel", "1"], stderr=subprocess.PIPE) as process:
         wait_until(lambda: list(killed.glob("runs/*/evaluation-test.json")))
         wait_until(lambda: len(list(killed.glob("runs/*/metrics.jsonl"))) == 2)
         process.kill()
-    listed = succeed("--root", killed, "experiment", "ls", file, "--json").document
+    listed = succeed("--root", killed, "study", "ls", file, "--json").document
     folder = next(Path(cell["folder"]) for cell in listed if cell["state"] in ("running", "begun"))
     wait_until(lambda: not is_held(folder.parent, lock_name(folder)))  # the cell's process stops with its runner
     done = next(killed.glob("runs/*/evaluation-test.json")).parent
     before = snapshot(done)
     assert not (folder / "evaluation-test.json").exists()
 
-    succeed("--root", killed, "experiment", "run", file)
+    succeed("--root", killed, "study", "run", file)
     assert snapshot(done) == before
     assert weights(killed) == weights(undisturbed)
-    one, two = (succeed("--root", root, "experiment", "table", file).out for root in (undisturbed, killed))
+    one, two = (succeed("--root", root, "study", "table", file).out for root in (undisturbed, killed))
     assert one == two
     assert "| the method | 2 |" in one
     assert not list(killed.glob("runs/.*.lock"))
 
-    again = succeed("--root", killed, "experiment", "run", file, "--json").document
+    again = succeed("--root", killed, "study", "run", file, "--json").document
     assert [cell["state"] for cell in again] == ["found"] * 4
     assert weights(killed).keys() == weights(undisturbed).keys()
     _check_a_failing_cell(file, killed)
@@ -133,10 +132,10 @@ def _check_a_failing_cell(file: Path, root: Path) -> None:
     path = file.with_name("failing.toml")
     too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.batch_size = 31 }\n'
     path.write_text(FILE.replace("[42, 1024]", "[42]") + too_large)
-    outcome = run_command("--root", root, "experiment", "run", path)
+    outcome = run_command("--root", root, "study", "run", path)
     assert outcome.code == 1
     assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: the training split has 30 rec")
-    table = succeed("--root", root, "experiment", "table", path).out
+    table = succeed("--root", root, "study", "table", path).out
     assert "| too large | 0 of 1 | missing |" in table
 
 
@@ -144,14 +143,14 @@ def test_every_draw_has_its_own_labels_which_all_rows_share(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pair stores are made for each draw; the recordings that validate and test are those of all."""
-    monkeypatch.setattr(pools, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
+    monkeypatch.setattr(running, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
     few = "[set]\npairing.train_per_class = 1\n[[axis.way]]"
     file.write_text(
         FILE.replace("[[axis.way]]", few, 1).replace("seeds", 'draws = "labels"\nseeds').replace("1024]", "1024, 7]")
     )
-    experiment, workspace = load_experiment(file), Workspace(tmp_path)
-    runner.run(experiment, workspace, runner.RunnerConfig(parallel=1), Reporter(verbosity=0))
-    stores = [[find_pairs(cell.config, workspace) for cell in row.cells] for row in experiment.rows]
+    study, workspace = load_study(file), Workspace(tmp_path)
+    running.run(study, workspace, Reporter(verbosity=0), parallel=1)
+    stores = [[find_pairs(cell.config, workspace) for cell in row.cells] for row in study.rows]
     assert stores[0] == stores[1]
     assert len({*stores[0]}) == 3
     ids = {
@@ -169,20 +168,20 @@ def test_data_that_cannot_be_had_fail_their_cells_alone(
         if config.pairing.protocol == "unrestricted":
             raise StoreError("no photo is left")
 
-    monkeypatch.setattr(runner, "preprocess", prepare)
-    monkeypatch.setattr(pools, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
+    monkeypatch.setattr(running, "preprocess", prepare)
+    monkeypatch.setattr(running, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
     leaky = '[[axis.way]]\nlabel = "leaky"\nset = { pairing.protocol = "unrestricted" }\n'
     file.write_text(FILE + leaky)
-    outcome = run_command("--quiet", "--root", tmp_path, "experiment", "run", file)
+    outcome = run_command("--quiet", "--root", tmp_path, "study", "run", file)
     says = "4 of 6 cells are done\n  leaky, seed 42; leaky, seed 1024: failed: no photo is left\n"
     assert (outcome.code, outcome.out, outcome.err) == (1, says, "")
 
 
 def _check_two_runners(file: Path, root: Path) -> None:
     """A cell that another process has is left alone."""
-    experiment = load_experiment(file)
-    cell, workspace = experiment.cells[0], Workspace(root)
-    task = runner._task(cell, workspace, threads=1)
+    study = load_study(file)
+    cell, workspace = study.cells[0], Workspace(root)
+    task = running._task(cell, workspace, threads=1)
     folder = find_run(cell.config, workspace)
     assert folder is not None
     with writer_lock(workspace.runs, lock_name(folder)):
@@ -219,7 +218,7 @@ def tasks_of(pool: Pool) -> list[CellTask]:
 
 def test_a_cell_of_another_runner_is_waited_for_after_the_others() -> None:
     pool: Any = Pool(a=["busy", "found"], b=["done"], c=["dead"])
-    outcomes = runner._run_all(pool, tasks_of(pool), Reporter(0))
+    outcomes = running.run_all(pool, tasks_of(pool), Reporter(0))
     assert {name: outcome.state for name, outcome in outcomes.items()} == {"a": "found", "b": "done", "c": "failed"}
     assert pool.submitted == [("a", False), ("b", False), ("c", False), ("a", True)]
     assert outcomes["c"].message == "RuntimeError: worker died"
@@ -233,20 +232,19 @@ def test_a_signal_lets_cells_under_way_stop_and_starts_no_other(
 
     def work(task: CellTask, on_start: Any, on_memory: Any) -> CellOutcome:
         began.append(task.name)
-        reading, writing = os.pipe()
-        with os.fdopen(writing, "wb") as leash, os.fdopen(reading, "rb") as end:
-            on_start(leash)
-            os.kill(os.getpid(), number)
-            end.read()  # until the leash is let go
+        told = threading.Event()
+        on_start(SimpleNamespace(stop=told.set))
+        os.kill(os.getpid(), number)
+        told.wait()
         return CellOutcome(task.name, "stopped")
 
-    monkeypatch.setattr(pools, "run_cell", work)
+    monkeypatch.setattr(running, "run_cell", work)
     tasks = [CellTask(name, {}, "") for name in "abc"]
     with (
-        pytest.raises(runner.ExperimentStoppedError, match="the same command goes on") as caught,
+        pytest.raises(StudyStoppedError, match="the same command goes on") as caught,
         LocalPool(1, []) as pool,
     ):
-        runner._run_all(pool, tasks, Reporter(0))
+        running.run_all(pool, tasks, Reporter(0))
     assert (caught.value.exit_code, began) == (code, ["a"])
 
 
@@ -258,48 +256,51 @@ def test_cells_are_spread_over_the_devices(monkeypatch: pytest.MonkeyPatch) -> N
         together.wait()
         return CellOutcome(task.name, "done", message=(task.environment or {}).get("CUDA_VISIBLE_DEVICES"))
 
-    monkeypatch.setattr(pools, "run_cell", work)
+    monkeypatch.setattr(running, "run_cell", work)
     with LocalPool(2, ["3", "5"]) as pool:
         futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
         assert {future.result().message for future in futures} == {"3", "5"}
 
 
 def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools.psutil, "virtual_memory", lambda: SimpleNamespace(available=250))
-    room, stopping = MemoryRoom(), threading.Event()
-    entered: list[int] = []
+    monkeypatch.setattr(running.psutil, "virtual_memory", lambda: SimpleNamespace(available=250))
+    telling, ending = threading.Event(), threading.Event()
+    entered: list[str] = []
 
-    def cell(number: int) -> Iterator[None]:
-        with room.enter(stopping) as tell:
-            entered.append(number)
-            yield
-            tell(100)
-            yield
+    def work(task: CellTask, on_start: Any, on_memory: Any) -> CellOutcome:
+        entered.append(task.name)
+        if task.name == "a":
+            telling.wait()
+            on_memory(100)
+        ending.wait()
+        return CellOutcome(task.name, "done")
 
-    first = cell(0)
-    next(first)
-    others = [threading.Thread(target=lambda n=n: next(cells[n])) for n in range(1, 4)]
-    cells = {n: cell(n) for n in range(1, 4)}
-    for thread in others:
-        thread.start()
-    time.sleep(0.1)
-    assert entered == [0]  # nobody knows yet what a cell takes
-    next(first)  # 100: the free 250 have room for two more, with their margins
-    wait_until(lambda: len(entered) == 3, 10)
-    time.sleep(0.1)
-    assert len(entered) == 3
-    stopping.set()
-    for thread in others:
-        thread.join(10)
-    assert len(entered) == 4
+    monkeypatch.setattr(running, "run_cell", work)
+    with LocalPool(4, []) as pool:
+        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+        time.sleep(0.1)
+        assert len(entered) == 1  # nobody knows yet what a cell takes
+        telling.set()  # 100: the free 250 have room for two more, with their margins
+        wait_until(lambda: len(entered) == 3, 10)
+        time.sleep(0.1)
+        assert len(entered) == 3
+        pool.stop()
+        ending.set()
+        states = [future.result().state for future in futures]
+    assert (len(entered), states.count("done"), states.count("stopped")) == (3, 3, 1)
 
 
 def test_what_kills_a_cell_s_process_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = CellTask("a", {"nonsense": 1}, str(tmp_path))
-    monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "read line; kill -9 $$")))
-    assert run_cell(task).message == "its process was killed by SIGKILL: it said nothing; is there enough memory?"
+    monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "sleep 0.2; kill -9 $$")))
+    killed = "its process was ended by signal 9 (Killed), maybe because memory ran out: no word"
+    assert run_cell(task).message == killed
     monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "echo Segment >&2; exit 3")))
-    assert run_cell(task).message == "its process left with code 3: Segment"
+    assert run_cell(task).message == "its process ended with exit code 3: Segment"
+    monkeypatch.undo()
+    told = run_cell(task).message
+    assert told is not None
+    assert "nonsense: unknown key" in told
 
 
 def _script(folder: Path, text: str) -> Path:
@@ -311,21 +312,22 @@ def _script(folder: Path, text: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # distributed's own clean-up warns of sockets
-def test_a_cluster_s_workers_run_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
     from distributed import LocalCluster
 
-    answer = """read line; echo '{"name": "a", "state": "done", "top1": 0.5}'"""
-    monkeypatch.setattr(sys, "executable", str(_script(tmp_path, answer)))
-    with LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster:
-        settings = runner.RunnerConfig(scheduler=cluster.scheduler_address)
-        with runner._open_pool(settings, 1, []) as pool:
-            outcomes = runner._run_all(pool, [CellTask("a", {}, str(tmp_path))], Reporter(0))
-    assert outcomes == {"a": CellOutcome("a", "done", top1=0.5)}
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        connect(cluster.scheduler_address) as client,
+        CellPool(client.get_executor(pure=False)) as pool,
+    ):
+        outcomes = running.run_all(pool, [CellTask("a", {"nonsense": 1}, str(tmp_path))], Reporter(0))
+    assert outcomes["a"].state == "failed"
+    assert "nonsense: unknown key" in str(outcomes["a"].message)
 
 
 def test_no_cluster_no_run(file: Path, tmp_path: Path) -> None:
+    study, workspace = load_study(file), Workspace(tmp_path)
     with pytest.raises(ConfigError, match="scheduler 'fork': expected processes or an address like tcp://host:8786"):
-        runner.RunnerConfig(scheduler="fork")
-    settings = runner.RunnerConfig(scheduler="tcp://127.0.0.1:1")
+        running.run(study, workspace, Reporter(0), scheduler="fork")
     with pytest.raises(ConfigError, match="no dask cluster answers there"):
-        runner.run(load_experiment(file), Workspace(tmp_path), settings, Reporter(0))
+        running.run(study, workspace, Reporter(0), scheduler="tcp://127.0.0.1:1")

@@ -14,9 +14,13 @@ from tiny_run import train
 from tiny_split import SPLIT_SIZES, TinySplit
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.evaluation import few_shot
-from dvs_transfer.stages.evaluation.episodes import Episodes, Pool, share_right
-from dvs_transfer.stages.evaluation.few_shot_config import FewShotConfig
+from dvs_transfer.stages.analysis import few_shot
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
+from dvs_transfer.stages.analysis.config import FewShotConfig
+from dvs_transfer.stages.analysis.few_shot import Episodes, Pool, share_right
+from dvs_transfer.stages.analysis.results import result_path
+
+run, read = ANALYSES["few-shot"].run, ANALYSES["few-shot"].read
 
 
 def pool(num_classes: int = 8, per_class: int = 10, spread: float = 1.0, seed: int = 0, shuffled: bool = False) -> Pool:
@@ -117,8 +121,8 @@ def test_the_seed_decides_the_episodes() -> None:
 @pytest.mark.parametrize("way", [2, 5, 20])
 def test_shuffled_features_give_chance(way: int, distance: Any) -> None:
     mixed = pool(num_classes=25, per_class=20, shuffled=True)
-    found = Episodes(mixed, mixed, way, 5, 5).measure(400, 0, distance)
-    assert found.mean == pytest.approx(1 / way, abs=0.03)
+    found = Episodes(mixed, mixed, way, 5, 5).measure("novel", 400, 0, distance)
+    assert found.accuracy == pytest.approx(1 / way, abs=0.03)
     assert found.num_classes == 25
 
 
@@ -126,7 +130,7 @@ def test_shuffled_features_give_chance(way: int, distance: Any) -> None:
 def test_more_shots_are_better_and_more_ways_harder(distance: Any) -> None:
     novel = pool(num_classes=25, per_class=20)
     accuracy = {
-        (way, shot): Episodes(novel, novel, way, shot, 5).measure(300, 0, distance).mean
+        (way, shot): Episodes(novel, novel, way, shot, 5).measure("novel", 300, 0, distance).accuracy
         for way in (5, 20)
         for shot in (1, 5)
     }
@@ -136,11 +140,11 @@ def test_more_shots_are_better_and_more_ways_harder(distance: Any) -> None:
 
 def test_the_interval_covers_the_accuracy_of_many_more_episodes() -> None:
     novel = pool(num_classes=12, per_class=12)
-    truth = Episodes(novel, novel, 5, 1, 5).measure(20_000, 99, "cosine").mean
-    found = [Episodes(novel, novel, 5, 1, 5).measure(100, seed, "cosine") for seed in range(60)]
-    covered = np.mean([entry.low <= truth <= entry.high for entry in found])
+    truth = Episodes(novel, novel, 5, 1, 5).measure("novel", 20_000, 99, "cosine").accuracy
+    found = [Episodes(novel, novel, 5, 1, 5).measure("novel", 100, seed, "cosine").interval for seed in range(60)]
+    covered = np.mean([low <= truth <= high for low, high in found])
     assert 0.85 <= covered <= 1
-    assert 0.01 < np.mean([entry.high - entry.low for entry in found]) < 0.1
+    assert 0.01 < np.mean([high - low for low, high in found]) < 0.1
 
 
 def test_too_few_classes_or_recordings_are_told() -> None:
@@ -178,14 +182,15 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_run_is_measured_on_seen_and_novel_classes(run_folder: Path) -> None:
-    report = few_shot.run(SMALL, open_split, run_folder)
+    report = run(SMALL, open_split, run_folder)
     kinds = [(entry.classes, entry.way, entry.shot) for entry in report.results]
     assert kinds == [(classes, way, shot) for classes in ("seen", "novel") for way in (2, 4) for shot in (1, 2)]
     for entry in report.results:
         assert entry.interval[0] <= entry.accuracy <= entry.interval[1]
         assert entry.num_classes == 4
         assert entry.accuracy > 1 / entry.way + 0.1  # bars are easy to tell apart
-    assert few_shot.read_few_shot(run_folder) == report
+    assert (report.split, report.num_recordings) == ("train, test, novel", 24 + 16 + NUM_NOVEL)
+    assert read(run_folder)[0] == report
 
 
 def test_the_features_are_those_of_alignment_averaged_over_time(
@@ -196,8 +201,8 @@ def test_the_features_are_those_of_alignment_averaged_over_time(
     from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
 
     measured: list[tuple[Pool, Pool]] = []
-    monkeypatch.setattr(few_shot, "_measure", lambda config, classes, *pools: measured.append(pools) or [])
-    few_shot.run(SMALL.model_copy(update={"seed": 5, "batch_size": 5}), open_split, run_folder)
+    monkeypatch.setattr(few_shot, "measure_episodes", lambda config, classes, *pools: measured.append(pools) or [])
+    run(SMALL.model_copy(update={"seed": 5, "batch_size": 5}), open_split, run_folder)
     network, _ = load_weights(weights_path(run_folder, "best"), torch.device("cpu"))
     for found, name in zip([*measured[0], measured[1][0]], ("train", "test", "novel"), strict=True):
         events = torch.from_numpy(open_split(name).load_events()).float().transpose(0, 1)
@@ -212,41 +217,42 @@ def test_a_result_is_taken_again_until_weights_data_or_settings_change(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
-    measure = few_shot._measure
+    measure = few_shot.measure_episodes
 
     def counted(config: Any, classes: Any, *pools: Pool) -> Any:
         calls.append(classes)
         return measure(config, classes, *pools)
 
-    monkeypatch.setattr(few_shot, "_measure", counted)
+    monkeypatch.setattr(few_shot, "measure_episodes", counted)
     config = SMALL.model_copy(update={"classes": "novel", "seed": 7})
-    first = few_shot.run(config, open_split, run_folder)
-    assert few_shot.run(config.model_copy(update={"batch_size": 3}), open_split, run_folder) == first
+    first = run(config, open_split, run_folder)
+    assert run(config.model_copy(update={"batch_size": 3}), open_split, run_folder) == first
     assert calls == ["novel"]
-    few_shot.run(config.model_copy(update={"distance": "euclidean"}), open_split, run_folder)
-    few_shot.run(config, lambda name: TinySplit(name, NUM_NOVEL, fingerprint="other"), run_folder)
+    run(config.model_copy(update={"distance": "euclidean"}), open_split, run_folder)
+    run(config, lambda name: TinySplit(name, NUM_NOVEL, fingerprint="other"), run_folder)
     assert calls == ["novel"] * 3
-    few_shot.result_path(run_folder).write_text("{")
-    with pytest.raises(TrainingError, match=r"few-shot\.json: damaged .* again"):
-        few_shot.read_few_shot(run_folder)
-    few_shot.run(config, open_split, run_folder)
+    result_path(run_folder, "few-shot").write_text("{")
+    with pytest.raises(TrainingError, match=r"few-shot\.json: damaged.* run `dvs-transfer analyse few-shot"):
+        read(run_folder)
+    run(config, open_split, run_folder)
     assert calls == ["novel"] * 4
 
 
 def test_a_kept_result_of_an_earlier_version_says_what_was_in_reach(run_folder: Path) -> None:
-    first = few_shot.run(SMALL, open_split, run_folder)
+    first = run(SMALL, open_split, run_folder)
     assert first.photos_in_reach == "none"
-    few_shot.result_path(run_folder).write_text(first.model_dump_json(exclude={"photos_in_reach"}))
-    assert few_shot.run(SMALL, open_split, run_folder) == first
+    result_path(run_folder, "few-shot").write_text(first.model_dump_json(exclude={"photos_in_reach"}))
+    assert run(SMALL, open_split, run_folder) == first
 
 
 def test_a_result_of_other_weights_is_refused(run_folder: Path) -> None:
-    report = few_shot.run(SMALL, open_split, run_folder)
+    report = run(SMALL, open_split, run_folder)
     changed = report.model_copy(update={"weights_digest": "xxh3:0"})
-    few_shot.result_path(run_folder).write_text(changed.model_dump_json())
+    result_path(run_folder, "few-shot").write_text(changed.model_dump_json())
     with pytest.raises(TrainingError, match=r"of other weights than best\.safetensors holds now"):
-        few_shot.read_few_shot(run_folder)
-    assert few_shot.run(SMALL, open_split, run_folder) == report
+        read(run_folder)
+    again = run(SMALL, open_split, run_folder)
+    assert again.model_copy(update={"seconds": report.seconds}) == report
 
 
 def test_novel_classes_are_asked_for_where_there_are_none(run_folder: Path) -> None:
@@ -254,8 +260,8 @@ def test_novel_classes_are_asked_for_where_there_are_none(run_folder: Path) -> N
         return TinySplit(name, 0 if name == "novel" else SPLIT_SIZES[name], fingerprint="without")
 
     with pytest.raises(TrainingError, match=r"none is novel; name some in pairing\.novel_classes"):
-        few_shot.run(SMALL.model_copy(update={"classes": "novel"}), without, run_folder)
-    report = few_shot.run(SMALL, without, run_folder)
+        run(SMALL.model_copy(update={"classes": "novel"}), without, run_folder)
+    report = run(SMALL, without, run_folder)
     assert {entry.classes for entry in report.results} == {"seen"}
     with pytest.raises(TrainingError, match="no such checkpoint"):
-        few_shot.run(SMALL, without, run_folder / "nowhere")
+        run(SMALL, without, run_folder / "nowhere")

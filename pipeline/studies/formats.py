@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from typing import Any
 
 from ...cache.pairs import Reach
 from ...stages.evaluation.statistics import Interval, MeanAndStd
@@ -32,10 +33,9 @@ _LATEX = {
 def to_markdown(table: Table) -> str:
     """A table under its title, with its notes below."""
     head, *body = _cells(table)
+    escaped = r"\|"
     align = ["---" if index < len(table.axes) else "---:" for index in range(len(head))]
-    lines = [
-        " | ".join(["", *(cell.replace("|", r"\|") for cell in line), ""]).strip() for line in (head, align, *body)
-    ]
+    lines = [f"| {' | '.join(cell.replace('|', escaped) for cell in line)} |" for line in (head, align, *body)]
     return "\n".join([f"**{table.title}**", "", *lines, "", *(f"- {note}" for note in table.notes), ""])
 
 
@@ -58,77 +58,69 @@ def to_latex(table: Table) -> str:
 def to_csv(table: Table) -> str:
     """Numbers in per cent and points, a column for each; empty where there is none."""
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    spread = ("mean", "std", "low", "high")
-    figures = [f"{column}_{part}" for column in table.columns for part in spread]
-    bounds = [
-        f"{part}_to_{name}"
-        for name in table.baselines
-        for part in (
-            *(f"{checkpoint}_{part}" for checkpoint in table.checkpoints for part in _DIFFERENCE),
-            "verdict",
-        )
-    ]
-    published = [f"published_{number}" for number in range(1, len(table.sources) + 1)]
-    counts = ["n", "num_seeds", "train_labels", "selection_labels"]
-    writer.writerow([*table.axes, *counts, *figures, *bounds, *published, "data", "photos_in_reach", "selection"])
-    for row in table.rows:
-        seen = [row.num_done, row.num_seeds, row.seen.train, row.seen.selection]
-        numbers = [number for column in table.columns for number in _numbers(row.accuracies.get(column))]
-        found = [text for comparison in row.comparisons for text in _bounds(table, comparison)]
-        figures = [_number(row.published.get(number)) for number in range(1, len(table.sources) + 1)]
-        marks = [table.data, row.photos_in_reach or "", row.selection]
-        writer.writerow([*row.labels.values(), *seen, *numbers, *found, *figures, *marks])
+    records = [_record(table, row) for row in table.rows]
+    csv.writer(out, lineterminator="\n").writerows(
+        [[name for name, _ in records[0]], *([value for _, value in record] for record in records)]
+    )
     return out.getvalue()
 
 
-# Of each checkpoint, in points, but for n and p.
-_DIFFERENCE = ("difference", "n", "low", "high", "p", "recordings_low", "recordings_high")
+def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
+    """The columns of CSV, and what a row has there."""
+    record: list[tuple[str, Any]] = [*row.labels.items(), ("n", row.num_done), ("num_seeds", row.num_seeds)]
+    record += [("train_labels", row.seen.train), ("selection_labels", row.seen.selection)]
+    for column in table.columns:
+        spread = row.accuracies.get(column)
+        mean, std, interval = (None, None, None) if spread is None else (spread.mean, spread.std, spread.interval)
+        numbers = zip(("mean", "std", "low", "high"), (mean, std, *_bounds(interval)), strict=True)
+        record += [(f"{column}_{name}", _number(value)) for name, value in numbers]
+    for baseline, comparison in zip(table.baselines, row.comparisons, strict=True):
+        for checkpoint in table.checkpoints:
+            found = comparison.differences.get(checkpoint)
+            low, high = _bounds(None if found is None else found.draws)
+            recordings_low, recordings_high = _bounds(None if found is None else found.recordings)
+            values = {
+                "difference": _number(None if found is None else found.difference),
+                "n": "" if found is None else found.n,
+                "low": _number(low),
+                "high": _number(high),
+                "p": "" if found is None or found.p is None else f"{found.p:.6g}",
+                "recordings_low": _number(recordings_low),
+                "recordings_high": _number(recordings_high),
+            }
+            record += [(f"{checkpoint}_{name}_to_{baseline}", value) for name, value in values.items()]
+        record.append((f"verdict_to_{baseline}", comparison.verdict))
+    for number in range(1, len(table.sources) + 1):
+        record.append((f"published_{number}", _number(row.published.get(number))))
+    return [*record, ("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
 
 
-def _numbers(spread: MeanAndStd | None) -> list[str]:
-    if spread is None:
-        return [""] * 4
-    low, high = (None, None) if spread.interval is None else (spread.interval.low, spread.interval.high)
-    return [_number(value) for value in (spread.mean, spread.std, low, high)]
-
-
-def _bounds(table: Table, comparison: Comparison) -> list[str]:
-    texts = []
-    for checkpoint in table.checkpoints:
-        found = comparison.differences.get(checkpoint)
-        if found is None:
-            texts += [""] * len(_DIFFERENCE)
-            continue
-        bounds = [
-            _number(bound)
-            for interval in (found.draws, found.recordings)
-            for bound in ((None, None) if interval is None else (interval.low, interval.high))
-        ]
-        p = "" if found.p is None else f"{found.p:.6g}"
-        texts += [_number(found.difference), str(found.n), *bounds[:2], p, *bounds[2:]]
-    return [*texts, comparison.verdict or ""]
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
 
 
 def _cells(table: Table) -> list[list[str]]:
     """The table as texts, its head first."""
-    head = [*table.axes, "n", "labels seen", *(_COLUMNS[column] for column in table.columns)]
-    for name in table.baselines:
-        head += [*(f"{checkpoint}, less {name}" for checkpoint in table.checkpoints), "verdict"]
-    return [head + ["published"] * bool(table.sources), *(_line(table, row) for row in table.rows)]
+    rows = [_texts(table, row) for row in table.rows]
+    return [[head for head, _ in rows[0]], *([text for _, text in row] for row in rows)]
 
 
-def _line(table: Table, row: TableRow) -> list[str]:
+def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
+    """Head and text of each column."""
     labels = list(row.labels.values())
     labels[-1] += _MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
-    line = [*labels, done, _seen(row), *(_spread(row.accuracies.get(column)) for column in table.columns)]
-    for comparison in row.comparisons:
-        line += [_difference(row, comparison, checkpoint) for checkpoint in table.checkpoints]
-        line.append((comparison.verdict or DASH) if comparison.differences else "")
+    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", _seen(row))]
+    texts += [(_COLUMNS[column], _spread(row.accuracies.get(column))) for column in table.columns]
+    for name, comparison in zip(table.baselines, row.comparisons, strict=True):
+        texts += [
+            (f"{checkpoint}, less {name}", _difference(row, comparison, checkpoint)) for checkpoint in table.checkpoints
+        ]
+        texts.append(("verdict", (comparison.verdict or DASH) if comparison.differences else ""))
     if table.sources:
-        line.append(", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items()))
-    return line
+        published = ", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items())
+        texts.append(("published", published))
+    return texts
 
 
 def _seen(row: TableRow) -> str:

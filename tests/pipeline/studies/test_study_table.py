@@ -1,6 +1,6 @@
 """The table: its numbers from known outcomes, and its three forms held to files.
 
-After a wanted change: python -m pytest tests/pipeline/experiments -k golden with WRITE_GOLDEN=1, then read the diff.
+After a wanted change: python -m pytest tests/pipeline/studies -k golden with WRITE_GOLDEN=1, then read the diff.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from evaluations import evaluation_of
 from scipy import stats
 
 from dvs_transfer.pipeline.config import ExperimentConfig
-from dvs_transfer.pipeline.experiments import table as tables
-from dvs_transfer.pipeline.experiments.cells import load_experiment
-from dvs_transfer.pipeline.experiments.formats import to_csv, to_latex, to_markdown
-from dvs_transfer.pipeline.experiments.state import CellResult
-from dvs_transfer.pipeline.experiments.table import Table, make_table
 from dvs_transfer.pipeline.printing import to_document
+from dvs_transfer.pipeline.studies import table as tables
+from dvs_transfer.pipeline.studies.cells import CellResult
+from dvs_transfer.pipeline.studies.formats import to_csv, to_latex, to_markdown
+from dvs_transfer.pipeline.studies.study import load_study
+from dvs_transfer.pipeline.studies.table import Table, make_table
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.evaluation.results import Predictions
 
@@ -115,14 +115,14 @@ def made_up(config: ExperimentConfig) -> CellResult | None:
 
 @pytest.fixture
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Table]:
-    """The table of an experiment file whose cells are `results`."""
+    """The table of a study file whose cells are `results`."""
 
     def load(text: str, results: Callable[[ExperimentConfig], CellResult | None]) -> Table:
         path = tmp_path / "e.toml"
         path.write_text(text)
         monkeypatch.setattr(tables, "find_run", lambda config, workspace: workspace.runs)
         monkeypatch.setattr(tables, "read_result", lambda config, folder: results(config))
-        return make_table(load_experiment(path), Workspace(tmp_path))
+        return make_table(load_study(path), Workspace(tmp_path))
 
     return load
 
@@ -329,7 +329,7 @@ def test_a_difference_says_of_how_many_draws_it_is_and_why_there_is_none(
 
 
 def test_metrics_can_be_chosen(table: Table, tmp_path: Path) -> None:
-    chosen = make_table(load_experiment(tmp_path / "e.toml"), Workspace(tmp_path), ["mean_class_accuracy"])
+    chosen = make_table(load_study(tmp_path / "e.toml"), Workspace(tmp_path), ["mean_class_accuracy"])
     assert chosen.columns == ("mean_class_accuracy_last", "mean_class_accuracy_best")
     assert chosen.rows[0].accuracies["mean_class_accuracy_best"] == table.rows[0].accuracies["mean_class_accuracy_best"]
 

@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from ...cache import durable
 from ...cache.schema import timestamp
+from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
-from ..evaluation.results import MIN_SELECTING, EvaluatedSplit
+from ..evaluation.config import EvaluatedSplit
+from ..evaluation.results import MIN_SELECTING
 from .analyses import describe_analyses
-from .curves import draw_curves
-from .groups import group_runs, members, run_label
-from .records import RunRecord
+from .figures import draw_curves
+from .records import RunRecord, group_runs, labelled
 from .results import describe_results
 from .setup import describe_setup, find_cautions
 
@@ -32,7 +35,9 @@ class ReportFiles:
     num_analyses: int
 
 
-def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path) -> ReportFiles:
+def write_page(
+    records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, ComparisonReport], out: Path
+) -> ReportFiles:
     """Write the report of one run, or of several that were compared on each split they are read for, to `out`.
 
     comparisons: none for one run. Raises OSError: `out` cannot be written.
@@ -49,12 +54,15 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
         setup=describe_setup(groups),
         min_selecting=MIN_SELECTING,
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
-        few_shots=[(run_label(group, run), run.few_shot) for _, group, run in members(groups) if run.few_shot],
+        few_shot=ANALYSES["few-shot"],
+        few_shots=[
+            (label, run.analyses["few-shot"][0]) for label, run in labelled(groups) if "few-shot" in run.analyses
+        ],
         curves=draw_curves(groups),
         analyses=describe_analyses(groups),
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
     content = page.encode()
+    out.parent.mkdir(parents=True, exist_ok=True)
     durable.write_bytes(out, content)
     return ReportFiles(
         page=out,
@@ -67,27 +75,17 @@ def run(records: Sequence[RunRecord], comparisons: Mapping[EvaluatedSplit, Compa
 
 def render(**content: object) -> str:
     """The page with `content`; everything in it that is not `Markup` is escaped."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+    loader = FileSystemLoader(TEMPLATES)
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "number": format_number,
+        "number": lambda value: "-" if value is None else f"{value:.4g}",  # as the command line prints it
         "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
         "duration": format_duration,
         "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
     }
     return environment.get_template("page.html").render(**content)
-
-
-def format_number(value: float | None) -> str:
-    """As the command line prints it."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def format_duration(seconds: float | None) -> str:

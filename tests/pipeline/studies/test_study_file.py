@@ -1,4 +1,4 @@
-"""Experiment files: the shipped ones are valid, short and long forms mean the same, every mistake is named at once."""
+"""Study files: the shipped ones are valid, short and long forms mean the same, every mistake is named at once."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from dvs_transfer.cache.errors import ConfigError
-from dvs_transfer.pipeline.experiments.cells import Experiment, load_experiment
-from dvs_transfer.pipeline.experiments.runner import cells_by_data
+from dvs_transfer.pipeline.studies.running import cells_by_data
+from dvs_transfer.pipeline.studies.study import Study, load_study
 
-SHIPPED = sorted((Path(__file__).parents[3] / "configs" / "experiments").glob("*.toml"))
+SHIPPED = sorted((Path(__file__).parents[3] / "configs" / "studies").glob("*.toml"))
 HEAD = 'title = "t"\nbase = "configs/demo.toml"\ndata = "demo"\nseeds = [1, 2]\n'
 AXES = """
 [axis]
@@ -25,28 +25,28 @@ set = { train.method = "events", "train.loss.tet" = false }
 """
 
 
-def load(folder: Path, text: str, *overrides: str) -> Experiment:
+def load(folder: Path, text: str, *overrides: str) -> Study:
     path = folder / "e.toml"
     path.write_text(text)
-    return load_experiment(path, overrides)
+    return load_study(path, overrides)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files_are_valid(path: Path) -> None:
-    experiment = load_experiment(path)
-    assert experiment.file.seeds[:3] == [42, 1024, 90210]  # the method's
-    assert len(experiment.cells) == len(experiment.file.seeds) * len(experiment.rows) >= 12
-    assert experiment.file.data == "demo" or not path.stem.startswith("demo")
-    assert load_experiment(Path("configs/experiments") / path.name).rows == experiment.rows  # found by name, too
+    study = load_study(path)
+    assert study.file.seeds[:3] == [42, 1024, 90210]  # the method's
+    assert len(study.cells) == len(study.file.seeds) * len(study.rows) >= 12
+    assert study.file.data == "demo" or not path.stem.startswith("demo")
+    assert load_study(Path("configs/studies") / path.name).rows == study.rows  # found by name, too
 
 
 def test_the_documented_file_is_valid(repository: Path, tmp_path: Path) -> None:
-    text = (repository / "docs" / "experiments.md").read_text().split("```")[1].removeprefix("toml\n")
-    experiment = load(tmp_path, text.replace("../demo.toml", "configs/demo.toml"))
-    assert len(experiment.rows) == 6
+    text = (repository / "docs" / "study.md").read_text().split("```")[1].removeprefix("toml\n")
+    study = load(tmp_path, text.replace("../demo.toml", "configs/demo.toml"))
+    assert len(study.rows) == 6
 
 
-def test_every_kind_of_experiment_is_shipped_for_real_data_and_for_the_demo() -> None:
+def test_every_kind_of_study_is_shipped_for_real_data_and_for_the_demo() -> None:
     names = {path.stem for path in SHIPPED}
     kinds = {"ablation", "event-share", "static-share", "leakage", "batch-norm"}
     assert {f"{data}-{kind}" for data in ("demo", "ncaltech101") for kind in kinds} < names
@@ -57,8 +57,8 @@ def test_every_kind_of_experiment_is_shipped_for_real_data_and_for_the_demo() ->
 def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:
     """Without sliding keeps the alignment; without V is another channel."""
     for name in ("ncaltech101", "cepdvs"):
-        experiment = load_experiment(repository / "configs" / "experiments" / f"{name}-ablation.toml")
-        trained = {row.name: row.cells[0].config.train.model_dump() for row in experiment.rows}
+        study = load_study(repository / "configs" / "studies" / f"{name}-ablation.toml")
+        trained = {row.name: row.cells[0].config.train.model_dump() for row in study.rows}
         method = trained.pop("the method")
         for row, train in trained.items():
             changed = {key for key in method if train[key] != method[key]}
@@ -68,20 +68,20 @@ def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:
 
 
 def test_axes_multiply_and_seeds_come_last(tmp_path: Path) -> None:
-    experiment = load(tmp_path, HEAD + "[set]\nmodel.tau = 3.0\n" + AXES)
-    assert [row.name for row in experiment.rows] == ["3, plain", "3, two changes", "4, plain", "4, two changes"]
-    assert [cell.name for cell in experiment.cells[3:5]] == ["4, two changes, seed 1", "3, plain, seed 2"]
-    train = experiment.rows[3].cells[1].config.train
+    study = load(tmp_path, HEAD + "[set]\nmodel.tau = 3.0\n" + AXES)
+    assert [row.name for row in study.rows] == ["3, plain", "3, two changes", "4, plain", "4, two changes"]
+    assert [cell.name for cell in study.cells[3:5]] == ["4, two changes, seed 1", "3, plain, seed 2"]
+    train = study.rows[3].cells[1].config.train
     assert (train.epochs, train.method, train.loss.tet, train.seed) == (4, "events", False, 2)
-    plain = experiment.rows[0].cells[0].config
+    plain = study.rows[0].cells[0].config
     assert (plain.train.method, plain.train.loss.tet, plain.model.tau, plain.pairing.seed) == ("transfer", True, 3, 0)
-    assert len(cells_by_data(experiment.cells)) == 1
+    assert len(cells_by_data(study.cells)) == 1
 
 
 def test_the_split_follows_the_seeds_on_request(tmp_path: Path) -> None:
-    experiment = load(tmp_path, HEAD + "vary_split = true\n" + AXES)
-    assert {(cell.seed, cell.config.pairing.seed) for cell in experiment.cells} == {(1, 1), (2, 2)}
-    assert len(cells_by_data(experiment.cells)) == 2
+    study = load(tmp_path, HEAD + "vary_split = true\n" + AXES)
+    assert {(cell.seed, cell.config.pairing.seed) for cell in study.cells} == {(1, 1), (2, 2)}
+    assert len(cells_by_data(study.cells)) == 2
 
 
 def test_labels_are_drawn_with_the_seeds_on_request_and_shared_by_all_rows(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_labels_are_drawn_with_the_seeds_on_request_and_shared_by_all_rows(tmp_p
 
 
 def test_there_is_nothing_to_draw_where_every_recording_trains(tmp_path: Path) -> None:
-    """So that such cells share their pair store, and their runs with other experiments."""
+    """So that such cells share their pair store, and their runs with other studies."""
     text = HEAD + 'draws = "labels"\n[axis]\npairing.train_share = [0.5, 1.0]\n'
     half, whole = load(tmp_path, text).rows
     assert [cell.config.pairing.subset_seed for cell in half.cells] == [1, 2]
@@ -109,18 +109,16 @@ def test_there_is_nothing_to_draw_where_every_recording_trains(tmp_path: Path) -
 
 
 def test_the_shipped_draws(repository: Path) -> None:
-    folder = repository / "configs" / "experiments"
-    few, ablation = (load_experiment(folder / f"{name}.toml") for name in ("nmnist-few-labels", "demo-ablation"))
+    folder = repository / "configs" / "studies"
+    few, ablation = (load_study(folder / f"{name}.toml") for name in ("nmnist-few-labels", "demo-ablation"))
     per_class = [row.cells[0].config.pairing.train_per_class for row in few.rows]
     assert per_class == [1, 1, 3, 3, 10, 10, 30, 30]
     steps = {cell.config.train.epochs * (cell.config.train.epoch_steps or 0) for cell in few.cells}
     assert steps == {800}
-    for experiment in (few, ablation):
-        assert len(experiment.file.seeds) == 5
-        assert all(cell.config.pairing.subset_seed == cell.seed for cell in experiment.cells)
-        assert {(cell.config.train.select, cell.config.pairing.validation) for cell in experiment.cells} == {
-            ("last", 0)
-        }
+    for study in (few, ablation):
+        assert len(study.file.seeds) == 5
+        assert all(cell.config.pairing.subset_seed == cell.seed for cell in study.cells)
+        assert {(cell.config.train.select, cell.config.pairing.validation) for cell in study.cells} == {("last", 0)}
 
 
 def test_an_override_is_for_all_cells_but_for_what_an_axis_sets(tmp_path: Path) -> None:
@@ -132,10 +130,10 @@ def test_an_override_is_for_all_cells_but_for_what_an_axis_sets(tmp_path: Path) 
 
 def test_rows_are_excluded_and_compared_by_label(tmp_path: Path) -> None:
     text = HEAD + AXES + '[[exclude]]\nway = "plain"\ntrain.epochs = 4\n[table]\nbaselines = [{ way = "plain" }]\n'
-    experiment = load(tmp_path, text)
-    assert [row.name for row in experiment.rows] == ["3, plain", "3, two changes", "4, two changes"]
-    (baseline,) = experiment.file.table.baselines
-    compared = [experiment.baseline_of(row, baseline) for row in experiment.rows]
+    study = load(tmp_path, text)
+    assert [row.name for row in study.rows] == ["3, plain", "3, two changes", "4, two changes"]
+    (baseline,) = study.file.table.baselines
+    compared = [study.baseline_of(row, baseline) for row in study.rows]
     assert [row and row.name for row in compared] == ["3, plain", "3, plain", None]
 
 
@@ -147,7 +145,7 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load(tmp_path, text)
     for part in (
-        "e.toml: not an experiment file that can be run",
+        "e.toml: 7 problems in the study file",
         "bas: unknown key; did you mean base?",
         "base: missing",
         "data: input should be 'real', 'simulated' or 'demo' (found 'unreal')",
@@ -185,7 +183,7 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
         ),
         (
             HEAD + "[set]\ntrain.slidng = 1\ntrain.seed = 3\n" + AXES,
-            ["train.seed: is not an experiment's to set (in 3, plain; 3, two changes; 4, plain and 1 more)"],
+            ["train.seed: is not a study's to set (in 3, plain; 3, two changes; 4, plain and 1 more)"],
         ),
         (
             HEAD + "[set]\ntrain.slidng = 1\nmodel.tau = 0\n[axis]\ntrain.batch_size = [1, 8]\n",
@@ -203,7 +201,7 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
             ["pairing.subset_seed: follows the seeds, since draws = labels (in 3, plain"],
         ),
         (HEAD.replace('"demo"', '"real"') + AXES, ["data: 'real', but the configuration has section demo"]),
-        (HEAD + '[set]\nevaluate.checkpoint = "last"\n' + AXES, ["evaluate.checkpoint: is not an experiment's to set"]),
+        (HEAD + '[set]\nevaluate.checkpoint = "last"\n' + AXES, ["evaluate.checkpoint: is not a study's to set"]),
         (HEAD.replace("configs/demo", "nowhere") + AXES, ["nowhere.toml: no such configuration file"]),
     ],
 )
