@@ -11,7 +11,7 @@ from ..cache.durable import write_json
 from ..pipeline.printing import show, to_document
 
 if TYPE_CHECKING:
-    from .measure import Report
+    from .measure import Figures
 
 bench_app = typer.Typer(
     help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None
@@ -20,10 +20,10 @@ bench_app = typer.Typer(
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
 
 
-def _tell(report: Report, title: str, json_file: Path | None) -> None:
-    show(report.rows, False, title)
+def _tell(figures: Figures, title: str, json_file: Path | None) -> None:
+    show(figures, False, title)
     if json_file is not None:
-        write_json(json_file, to_document(report.figures))
+        write_json(json_file, to_document(figures))
 
 
 @bench_app.command("frames")

@@ -18,7 +18,7 @@ from ..stages.sources.images import decode_image
 from ..stages.sources.mnist import Mnist
 from ..stages.sources.nmnist import NMnist
 from .frames import SENSOR_SIZE
-from .measure import Report, machine
+from .measure import Figures, machine
 
 FRAMES: Final = FramesConfig(num_bins=10, size=48, resize="sum", dtype="float32")
 MOST: Final = 10  # counts above say more of one pixel than of the picture
@@ -42,7 +42,7 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
 
 def run(
     *, recording: Path | None = None, photo: Path | None = None, nmnist: Path | None = None, mnist: Path | None = None
-) -> Report:
+) -> Figures:
     """Compare with a recording and the photo that it is of (`pair`), and with N-MNIST's digits beyond the 300th
     (`digits`); empty where not asked for.
 
@@ -53,8 +53,7 @@ def run(
         real = decode_records(AtisRecords(np.fromfile(recording, np.uint8), SENSOR_SIZE), str(recording))
         pair_rows = compare_pair(real, decode_image(photo.read_bytes(), str(photo)))
     digit_rows = compare_digits(nmnist, mnist) if nmnist is not None and mnist is not None else {}
-    here = machine(cores=1)
-    return Report(pair_rows | digit_rows | here, {"pair": pair_rows, "digits": digit_rows, "machine": here})
+    return {"machine": machine(cores=1), "pair": pair_rows, "digits": digit_rows}
 
 
 def compare_pair(real: Events, photo: UInt8Array) -> dict[str, str]:
