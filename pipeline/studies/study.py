@@ -18,10 +18,10 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 from ...cache.documents import Frozen
 from ...cache.errors import ConfigError
 from ...stages.evaluation.differences import Metric
+from ...stages.plugins import look_in
 from ..config import (
     ExperimentConfig,
     describe_problems,
-    find_modules_beside,
     list_problems,
     parse_overrides,
     read_toml,
@@ -206,7 +206,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     # A shipped study stands in the shipped configs/studies.
     base = beside if beside.exists() or not path.exists() else file.base
     for place in (path, base):
-        find_modules_beside(place)
+        look_in(place.resolve().parent)
     document, rows = read_toml(base), []
     problems: dict[str, list[str]] = {}  # each with the rows that have it
     for choices in itertools.product(*file.axis.values()):
