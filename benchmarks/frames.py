@@ -26,7 +26,8 @@ from ..stages.frames.checked import CheckedEvents
 from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
-from ..stages.sources.base import AtisRecords, Events
+from ..stages.sources.atis import decode_records
+from ..stages.sources.base import AtisRecords
 from .measure import Figures, machine, medians, one_core
 
 SENSOR_SIZE = (240, 180)
@@ -135,10 +136,8 @@ def _check_against_tonic(file: Path) -> None:
 
 def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     """Bin edges, zeroing the counts and counting; the checks are not in it."""
-    x, y = data[0::5].astype(np.uint16), data[1::5].astype(np.uint16)
-    t = (data[2::5] & 127).astype(np.int64) << 16 | data[3::5].astype(np.int64) << 8 | data[4::5]
-    p = (data[2::5] >> 7).astype(np.uint8)
-    recording = CheckedEvents(Events(x, y, t, p), SENSOR_SIZE, "benchmark")
+    events = decode_records(AtisRecords(data, SENSOR_SIZE), "benchmark")
+    recording = CheckedEvents(events, SENSOR_SIZE, "benchmark")
     config = FramesConfig(num_bins=NUM_BINS, resize="none")
     width, height = SENSOR_SIZE
     tables = address_tables(plan_axis(0, width, width, "none", width), plan_axis(0, height, height, "none", height))
