@@ -211,7 +211,7 @@ def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "convert_shard", interrupt)
+    monkeypatch.setattr(conversion, "convert_shards", interrupt)
     outcome = run_command(*convert_command(raw, tmp_path / "out"), "--scheduler", "serial")
     assert (outcome.code, outcome.out) == (130, "")
     assert not list((tmp_path / "out").glob("*.zarr"))
