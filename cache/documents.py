@@ -1,4 +1,4 @@
-"""Reading small text files (configurations, records, results) within bounds, whoever wrote them."""
+"""Small text files (configurations, records, results), read within bounds, whoever wrote them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import json
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict
+
 from .errors import DvsTransferError
 
 MAX_DOCUMENT_BYTES: Final = 1 << 26  # the attributes of a store of 10,000 shards have 2 MB
 MAX_CONFIG_BYTES: Final = 1 << 20
 _BLOCK_BYTES: Final = 1 << 20
+
+
+class Frozen(BaseModel):
+    """A configuration: no key beside its own, no number that is none, and no change."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:

@@ -14,10 +14,12 @@ from ..cache.documents import MAX_CONFIG_BYTES, read_document
 from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
+from ..stages.evaluation.config import EvaluateConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
+from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
 from ..stages.simulation.config import SimulationConfig
-from ..stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
+from ..stages.training.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 

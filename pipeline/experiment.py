@@ -24,13 +24,14 @@ from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
+from ..stages.evaluation.config import EvaluateConfig
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
+from ..stages.runs import released
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
-from ..stages.training import released
-from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
+from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
 from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build

@@ -13,11 +13,12 @@ from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
 from ..stages.evaluation import compare, evaluate, few_shot
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
+from ..stages.evaluation.config import EvaluateConfig
 from ..stages.evaluation.few_shot import FewShotReport
 from ..stages.evaluation.few_shot_config import FewShotConfig
 from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport, current_evaluation, read_predictions
-from ..stages.training.checkpoint import CheckpointName
-from ..stages.training.config import NEUTRAL_TRAIN_FIELDS, EvaluateConfig
+from ..stages.runs.checkpoint import CheckpointName
+from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
 from .experiment import evaluation_of_run, open_splits_of, read_run
 

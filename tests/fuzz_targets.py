@@ -30,6 +30,12 @@ from dvs_transfer.pipeline.experiments.description import read_description
 from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
+from dvs_transfer.stages.runs.metrics import read_metrics
+from dvs_transfer.stages.runs.released import read_released
+from dvs_transfer.stages.runs.state import States
+from dvs_transfer.stages.runs.stints import read_stints
 from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.archives import open_archive
 from dvs_transfer.stages.sources.base import EventStream
@@ -41,12 +47,6 @@ from dvs_transfer.stages.sources.mnist import parse_idx
 from dvs_transfer.stages.sources.ncaltech101 import parse_box
 from dvs_transfer.stages.sources.nomniglot import NUM_DRAWERS, parse_table
 from dvs_transfer.stages.sources.random_access import FileBytes, InMemory, RandomAccess
-from dvs_transfer.stages.training import plain
-from dvs_transfer.stages.training.checkpoint import load_weights, save_weights, weights_path
-from dvs_transfer.stages.training.metrics import read_metrics
-from dvs_transfer.stages.training.released import read_released
-from dvs_transfer.stages.training.state import States
-from dvs_transfer.stages.training.stints import read_stints
 
 from stores import build_store
 

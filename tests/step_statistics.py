@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dvs_transfer.pipeline.experiment import open_splits_of
-from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
-from dvs_transfer.stages.training.data import event_frames
-from dvs_transfer.stages.training.layers import EPSILON, BatchNormOverTime
-from dvs_transfer.stages.training.neurons import spike
+from dvs_transfer.stages.batches.data import event_frames
+from dvs_transfer.stages.network.layers import EPSILON, BatchNormOverTime
+from dvs_transfer.stages.network.neurons import spike
+from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
 
 BATCH = 60  # training recordings that share their statistics
 

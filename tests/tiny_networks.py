@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tiny_split import CLASS_NAMES, NUM_BINS, SIZE, open_tiny_split
 
-from dvs_transfer.stages.training.checkpoint import CheckpointInfo, save_weights, weights_path
-from dvs_transfer.stages.training.config import ModelConfig, TrainConfig
-from dvs_transfer.stages.training.networks import SpikingNetwork, build_network
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.network.networks import SpikingNetwork, build_network
+from dvs_transfer.stages.runs.checkpoint import CheckpointInfo, save_weights, weights_path
+from dvs_transfer.stages.training.config import TrainConfig
 
 NETWORKS = {
     "vgg_snn": ModelConfig(name="vgg_snn", widths=(4, "P", 6, "P")),

@@ -8,9 +8,10 @@ from typing import Any
 
 from tiny_split import open_tiny_split
 
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.runs.checkpoint import weights_path
 from dvs_transfer.stages.training import loop
-from dvs_transfer.stages.training.checkpoint import weights_path
-from dvs_transfer.stages.training.config import ModelConfig, TrainConfig
+from dvs_transfer.stages.training.config import TrainConfig
 from dvs_transfer.stages.training.observing import TrainingReport
 
 MODEL = ModelConfig(widths=(8, "P", 8, "P"))

@@ -7,7 +7,7 @@ import io
 
 from ...cache.pairs import Reach
 from ...stages.evaluation.statistics import Interval, MeanAndStd
-from ...stages.training.checkpoint import CheckpointName
+from ...stages.runs.checkpoint import CheckpointName
 from .table import DASH, Comparison, Table, TableRow
 
 _COLUMNS = {

@@ -10,8 +10,8 @@ from ...cache.documents import read_document
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import is_held
 from ...stages.evaluation.results import EvaluationReport, Predictions, current_evaluation, read_predictions
-from ...stages.training.checkpoint import read_info, weights_path
-from ...stages.training.metrics import metrics_path
+from ...stages.runs.checkpoint import read_info, weights_path
+from ...stages.runs.metrics import metrics_path
 from ..config import ExperimentConfig
 from ..experiment import run_folder
 from ..workspace import Workspace

@@ -22,7 +22,7 @@ from ...stages.evaluation.statistics import (
     PairedDifference,
     mean_and_std,
 )
-from ...stages.training.checkpoint import CheckpointName
+from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
 from .cells import Experiment, Row
 from .description import Metric

@@ -27,9 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..training.layers import POOLED_PIXELS, AveragePool, Neurons
-from ..training.networks import ResNet, SpikingNetwork
-from ..training.observing import spikes_of
+from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
+from ..network.networks import ResNet, SpikingNetwork
+from ..network.spikes import spikes_of
 from . import style
 from .config import ActivityConfig
 from .results import AnalysisReport, Arrays, Fields, perform

@@ -23,10 +23,10 @@ from pydantic import Field
 from torch import Tensor
 
 from ...cache.errors import TrainingError
-from ..training.layers import Domain
-from ..training.metrics import read_metrics
-from ..training.networks import SpikingNetwork, build_network
-from ..training.observing import spikes_of
+from ..network.layers import Domain
+from ..network.networks import SpikingNetwork, build_network
+from ..network.spikes import spikes_of
+from ..runs.metrics import read_metrics
 from . import style
 from .config import AlignmentConfig
 from .results import AnalysisReport, Arrays, Fields, perform

@@ -29,9 +29,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...cache.errors import ConfigError
+from ..network.layers import Domain, ResidualBlock, SpikingConv
+from ..network.networks import SpikingNetwork
 from ..preview import event_picture
-from ..training.layers import Domain, ResidualBlock, SpikingConv
-from ..training.networks import SpikingNetwork
 from . import style
 from .config import GradCamConfig
 from .results import AnalysisReport, Arrays, Fields, perform

@@ -24,9 +24,9 @@ from torch import Tensor, nn
 
 from ...cache.documents import parse_json, read_document
 from ...cache.durable import append_json
+from ..network.networks import SpikingNetwork
 from ..training.config import LossConfig
 from ..training.losses import classification_loss
-from ..training.networks import SpikingNetwork
 from . import style
 from .config import LandscapeConfig
 from .results import AnalysisReport, Arrays, Fields, perform, result_path

@@ -20,9 +20,9 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ...cache.pairs import Reach
-from ..training.checkpoint import load_weights, require_same_data, weights_path
-from ..training.data import SplitName
-from ..training.runtime import select_device, torch_settings
+from ..batches.data import SplitName
+from ..network.runtime import select_device, torch_settings
+from ..runs.checkpoint import load_weights, require_same_data, weights_path
 from .config import AnalysisConfig
 from .subject import AnalysedSplit, OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
 

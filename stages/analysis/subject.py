@@ -18,12 +18,12 @@ from torch import Tensor
 from ...cache.documents import read_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedBatch
-from ..training.adaptation import adapted
-from ..training.checkpoint import CheckpointInfo
+from ..batches.data import Encoding, PairedSplit, SplitName, read_static
+from ..network.adaptation import adapted
+from ..network.layers import Domain
+from ..network.networks import SpikingNetwork
+from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
-from ..training.data import Encoding, PairedSplit, SplitName, read_static
-from ..training.layers import Domain
-from ..training.networks import SpikingNetwork
 
 IntArray = NDArray[np.int64]
 

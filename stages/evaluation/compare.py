@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach, worst_reach
-from ..training.checkpoint import CheckpointName
+from ..runs.checkpoint import CheckpointName
 from .differences import (
     NO_LAST,
     Outcome,

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ..training.checkpoint import CheckpointName
+from ..runs.checkpoint import CheckpointName
 from .results import EvaluationReport, Predictions
 from .statistics import Interval, PairedDifference, paired_difference, recordings_interval
 

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..training.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
-from ..training.config import EvaluateConfig
-from ..training.data import OpenSplit, PairedSplit
-from ..training.loading import Loader, load
-from ..training.prediction import predict, predict_steps
-from ..training.runtime import select_device, torch_settings
+from ..batches.data import OpenSplit, PairedSplit
+from ..batches.loading import Loader, load
+from ..network.prediction import predict, predict_steps
+from ..network.runtime import select_device, torch_settings
+from ..runs.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
+from .config import EvaluateConfig
 from .metrics import (
     accuracy_after_steps,
     calibration_error,

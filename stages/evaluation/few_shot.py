@@ -25,11 +25,11 @@ from ...cache.digests import fingerprint
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
-from ..training.checkpoint import load_weights, require_same_data, weights_path
-from ..training.data import OpenSplit, PairedSplit, event_frames
-from ..training.loading import load
-from ..training.networks import SpikingNetwork
-from ..training.runtime import select_device, torch_settings
+from ..batches.data import OpenSplit, PairedSplit, event_frames
+from ..batches.loading import load
+from ..network.networks import SpikingNetwork
+from ..network.runtime import select_device, torch_settings
+from ..runs.checkpoint import load_weights, require_same_data, weights_path
 from .episodes import Episodes, Pool
 from .few_shot_config import NEUTRAL_FIELDS, Distance, FewShotConfig
 from .results import weights_digest

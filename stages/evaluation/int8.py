@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
-from ..training import compiled
-from ..training.layers import EPSILON, AveragePool, BatchNormOverTime, Domain, SpikingConv
-from ..training.networks import FeedForward, SpikingNetwork
-from ..training.neurons import LifConstants
-from ..training.runtime import cpu_capabilities
+from ..network import compiled
+from ..network.layers import EPSILON, AveragePool, BatchNormOverTime, Domain, SpikingConv
+from ..network.networks import FeedForward, SpikingNetwork
+from ..network.neurons import LifConstants
+from ..network.runtime import cpu_capabilities
 
 _LARGEST_COUNT = 255
 

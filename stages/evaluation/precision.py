@@ -7,7 +7,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..training.networks import SpikingNetwork
+from ..network.networks import SpikingNetwork
 from .int8 import Int8Network
 
 Precision = Literal["float32", "bfloat16", "int8"]

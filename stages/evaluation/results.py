@@ -18,8 +18,8 @@ from ...cache.digests import file_digest
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
-from ..training.checkpoint import CheckpointName, require_weights, weights_path
-from ..training.config import EvaluateConfig
+from ..runs.checkpoint import CheckpointName, require_weights, weights_path
+from .config import EvaluateConfig
 from .metrics import Accuracies, ClassAccuracy
 from .precision import Precision
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from markupsafe import Markup
 
-from ..training.metrics import MetricsLine
+from ..runs.metrics import MetricsLine
 from .figures import Line, Values, line_chart, to_svg
 from .groups import Group, members
 

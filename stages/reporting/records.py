@@ -22,8 +22,8 @@ from ..evaluation.results import (
     read_evaluation,
     read_predictions,
 )
-from ..training.metrics import MetricsLine, read_metrics
-from ..training.stints import Stint, read_stints
+from ..runs.metrics import MetricsLine, read_metrics
+from ..runs.stints import Stint, read_stints
 
 OpenSplit = Callable[[Split], PairedCache]
 

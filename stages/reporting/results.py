@@ -10,7 +10,7 @@ from markupsafe import Markup
 from ..evaluation.compare import ComparisonReport, MethodResult
 from ..evaluation.differences import shown_checkpoints
 from ..evaluation.results import EvaluatedSplit, EvaluationReport
-from ..training.checkpoint import CheckpointName
+from ..runs.checkpoint import CheckpointName
 from .confusion import ClassRow, ConfusedPair, Matrix, class_tables, make_matrix, most_confused
 from .figures import Line, line_chart, to_svg
 from .groups import Group, members, run_label

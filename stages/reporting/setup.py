@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
-from ..training.stints import Stint
+from ..runs.stints import Stint
 from .groups import Group, members, run_label
 from .records import Evaluated, RunRecord
 

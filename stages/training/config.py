@@ -1,26 +1,17 @@
-"""What can be chosen about the network, its training and its evaluation. Defaults are the method's (N-Caltech101)."""
+"""What can be chosen about training. Defaults are the method's (N-Caltech101)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
+
+from ...cache.documents import Frozen
+from ..batches.augmentation import AugmentationConfig
 
 if TYPE_CHECKING:
     from ...cache.pairs import Reach  # which would load zarr
-
-# VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
-# ResNet18-SNN: one number for each stage of two blocks.
-Widths = tuple[int | Literal["P"], ...]
-
-PRESET_WIDTHS: dict[str, Widths] = {
-    "vgg_snn": (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512, "P"),
-    "vgg_snn_small": (16, "P", 32, "P", 64, "P", 64, "P"),
-    "resnet18": (64, 128, 256, 512),
-    "scnn": (15, "P", 40, "P", 300),
-}
-
 
 # What the released scripts run under one switch, where that is more than the one change which the paper names. All of
 # them choose the epoch on the test set. Keys are those of `TrainConfig`.
@@ -31,54 +22,7 @@ RELEASED: dict[str, dict[str, Any]] = {
 }
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ModelConfig(_Frozen):
-    """The spiking network. The number of classes, time steps and pixels come from the data."""
-
-    name: Literal["vgg_snn", "vgg_snn_small", "resnet18", "scnn"] = Field(
-        "vgg_snn", description="network; sets the kind and the widths of its layers"
-    )
-    widths: Widths | None = Field(
-        None,
-        description='channels of each layer (resnet18: of each stage; scnn: neurons of the last), "P" for a pool that '
-        "halves height and width; unset: as the name says",
-    )
-    batch_norm: Literal["per_step", "merged"] = Field(
-        "per_step",
-        description="batch statistics of each time step alone (the method's), or over time and batch (faster)",
-    )
-    running_statistics: Literal["shared", "per_domain"] = Field(
-        "per_domain",
-        description="what evaluation normalises recordings with: running statistics of the event branch's frames, or "
-        "one set that both branches update (as released)",
-    )
-    tau: float = Field(2.0, ge=1, description="membrane time constant, in time steps")
-    threshold: float = Field(0.5, gt=0, description="membrane potential above which a neuron spikes")
-    surrogate_alpha: float = Field(2.0, gt=0, description="height of the surrogate gradient; it reaches 1/alpha far")
-
-    @model_validator(mode="after")
-    def _has_possible_widths(self) -> ModelConfig:
-        blocks = [width for width in self.layers if width != "P"]
-        if not blocks:
-            raise ValueError("widths: at least one block is needed")
-        if any(width < 1 for width in blocks):
-            raise ValueError("widths: a block has at least one channel")
-        if self.name == "resnet18" and "P" in self.layers:
-            raise ValueError("widths: resnet18 has no pools; its second and later stages halve height and width")
-        if self.name == "scnn" and self.layers[-1] == "P":
-            raise ValueError("widths: the last one of scnn is its linear layer, not a pool")
-        return self
-
-    @property
-    def layers(self) -> Widths:
-        """The widths in force."""
-        return PRESET_WIDTHS[self.name] if self.widths is None else self.widths
-
-
-class LossConfig(_Frozen):
+class LossConfig(Frozen):
     """The method's loss. Each field switches one thing alone."""
 
     alignment_weight: float = Field(0.5, ge=0, description="weight of the alignment (CKA) in the total; 0: without")
@@ -99,15 +43,7 @@ class LossConfig(_Frozen):
     )
 
 
-class AugmentationConfig(_Frozen):
-    """Augmentation of training recordings: one draw for a recording, the same for all its frames."""
-
-    crop: bool = Field(True, description="shift by up to size // 12 pixels each way (pad, then crop at random)")
-    flip: bool = Field(False, description="mirror left and right with probability 0.5 (the method's --DVS-DA)")
-    rotation_degrees: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees (15 with --DVS-DA)")
-
-
-class TrainConfig(_Frozen):
+class TrainConfig(Frozen):
     """One training run."""
 
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
@@ -215,6 +151,11 @@ class TrainConfig(_Frozen):
         return "none" if self.method == "events" or replaces_all else in_pool
 
     @property
+    def uses_images(self) -> bool:
+        """Whether steps show static images."""
+        return self.method != "events"
+
+    @property
     def num_pretrain_epochs(self) -> int:
         """Epochs on images alone; 0 for other methods than fine-tuning."""
         if self.method != "finetune":
@@ -251,17 +192,3 @@ NEUTRAL_TRAIN_FIELDS = frozenset(
         "tensorboard",
     }
 )
-
-
-class EvaluateConfig(_Frozen):
-    """One evaluation of a trained network."""
-
-    split: Literal["validation", "test"] = Field("test", description="split to evaluate on")
-    checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")
-    batch_size: int = Field(64, ge=1, description="recordings in a step; changes speed and memory only")
-    precision: Literal["float32", "bfloat16", "int8"] = Field(
-        "float32",
-        description="of convolutions; int8: weights of 8 bits, VGG-SNN on a CPU alone",
-    )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

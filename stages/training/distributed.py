@@ -18,7 +18,7 @@ from torch import Tensor
 from torch import distributed as dist
 
 from ...cache.errors import TrainingError
-from .sampling import EpochPlan
+from ..batches.sampling import EpochPlan
 
 Value = TypeVar("Value")
 

@@ -20,23 +20,25 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from .checkpoint import CheckpointInfo, save_weights, weights_path
-from .config import NEUTRAL_TRAIN_FIELDS, ModelConfig, TrainConfig
-from .data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
+from ..batches.data import OpenSplit, PairedSplit, SplitName, event_frames, read_events
+from ..batches.loading import Loader, WaitClock, load
+from ..batches.sampling import EpochPlan, Sampler
+from ..network.config import ModelConfig
+from ..network.networks import build_network, num_parameters
+from ..network.prediction import accuracy, predict
+from ..network.runtime import has_native_bfloat16, select_device, torch_settings
+from ..network.spikes import firing_rates
+from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
+from ..runs.folder import only_one_trains
+from ..runs.metrics import keep_metrics, metrics_path
+from ..runs.state import States, TrainingState, random_state, set_random_state
+from ..runs.stints import stint_noted
+from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
 from .distributed import Processes, join
-from .folder import only_one_trains
-from .loading import Loader, WaitClock, load
-from .metrics import epoch_metrics, keep_metrics, metrics_path
-from .networks import build_network, num_parameters
-from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, firing_rates
-from .prediction import accuracy, predict
-from .runtime import has_native_bfloat16, select_device, torch_settings
-from .sampling import EpochPlan, Sampler
+from .observing import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport, epoch_metrics
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, sliding_strategy
-from .state import States, TrainingState, random_state, set_random_state
 from .step import Learner, StepRecord, decay_groups
-from .stints import stint_noted
 from .stopping import StopSignals, TrainingStoppedError
 
 _NUM_VALUES = len(StepRecord._fields)
@@ -359,9 +361,7 @@ class _Training:
             records=self.records,
             optimizer=self.learner.optimizer.state_dict(),
             random=random_state(),
-            best_epoch=self.best_epoch,
-            best_accuracy=self.best_accuracy,
-            last_accuracy=self.last_accuracy,
+            **{name: getattr(self, name) for name in ("best_epoch", "best_accuracy", "last_accuracy")},
         )
         self.states.save(self.learner.network.state_dict(), state)
         self.saved_step, self.saved_at = state.step, time.monotonic()

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
-from .layers import Neurons
-from .networks import SpikingNetwork
+from ..runs.metrics import MetricsLine
 
 
 @dataclass(frozen=True)
@@ -78,34 +73,14 @@ OnProgress = Callable[[TrainingProgress], None]
 OnMessage = Callable[[str], None]
 
 
-@contextmanager
-def spikes_of(network: nn.Module, keep: Callable[[Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
-    """While it is open: what `keep` makes of the spikes (T, B, ...) of each layer of neurons that computes, by name."""
-    kept: dict[str, Tensor] = {}
-
-    def note(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
-        return lambda layer, inputs, spikes: kept.update({name: keep(spikes)})
-
-    modules = network.named_modules()
-    layers = [(name.removesuffix(".neurons"), layer) for name, layer in modules if isinstance(layer, Neurons)]
-    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
-    try:
-        yield kept
-    finally:
-        for hook in hooks:
-            hook.remove()
+_NOT_IN_METRICS = {"num_epochs", "step", "num_steps", "seconds_left", "ends_epoch", "selection_accuracy"}
 
 
-@torch.inference_mode()
-def firing_rates(network: SpikingNetwork, frames: Tensor) -> dict[str, float]:
-    """Spikes per neuron and time step of each layer, for frames (T, B, 2, H, W) of recordings in evaluation mode."""
-    was_training = network.training
-    try:
-        with spikes_of(network, lambda spikes: spikes.mean(dtype=torch.float32)) as rates:
-            network.eval()(frames, "event")
-    finally:
-        network.train(was_training)
-    return dict(zip(rates, torch.stack(list(rates.values())).tolist(), strict=True))
+def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
+    """The line of an epoch from what its end told."""
+    line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
+    line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
+    return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
 
 
 class TensorBoard:

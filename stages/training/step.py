@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .augmentation import augment
+from ..batches.augmentation import augment
+from ..batches.data import event_frames, static_frames
+from ..batches.loading import Batch
+from ..network.networks import SpikingNetwork
 from .config import TrainConfig
-from .data import event_frames, static_frames
 from .distributed import ALONE, Processes
-from .loading import Batch
 from .losses import LossParts, events_loss, transfer_loss
-from .networks import SpikingNetwork
 
 
 class StepRecord(NamedTuple):

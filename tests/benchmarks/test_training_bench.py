@@ -9,9 +9,10 @@ import torch
 
 from dvs_transfer.benchmarks import training as bench
 from dvs_transfer.benchmarks.plain import PlainVGG, plain_loss, plain_scores
-from dvs_transfer.stages.training.config import LossConfig, ModelConfig
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.network.networks import build_network
+from dvs_transfer.stages.training.config import LossConfig
 from dvs_transfer.stages.training.losses import transfer_loss
-from dvs_transfer.stages.training.networks import build_network
 
 WIDTHS = (6, "P", 9, "P")
 

@@ -26,16 +26,13 @@ from dvs_transfer.stages import demo, pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConversionOptions
 from dvs_transfer.stages.demo import DemoConfig
+from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
+from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.simulation import SimulationConfig
 from dvs_transfer.stages.sources import open_source
-from dvs_transfer.stages.training.config import (
-    NEUTRAL_TRAIN_FIELDS,
-    EvaluateConfig,
-    ModelConfig,
-    TrainConfig,
-)
+from dvs_transfer.stages.training.config import NEUTRAL_TRAIN_FIELDS, TrainConfig
 
 from stores import build_store
 

@@ -19,10 +19,10 @@ from tiny_run import changed, train
 
 from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.errors import SourceError, TrainingError
+from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
+from dvs_transfer.stages.runs.released import read_released
 from dvs_transfer.stages.sources.cifar10 import parse_batch
 from dvs_transfer.stages.sources.python_pickle import MAX_INSTRUCTIONS
-from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
-from dvs_transfer.stages.training.released import read_released
 
 CPU = torch.device("cpu")
 

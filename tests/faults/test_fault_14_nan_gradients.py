@@ -11,8 +11,9 @@ from tiny_run import changed, train
 from tiny_split import TinySplit
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.training import loop, plain
-from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
+from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
+from dvs_transfer.stages.training import loop
 
 STEPS_PER_EPOCH = 3
 

@@ -13,10 +13,11 @@ from html_page import Page
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
+from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.reporting.analyses import READING
 from dvs_transfer.stages.training import loop
-from dvs_transfer.stages.training.config import ModelConfig, TrainConfig
+from dvs_transfer.stages.training.config import TrainConfig
 
 from stores import build_store
 

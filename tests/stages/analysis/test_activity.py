@@ -12,8 +12,8 @@ from torch import nn
 
 from dvs_transfer.stages.analysis.activity import count_operations, fan_out, run
 from dvs_transfer.stages.analysis.config import ActivityConfig
-from dvs_transfer.stages.training.config import ModelConfig
-from dvs_transfer.stages.training.observing import firing_rates
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.network.spikes import firing_rates
 
 
 def test_a_network_counted_by_hand() -> None:

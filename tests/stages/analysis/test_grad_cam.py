@@ -14,7 +14,7 @@ from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.stages.analysis.config import GradCamConfig
 from dvs_transfer.stages.analysis.grad_cam import GradCamReport, class_activation_maps, find_layer, normalise, run
 from dvs_transfer.stages.analysis.results import read_result
-from dvs_transfer.stages.training.config import ModelConfig
+from dvs_transfer.stages.network.config import ModelConfig
 
 
 def test_the_map_is_in_the_quadrant_that_the_class_depends_on() -> None:

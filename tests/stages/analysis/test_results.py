@@ -17,7 +17,7 @@ from dvs_transfer.stages.analysis import activity, embedding
 from dvs_transfer.stages.analysis.config import ActivityConfig, AnalysisConfig, EmbeddingConfig
 from dvs_transfer.stages.analysis.results import read_result, result_path
 from dvs_transfer.stages.analysis.subject import choose_rows
-from dvs_transfer.stages.training.checkpoint import weights_path
+from dvs_transfer.stages.runs.checkpoint import weights_path
 
 
 def is_kept(folder: Path, config: AnalysisConfig | None = None, **options: Any) -> bool:

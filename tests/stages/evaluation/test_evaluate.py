@@ -18,13 +18,15 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
+from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
 from dvs_transfer.stages.evaluation.results import LastEpoch, current_evaluation, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.network.networks import SpikingNetwork
+from dvs_transfer.stages.runs.checkpoint import CheckpointInfo, load_weights, save_weights, weights_path
 from dvs_transfer.stages.training import loop
-from dvs_transfer.stages.training.checkpoint import CheckpointInfo, load_weights, save_weights, weights_path
-from dvs_transfer.stages.training.config import EvaluateConfig, ModelConfig, TrainConfig
-from dvs_transfer.stages.training.networks import SpikingNetwork
+from dvs_transfer.stages.training.config import TrainConfig
 
 
 @pytest.fixture(scope="module")

@@ -193,7 +193,7 @@ def test_the_features_are_those_of_alignment_averaged_over_time(
 ) -> None:
     import torch
 
-    from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
+    from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
 
     measured: list[tuple[Pool, Pool]] = []
     monkeypatch.setattr(few_shot, "_measure", lambda config, classes, *pools: measured.append(pools) or [])

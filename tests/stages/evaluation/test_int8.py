@@ -6,17 +6,17 @@ import pytest
 import torch
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.batches.loading import OnDevice
 from dvs_transfer.stages.evaluation import int8
 from dvs_transfer.stages.evaluation.int8 import Int8Network, quantize
 from dvs_transfer.stages.evaluation.precision import in_precision
-from dvs_transfer.stages.training import compiled
-from dvs_transfer.stages.training.config import ModelConfig
-from dvs_transfer.stages.training.layers import SpikingConv
-from dvs_transfer.stages.training.loading import OnDevice
-from dvs_transfer.stages.training.networks import build_network
-from dvs_transfer.stages.training.neurons import LifConstants, plain_lif
-from dvs_transfer.stages.training.prediction import predict_steps
-from dvs_transfer.stages.training.runtime import cpu_capabilities
+from dvs_transfer.stages.network import compiled
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.network.layers import SpikingConv
+from dvs_transfer.stages.network.networks import build_network
+from dvs_transfer.stages.network.neurons import LifConstants, plain_lif
+from dvs_transfer.stages.network.prediction import predict_steps
+from dvs_transfer.stages.network.runtime import cpu_capabilities
 
 needs_int8 = pytest.mark.skipif(
     not cpu_capabilities() & {"avx512_vnni", "avx_vnni"}, reason="needs a CPU with 8-bit products (VNNI)"

@@ -10,6 +10,7 @@ import pytest
 from evaluations import evaluation_of
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.results import (
     Predictions,
     current_evaluation,
@@ -18,7 +19,6 @@ from dvs_transfer.stages.evaluation.results import (
     weights_digest,
     write_results,
 )
-from dvs_transfer.stages.training.config import EvaluateConfig
 
 CLASS_NAMES = ("a,b", 'c"d', "e\nü", "f\x85g")
 PREDICTIONS = Predictions(

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dvs_transfer.stages.training.loading import Batch, OnDevice
-from dvs_transfer.stages.training.sampling import EpochPlan
+from dvs_transfer.stages.batches.loading import Batch, OnDevice
+from dvs_transfer.stages.batches.sampling import EpochPlan
 
 folder = Path(sys.argv.pop(1))
 rows: list[Any] = []

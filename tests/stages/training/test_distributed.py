@@ -13,8 +13,8 @@ from tiny_run import CONFIG, metrics, weights
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.training.distributed import ALONE, Processes, is_main_process
-from dvs_transfer.stages.training.sampling import Sampler
 
 LOSSES = ("loss", "loss_static", "loss_event", "grad_norm", "train_accuracy", "validation_accuracy")
 

@@ -11,10 +11,10 @@ import torch
 from tiny_run import MODEL, changed, metrics, train, weights
 from tiny_split import open_tiny_split
 
-from dvs_transfer.stages.training.loading import load
-from dvs_transfer.stages.training.networks import build_network
-from dvs_transfer.stages.training.neurons import LifConstants, plain_lif, spike
-from dvs_transfer.stages.training.sampling import Sampler
+from dvs_transfer.stages.batches.loading import load
+from dvs_transfer.stages.batches.sampling import Sampler
+from dvs_transfer.stages.network.networks import build_network
+from dvs_transfer.stages.network.neurons import LifConstants, plain_lif, spike
 from dvs_transfer.stages.training.step import Learner
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
@@ -30,7 +30,7 @@ PLACEMENTS = ("device", "pinned", "streamed")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (10, 8, 16, 9, 9), (32, 1, 300)])
 def test_triton_neurons_against_the_plain_ones(dtype, shape):
-    from dvs_transfer.stages.training import triton_lif
+    from dvs_transfer.stages.network import triton_lif
 
     constants = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
     x, grad_spikes, grad_membrane = torch.randn((3, *shape), device=CUDA).to(dtype)

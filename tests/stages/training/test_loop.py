@@ -9,8 +9,8 @@ from tiny_run import changed, metrics, train, weights
 from tiny_split import TinySplit, open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.stages.runs.checkpoint import load_weights, weights_path
 from dvs_transfer.stages.training import loop
-from dvs_transfer.stages.training.checkpoint import load_weights, weights_path
 
 
 @pytest.mark.parametrize("method", ["transfer", "events"])

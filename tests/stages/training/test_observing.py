@@ -9,8 +9,8 @@ from tiny_run import MODEL, changed, train
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.pipeline.progress import describe_training
-from dvs_transfer.stages.training.networks import build_network
-from dvs_transfer.stages.training.observing import firing_rates
+from dvs_transfer.stages.network.networks import build_network
+from dvs_transfer.stages.network.spikes import firing_rates
 
 
 def test_firing_rates_are_the_share_of_ones():

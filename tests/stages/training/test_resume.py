@@ -15,8 +15,9 @@ from dvs_transfer import cli
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
 from dvs_transfer.pipeline import reporting
-from dvs_transfer.stages.training import loop, plain
-from dvs_transfer.stages.training.state import random_state, set_random_state
+from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs.state import random_state, set_random_state
+from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
 EVERY_STEP = changed(checkpoint_steps=1)

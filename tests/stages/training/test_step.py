@@ -9,9 +9,9 @@ from tiny_run import changed
 from tiny_split import open_tiny_split
 from torch import nn
 
-from dvs_transfer.stages.training.layers import SpikingConv
-from dvs_transfer.stages.training.loading import load
-from dvs_transfer.stages.training.sampling import Sampler
+from dvs_transfer.stages.batches.loading import load
+from dvs_transfer.stages.batches.sampling import Sampler
+from dvs_transfer.stages.network.layers import SpikingConv
 from dvs_transfer.stages.training.step import Learner, decay_groups
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device that torch can use")

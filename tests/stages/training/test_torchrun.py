@@ -12,8 +12,8 @@ import pytest
 from command_line import succeed
 
 from dvs_transfer import PairedCache
+from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.training.config import TrainConfig
-from dvs_transfer.stages.training.sampling import Sampler
 
 CONFIG = """
 name = "tiny"

@@ -8,8 +8,11 @@ from tiny_run import CONFIG, changed, metrics, train, weights
 from tiny_split import open_tiny_split
 
 from dvs_transfer.stages.evaluation import evaluate
-from dvs_transfer.stages.training import loop, plain
-from dvs_transfer.stages.training.config import RELEASED, EvaluateConfig, LossConfig, ModelConfig, TrainConfig
+from dvs_transfer.stages.evaluation.config import EvaluateConfig
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training.config import RELEASED, LossConfig, TrainConfig
 from dvs_transfer.stages.training.sliding import STRATEGIES
 
 

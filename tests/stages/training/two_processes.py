@@ -10,9 +10,9 @@ from pathlib import Path
 
 from tiny_run import changed, train
 
+from dvs_transfer.stages.network.layers import BatchNormOverTime
+from dvs_transfer.stages.network.neurons import spike
 from dvs_transfer.stages.training.config import LossConfig
-from dvs_transfer.stages.training.layers import BatchNormOverTime
-from dvs_transfer.stages.training.neurons import spike
 
 
 def main(folder: Path, epochs: int) -> None:

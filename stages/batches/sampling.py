@@ -1,0 +1,163 @@
+"""Which recordings, static images and random numbers each step of an epoch uses.
+
+A plan follows from the seed and the epoch alone: every method trains on the same batches under a seed, and a resumed
+run needs no generator's state. Each kind of draw has a stream of its own, so using one does not shift another.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...cache.errors import TrainingError
+from .augmentation import NUM_DRAWS
+from .data import PairedSplit
+
+IntArray = NDArray[np.int64]
+
+_RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION = range(4)
+_MAX_LONELY = 0.05  # of the recordings, without their own photo under train.pairing = instance
+
+
+class DrawConfig(Protocol):
+    """What the draws depend on, of the configuration of training."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def epoch_steps(self) -> int | None: ...
+    @property
+    def sampling(self) -> str: ...
+    @property
+    def pairing(self) -> str: ...
+    @property
+    def uses_images(self) -> bool: ...
+
+
+@dataclass(frozen=True)
+class EpochPlan:
+    """The draws of an epoch of L steps of B recordings.
+
+    recordings (L, B): rows of the split.  images (L, B): rows of the static pool, each of its recording's class.
+    replacement (L, B), augmentation (L, B, 4): uniform in [0, 1), float32.
+    """
+
+    recordings: Tensor
+    images: Tensor
+    replacement: Tensor
+    augmentation: Tensor
+
+    def __len__(self) -> int:
+        return len(self.recordings)
+
+    def to(self, device: torch.device) -> EpochPlan:
+        return EpochPlan(
+            self.recordings.to(device),
+            self.images.to(device),
+            self.replacement.to(device),
+            self.augmentation.to(device),
+        )
+
+
+class Sampler:
+    """Draws the epochs' plans for one split and configuration."""
+
+    def __init__(self, split: PairedSplit, config: DrawConfig) -> None:
+        """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
+        if len(split) < config.batch_size and config.epoch_steps is None:
+            raise TrainingError(
+                f"the training split has {len(split)} recordings, fewer than one batch: set train.batch_size to at "
+                f"most {len(split)} (found {config.batch_size}), or say with train.epoch_steps how many steps make an "
+                "epoch, and recordings are drawn again"
+            )
+        self.config = config
+        self.labels: IntArray = split.event_labels
+        self.num_steps = config.epoch_steps or len(split) // config.batch_size
+        self.by_class = _RowsByClass(split.event_labels, split.num_classes)
+        self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
+        self.photo: IntArray = split.photo
+        self.note = ""  # what is to be told before training
+        if config.uses_images:
+            self._check_partners(split)
+
+    def plan(self, epoch: int) -> EpochPlan:
+        """The plan of `epoch`, counted from 0."""
+        shape = (self.num_steps, self.config.batch_size)
+        recordings = self._recordings(epoch, shape[0] * shape[1])
+        images = self._images(epoch, recordings)
+        replacement = self._stream(epoch, _REPLACEMENT).random(shape, np.float32)
+        augmentation = self._stream(epoch, _AUGMENTATION).random((*shape, NUM_DRAWS), np.float32)
+        return EpochPlan(
+            torch.from_numpy(recordings.reshape(shape)),
+            torch.from_numpy(images.reshape(shape)),
+            torch.from_numpy(replacement),
+            torch.from_numpy(augmentation),
+        )
+
+    def _recordings(self, epoch: int, count: int) -> IntArray:
+        rng = self._stream(epoch, _RECORDINGS)
+        if self.config.sampling == "balanced":
+            present = np.flatnonzero(self.by_class.counts)
+            return self.by_class.pick(present[rng.integers(len(present), size=count)], rng.random(count))
+        passes = -(-count // len(self.labels))
+        if self.config.sampling == "shuffled":
+            return np.concatenate([rng.permutation(len(self.labels)) for _ in range(passes)])[:count]
+        return np.arange(count) % len(self.labels)
+
+    def _images(self, epoch: int, recordings: IntArray) -> IntArray:
+        if not self.config.uses_images:
+            return np.zeros_like(recordings)
+        draws = self._stream(epoch, _PARTNERS).random(len(recordings))
+        if self.config.pairing == "class":
+            return self.images_by_class.pick(self.labels[recordings], draws)
+        images = self.photo[recordings]
+        lonely = images < 0
+        images[lonely] = self.images_by_class.pick(self.labels[recordings[lonely]], draws[lonely])
+        return images
+
+    def _stream(self, epoch: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, epoch, stream])
+
+    def _check_partners(self, split: PairedSplit) -> None:
+        missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))
+        if len(missing):
+            names = ", ".join(split.class_names[label] for label in missing[:10])
+            raise TrainingError(
+                f"{len(missing)} classes have training recordings but no static image ({names}): "
+                f"add images, or use train.method = events"
+            )
+        lonely = np.flatnonzero(self.photo < 0)
+        if self.config.pairing == "class" or not len(lonely):
+            return
+        if len(lonely) > _MAX_LONELY * len(split):
+            raise TrainingError(
+                f"train.pairing = instance needs the training recordings' own photos in the static pool; "
+                f"{len(lonely)} of {len(split)} have none (the first is {split.sample_ids[lonely[0]]}), more than "
+                f"{_MAX_LONELY:.0%}: use train.pairing = class"
+            )
+        self.note = (
+            f"train.pairing = instance: {len(lonely)} of {len(split)} training recordings have no photo of their own "
+            "in the static pool and meet a random image of their class"
+        )
+
+
+class _RowsByClass:
+    """Rows grouped by class, to draw one of a class uniformly."""
+
+    def __init__(self, labels: IntArray, num_classes: int) -> None:
+        self.rows = np.argsort(labels, kind="stable")
+        self.counts = np.bincount(labels, minlength=num_classes)
+        self.first = np.cumsum(self.counts) - self.counts
+
+    def pick(self, classes: IntArray, draws: NDArray[np.float64]) -> IntArray:
+        """One row of each of `classes` (n,), which have rows, from uniform draws (n,) in [0, 1)."""
+        position = (draws * self.counts[classes]).astype(np.int64)
+        picked: IntArray = self.rows[self.first[classes] + position]
+        return picked

@@ -1,0 +1,128 @@
+"""Weights that outlive a run.
+
+`<run>/checkpoints/best.safetensors`, `last.safetensors`: the network, with a `CheckpointInfo` in the header.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError, safe_open
+
+from ...cache import durable
+from ...cache.documents import parse_json
+from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
+from ..network.config import ModelConfig
+from ..batches.data import PairedSplit
+from ..network.networks import SpikingNetwork, build_network
+
+_METADATA_KEY = "dvs_transfer"
+MAX_POOLS = 64  # more halvings than a frame can have
+
+CheckpointName = Literal["best", "last"]
+
+
+class CheckpointInfo(BaseModel):
+    """What weights are for and where they come from: enough to build the network, and to judge a result."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelConfig
+    method: str
+    class_names: tuple[str, ...]
+    num_steps: int = Field(ge=1, description="time steps T")
+    size: int = Field(ge=1, description="height and width of a frame, pixels")
+    epoch: int = Field(description="epochs trained")
+    selection: str = Field(description="how the `best` epoch is chosen")
+    accuracy: float | None = Field(description="top-1 on the split that selects, in [0, 1]; none: no such split")
+    protocol: str
+    photos_in_reach: Reach | None = Field(None, description="of held-out recordings; none of earlier versions' weights")
+    split_digest: str
+    cache_fingerprint: str
+
+    def photos_in_reach_of(self, split: PairedSplit) -> Reach:
+        """Whether photos of held-out recordings, or these themselves, may have taught. split: of the same data."""
+        if self.photos_in_reach is not None:
+            return self.photos_in_reach
+        if self.protocol == "unknown":
+            return "unknown"
+        return "none" if self.method == "events" else split.photos_in_reach
+
+
+def weights_path(run_folder: Path, name: CheckpointName) -> Path:
+    return run_folder / "checkpoints" / f"{name}.safetensors"
+
+
+def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
+    """Write the network's parameters and running statistics to `path`."""
+    tensors = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
+    durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
+
+
+def require_weights(path: Path) -> None:
+    """Raises TrainingError when there are no weights at `path`."""
+    if not path.is_file():
+        raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
+
+
+def read_info(path: Path) -> CheckpointInfo:
+    """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
+    require_weights(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            document = parse_json((file.metadata() or {})[_METADATA_KEY].encode())
+            document["model"].setdefault("running_statistics", "shared")  # of weights from before there were two ways
+            return CheckpointInfo.model_validate(document)
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
+
+
+def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
+    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+    info = read_info(path)
+    tensors = safetensors.torch.load_file(path)
+    shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
+    _require_fit(path, info.model, shape, tensors)
+    network = build_network(info.model, **shape, seed=0)
+    network.load_state_dict(tensors)
+    return network.to(device).eval(), info
+
+
+def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors: dict[str, torch.Tensor]) -> None:
+    """Raise TrainingError unless the tensors are those of this network; of a network that takes no memory, since a
+    damaged file may name any size."""
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    if len(model.layers) > len(tensors) + MAX_POOLS:
+        raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")
+    try:
+        with torch.device("meta"):
+            network = SpikingNetwork(model, **shape)
+    except (RuntimeError, TypeError, OverflowError) as error:  # a side that is no 64-bit number, for example
+        raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    if found != expected:
+        differing = sorted(name for name in {**found, **expected} if found.get(name) != expected.get(name))
+        raise TrainingError(
+            f"{path}: its weights do not fit the network that it names: {differing[0]} has the shape "
+            f"{found.get(differing[0])}, expected {expected.get(differing[0])} ({len(differing)} differ); train again"
+        )
+
+
+def require_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
+    """Raise TrainingError unless the weights were trained on the split's data.
+
+    Of another split, the test recordings may have been trained on.
+    """
+    trained = (info.split_digest, info.class_names, info.num_steps, info.size)
+    if trained != (split.split_digest, split.class_names, split.num_bins, split.size):
+        raise TrainingError(
+            f"{run_folder}: trained on split {info.split_digest} ({len(info.class_names)} classes, "
+            f"{info.num_steps} bins, {info.size} x {info.size}); found split {split.split_digest} "
+            f"({split.num_classes} classes, {split.num_bins} bins, {split.size} x {split.size}): "
+            f"evaluate with the cache that the run was trained on"
+        )
