@@ -212,15 +212,14 @@ class Forked:
     err: Path
 
     def wait(self, kill_after: float | None = None) -> Ended:
-        """Its end; with `kill_after` its whole process group gets SIGKILL so many seconds from now."""
+        """Its end. kill_after: so many seconds from now its whole process group gets SIGKILL; then none of it is left."""
         answer = self.commands.ask({"child": self.process, "kill_after": kill_after})
+        if kill_after is not None:
+            wait_for(lambda: not members_of(self.process))
         return Ended(**answer, out=self.out.read_text(), err=self.err.read_text())
 
     def kill(self) -> Ended:
-        """SIGKILL to the whole process group; returns when none of it is left."""
-        ended = self.wait(kill_after=0)
-        wait_for(lambda: not members_of(self.process))
-        return ended
+        return self.wait(kill_after=0)
 
 
 def members_of(group: int) -> list[int]:

@@ -17,19 +17,23 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-from matplotlib.figure import Figure
-
-import dvs_transfer.pipeline.execution
-import dvs_transfer.pipeline.experiment  # noqa: F401
 from dvs_transfer.cli import main
-from dvs_transfer.stages.frames.binning import make_frames
-from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.sources.base import AtisRecords
 
 
 def warm_up() -> None:
-    """What takes long the first time, and starts no thread: a thread would not be there in a forked child."""
+    """What takes long the first time, and starts no thread: a thread would not be there in a forked child.
+
+    Imported here: worker processes of a command import this file, too.
+    """
+    import numpy as np
+    from matplotlib.figure import Figure
+
+    import dvs_transfer.pipeline.execution
+    import dvs_transfer.pipeline.experiment  # noqa: F401
+    from dvs_transfer.stages.frames.binning import make_frames
+    from dvs_transfer.stages.frames.spec import FramesConfig
+    from dvs_transfer.stages.sources.base import AtisRecords
+
     make_frames(AtisRecords(np.zeros(50, np.uint8), (34, 34)), FramesConfig(num_bins=1, size=8))
     Figure().savefig(io.BytesIO())
     gc.collect()
@@ -90,5 +94,5 @@ def serve() -> None:
         print(json.dumps(answer), flush=True)
 
 
-if __name__ == "__main__":  # worker processes of a command import this file, too
+if __name__ == "__main__":
     serve()
