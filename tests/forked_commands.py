@@ -26,6 +26,7 @@ def warm_up() -> None:
     Imported here: worker processes of a command import this file, too.
     """
     import numpy as np
+    import torch
     from matplotlib.figure import Figure
 
     import dvs_transfer.pipeline.execution
@@ -36,6 +37,8 @@ def warm_up() -> None:
 
     make_frames(AtisRecords(np.zeros(50, np.uint8), (34, 34)), FramesConfig(num_bins=1, size=8))
     Figure().savefig(io.BytesIO())
+    torch.use_deterministic_algorithms(True)  # imports torch's compiler
+    torch.use_deterministic_algorithms(False)
     gc.collect()
     gc.freeze()  # else each child's first collection copies all pages of this process
 
