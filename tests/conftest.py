@@ -11,9 +11,7 @@ from pathlib import Path
 import pytest
 from fault_injection import Effort, Tally
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # before torch is imported: small tensors, and `make test` fills the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tensors are small, and the cores taken
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIGURES = REPOSITORY / "build" / "faults.jsonl"

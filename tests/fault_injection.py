@@ -212,7 +212,7 @@ class Forked:
     err: Path
 
     def wait(self, kill_after: float | None = None) -> Ended:
-        """Its end. kill_after: so many seconds from now its whole process group gets SIGKILL; then none of it is left."""
+        """Its end. kill_after: in so many seconds its whole process group gets SIGKILL, and all of it is waited for."""
         answer = self.commands.ask({"child": self.process, "kill_after": kill_after})
         if kill_after is not None:
             wait_for(lambda: not members_of(self.process))
