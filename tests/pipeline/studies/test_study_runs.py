@@ -62,15 +62,20 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+def run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells, one at a time."""
+    monkeypatch.setattr(running, "run_cell", lambda task, on_start, on_memory: cells._work(task, on_memory))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # eight processes, each of which imports torch
+@pytest.mark.timeout(900)  # seven processes, each of which imports torch
 def test_killed_in_the_middle_it_ends_as_if_undisturbed(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also: a finished cell is left alone, a failing one does not keep the others, another runner's is waited for."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
     with monkeypatch.context() as here:
-        here.setattr(running, "run_cell", lambda task, on_start, on_memory: cells._work(task, on_memory))
+        run_in_this_process(here)
         told = succeed("--root", undisturbed, "study", "run", file, "--parallel", "1")
     assert told.out == "4 of 4 cells are done\n"
     assert "the method, seed 1024: top-1 " in told.err
@@ -98,7 +103,8 @@ def test_killed_in_the_middle_it_ends_as_if_undisturbed(
     assert "| the method | 2 |" in one
     assert not list(killed.glob("runs/.*.lock"))
 
-    again = succeed("--root", killed, "study", "run", file, "--json").document
+    run_in_this_process(monkeypatch)
+    again = succeed("--root", killed, "study", "run", file, "--parallel", "1", "--json").document
     assert [cell["state"] for cell in again] == ["found"] * 4
     assert weights(killed).keys() == weights(undisturbed).keys()
     _check_a_failing_cell(file, killed)
@@ -109,7 +115,7 @@ def _check_a_failing_cell(file: Path, root: Path) -> None:
     path = file.with_name("failing.toml")
     too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.batch_size = 31 }\n'
     path.write_text(FILE.replace("[42, 1024]", "[42]") + too_large)
-    outcome = run_command("--root", root, "study", "run", path)
+    outcome = run_command("--root", root, "study", "run", path, "--parallel", "1")
     assert outcome.code == 1
     assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: the training split has 30 rec")
     table = succeed("--root", root, "study", "table", path).out
