@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
 from ..network.networks import ResNet, SpikingNetwork
-from ..network.spikes import spikes_of
+from ..network.prediction import spikes_of
 from . import style
 from .config import ActivityConfig
 from .results import AnalysisReport, Arrays, Fields, perform

@@ -19,9 +19,9 @@ from ...cache.documents import read_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedBatch
 from ..batches.data import Encoding, PairedSplit, SplitName, read_static
-from ..network.adaptation import adapted
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
+from ..network.prediction import adapted
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
 

@@ -1,15 +1,19 @@
-"""What a trained network says of recordings: the event branch alone, in evaluation mode."""
+"""What a trained network says of recordings, how often its neurons spike, and norms that follow other frames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+import copy
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..batches.data import event_frames
 from ..batches.loading import Loader
+from .layers import BatchNormOverTime, Domain, Neurons
+from .networks import SpikingNetwork
 
 
 def predict(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
@@ -35,3 +39,59 @@ def _logits(network: nn.Module, events: Loader, batch_size: int) -> Iterator[Ten
 def accuracy(scores: Tensor, labels: Tensor) -> float:
     """Share of rows of scores (n, num_classes) whose largest entry is their label (n,)."""
     return float((scores.argmax(1) == labels).double().mean())
+
+
+@contextmanager
+def spikes_of(network: nn.Module, keep: Callable[[Tensor], Tensor]) -> Iterator[dict[str, Tensor]]:
+    """While it is open: what `keep` makes of the spikes (T, B, ...) of each layer of neurons that computes, by name.
+
+    Layers are `Neurons`; a user's network may have none.
+    """
+    kept: dict[str, Tensor] = {}
+
+    def note(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Any]], None]:
+        return lambda layer, inputs, outputs: kept.update({name: keep(outputs[0])})
+
+    modules = network.named_modules()
+    layers = [(name.removesuffix(".neurons"), layer) for name, layer in modules if isinstance(layer, Neurons)]
+    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@torch.inference_mode()
+def firing_rates(network: SpikingNetwork, frames: Tensor) -> dict[str, float]:
+    """Spikes per neuron and time step of each layer, for frames (T, B, 2, H, W) of recordings in evaluation mode."""
+    was_training = network.training
+    try:
+        with spikes_of(network, lambda spikes: spikes.mean(dtype=torch.float32)) as rates:
+            network.eval()(frames, "event")
+    finally:
+        network.train(was_training)
+    return dict(zip(rates, torch.stack(list(rates.values())).tolist(), strict=True)) if rates else {}
+
+
+@torch.inference_mode()
+def adapted(network: SpikingNetwork, batches: Iterable[Tensor], domain: Domain) -> SpikingNetwork:
+    """A copy of `network` in evaluation mode whose running statistics of `domain` are those of `batches`.
+
+    batches: frames (T, B, 2, H, W), without labels, of about equal B. The statistics are means over the batches of what
+    each layer receives at all steps, while the layers before it normalise with the batch's own (AdaBN; Li et al.,
+    2016). Norms that are no `BatchNormOverTime`, of a user's network, stay as they are.
+    """
+    with torch.inference_mode(False):
+        network = copy.deepcopy(network).eval()
+    norms = [module.train() for module in network.modules() if isinstance(module, BatchNormOverTime)]
+    before = [(norm.mode, norm.momentum) for norm in norms]
+    for norm in norms:
+        norm.mode = "merged"
+    for number, frames in enumerate(batches, 1):
+        for norm in norms:
+            norm.momentum = 1 / number
+        network(frames, domain)
+    for norm, (mode, momentum) in zip(norms, before, strict=True):
+        norm.mode, norm.momentum = mode, momentum
+    return network.eval()

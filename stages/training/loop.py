@@ -25,9 +25,8 @@ from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import EpochPlan, Sampler
 from ..network.config import ModelConfig
 from ..network.networks import build_network, num_parameters
-from ..network.prediction import accuracy, predict
+from ..network.prediction import accuracy, firing_rates, predict
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
-from ..network.spikes import firing_rates
 from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
 from ..runs.folder import only_one_trains
 from ..runs.metrics import keep_metrics, metrics_path

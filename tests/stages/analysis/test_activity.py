@@ -13,7 +13,7 @@ from torch import nn
 from dvs_transfer.stages.analysis.activity import count_operations, fan_out, run
 from dvs_transfer.stages.analysis.config import ActivityConfig
 from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.network.spikes import firing_rates
+from dvs_transfer.stages.network.prediction import firing_rates
 
 
 def test_a_network_counted_by_hand() -> None:
