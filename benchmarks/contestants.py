@@ -28,6 +28,7 @@ from ..stages.network.prediction import accuracy, predict
 from ..stages.network.runtime import has_native_bfloat16, keep_freed_memory, select_device
 from ..stages.training.config import TrainConfig
 from ..stages.training.losses import transfer_loss
+from ..stages.training.methods import MixedPrecision
 from ..stages.training.step import Learner
 from .plain import PlainVGG, plain_scores, plain_step
 
@@ -161,7 +162,7 @@ class _Ours:
         assert batch.images is not None
         static = static_frames(batch.images, events, batch.replacement < 0)
         marks.append(self._now())
-        with learner.autocast():
+        with MixedPrecision(network, config.precision).autocast():
             static_logits, static_features = network.with_features(static, "static")
             event_logits, event_features = network.with_features(events, "event")
         marks.append(self._now())

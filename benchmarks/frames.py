@@ -31,7 +31,7 @@ from ..stages.frames.binning import make_frames, splits
 from ..stages.frames.checked import CheckedEvents
 from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
-from ..stages.runs.stints import cpu_name
+from ..stages.runs.history import cpu_name
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.base import AtisRecords, Events
 

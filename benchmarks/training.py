@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 
 from ..stages.network.runtime import has_native_bfloat16, select_device
-from ..stages.runs.stints import cpu_name
+from ..stages.runs.history import cpu_name
 from .contestants import NUM_CLASSES, PARTS, Contestant, Precision, Workload
 
 EPOCH_PAIRS = 7838  # training recordings of N-Caltech101 in the released code's split

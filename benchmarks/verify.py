@@ -16,7 +16,7 @@ from ..cache.digests import fingerprint
 from ..cache.store import read_attributes
 from ..cache.verify import verify_store
 from ..cache.writer import ArrayLayout, StoreBuilder, StoreLayout
-from ..stages.runs.stints import cpu_name
+from ..stages.runs.history import cpu_name
 
 SAMPLES_PER_SHARD = 64
 SHAPE = (10, 2, 48, 48)  # of a recording of N-Caltech101

@@ -18,6 +18,7 @@ from ..stages.evaluation.config import EvaluateConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
 from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
+from ..stages.plugins import look_in
 from ..stages.simulation.config import SimulationConfig
 from ..stages.training.config import TrainConfig
 
@@ -102,10 +103,13 @@ class ExperimentConfig(BaseModel):
     @model_validator(mode="after")
     def _has_images_to_teach(self) -> ExperimentConfig:
         if self.images is None and self.train.method != "events":
-            raise ValueError(
-                f"train.method = {self.train.method} needs a section [images]; without one, train with "
-                "train.method = events"
-            )
+            from ..stages.training.methods import method_class  # which loads torch
+
+            if method_class(self.train.method).uses_images:
+                raise ValueError(
+                    f"train.method = {self.train.method} needs a section [images]; without one, train with "
+                    "train.method = events"
+                )
         return self
 
     def images_config(self) -> ImagesConfig:
@@ -119,6 +123,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     """
     document = read_toml(path)
     apply_overrides(document, overrides)
+    look_in(path.resolve().parent)
     return validate_config(document, str(path))
 
 

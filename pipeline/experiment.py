@@ -33,7 +33,8 @@ from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
-from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
+from ..stages.training.methods import plugin_code
+from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
 from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
 from .workspace import RECIPES, Workspace
 
@@ -121,6 +122,8 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
     }
+    if code := plugin_code(config.model, config.train):
+        described["code"] = code
     return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
 
 

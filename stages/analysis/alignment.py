@@ -27,6 +27,7 @@ from ..network.layers import Domain
 from ..network.networks import SpikingNetwork, build_network
 from ..network.prediction import spikes_of
 from ..runs.metrics import read_metrics
+from ..training.methods import method_class
 from . import style
 from .config import AlignmentConfig
 from .results import AnalysisReport, Arrays, Fields, perform
@@ -84,8 +85,8 @@ def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> t
             seed=subject.training.seed,
         )
         initial = cka_of_layers(subject, network.to(subject.device), config, progress)
-    # Recordings alone are trained on without images, so nothing slides.
-    metrics = [] if subject.info.method == "events" else read_metrics(subject.folder)
+    slides = subject.info.method != "imported" and method_class(subject.info.method).uses_images
+    metrics = read_metrics(subject.folder) if slides else []
     learned = metrics and metrics[0].get("w_t") is not None
     fields: Fields = {
         "layers": tuple(trained),

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ...cache.documents import Frozen
-from ..plugins import find
+from ..plugins import require_name
 
 # VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
 # ResNet18-SNN: one number for each stage of two blocks.
@@ -82,10 +82,9 @@ class ModelConfig(Frozen):
 
     @model_validator(mode="after")
     def _is_possible(self) -> ModelConfig:
-        if ":" in self.name:  # imported when it is built: a run can be read where its network is not
-            return self
-        architecture = find("networks", self.name, ARCHITECTURES)
-        if not isinstance(architecture, Architecture):  # of an installed package
+        architecture = ARCHITECTURES.get(self.name)
+        if architecture is None:  # imported when it is built: a run can be read where its network is not
+            require_name("networks", self.name, ARCHITECTURES)
             return self
         if self.options:
             raise ValueError(f"options: {self.name} has none; they are for a network of one's own")

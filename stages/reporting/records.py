@@ -22,8 +22,8 @@ from ..evaluation.results import (
     read_evaluation,
     read_predictions,
 )
+from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-from ..runs.stints import Stint, read_stints
 
 OpenSplit = Callable[[Split], PairedCache]
 
@@ -42,12 +42,12 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. metrics, stints: empty for imported weights. evaluated, analyses, few_shot: what exists of them."""
+    """A run. metrics, history: empty for imported weights. evaluated, analyses, few_shot: what exists of them."""
 
     folder: Path
     document: Mapping[str, Any]
     metrics: list[MetricsLine]
-    stints: tuple[Stint, ...]
+    history: tuple[TrainingPeriod, ...]
     evaluated: Mapping[EvaluatedSplit, Evaluated]
     analyses: Mapping[str, tuple[AnalysisReport, Arrays]]
     few_shot: FewShotReport | None = None
@@ -101,7 +101,7 @@ def read_record(
         folder=folder,
         document=document,
         metrics=metrics,
-        stints=read_stints(folder),
+        history=read_history(folder),
         evaluated=evaluated,
         analyses={name: analysis.read(folder) for name, analysis in ANALYSES.items() if analysis.exists(folder)},
         few_shot=read_few_shot(folder) if result_path(folder).is_file() else None,

@@ -13,7 +13,7 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
-from ..runs.stints import Stint
+from ..runs.history import TrainingPeriod
 from .groups import Group, members, run_label
 from .records import Evaluated, RunRecord
 
@@ -40,11 +40,11 @@ class Fact:
 
 @dataclass(frozen=True)
 class Setup:
-    """The whole section. stints: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
+    """The whole section. history: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
 
     labels: tuple[str, ...]
     facts: list[Fact]
-    stints: list[tuple[str, Stint]]
+    history: list[tuple[str, TrainingPeriod]]
     unrecorded: str
     stores: list[StoreAttributes]
     configurations: list[tuple[str, str]]
@@ -100,8 +100,8 @@ def describe_setup(groups: Sequence[Group]) -> Setup:
     return Setup(
         labels=tuple(label for label, _ in runs),
         facts=facts,
-        stints=[(label, stint) for label, record in runs for stint in record.stints],
-        unrecorded="; ".join(label for label, record in runs if not record.stints),
+        history=[(label, period) for label, record in runs for period in record.history],
+        unrecorded="; ".join(label for label, record in runs if not record.history),
         stores=_stores([record for _, record in runs]),
         configurations=[
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups

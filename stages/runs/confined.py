@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...cache.errors import TrainingError
-from ..runs import plain
+from . import packing
 
 MAX_SECONDS: Final = 300
 FREE_MEMORY_BYTES: Final = 1 << 30  # address space beside what torch takes and `MEMORY_PER_BYTE` of the file
@@ -51,13 +51,13 @@ def run_confined(function: Callable[[Path], Any], path: Path) -> Any:
         ours.close()
     if answer[:1] == b"X":
         raise TrainingError(answer[1:].decode())
-    return plain.from_bytes(answer[1:])
+    return packing.from_bytes(answer[1:])
 
 
 def _answer(function: Callable[[Path], Any], path: Path, pipe: Connection) -> None:
     _set_limits(path.stat().st_size)
     try:
-        answer = b"D" + plain.to_bytes(function(path))
+        answer = b"D" + packing.to_bytes(function(path))
     except TrainingError as error:
         answer = b"X" + str(error).encode(errors="replace")
     pipe.send_bytes(answer)

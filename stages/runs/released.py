@@ -20,10 +20,10 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
+from ...cache.paired import PairedCache
 from .checkpoint import CheckpointInfo, CheckpointName, save_weights, weights_path
 from ..network.config import ModelConfig
 from .confined import run_confined
-from ..batches.data import PairedSplit
 from ..network.networks import BLOCKS_PER_STAGE, SpikingNetwork, build_network
 
 # The networks' names there and here.
@@ -92,7 +92,7 @@ class ImportReport:
     accuracy: float | None
 
 
-def run(path: Path, split: PairedSplit, out: Path, pairs: Path) -> ImportReport:
+def run(path: Path, split: PairedCache, out: Path, pairs: Path) -> ImportReport:
     """Make the run folder `out` of the checkpoint at `path`, to be evaluated on the pair store that `split` is of.
 
     Raises TrainingError: no such file, something else than weights in it, weights that do not fit the network that it
@@ -268,7 +268,7 @@ def _our_key(name: str, key: str) -> str:
     return key
 
 
-def _require_same_data(released: ReleasedCheckpoint, split: PairedSplit) -> None:
+def _require_same_data(released: ReleasedCheckpoint, split: PairedCache) -> None:
     there = (released.num_classes, released.num_steps, released.size or split.size)
     here = (split.num_classes, split.num_bins, split.size)
     if there != here:

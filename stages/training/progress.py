@@ -1,4 +1,4 @@
-"""What a run tells while it goes on, and at its end."""
+"""What a run tells while it goes on, and at its end; TensorBoard may listen."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from ...cache.schema import timestamp
 PACKAGES = ("dvs-transfer", "torch", "numpy", "zarr")
 
 
-class Stint(BaseModel):
+class TrainingPeriod(BaseModel):
     """From the start of training, or from where it went on, to its end. Times: ISO 8601, UTC."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,14 +42,14 @@ class Stint(BaseModel):
         return (datetime.fromisoformat(self.ended) - datetime.fromisoformat(self.started)).total_seconds()
 
 
-_STINTS = TypeAdapter(tuple[Stint, ...])
+_HISTORY = TypeAdapter(tuple[TrainingPeriod, ...])
 
 
-def read_stints(run_folder: Path) -> tuple[Stint, ...]:
+def read_history(run_folder: Path) -> tuple[TrainingPeriod, ...]:
     """Oldest first; none for imported weights. Raises TrainingError: damaged."""
     path = _path(run_folder)
     try:
-        return _STINTS.validate_json(read_document(path))
+        return _HISTORY.validate_json(read_document(path))
     except FileNotFoundError:
         return ()
     except ValidationError as error:
@@ -59,11 +59,11 @@ def read_stints(run_folder: Path) -> tuple[Stint, ...]:
 
 
 @contextmanager
-def stint_noted(run_folder: Path, device: torch.device, num_processes: int, epochs_before: int) -> Iterator[None]:
+def period_noted(run_folder: Path, device: torch.device, num_processes: int, epochs_before: int) -> Iterator[None]:
     """Note that training goes on here and now, and at the end that it ended; a killed process leaves no end."""
-    earlier = read_stints(run_folder)
+    earlier = read_history(run_folder)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
-    stint = Stint(
+    period = TrainingPeriod(
         started=timestamp(),
         epochs_before=epochs_before,
         device=name if num_processes == 1 else f"{num_processes} x {name}",
@@ -72,11 +72,11 @@ def stint_noted(run_folder: Path, device: torch.device, num_processes: int, epoc
         threads=torch.get_num_threads(),
         versions={"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
     )
-    _write(run_folder, (*earlier, stint))
+    _write(run_folder, (*earlier, period))
     try:
         yield
     finally:
-        _write(run_folder, (*earlier, stint.model_copy(update={"ended": timestamp()})))
+        _write(run_folder, (*earlier, period.model_copy(update={"ended": timestamp()})))
 
 
 def cpu_name() -> str:
@@ -89,8 +89,8 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _write(run_folder: Path, stints: tuple[Stint, ...]) -> None:
-    durable.write_bytes(_path(run_folder), _STINTS.dump_json(stints, indent=1) + b"\n")
+def _write(run_folder: Path, history: tuple[TrainingPeriod, ...]) -> None:
+    durable.write_bytes(_path(run_folder), _HISTORY.dump_json(history, indent=1) + b"\n")
 
 
 def _path(run_folder: Path) -> Path:
