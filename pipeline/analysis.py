@@ -10,7 +10,8 @@ from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.config import AnalysisConfig
 from ..stages.analysis.results import AnalysisReport, result_path
 from ..stages.analysis.subject import Progress, no_progress
-from .experiment import open_splits_of
+from ..stages.network.config import ARCHITECTURES
+from .experiment import open_splits_of, read_run
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,13 @@ class AnalysisFiles:
 def analyses_of(folder: Path) -> list[str]:
     """The names of the analyses that the run in `folder` can have. Raises as `analyse` does."""
     has_images = open_splits_of(folder)("test").has_images
-    return [name for name, analysis in ANALYSES.items() if has_images or not analysis.needs_images]
+    network = read_run(folder).get("experiment", {}).get("model", {}).get("name")
+    is_known = network is None or network in ARCHITECTURES
+    return [
+        name
+        for name, analysis in ANALYSES.items()
+        if (has_images or not analysis.needs_images) and (is_known or not analysis.needs_known_layers)
+    ]
 
 
 def analyse(

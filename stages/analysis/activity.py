@@ -27,8 +27,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ...cache.errors import TrainingError
 from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
-from ..network.networks import ResNet, SpikingNetwork
+from ..network.networks import OwnBackbone, ResNet, SpikingNetwork
 from ..network.prediction import spikes_of
 from . import style
 from .config import ActivityConfig
@@ -101,6 +102,10 @@ def run(
 @torch.inference_mode()
 def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tuple[Fields, Arrays]:
     network, num_steps, num = subject.network, subject.info.num_steps, len(subject.rows)
+    if isinstance(network.backbone, OwnBackbone):
+        raise TrainingError(
+            f"spikes and operations are counted in built-in networks; {subject.info.model.name} is none"
+        )
     spikes: dict[str, Tensor] = {}
     num_neurons: dict[str, int] = {}
     with count_operations(network, num_steps) as operations:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Analysis:
     """One analysis. run(config, open_split, run_folder, restart=, progress=) -> report; draw(report, arrays).
 
-    needs_images: says nothing of a run whose recordings have no images.
+    needs_images: says nothing of a run whose recordings have no images.  needs_known_layers: nor of a user's network.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Analysis:
     run: Callable[..., Any]
     draw: Callable[[Any, Arrays], Figure]
     needs_images: bool = False
+    needs_known_layers: bool = False
 
     def exists(self, run_folder: Path) -> bool:
         """Whether the run folder holds a result."""
@@ -41,10 +42,14 @@ class Analysis:
 ANALYSES = {
     analysis.name: analysis
     for analysis in (
-        Analysis("activity", ActivityConfig, activity.ActivityReport, activity.run, activity.draw),
+        Analysis(
+            "activity", ActivityConfig, activity.ActivityReport, activity.run, activity.draw, needs_known_layers=True
+        ),
         Analysis("alignment", AlignmentConfig, alignment.AlignmentReport, alignment.run, alignment.draw, True),
         Analysis("embedding", EmbeddingConfig, embedding.EmbeddingReport, embedding.run, embedding.draw),
-        Analysis("grad-cam", GradCamConfig, grad_cam.GradCamReport, grad_cam.run, grad_cam.draw),
+        Analysis(
+            "grad-cam", GradCamConfig, grad_cam.GradCamReport, grad_cam.run, grad_cam.draw, needs_known_layers=True
+        ),
         Analysis("landscape", LandscapeConfig, landscape.LandscapeReport, landscape.run, landscape.draw),
     )
 }
