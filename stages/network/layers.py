@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any, Literal
 
 import torch
@@ -241,28 +241,22 @@ def recomputed(function: Callable[[Tensor], Any], layers: Iterable[nn.Module], x
     """
     if not torch.is_grad_enabled():
         return function(x)
-    again = _StatisticsAside([module for layer in layers for module in layer.modules()])
-    return checkpoint(
-        function, x, use_reentrant=False, preserve_rng_state=False, context_fn=lambda: (nullcontext(), again)
-    )
+    modules = [module for layer in layers for module in layer.modules()]
+    contexts = lambda: (nullcontext(), _statistics_aside(modules))  # noqa: E731 - of the first time, of the second
+    return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
-class _StatisticsAside:
+@contextmanager
+def _statistics_aside(modules: list[nn.Module]) -> Iterator[None]:
     """Within it the modules' buffers are copies: running statistics see a batch once, not again when recomputing.
 
     The buffers are exchanged and not written back, for a write would make what autograd kept of them invalid.
     """
-
-    def __init__(self, modules: list[nn.Module]) -> None:
-        self.modules = modules
-        self.aside: list[dict[str, Tensor | None]] = []
-
-    def __enter__(self) -> None:
-        self.aside = [module._buffers for module in self.modules]
-        for module in self.modules:
-            copies = {name: None if buffer is None else buffer.clone() for name, buffer in module._buffers.items()}
-            module._buffers = copies
-
-    def __exit__(self, *exception: object) -> None:
-        for module, buffers in zip(self.modules, self.aside, strict=True):
+    aside = [module._buffers for module in modules]
+    for module in modules:
+        module._buffers = {key: buffer if buffer is None else buffer.clone() for key, buffer in module._buffers.items()}
+    try:
+        yield
+    finally:
+        for module, buffers in zip(modules, aside, strict=True):
             module._buffers = buffers

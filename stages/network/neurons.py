@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache
+from importlib.util import find_spec
 from typing import Literal
 
 import torch
@@ -15,13 +15,13 @@ from . import compiled
 from .lif import LifConstants, pytorch_lif
 
 Implementation = Literal["pytorch", "compiled", "triton"]
-Lif = Callable[[Tensor, LifConstants, bool], tuple[Tensor, Tensor | None]]
 
 # Elements of a layer from which the compiled kernels are chosen, with several threads and with one: on two threads
 # torch's own operations were faster below, on one they are slower by half (docs/performance.md).
 SMALLEST = 5_000_000
 SMALLEST_ALONE = 100_000
 
+_has_triton = find_spec("triton") is not None
 _wanted: ContextVar[Implementation | None] = ContextVar("wanted implementation", default=None)
 
 
@@ -41,7 +41,7 @@ def using(implementation: Implementation) -> Iterator[None]:
 def implementation_for(x: Tensor) -> Implementation:
     """What computes neurons that receive x (T, ...): what `using` says, else the fastest that can take it."""
     wanted = _wanted.get()
-    if wanted in ("triton", None) and x.device.type == "cuda" and x.numel() and _triton_lif() is not None:
+    if wanted in ("triton", None) and x.device.type == "cuda" and x.numel() and _has_triton:
         return "triton"
     least = SMALLEST if torch.get_num_threads() > 1 else SMALLEST_ALONE
     if compiled.can_take(x) and (wanted == "compiled" or (wanted is None and x.numel() >= least)):
@@ -54,9 +54,7 @@ def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tupl
 
     With `want_membrane` also the membrane potentials after reset; gradients flow through both.
     """
-    ways = {"pytorch": pytorch_lif, "compiled": compiled.lif, "triton": _triton_lif()}
-    function = ways[implementation_for(current)]
-    assert function is not None
+    function = _LIF[implementation_for(current)]
     if current.is_contiguous():
         return function(current, constants, want_membrane)
     strides = current.stride()
@@ -66,11 +64,10 @@ def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tupl
     return spikes.permute(back), None if membrane is None else membrane.permute(back)
 
 
-@cache
-def _triton_lif() -> Lif | None:
-    """The Triton kernel; None where Triton is not installed."""
-    try:
-        from .triton_lif import lif
-    except ImportError:
-        return None
-    return lif
+def _triton_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+    from .triton_lif import lif  # Triton takes a second to import
+
+    return lif(current, constants, want_membrane)
+
+
+_LIF = {"pytorch": pytorch_lif, "compiled": compiled.lif, "triton": _triton_lif}
