@@ -112,10 +112,7 @@ class SpikingLayer(nn.Module):
     """What gives currents, batch norm over time if there is one, LIF."""
 
     norm: BatchNormOverTime | None
-
-    def __init__(self, constants: LifConstants) -> None:
-        super().__init__()
-        self.neurons = Neurons(constants)
+    neurons: Neurons
 
     def currents(self, x: Tensor) -> Tensor:
         """From x (T, B, ...)."""
@@ -145,9 +142,10 @@ class SpikingConv(SpikingLayer):
         kernel_size: int = 3,
         padding: int = 1,
     ) -> None:
-        super().__init__(constants)
+        super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=padding, bias=False)
         self.norm = norm
+        self.neurons = Neurons(constants)
 
     def currents(self, x: Tensor) -> Tensor:
         return _over_time(self.conv(x.flatten(0, 1)), x)
@@ -157,9 +155,10 @@ class SpikingLinear(SpikingLayer):
     """Of a linear layer: (T, B, ...) to (T, B, out_features)."""
 
     def __init__(self, in_features: int, out_features: int, constants: LifConstants) -> None:
-        super().__init__(constants)
+        super().__init__()
         self.linear = nn.Linear(in_features, out_features)
         self.norm = None
+        self.neurons = Neurons(constants)
 
     def currents(self, x: Tensor) -> Tensor:
         currents: Tensor = self.linear(x.flatten(2))

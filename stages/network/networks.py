@@ -179,7 +179,10 @@ def build_network(config: ModelConfig, *, num_classes: int, num_steps: int, size
     factory = find("networks", config.name, NETWORKS)
     arguments: dict[str, Any] = {"num_classes": num_classes, "num_steps": num_steps, "size": size, **config.options}
     try:
-        inspect.signature(factory).bind(config, **arguments)
+        signature = inspect.signature(factory)
+        signature.bind(config, **arguments)
+        if "num_classes" not in signature.parameters:  # takes anything: not made to be a network
+            raise TypeError("it has no parameter 'num_classes'")
     except (TypeError, ValueError) as error:
         raise TrainingError(f"model.name = {config.name}: cannot be called as a network is ({error})") from error
     with torch.random.fork_rng(devices=[]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import torch
@@ -18,22 +18,18 @@ from .networks import SpikingNetwork
 
 def predict(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
     """Scores (n, num_classes): the mean over time of the event head's logits. Leaves the network in its mode."""
-    return torch.cat([logits.mean(0) for logits in _logits(network, events, batch_size)])
-
-
-def predict_steps(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
-    """The event head's logits at each step (T, n, num_classes). Leaves the network in its mode."""
-    return torch.cat(list(_logits(network, events, batch_size)), dim=1)
+    return predict_steps(network, events, batch_size).mean(0)
 
 
 @torch.inference_mode()
-def _logits(network: nn.Module, events: Loader, batch_size: int) -> Iterator[Tensor]:
+def predict_steps(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
+    """The event head's logits at each step (T, n, num_classes). Leaves the network in its mode."""
     was_training = network.training
     network.eval()
     with closing(events.in_order(batch_size)) as batches:
-        for frames in batches:
-            yield network(event_frames(frames), "event")
+        logits = [network(event_frames(frames), "event") for frames in batches]
     network.train(was_training)
+    return torch.cat(logits, dim=1)
 
 
 def accuracy(scores: Tensor, labels: Tensor) -> float:
@@ -52,14 +48,11 @@ def spikes_of(network: nn.Module, keep: Callable[[Tensor], Tensor]) -> Iterator[
     def note(name: str) -> Callable[[nn.Module, Any, tuple[Tensor, Any]], None]:
         return lambda layer, inputs, outputs: kept.update({name: keep(outputs[0])})
 
-    modules = network.named_modules()
-    layers = [(name.removesuffix(".neurons"), layer) for name, layer in modules if isinstance(layer, Neurons)]
-    hooks = [layer.register_forward_hook(note(name)) for name, layer in layers]
-    try:
+    with ExitStack() as hooks:
+        for name, layer in network.named_modules():
+            if isinstance(layer, Neurons):
+                hooks.enter_context(layer.register_forward_hook(note(name.removesuffix(".neurons"))))
         yield kept
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 @torch.inference_mode()

@@ -102,6 +102,13 @@ def test_what_is_refused():
         built(own("own"))
 
 
+@pytest.mark.parametrize("name", ["os:system", "subprocess:run", "subprocess:Popen", "builtins:exec", "builtins:dict"])
+def test_what_takes_other_arguments_than_a_network_is_not_called(name):
+    """A checkpoint from elsewhere may name anything that Python finds."""
+    with pytest.raises(TrainingError, match="cannot be called as a network is"):
+        built(ModelConfig(name=name))
+
+
 def test_one_made_of_the_packages_parts_is_taken_as_it_is():
     network = built(own("like_the_small_one"))
     assert len(firing_rates(network, FRAMES)) == 2
