@@ -125,7 +125,6 @@ def test_a_sliding_strategy(workspace: Path) -> None:
         ("model.options={channels=3}", "vgg_snn_small has none"),
         ("model.name='nowhere:Network'", "No module named 'nowhere'"),
         ("model.name='math:floor'", "cannot be called as a network is"),
-        ("model.name='collections:UserDict'", "gave a UserDict, expected a torch module"),
     ],
 )
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:

@@ -52,7 +52,7 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (FramesConfig, "mode"): ({}, "time", "exact"),
     (ModelConfig, "widths"): ({}, None, [8, "P", 8, "P"]),
     (ModelConfig, "name"): ({}, "vgg_snn", "resnet18"),
-    (ModelConfig, "options"): ({"name": "networks:Own"}, {}, {"hidden": 3}),
+    (ModelConfig, "options"): ({"name": "tiny_networks:tiny_network"}, {}, {"seed": 3}),
     (TrainConfig, "released"): ({}, None, "without_v"),
     (TrainConfig, "pretrain_epochs"): ({"method": "finetune"}, None, 3),
     (TrainConfig, "epoch_steps"): ({}, None, 3),

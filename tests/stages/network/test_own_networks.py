@@ -56,6 +56,10 @@ def like_the_small_one(config, *, num_classes, num_steps, size):
     return build_network(NETWORKS["vgg_snn_small"], **shape, seed=0)
 
 
+def no_module(config, *, num_classes, num_steps, size):
+    return [num_classes]
+
+
 def own(name, **options):
     return ModelConfig(name=f"{__name__}:{name}", options=options)
 
@@ -98,8 +102,8 @@ def test_what_is_refused():
         built(own("OneStep"))(FRAMES, "event")
     with pytest.raises(TrainingError, match=r"Rate: cannot be called as a network is .*widths"):
         built(own("Rate", widths=3))
-    with pytest.raises(TrainingError, match="own: gave a ModelConfig, expected a torch module"):
-        built(own("own"))
+    with pytest.raises(TrainingError, match="no_module: gave a list, expected a torch module"):
+        built(own("no_module"))
 
 
 @pytest.mark.parametrize("name", ["os:system", "subprocess:run", "subprocess:Popen", "builtins:exec", "builtins:dict"])
