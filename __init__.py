@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
-    from .pipeline.results import compare_runs, evaluate_run, measure_few_shot
+    from .pipeline.analysis import measure_few_shot
+    from .pipeline.results import compare_runs, evaluate_run
 
 __all__ = ["FrameStore", "PairedCache", "__version__", "compare_runs", "evaluate_run", "measure_few_shot", "open_cache"]
 
@@ -19,7 +20,7 @@ _HOME = {
     "PairedCache": ".cache.paired",
     "compare_runs": ".pipeline.results",
     "evaluate_run": ".pipeline.results",
-    "measure_few_shot": ".pipeline.results",
+    "measure_few_shot": ".pipeline.analysis",
     "open_cache": ".cache.store",
 }
 

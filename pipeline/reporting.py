@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ..cache.errors import ConfigError, TrainingError
 from ..stages.evaluation.compare import ComparisonReport
-from ..stages.evaluation.results import EvaluatedSplit
-from ..stages.reporting import run as reporting
+from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from .experiment import open_splits_of, read_run
 from .results import compare_runs
@@ -20,7 +20,7 @@ def default_page(runs: Sequence[Path], workspace: Workspace) -> Path:
     return runs[0] / "report" / "report.html" if len(runs) == 1 else workspace.runs / "report.html"
 
 
-def report(runs: Sequence[Path], out: Path) -> reporting.ReportFiles:
+def report(runs: Sequence[Path], out: Path) -> ReportFiles:
     """Write an HTML page of one or several evaluated runs to `out`.
 
     Several runs are compared on the splits that all were evaluated on, with the first one's method as the baseline.
@@ -36,7 +36,7 @@ def report(runs: Sequence[Path], out: Path) -> reporting.ReportFiles:
         for folder, document in zip(runs, documents, strict=True)
     ]
     comparisons = {} if len(runs) == 1 else {split: _compare(records, split) for split in splits}
-    return reporting.run(records, comparisons, out)
+    return write_page(records, comparisons, out)
 
 
 def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> ComparisonReport:

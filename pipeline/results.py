@@ -11,12 +11,10 @@ from typing import Any
 from ..cache.errors import TrainingError
 from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
-from ..stages.evaluation import compare, evaluate, few_shot
+from ..stages.evaluation import compare, evaluate
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.few_shot import FewShotReport
-from ..stages.evaluation.few_shot_config import FewShotConfig
-from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport, current_evaluation, read_predictions
+from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
+from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
@@ -44,16 +42,6 @@ def evaluate_run(
     folder = Path(run)
     settings = _settings(folder, split, checkpoint, overrides)
     return evaluate.run(settings, open_splits_of(folder), folder, save_logits)
-
-
-def measure_few_shot(run: str | Path, config: FewShotConfig | None = None) -> FewShotReport:
-    """Accuracies of the run in a folder in N-way k-shot episodes; kept in the folder as `few-shot.json`.
-
-    Raises TrainingError: no such run, no weights, fewer classes or recordings than an episode needs. StoreError: its
-    cache is gone or damaged.
-    """
-    folder = Path(run)
-    return few_shot.run(config or FewShotConfig(), open_splits_of(folder), folder)
 
 
 def compare_runs(

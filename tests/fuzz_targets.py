@@ -26,7 +26,7 @@ from tiny_run import changed, train
 from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.pipeline.config import load_config
-from dvs_transfer.pipeline.experiments.description import read_description
+from dvs_transfer.pipeline.studies.study import read_study_file
 from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
@@ -206,7 +206,7 @@ def _configs(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*.toml"))]
 
 
-def _experiments(folder: Path) -> list[bytes]:
+def _studies(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*/*.toml"))]
 
 
@@ -320,7 +320,7 @@ TARGETS: Mapping[str, Target] = {
     "cepdvs-table": Target(_path_files, lambda data, folder: parse_path_file(data, "pathFile.csv")),
     "nomniglot-table": Target(_intervals, _as_file("0001.csv", parse_table)),
     "config": Target(_configs, _as_file("a.toml", load_config)),
-    "experiment": Target(_experiments, _as_file("a.toml", read_description)),
+    "study": Target(_studies, _as_file("a.toml", read_study_file)),
     "safetensors": Target(_weights, _as_file("w.safetensors", lambda path: load_weights(path, torch.device("cpu")))),
     "published-checkpoint": Target(_published, _as_file("model_best.pth.tar", read_released)),
     "training-state": Target(_state, _read_state),

@@ -16,7 +16,7 @@ from drawings import write_drawings
 from dvs_transfer import PairedCache, measure_few_shot
 from dvs_transfer.cli import app
 from dvs_transfer.pipeline.config import load_config
-from dvs_transfer.stages.evaluation.few_shot_config import FewShotConfig
+from dvs_transfer.stages.analysis.config import FewShotConfig
 
 # The shipped values, but for one epoch of few steps.
 QUICK = ("--set", "train.epochs=1", "--set", "train.threads=1", "--set", "train.batch_size=15")

@@ -58,12 +58,13 @@ class Samples(NamedTuple):
 class Subject:
     """A network in evaluation mode, where it comes from, and `rows` of a split in the order of `choose_rows`.
 
-    training: the run's own settings; None for imported weights.
+    training: the run's own settings; None for imported weights. open_split: opens others of the same data.
     """
 
     network: SpikingNetwork
     info: CheckpointInfo
     training: TrainConfig | None
+    open_split: OpenSplit
     split: AnalysedSplit
     rows: IntArray
     device: torch.device

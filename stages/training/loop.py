@@ -35,7 +35,7 @@ from .distributed import Processes, join
 from .finite import EpochRecords
 from .keeping import Keeper
 from .methods import Method, method_of
-from .progress import OnMessage, OnProgress, TensorBoard, TrainingProgress, TrainingReport
+from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
 from .schedule import learning_rate
 from .sliding import SlidingStrategy
 from .step import Learner, StepRecord, decay_groups
@@ -79,8 +79,8 @@ def run(
             document = {"model": model.model_dump(), "train": config.model_dump()}
             durable.write_json(run_folder / "config.json", document if resolved is None else dict(resolved))
         if config.tensorboard and processes.is_main:
-            board = TensorBoard(run_folder, resumed_after * training.sampler.num_steps + resumed_steps + 1)
-            on_progress = stack.enter_context(board).beside(on_progress)
+            first = resumed_after * training.sampler.num_steps + resumed_steps + 1
+            on_progress = stack.enter_context(tensorboard(run_folder, first, on_progress))
         if processes.is_main and kept.epoch < config.epochs:
             stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)

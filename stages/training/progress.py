@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from ...cache.errors import TrainingError
@@ -83,44 +83,29 @@ def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
     return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
 
 
-class TensorBoard:
-    """Context manager that writes a run's progress to `<run>/tensorboard`; needs the extra of that name."""
+@contextmanager
+def tensorboard(run_folder: Path, first_step: int, on_progress: OnProgress) -> Iterator[OnProgress]:
+    """What `on_progress` is told goes to `<run>/tensorboard`, too: numbers of steps, under `epoch/` means of epochs.
 
-    def __init__(self, run_folder: Path, first_step: int) -> None:
-        """What an interrupted run wrote from `first_step` on is hidden. Raises TrainingError: not installed."""
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise TrainingError(
-                "train.tensorboard = true needs TensorBoard: pip install 'dvs-transfer[tensorboard]'"
-            ) from None
-        self._writer: Any = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
+    Steps count from the run's start; what an interrupted run wrote from `first_step` on is hidden.
+    Raises TrainingError: the extra `tensorboard` is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError(
+            "train.tensorboard = true needs TensorBoard: pip install 'dvs-transfer[tensorboard]'"
+        ) from None
+    writer: Any = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
 
-    def __enter__(self) -> TensorBoard:
-        return self
+    def tell(at: TrainingProgress) -> None:
+        step, place = (at.epoch - 1) * at.num_steps + at.step, "epoch" if at.ends_epoch else "step"
+        numbers = {f"{place}/{name}": value for name, value in vars(at).items() if isinstance(value, float)}
+        numbers |= {f"w_t/{t}": w for t, w in enumerate(at.w_t or ())}
+        numbers |= {f"firing_rates/{layer}": rate for layer, rate in (at.firing_rates or {}).items()}
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)
+        on_progress(at)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.close()
-
-    def beside(self, on_progress: OnProgress) -> OnProgress:
-        """Writes what `on_progress` is told, too."""
-
-        def tell(at: TrainingProgress) -> None:
-            self.write(at)
-            on_progress(at)
-
-        return tell
-
-    def write(self, at: TrainingProgress) -> None:
-        """Every number of `at`, at the step counted from the run's start; epoch means under `epoch/`."""
-        step = (at.epoch - 1) * at.num_steps + at.step
-        place = "epoch" if at.ends_epoch else "step"
-        for name, value in vars(at).items():
-            if isinstance(value, float):
-                self._writer.add_scalar(f"{place}/{name}", value, step)
-        for t, w in enumerate(at.w_t or ()):
-            self._writer.add_scalar(f"w_t/{t}", w, step)
-        for layer, rate in (at.firing_rates or {}).items():
-            self._writer.add_scalar(f"firing_rates/{layer}", rate, step)
+    with closing(writer):
+        yield tell
