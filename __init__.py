@@ -1,6 +1,6 @@
 """dvs-transfer: from raw event recordings and static images to a trained spiking network.
 
-from dvs_transfer import PairedCache, compare_runs, evaluate_run, measure_few_shot, open_cache
+The public names are imported from here: `from dvs_transfer import PairedCache, train` (docs/python.md).
 """
 
 from __future__ import annotations
@@ -10,9 +10,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
+    from .pipeline.api import analyse, convert, evaluate, load_network, pair, predict, preprocess, report, train
     from .pipeline.results import compare_runs, evaluate_run, measure_few_shot
 
-__all__ = ["FrameStore", "PairedCache", "__version__", "compare_runs", "evaluate_run", "measure_few_shot", "open_cache"]
+__all__ = [
+    "FrameStore",
+    "PairedCache",
+    "__version__",
+    "analyse",
+    "compare_runs",
+    "convert",
+    "evaluate",
+    "evaluate_run",
+    "load_network",
+    "measure_few_shot",
+    "open_cache",
+    "pair",
+    "predict",
+    "preprocess",
+    "report",
+    "train",
+]
 
 _HOME = {
     "FrameStore": ".cache.store",
@@ -30,8 +48,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("dvs-transfer")
-    if name in _HOME:
+    if name in __all__:
         from importlib import import_module
 
-        return getattr(import_module(_HOME[name], __name__), name)
+        return getattr(import_module(_HOME.get(name, ".pipeline.api"), __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

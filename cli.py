@@ -29,6 +29,7 @@ from .pipeline.commands.common import (
 from .pipeline.commands.compare import compare
 from .pipeline.commands.experiment import experiment_app
 from .pipeline.commands.few_shot import few_shot
+from .pipeline.commands.predict import predict
 from .pipeline.options import chosen, options_from
 from .pipeline.printing import show, to_document
 from .pipeline.progress import Reporter
@@ -54,6 +55,7 @@ app.command()(audit)
 app.command()(compare)
 app.add_typer(experiment_app, name="experiment")
 app.command()(few_shot)
+app.command()(predict)
 
 
 @app.callback()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -20,7 +20,7 @@ from .nmnist import NMnist
 from .nomniglot import NOmniglot
 from .omniglot import Omniglot
 from .own import Folder, ImageFolder
-from .reader import Reader
+from .reader import FileReader, Reader
 from .tonic_datasets import PREFIX as TONIC_PREFIX
 from .tonic_datasets import TonicReader, tonic_reader
 
@@ -75,6 +75,23 @@ def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
     return reader(Path(path))
 
 
+def open_files(name: str, files: Sequence[Path], time_unit: TimeUnit = "auto") -> FileReader:
+    """A reader of recordings that lie anywhere and have no class, each read as a file of the source `name`.
+
+    Raises SourceError for a source of another name or kind, and for one whose recordings are no files of their own.
+    """
+    reader = find_source(name, "events")
+    if not issubclass(reader, FileReader):
+        raise SourceError(
+            f"{name}: its recordings are no files of their own, so a file cannot be read as one of it; with the source "
+            f"{Folder.name} a file is read as what its content is, if it holds one recording, cut as {name}'s are"
+        )
+    opened = reader.of_files(files)
+    if isinstance(opened, Folder):
+        opened.time_unit = time_unit
+    return opened
+
+
 __all__ = [
     "SOURCES",
     "AtisRecords",
@@ -87,5 +104,6 @@ __all__ = [
     "TonicReader",
     "UInt8Array",
     "find_source",
+    "open_files",
     "open_source",
 ]

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .layout import Place, describe_children, is_clutter
 from .random_access import RandomAccess
-from .tree import FileTree
+from .tree import FileTree, FolderTree
 
 NUM_EXAMPLES: Final = 5
 _NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
@@ -145,6 +145,15 @@ class FileReader(Reader):
     def __init__(self, path: Path) -> None:
         self._files: dict[str, tuple[FileTree, str]] = {}
         super().__init__(path)
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> Self:
+        """A reader of files that lie anywhere, their samples without a class: for `read_content` and `decode` alone."""
+        reader = cls.__new__(cls)  # looks for no folders
+        reader._class_names = ()
+        reader._files = {str(file): (FolderTree(file.parent), file.name) for file in files}
+        reader._samples = tuple(Sample(str(file), -1, str(file)) for file in files)
+        return reader
 
     def read_bytes(self, sample: Sample) -> bytes:
         tree, name = self._files[sample.sample_id]

@@ -1,0 +1,250 @@
+"""docs/python.md as it is written, on a tiny demo; and what `predict` says of files, by the run that the page trains."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command_line import refuse, run_command, succeed
+from own_recordings import WRITERS
+from test_end_to_end import CONFIG
+
+import dvs_transfer
+from dvs_transfer import evaluate, load_network, predict
+from dvs_transfer.cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from dvs_transfer.pipeline.api import to_config
+from dvs_transfer.pipeline.config import ExperimentConfig
+from dvs_transfer.stages.sources import open_files, open_source
+from dvs_transfer.stages.sources.atis import decode_records
+
+PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
+BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", PAGE, re.MULTILINE) if block.strip()]
+RECORDINGS = "data/raw/demo/N-Caltech101/Caltech101"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the page leaves: the folder that it ran in, and the names that it gave."""
+
+    root: Path
+    names: dict[str, Any]
+
+    @property
+    def run(self) -> Path:
+        return self.root / self.names["run"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    """The page's examples, one after the other, where `configs/demo.toml` is tiny."""
+    root, before = tmp_path_factory.mktemp("a root"), Path.cwd()
+    (root / "configs").mkdir()
+    (root / "configs" / "demo.toml").write_text(CONFIG)
+    names: dict[str, Any] = {}
+    os.chdir(root)
+    try:
+        for block in BLOCKS:
+            exec(block, names)
+        yield Made(root, names)
+    finally:
+        os.chdir(before)
+
+
+def predicted(found: Any) -> dict[str, str]:
+    """Class by sample id, of files in class folders."""
+    paths = ((Path(prediction.file), prediction.best[0].predicted) for prediction in found.predictions)
+    return {f"{path.parent.name}/{path.stem}": name for path, name in paths}
+
+
+# The page
+
+
+def test_the_page_shows_every_public_function(made: Made) -> None:
+    shown = {name for name in dvs_transfer.__all__ if f"## {name}\n" in PAGE or f", {name}\n" in PAGE}
+    told = {name for name in dvs_transfer.__all__ if f"`{name}`" in PAGE}
+    assert shown | told >= {name for name in dvs_transfer.__all__ if name.islower()} - {"open_cache", "__version__"}
+    assert len(BLOCKS) == 9
+    assert made.names["made"].events.num_samples == 50
+    assert made.names["paired"].num_train == 30
+    assert made.names["trained"].epochs == 2
+    assert made.names["found"].picture.is_file()
+    assert len(made.names["named"].predictions) == 5
+    assert [len(prediction.best) for prediction in made.names["named"].predictions] == [3] * 5
+    assert made.names["scores"].shape == (1, 10)
+
+
+def test_importing_the_package_loads_neither_torch_nor_zarr() -> None:
+    code = "import sys, dvs_transfer; print({'torch', 'zarr', 'numpy', 'pydantic'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize("name", dvs_transfer.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(dvs_transfer, name) is not None
+
+
+def test_a_configuration_may_be_a_file_a_shipped_one_or_a_model(made: Made) -> None:
+    by_name, by_path = to_config("demo"), to_config(made.root / "configs" / "demo.toml")
+    assert by_name == by_path == to_config(by_name)
+    assert to_config(by_name, ["train.epochs=7"]).train.epochs == 7
+    assert isinstance(to_config("nmnist"), ExperimentConfig)
+    with pytest.raises(ConfigError, match=r"configs/none\.toml: no such configuration file"):
+        to_config("none")
+
+
+# Predictions
+
+
+@pytest.mark.parametrize("checkpoint", ["best", "last"])
+def test_predictions_are_those_of_an_evaluation(made: Made, tmp_path: Path, checkpoint: Any) -> None:
+    """The files of the test recordings in the split's order, so in the same batches: the same bits."""
+    evaluate(made.run, checkpoint=checkpoint, save_logits=tmp_path / "logits.npz")
+    with (made.run / "predictions-test.csv").open() as file:
+        expected = {row["sample_id"]: row["predicted"] for row in csv.DictReader(file)}
+    with np.load(tmp_path / "logits.npz") as kept:
+        logits, names = torch.from_numpy(kept["logits"]), list(kept["class_names"])
+    files = [made.root / RECORDINGS / f"{sample_id}.bin" for sample_id in expected]
+    found = predict(made.run, files, checkpoint=checkpoint, top=20)
+    assert (found.refused, found.source, found.checkpoint) == ({}, "ncaltech101", checkpoint)
+    assert predicted(found) == expected
+    for row, prediction in enumerate(found.predictions):
+        probabilities = logits.mean(0)[row].double().softmax(0)
+        assert {guess.predicted: guess.probability for guess in prediction.best} == dict(
+            zip(names, probabilities.tolist(), strict=True)
+        )
+        said = [guess.probability for guess in prediction.best]
+        assert said == sorted(said, reverse=True)
+        after = [logits[: step + 1, row].mean(0).argmax() for step in range(len(logits))]
+        assert [guess.predicted for guess in prediction.after_step] == [names[label] for label in after]
+        assert prediction.after_step[-1] == prediction.best[0]
+
+
+def test_the_batch_changes_no_name(made: Made) -> None:
+    folder = made.root / RECORDINGS
+    by_three = predict(made.run, folder, overrides=["evaluate.batch_size=3"])
+    assert predicted(by_three) == predicted(predict(made.run, [folder, folder / "cup"]))
+    assert len(by_three.predictions) == 50
+
+
+def test_a_broken_file_among_others_is_named(made: Made, tmp_path: Path) -> None:
+    shutil.copytree(made.root / RECORDINGS / "cup", tmp_path / "some")
+    first, second = sorted((tmp_path / "some").iterdir())[:2]
+    second.write_bytes(second.read_bytes()[:-2])
+    (tmp_path / "some" / ".hidden").write_text("x")
+    missing = tmp_path / "missing.bin"
+    outcome = run_command("predict", made.run, tmp_path / "some", missing)
+    assert outcome.code == 1
+    assert [line.split("  ")[0] for line in outcome.out.splitlines()] == [
+        str(path)
+        for path in sorted((tmp_path / "some").iterdir())
+        if path not in (second, tmp_path / "some" / ".hidden")
+    ]
+    assert f"error: {second}: " in outcome.err
+    assert f"error: {missing}: cannot be read: No such file" in outcome.err
+    assert "2 files could not be read; they were read as ncaltech101's, any format: --source folder" in outcome.err
+    document = run_command("predict", made.run, first, second, "--json").document
+    assert list(document["refused"]) == [str(second)]
+    assert document["predictions"][0]["best"][0]["predicted"] in to_names(made)
+
+
+def to_names(made: Made) -> tuple[str, ...]:
+    return load_network(made.run)[1].class_names
+
+
+def test_a_table_of_steps_and_ranks(made: Made) -> None:
+    file = next((made.root / RECORDINGS / "cup").iterdir())
+    table = list(csv.DictReader(io.StringIO(succeed("predict", made.run, file, "--csv", "--steps", "--top", "2").out)))
+    assert [(row["step"], row["rank"]) for row in table] == [("1", "1"), ("2", "1"), ("3", "1"), ("3", "2")]
+    (prediction,) = predict(made.run, file, top=2).predictions
+    guesses = [*prediction.after_step[:-1], *prediction.best]
+    assert [(row["predicted"], float(row["probability"])) for row in table] == [
+        (guess.predicted, guess.probability) for guess in guesses
+    ]
+    lines = succeed("predict", made.run, file, "--steps").out.splitlines()
+    assert [line.split("  ")[1] for line in lines] == ["step 1", "step 2", "step 3"]
+    refuse("predict", made.run, file, "--csv", "--json", code=2, says=["choose one"])
+
+
+@pytest.mark.parametrize("file", ["records.bin", "a.aedat4", "group.h5", "columns.npz", "plain.csv", "five.mat"])
+def test_any_format_is_read_from_a_folder(made: Made, tmp_path: Path, file: str) -> None:
+    """The same events in another format are named the same, with the same bits."""
+    raw = made.root / RECORDINGS / "cup" / "image_0001.bin"
+    records = np.frombuffer(raw.read_bytes(), np.uint8)
+    reader = open_files("ncaltech101", [raw])
+    recording = reader.decode(reader.samples[0], records.tobytes())
+    WRITERS[file](tmp_path / file, decode_records(recording, "test"))  # type: ignore[arg-type]
+    (expected,) = predict(made.run, raw).predictions
+    (found,) = predict(made.run, tmp_path / file, source="folder").predictions
+    assert (found.best, found.after_step) == (expected.best, expected.after_step)
+
+
+def test_without_its_store_the_run_itself_says_how_frames_are_made(made: Made, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made.run, tmp_path / "run"))
+    document = json.loads((run / "config.json").read_text()) | {"pairs": str(tmp_path / "gone.zarr")}
+    (run / "config.json").write_text(json.dumps(document))
+    folder = made.root / RECORDINGS / "cup"
+    assert predict(run, folder).predictions == predict(made.run, folder).predictions
+    document["experiment"]["frames"]["crop"] = False
+    (run / "config.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match=r"gone\.zarr: no such store; it alone says of which sensor"):
+        predict(run, folder)
+    del document["experiment"]
+    (run / "config.json").write_text(json.dumps(document))
+    with pytest.raises(StoreError, match="does not say how recordings were cut either"):
+        predict(run, folder)
+
+
+def test_frames_that_the_weights_are_not_for(made: Made, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(made.run, tmp_path / "run"))
+    document = json.loads((run / "config.json").read_text()) | {"pairs": str(tmp_path / "gone.zarr")}
+    document["experiment"]["frames"]["num_bins"] = 4
+    (run / "config.json").write_text(json.dumps(document))
+    with pytest.raises(TrainingError, match=r"weights are for 3 frames of 16 x 16 pixels, .* cut to 4 of 16 x 16"):
+        predict(run, made.root / RECORDINGS)
+
+
+def test_what_cannot_be_predicted_says_why(made: Made, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="no file in this folder"):
+        predict(made.run, tmp_path)
+    with pytest.raises(SourceError, match=r"nomniglot: its recordings are no files of their own.*source folder"):
+        predict(made.run, made.root / RECORDINGS, source="nomniglot")
+    with pytest.raises(SourceError, match="no source of events is called 'mnist'"):
+        predict(made.run, made.root / RECORDINGS, source="mnist")
+    with pytest.raises(TrainingError, match="no run here"):
+        predict(tmp_path, made.root / RECORDINGS)
+    with pytest.raises(ConfigError, match="no such analysis; there are activity"):
+        dvs_transfer.analyse(made.run, "dreams")
+
+
+def test_the_whole_sensor_needs_the_same_sensor(made: Made, tmp_path: Path) -> None:
+    """Frames of `crop = false` show the sensor that the store's recordings have."""
+    raw = made.root / RECORDINGS / "cup" / "image_0001.bin"
+    records = open_source("ncaltech101", made.root / "data/raw/demo/N-Caltech101")
+    sample = next(sample for sample in records.samples if sample.sample_id == "cup/image_0001")
+    events = decode_records(records.decode(sample, records.read_bytes(sample)), "test")  # type: ignore[arg-type]
+    root = tmp_path / "root"
+    (root / "data").mkdir(parents=True)
+    (root / "data" / "raw").symlink_to(made.root / "data" / "raw")
+    overrides = ["frames.crop=false", "train.epochs=1", "events.source=folder", "frames.sensor_size=[64, 48]"]
+    dvs_transfer.preprocess("demo", root=root, overrides=overrides)
+    run, _ = dvs_transfer.train("demo", root=root, overrides=overrides)
+    assert len(predict(run, raw).predictions) == 1
+    WRITERS["jaer.aedat"](tmp_path / "of a DVS128.aedat", events)
+    outcome = run_command("predict", run, raw, tmp_path / "of a DVS128.aedat")
+    assert outcome.code == 1
+    assert "sensor has 128 x 128 pixels" in outcome.err or "sensor_size is 64 x 48" in outcome.err
+    assert len(outcome.out.splitlines()) == 1
