@@ -10,8 +10,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
-    from .pipeline.api import analyse, convert, evaluate, load_network, pair, predict, preprocess, report, train
-    from .pipeline.results import compare_runs, evaluate_run, measure_few_shot
+    from .pipeline.analysis import analyse
+    from .pipeline.api import convert, load_network, pair, predict
+    from .pipeline.config import load_config
+    from .pipeline.experiment import evaluate, preprocess, train
+    from .pipeline.reporting import report
+    from .pipeline.results import compare_runs, measure_few_shot
 
 __all__ = [
     "FrameStore",
@@ -21,7 +25,7 @@ __all__ = [
     "compare_runs",
     "convert",
     "evaluate",
-    "evaluate_run",
+    "load_config",
     "load_network",
     "measure_few_shot",
     "open_cache",
@@ -32,14 +36,17 @@ __all__ = [
     "train",
 ]
 
-_HOME = {
-    "FrameStore": ".cache.store",
-    "PairedCache": ".cache.paired",
-    "compare_runs": ".pipeline.results",
-    "evaluate_run": ".pipeline.results",
-    "measure_few_shot": ".pipeline.results",
-    "open_cache": ".cache.store",
+_NAMES = {
+    ".cache.paired": ["PairedCache"],
+    ".cache.store": ["FrameStore", "open_cache"],
+    ".pipeline.analysis": ["analyse"],
+    ".pipeline.api": ["convert", "load_network", "pair", "predict"],
+    ".pipeline.config": ["load_config"],
+    ".pipeline.experiment": ["evaluate", "preprocess", "train"],
+    ".pipeline.reporting": ["report"],
+    ".pipeline.results": ["compare_runs", "measure_few_shot"],
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
@@ -48,8 +55,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("dvs-transfer")
-    if name in __all__:
+    if name in _HOME:
         from importlib import import_module
 
-        return getattr(import_module(_HOME.get(name, ".pipeline.api"), __name__), name)
+        return getattr(import_module(_HOME[name], __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

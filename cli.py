@@ -156,7 +156,7 @@ def evaluate(
     overrides = override + ([f'evaluate.split="{split}"'] if split else [])
     folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
     settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
-    report = experiment.evaluate(settings, folder, save_logits)
+    report = experiment.evaluate(folder, settings, save_logits=save_logits)
     document = report.model_dump(mode="json", exclude=None if as_json else TABLES)
     show({"run": folder, **document}, as_json, "evaluated")
 
@@ -197,8 +197,7 @@ def report(
     from .pipeline import experiment, reporting
 
     folders = runs or [experiment.run_folder(load(config, override), Settings.workspace)]
-    page = out or reporting.default_page(folders, Settings.workspace)
-    show(reporting.report(folders, page), as_json, "report")
+    show(reporting.report(folders, out, Settings.workspace), as_json, "report")
 
 
 @app.command()
@@ -216,19 +215,19 @@ def convert(
 
     Example: dvs-transfer convert ncaltech101 ~/N-Caltech101 --num-bins 10 --size 48
     """
-    from .pipeline.config import build
-    from .stages.conversion import config, run
+    from .pipeline import api
 
-    settings = build(
-        config.ConvertConfig,
-        source=source,
-        raw=raw,
-        out=out or Settings.workspace.cache,
-        frames=build(FramesConfig, **chosen(FramesConfig, options)),
-        images=build(ImagesConfig, size=options["size"] or None, value_order=options["value_order"]),
-        conversion=build(ConversionOptions, **chosen(ConversionOptions, options)),
+    made = api.convert(
+        source,
+        raw,
+        out,
+        frames=chosen(FramesConfig, options),
+        images={**chosen(ImagesConfig, options), "size": options["size"] or None},
+        conversion=chosen(ConversionOptions, options),
+        root=Settings.workspace,
+        map_tasks=runner(scheduler, workers),
     )
-    show(run.run(settings, runner(scheduler, workers)), as_json, "converted")
+    show(made, as_json, "converted")
 
 
 @app.command()
@@ -243,11 +242,9 @@ def pair(
 
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
-    from .pipeline.config import build
-    from .stages import pairing
+    from .pipeline import api
 
-    settings = build(PairingConfig, **options)
-    show(pairing.run(settings, events, images, events.parent, Settings.reporter.say), as_json, "paired")
+    show(api.pair(events, images, on_message=Settings.reporter.say, **options), as_json, "paired")
 
 
 @app.command()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from ..cache.errors import ConfigError
 from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
-from ..stages.analysis.config import AnalysisConfig
 from ..stages.analysis.results import AnalysisReport, result_path
 from ..stages.analysis.subject import Progress, no_progress
+from .config import build
 from .experiment import open_splits_of
 
 
@@ -30,13 +32,18 @@ def analyses_of(folder: Path) -> list[str]:
 
 
 def analyse(
-    name: str, config: AnalysisConfig, folder: Path, *, restart: bool = False, progress: Progress = no_progress
+    run: str | Path, name: str, *, restart: bool = False, progress: Progress = no_progress, **options: Any
 ) -> AnalysisFiles:
-    """Run the analysis `name` on the run in `folder`, or take what it left; draw it where it is not drawn yet.
+    """Run the analysis `name` on the run in a folder, or take what it left; draw it where it is not drawn yet.
 
-    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    restart: measure again, even if nothing has changed.  options: fields of the analysis' configuration, None for
+    the default. Raises ConfigError: no such analysis or option. TrainingError: no such run. StoreError: its cache is
+    gone.
     """
-    analysis = ANALYSES[name]
+    if name not in ANALYSES:
+        raise ConfigError(f"{name}: no such analysis; there are {', '.join(ANALYSES)}")
+    analysis, folder = ANALYSES[name], Path(run)
+    config = build(analysis.config, **options)
     analysis.run(config, open_splits_of(folder), folder, restart=restart, progress=progress)
     report, arrays = analysis.read(folder)
     picture = result_path(folder, name, ".png")

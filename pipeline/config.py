@@ -112,14 +112,23 @@ class ExperimentConfig(BaseModel):
         return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
 
 
-def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """Read a configuration file and apply overrides like "train.epochs=5" (the value in TOML, or a bare word).
+AnyConfig = str | Path | ExperimentConfig
 
+
+def load_config(config: AnyConfig, overrides: Iterable[str] = ()) -> ExperimentConfig:
+    """A configuration with overrides like "train.epochs=5" (the value in TOML, or a bare word) applied.
+
+    config: a file, the name of a shipped one ("demo"), or a model.
     Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
     """
-    document = read_toml(path)
+    if isinstance(config, ExperimentConfig):
+        document, where = config.model_dump(mode="json"), config.name
+    else:
+        path = Path(config)
+        path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
+        document, where = read_toml(path), str(path)
     apply_overrides(document, overrides)
-    return validate_config(document, str(path))
+    return validate_config(document, where)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

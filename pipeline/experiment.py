@@ -25,17 +25,19 @@ from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.results import EvaluationReport
+from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport
 from ..stages.pairing import PairingReport
 from ..stages.runs import released
+from ..stages.runs.checkpoint import CheckpointName
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
 from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
-from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
-from .workspace import RECIPES, Workspace
+from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build, load_config
+from .execution import ALL_CORES
+from .workspace import RECIPES, AnyRoot, Workspace
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,18 @@ class PreprocessReport:
 
 
 def preprocess(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    map_tasks: TaskRunner,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    map_tasks: TaskRunner = ALL_CORES,
     on_message: OnMessage = lambda message: None,
 ) -> PreprocessReport:
     """Everything up to the pair store: drawn or simulated raw data, both conversions, the pairing, a picture.
 
-    on_message: gets warnings.
+    config: a model, a file, or the name of a shipped one, see `load_config`.  root: folder of data/ and runs/; by
+    default $DVS_TRANSFER_ROOT, or the current one.  map_tasks: see `stages.tasks`.  on_message: gets warnings.
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
+    config, workspace = load_config(config), Workspace.at(root)
     _require_kind("events", config.events.source)
     if config.images is not None:
         _require_kind("images", config.images.source)
@@ -125,19 +129,21 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
 
 
 def train(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    folder: Path | None = None,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    folder: str | Path | None = None,
     restart: bool = False,
     on_progress: OnProgress = lambda progress: None,
     on_message: OnMessage = lambda message: None,
 ) -> tuple[Path, TrainingReport | None]:
     """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report.
 
+    config, root: as those of `preprocess`, which has made the data.  restart: delete what the run has so far.
     Of the processes that `torchrun` starts, the first alone gets the report.
     """
+    config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
-    folder = folder or run_folder(config, workspace)
+    folder = Path(folder) if folder else run_folder(config, workspace)
     resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
     report = training.run(
         config.model,
@@ -152,12 +158,24 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def evaluate(config: EvaluateConfig, folder: Path, save_logits: Path | None = None) -> EvaluationReport:
-    """Evaluate the run in `folder` on the data that it was trained on.
+def evaluate(
+    run: str | Path,
+    settings: EvaluateConfig | None = None,
+    *,
+    split: EvaluatedSplit | None = None,
+    checkpoint: CheckpointName | None = None,
+    overrides: Iterable[str] = (),
+    save_logits: Path | None = None,
+) -> EvaluationReport:
+    """Evaluate the run in a folder on recordings of the data that it was trained on; see `EvaluationReport`.
 
-    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    settings: by default the run's own, with the overrides ("evaluate.KEY=VALUE"), the split and the checkpoint.
+    Writes `evaluation-<split>.json` and `predictions-<split>.csv` into the folder, and the logits of each step to
+    `save_logits` (.npz). Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
-    return evaluation.run(config, open_splits_of(folder), folder, save_logits)
+    folder = Path(run)
+    settings = settings or evaluation_of_run(folder, overrides, split=split, checkpoint=checkpoint)
+    return evaluation.run(settings, open_splits_of(folder), folder, save_logits)
 
 
 def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
@@ -184,11 +202,14 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     return open_split
 
 
-def evaluation_of_run(folder: Path, overrides: Iterable[str] = ()) -> EvaluateConfig:
-    """How a run's own configuration evaluates, with overrides. Raises TrainingError when there is no such run."""
+def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **changes: str | None) -> EvaluateConfig:
+    """How a run's own configuration evaluates, with overrides, and then the changes that are not None.
+
+    Raises TrainingError when there is no such run.
+    """
     document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
     apply_overrides(document, overrides)
-    return build(EvaluateConfig, **document["evaluate"])
+    return build(EvaluateConfig, **document["evaluate"] | {key: value for key, value in changes.items() if value})
 
 
 def read_run(folder: Path) -> dict[str, Any]:

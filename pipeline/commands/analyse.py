@@ -32,7 +32,7 @@ def activity(run: Run, restart: Restart = False, as_json: Json = False, **option
 
     Example: dvs-transfer analyse activity runs/demo-0123456789ab
     """
-    _show([_analyse("activity", ActivityConfig, run, restart, options)], as_json)
+    _show([_analyse("activity", run, restart, options)], as_json)
 
 
 @analyse_app.command()
@@ -42,7 +42,7 @@ def alignment(run: Run, restart: Restart = False, as_json: Json = False, **optio
 
     Example: dvs-transfer analyse alignment runs/demo-0123456789ab --checkpoint last
     """
-    _show([_analyse("alignment", AlignmentConfig, run, restart, options)], as_json)
+    _show([_analyse("alignment", run, restart, options)], as_json)
 
 
 @analyse_app.command()
@@ -52,7 +52,7 @@ def embedding(run: Run, restart: Restart = False, as_json: Json = False, **optio
 
     Example: dvs-transfer analyse embedding runs/demo-0123456789ab --split test
     """
-    _show([_analyse("embedding", EmbeddingConfig, run, restart, options)], as_json)
+    _show([_analyse("embedding", run, restart, options)], as_json)
 
 
 @analyse_app.command("grad-cam")
@@ -62,7 +62,7 @@ def grad_cam(run: Run, restart: Restart = False, as_json: Json = False, **option
 
     Example: dvs-transfer analyse grad-cam runs/demo-0123456789ab --num-recordings 12 --target label
     """
-    _show([_analyse("grad-cam", GradCamConfig, run, restart, options)], as_json)
+    _show([_analyse("grad-cam", run, restart, options)], as_json)
 
 
 @analyse_app.command()
@@ -72,7 +72,7 @@ def landscape(run: Run, restart: Restart = False, as_json: Json = False, **optio
 
     Example: dvs-transfer analyse landscape runs/demo-0123456789ab --points-2d 31
     """
-    _show([_analyse("landscape", LandscapeConfig, run, restart, options)], as_json)
+    _show([_analyse("landscape", run, restart, options)], as_json)
 
 
 @analyse_app.command("all")
@@ -89,23 +89,20 @@ def all_analyses(
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
-    from ...stages.analysis.catalogue import ANALYSES
     from ..analysis import analyses_of
     from ..experiment import run_folder
 
     folder = run or run_folder(load(config, override), Settings.workspace)
     _show(
-        [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)],
+        [_analyse(name, folder, restart, options) for name in analyses_of(folder)],
         as_json,
     )
 
 
-def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:
+def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
-    from ..config import build
 
-    config = build(kind, **options)
-    return to_document(analyse(name, config, run, restart=restart, progress=Settings.reporter.progress))
+    return to_document(analyse(run, name, restart=restart, progress=Settings.reporter.progress, **options))
 
 
 def _show(results: list[dict[str, Any]], as_json: bool) -> None:

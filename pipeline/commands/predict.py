@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,6 +16,8 @@ from .common import Json, Override
 
 if TYPE_CHECKING:
     from ...stages.prediction import PredictionReport
+
+COLUMNS = ("file", "step", "rank", "predicted", "probability")
 
 
 def predict(
@@ -46,8 +49,11 @@ def predict(
     report = predict(run, files, top=top, source=source, checkpoint=checkpoint, device=device, overrides=override)
     if as_json:
         show(report, as_json)
+    elif as_csv:
+        csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *_rows(report, steps)])
     else:
-        _print(report, steps, as_csv)
+        for file, step, _, predicted, probability in _rows(report, steps):
+            print(f"{file}  {f'step {step}  ' if steps else ''}{predicted} {probability:.3f}")
     for problem in report.refused.values():
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:
@@ -58,18 +64,11 @@ def predict(
         raise typer.Exit(DvsTransferError.exit_code)
 
 
-def _print(report: PredictionReport, steps: bool, as_csv: bool) -> None:
-    """A line for each file, or a row for each file, step (the last is of the whole recording) and class."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    if as_csv:
-        writer.writerow(("file", "step", "rank", "predicted", "probability"))
+def _rows(report: PredictionReport, steps: bool) -> Iterator[tuple[str, int, int, str, float]]:
+    """One for each file, step (the last is of the whole recording) and class."""
     for prediction in report.predictions:
         *before, _ = prediction.after_step
-        guesses = [(step, (guess,)) for step, guess in enumerate(before, 1) if steps]
-        for step, named in [*guesses, (len(prediction.after_step), prediction.best)]:
-            if as_csv:
-                rows = enumerate(named, 1)
-                writer.writerows((prediction.file, step, rank, of.predicted, of.probability) for rank, of in rows)
-            else:
-                found = ", ".join(f"{guess.predicted} {guess.probability:.3f}" for guess in named)
-                print(f"{prediction.file}  {f'step {step}  ' if steps else ''}{found}")
+        for step, guess in enumerate(before if steps else (), 1):
+            yield prediction.file, step, 1, guess.predicted, guess.probability
+        for rank, guess in enumerate(prediction.best, 1):
+            yield prediction.file, len(prediction.after_step), rank, guess.predicted, guess.probability
