@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .pipeline.config import load_config
     from .pipeline.experiment import evaluate, preprocess, train
     from .pipeline.reporting import report
-    from .pipeline.results import compare_runs, measure_few_shot
+    from .pipeline.results import compare_runs
 
 __all__ = [
     "FrameStore",
@@ -27,7 +27,6 @@ __all__ = [
     "evaluate",
     "load_config",
     "load_network",
-    "measure_few_shot",
     "open_cache",
     "pair",
     "predict",
@@ -44,7 +43,7 @@ _NAMES = {
     ".pipeline.config": ["load_config"],
     ".pipeline.experiment": ["evaluate", "preprocess", "train"],
     ".pipeline.reporting": ["report"],
-    ".pipeline.results": ["compare_runs", "measure_few_shot"],
+    ".pipeline.results": ["compare_runs"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -12,28 +12,17 @@ import typer
 
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.analyse import analyse_app
+from .pipeline.commands.analyse import analyse_app, few_shot
 from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
-from .pipeline.commands.common import (
-    DEFAULT_CONFIG,
-    Config,
-    Json,
-    Override,
-    Scheduler,
-    Settings,
-    Workers,
-    load,
-    runner,
-)
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, chosen, command
 from .pipeline.commands.compare import compare
-from .pipeline.commands.experiment import experiment_app
-from .pipeline.commands.few_shot import few_shot
 from .pipeline.commands.predict import predict
-from .pipeline.options import chosen, options_from
-from .pipeline.printing import show, to_document
+from .pipeline.commands.study import study_app
+from .pipeline.printing import to_document
 from .pipeline.progress import Reporter
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
+from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions
 from .stages.frames.spec import FramesConfig, ImagesConfig
 from .stages.pairing_config import PairingConfig
@@ -51,11 +40,12 @@ app = typer.Typer(
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
-app.command()(audit)
-app.command()(compare)
-app.add_typer(experiment_app, name="experiment")
-app.command()(few_shot)
-app.command()(predict)
+command(app, JSON)(audit)
+command(app, OVERRIDE, JSON)(compare)
+app.add_typer(study_app, name="study")
+app.add_typer(study_app, name="experiment", hidden=True)  # its name before
+command(app, JSON, models=(FewShotConfig,))(few_shot)
+command(app, OVERRIDE, JSON)(predict)
 
 
 @app.callback()
@@ -92,37 +82,29 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-@app.command()
-def preprocess(
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
-    workers: Workers = 0,
-    scheduler: Scheduler = "threads",
-    as_json: Json = False,
-) -> None:
+@command(app, CONFIG, TASKS, JSON)
+def preprocess(given: Given) -> None:
     """Convert and pair everything that a configuration names; what is up to date is not done again.
 
     Example: dvs-transfer preprocess --config configs/ncaltech101.toml --workers 8
     """
     from .pipeline import experiment
 
-    loaded, say = load(config, override), Settings.reporter.say
-    report = experiment.preprocess(loaded, Settings.workspace, runner(scheduler, workers), say)
-    if as_json:
-        return show(report, as_json)
-    for title in ("demo", "simulated", "events", "images", "pairs"):
-        if getattr(report, title) is not None:
-            show(getattr(report, title), False, title)
-    print(f"picture of some pairs: {report.picture}")
+    def tell(report: Any) -> None:
+        for title in ("demo", "simulated", "events", "images", "pairs"):
+            if getattr(report, title) is not None:
+                given.show(getattr(report, title), title)
+        print(f"picture of some pairs: {report.picture}")
+
+    say = Settings.reporter.say
+    given.show(experiment.preprocess(given.load(), Settings.workspace, given.runner(), say), text=tell)
 
 
-@app.command()
+@command(app, CONFIG, JSON)
 def train(
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
+    given: Given,
     run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Delete what the run has so far, and start anew.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Train the network of a configuration; an interrupted run goes on where it stopped. Also under torchrun.
 
@@ -130,21 +112,19 @@ def train(
     """
     from .pipeline import experiment
 
-    loaded, say = load(config, override), Settings.reporter.say
+    config, say = given.load(), Settings.reporter.say
     with Settings.reporter.training() as on_progress:
-        folder, report = experiment.train(loaded, Settings.workspace, run, restart, on_progress, say)
+        folder, report = experiment.train(config, Settings.workspace, run, restart, on_progress, say)
     if report is not None:
-        show({"run": folder, **to_document(report)}, as_json, "trained")
+        given.show({"run": folder, **to_document(report)}, "trained")
 
 
-@app.command()
+@command(app, CONFIG, JSON)
 def evaluate(
+    given: Given,
     run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
     split: Annotated[str | None, typer.Option(help="validation or test; by default the configuration's.")] = None,
     save_logits: Annotated[Path | None, typer.Option(help="Also write the logits of each step to this .npz.")] = None,
-    as_json: Json = False,
 ) -> None:
     """Measure a trained network on recordings that it was not trained on.
 
@@ -153,22 +133,21 @@ def evaluate(
     from .pipeline import experiment
     from .stages.evaluation.results import TABLES
 
-    overrides = override + ([f'evaluate.split="{split}"'] if split else [])
-    folder = run or experiment.run_folder(load(config, overrides), Settings.workspace)
-    settings = experiment.evaluation_of_run(run, overrides) if run else load(config, overrides).evaluate
+    more = [f'evaluate.split="{split}"'] if split else []
+    folder = run or experiment.run_folder(given.load(*more), Settings.workspace)
+    overrides = [*given.override, *more]
+    settings = experiment.evaluation_of_run(run, overrides) if run else given.load(*more).evaluate
     report = experiment.evaluate(folder, settings, save_logits=save_logits)
-    document = report.model_dump(mode="json", exclude=None if as_json else TABLES)
-    show({"run": folder, **document}, as_json, "evaluated")
+    document = report.model_dump(mode="json", exclude=None if given.as_json else TABLES)
+    given.show({"run": folder, **document}, "evaluated")
 
 
-@app.command()
+@command(app, CONFIG, JSON)
 def import_checkpoint(
+    given: Given,
     file: Annotated[Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar).")],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     pairs: Annotated[Path | None, typer.Option(help="Pair store to evaluate on; or name a configuration.")] = None,
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
-    as_json: Json = False,
 ) -> None:
     """Make a run of published weights, for `evaluate`; nothing in the file is executed.
 
@@ -176,19 +155,17 @@ def import_checkpoint(
     """
     from .pipeline import experiment
 
-    store = pairs or experiment.find_pairs(load(config, override), Settings.workspace)
-    show(experiment.import_checkpoint(file, store, out), as_json, "imported")
+    store = pairs or experiment.find_pairs(given.load(), Settings.workspace)
+    given.show(experiment.import_checkpoint(file, store, out), "imported")
 
 
-@app.command()
+@command(app, CONFIG, JSON)
 def report(
+    given: Given,
     runs: Annotated[list[Path] | None, typer.Argument(help="Run folders; by default the configuration's.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="HTML file to write; by default in the run's folder, or for several in runs/.")
     ] = None,
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
-    as_json: Json = False,
 ) -> None:
     """Write one HTML page of evaluated runs, side by side where there are several: what was run and what came out.
 
@@ -196,19 +173,16 @@ def report(
     """
     from .pipeline import experiment, reporting
 
-    folders = runs or [experiment.run_folder(load(config, override), Settings.workspace)]
-    show(reporting.report(folders, out, Settings.workspace), as_json, "report")
+    folders = runs or [experiment.run_folder(given.load(), Settings.workspace)]
+    given.show(reporting.report(folders, out, Settings.workspace), "report")
 
 
-@app.command()
-@options_from(FramesConfig, ImagesConfig, ConversionOptions)
+@command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
 def convert(
+    given: Given,
     source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
     out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
-    workers: Workers = 0,
-    scheduler: Scheduler = "threads",
-    as_json: Json = False,
     **options: Any,
 ) -> None:
     """Convert one raw data set into a store; options left out have the defaults of the configuration file.
@@ -217,25 +191,17 @@ def convert(
     """
     from .pipeline import api
 
-    made = api.convert(
-        source,
-        raw,
-        out,
-        frames=chosen(FramesConfig, options),
-        images={**chosen(ImagesConfig, options), "size": options["size"] or None},
-        conversion=chosen(ConversionOptions, options),
-        root=Settings.workspace,
-        map_tasks=runner(scheduler, workers),
-    )
-    show(made, as_json, "converted")
+    frames, images, conversion = (chosen(model, options) for model in (FramesConfig, ImagesConfig, ConversionOptions))
+    images["size"] = images["size"] or None  # 0 is for frames with resize none
+    parts = {"frames": frames, "images": images, "conversion": conversion}
+    given.show(api.convert(source, raw, out, **parts, root=Settings.workspace, map_tasks=given.runner()), "converted")
 
 
-@app.command()
-@options_from(PairingConfig)
+@command(app, JSON, models=(PairingConfig,))
 def pair(
+    given: Given,
     events: Annotated[Path, typer.Argument(help="Store of recordings.")],
     images: Annotated[Path | None, typer.Argument(help="Store of images; left out: recordings alone.")] = None,
-    as_json: Json = False,
     **options: Any,
 ) -> None:
     """Align recordings with photos and split them; writes a pair store beside the two stores.
@@ -244,20 +210,17 @@ def pair(
     """
     from .pipeline import api
 
-    show(api.pair(events, images, on_message=Settings.reporter.say, **options), as_json, "paired")
+    given.show(api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
 
 
-@app.command()
+@command(app, OVERRIDE, TASKS, JSON)
 def simulate(
+    given: Given,
     images: Annotated[Path, typer.Argument(help="Folder of class folders of images.")],
     out: Annotated[Path, typer.Argument(help="Folder for the recordings, in N-Caltech101's layout.")],
     camera: Annotated[Literal["ncaltech101", "nmnist"], typer.Option(help="Whose display, field and thresholds.")] = (
         "ncaltech101"
     ),
-    override: Override = [],
-    workers: Workers = 0,
-    scheduler: Scheduler = "threads",
-    as_json: Json = False,
 ) -> None:
     """Turn images into event recordings, as if a camera moved before them in three saccades.
 
@@ -266,19 +229,13 @@ def simulate(
     from .pipeline.config import build, parse_overrides
     from .stages import simulation
 
-    chosen = simulation.CAMERAS[camera].model_dump() | parse_overrides(override)
-    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=chosen)
-    show(simulation.run(settings, runner(scheduler, workers)), as_json, f"simulated into {out}")
+    values = simulation.CAMERAS[camera].model_dump() | parse_overrides(given.override)
+    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=values)
+    given.show(simulation.run(settings, given.runner()), f"simulated into {out}")
 
 
-@app.command()
-def demo(
-    out: Annotated[Path, typer.Argument(help="Folder for the three data sets.")],
-    override: Override = [],
-    workers: Workers = 0,
-    scheduler: Scheduler = "threads",
-    as_json: Json = False,
-) -> None:
+@command(app, OVERRIDE, TASKS, JSON)
+def demo(given: Given, out: Annotated[Path, typer.Argument(help="Folder for the three data sets.")]) -> None:
     """Draw a small data set of objects in the formats of Caltech101, N-Caltech101 and CEP-DVS.
 
     Example: dvs-transfer demo data/raw/demo --set images_per_class=20
@@ -286,15 +243,15 @@ def demo(
     from .pipeline.config import build, parse_overrides
     from .stages import demo
 
-    settings = build(demo.DemoConfig, **{"out": out, **parse_overrides(override)})
-    show(demo.run(settings, runner(scheduler, workers)), as_json, f"drawn into {settings.out}")
+    settings = build(demo.DemoConfig, **{"out": out, **parse_overrides(given.override)})
+    given.show(demo.run(settings, given.runner()), f"drawn into {settings.out}")
 
 
-@app.command()
+@command(app, JSON)
 def download(
+    given: Given,
     dataset: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
     archive: Annotated[Path | None, typer.Option(help="An archive that you have already.")] = None,
-    as_json: Json = False,
 ) -> None:
     """Fetch a data set from where it is published, with resume and digest check, or say how to get it.
 
@@ -305,28 +262,30 @@ def download(
 
     settings = build(download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive)
     with Settings.reporter.bytes() as progress:
-        show(download.run(settings, progress=progress), as_json, "downloaded")
+        given.show(download.run(settings, progress=progress), "downloaded")
 
 
-@app.command()
-def sources(as_json: Json = False) -> None:
+@command(app, JSON)
+def sources(given: Given) -> None:
     """List the raw data sets that can be converted, and where to get them.
 
     Example: dvs-transfer sources --json
     """
     from .stages.sources import SOURCES, TonicReader
 
+    def tell(listed: dict[str, dict[str, Any]]) -> None:
+        for name, entry in listed.items():
+            given.show({fact: value for fact, value in entry.items() if value is not None}, name)
+
     facts = ("title", "kind", "num_samples", "num_classes", "layout", "licence", "origin")
     readers = {**SOURCES, TonicReader.name: TonicReader}
     listed = {name: {fact: getattr(source, fact, None) for fact in facts} for name, source in readers.items()}
-    if as_json:
-        return show(listed, as_json)
-    for name, entry in listed.items():
-        show({fact: value for fact, value in entry.items() if value is not None}, False, name)
+    given.show(listed, text=tell)
 
 
-@app.command()
+@command(app)
 def preview(
+    _: Given,
     store: Annotated[Path, typer.Argument(help="A pair, event or image store.")],
     out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("preview.png"),
     samples: Annotated[int, typer.Option(min=1, max=64, help="Samples to draw.")] = 4,
@@ -342,12 +301,12 @@ def preview(
             print(path)
 
 
-@app.command()
-def doctor(as_json: Json = False) -> None:
+@command(app, JSON)
+def doctor(given: Given) -> None:
     """Show versions, devices, threads, free disk and memory, and which raw data sets are there and whole.
 
     Example: dvs-transfer doctor
     """
     from .pipeline.doctor import examine
 
-    show(examine(Settings.workspace), as_json, "this machine")
+    given.show(examine(Settings.workspace), "this machine")

@@ -3,68 +3,66 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..cache.durable import write_json
 from ..pipeline.printing import show, to_document
+
+if TYPE_CHECKING:
+    from .measure import Report
 
 bench_app = typer.Typer(
     help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None
 )
 
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+
+
+def _tell(report: Report, title: str, json_file: Path | None) -> None:
+    show(report.rows, False, title)
+    if json_file is not None:
+        write_json(json_file, to_document(report.figures))
+
 
 @bench_app.command("frames")
 def bench_frames(
     nmnist: Annotated[Path | None, typer.Option(help="Folder of real N-MNIST recordings, measured too.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare the frame kernels and the conversion with tonic and the released code, on one core.
 
     Example: dvs-transfer bench frames --json frames.json
     """
-    from ..cache.durable import write_json
     from . import frames
 
-    report = frames.run(nmnist)
-    show(report.rows(), False, "frames, one core")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
+    _tell(frames.run(nmnist), "frames, one core", json_file)
 
 
 @bench_app.command("readers")
-def bench_readers(
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
-) -> None:
+def bench_readers(json_file: JsonFile = None) -> None:
     """Compare the readers of your own recordings with tonic's for the same files.
 
     Example: dvs-transfer bench readers --json readers.json
     """
-    from ..cache.durable import write_json
     from . import readers
 
-    report = readers.run()
-    show(report.rows(), False, "readers, raw file to events")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
+    _tell(readers.run(), "readers, raw file to events", json_file)
 
 
 @bench_app.command("verify")
 def bench_verify(
     num_shards: Annotated[int, typer.Option("--shards", min=1, help="Shards of about 6 MB each.")] = 60,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare `cache verify` of a store in memory with reading its files alone.
 
     Example: dvs-transfer bench verify --json verify.json
     """
-    from ..cache.durable import write_json
     from . import verify
 
-    report = verify.run(num_shards)
-    show(report.rows(), False, "verify")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
+    _tell(verify.run(num_shards), "verify", json_file)
 
 
 @bench_app.command("simulator")
@@ -73,21 +71,21 @@ def bench_simulator(
     photo: Annotated[Path | None, typer.Option(help="The photo of Caltech101 that it is of.")] = None,
     nmnist: Annotated[Path | None, typer.Option(help="Folder of N-MNIST; needs --mnist.")] = None,
     mnist: Annotated[Path | None, typer.Option(help="Folder of MNIST.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare the simulator's recordings with real ones.
 
     Example: dvs-transfer bench simulator --nmnist data/raw/NMNIST --mnist data/raw/MNIST
     """
-    from ..cache.durable import write_json
     from . import simulator
 
     if (recording is None) != (photo is None) or (nmnist is None) != (mnist is None) or not (recording or nmnist):
         raise typer.BadParameter("give --recording and --photo, --nmnist and --mnist, or all four")
-    report = simulator.run(recording=recording, photo=photo, nmnist=nmnist, mnist=mnist)
-    show(report.rows(), False, "simulated and real recordings")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
+    _tell(
+        simulator.run(recording=recording, photo=photo, nmnist=nmnist, mnist=mnist),
+        "simulated and real recordings",
+        json_file,
+    )
 
 
 @bench_app.command("released-split")
@@ -98,34 +96,18 @@ def bench_released_split(
         Path | None, typer.Option(help="The recordings' class folders, to be listed as they lie.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Random orders of the folders' listings.")] = 20,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Count the test recordings of the released code's split whose photos are in its static pool.
 
     Example: dvs-transfer bench released-split EVENTS.zarr IMAGES.zarr --folder data/raw/ncaltech101/Caltech101
     """
-    from ..cache.durable import write_json
     from . import released_split
 
-    report = released_split.run(events, images, folder, seeds)
-    show(report.rows(), False, "the released split: test recordings with their photo in the static pool")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
-
-
-@bench_app.command("alike")
-def bench_alike(
-    store: Annotated[Path, typer.Argument(help="Store of images or of recordings.")],
-    images: Annotated[Path | None, typer.Option(help="Of recordings: the store of their photos.")] = None,
-) -> None:
-    """Count the samples that look like another of the store, for several limits of the correlation.
-
-    Example: dvs-transfer bench alike data/cache/caltech101-0123456789ab.zarr
-    """
-    from . import alike
-
-    show(
-        alike.run(store, images).rows(), False, "samples with another that looks the same, by the correlation asked for"
+    _tell(
+        released_split.run(events, images, folder, seeds),
+        "the released split: test recordings with their photo in the static pool",
+        json_file,
     )
 
 
@@ -138,21 +120,20 @@ def bench_train(
     ] = "auto",
     num_steps: Annotated[int, typer.Option(min=1, help="Time steps, T.")] = 10,
     recompute: Annotated[bool, typer.Option(help="Keep the inputs of layers alone, as train.recompute does.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    json_file: JsonFile = None,
 ) -> None:
     """Compare training and evaluation with plain PyTorch in float32, and with the floor of this machine.
 
     Example: dvs-transfer bench train --json train.json
     """
-    from ..cache.durable import write_json
     from . import training
     from .contestants import Workload
 
-    chosen = training.choose_precision(device, precision)
     workload = Workload(
-        device=device, batch_size=batch_size, num_steps=num_steps, precision=chosen, recompute=recompute
+        device=device,
+        batch_size=batch_size,
+        num_steps=num_steps,
+        precision=training.choose_precision(device, precision),
+        recompute=recompute,
     )
-    report = training.run(workload)
-    show(report.rows(), False, "training")
-    if json_file is not None:
-        write_json(json_file, to_document(report))
+    _tell(training.run(workload), "training", json_file)

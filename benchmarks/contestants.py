@@ -1,16 +1,13 @@
-"""The two implementations that `benchmarks.training` compares, each in a process of its own."""
+"""The two implementations that `benchmarks.training` compares, each in a process of its own (`ask`)."""
 
 from __future__ import annotations
 
-import multiprocessing
 import platform
 import resource
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
-from multiprocessing.connection import Connection
+from functools import lru_cache
+from time import perf_counter
 from typing import Any, Literal
 
 import torch
@@ -28,8 +25,10 @@ from ..stages.network.prediction import accuracy, predict
 from ..stages.network.runtime import has_native_bfloat16, keep_freed_memory, select_device
 from ..stages.training.config import TrainConfig
 from ..stages.training.losses import transfer_loss
+from ..stages.training.methods import MixedPrecision
 from ..stages.training.step import Learner
-from .plain import PlainVGG, plain_scores, plain_step
+from . import plain_pytorch
+from .measure import seconds, wait_for
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -54,86 +53,83 @@ class Workload:
         return ModelConfig(widths=self.widths)
 
 
-class Contestant:
-    """A process that holds one implementation and answers one question at a time."""
-
-    def __init__(self, name: Literal["ours", "plain"], workload: Workload) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(name, workload, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-
-    def __enter__(self) -> Contestant:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._connection.close()
-        self._process.join()
-
-    def ask(self, question: str) -> Any:
-        """The answer; EOFError where the process died, whose message is on stderr."""
-        self._connection.send(question)
-        return self._connection.recv()
+def answer(name: str, workload: Workload, question: str, *arguments: str) -> Any:
+    """What the implementation ("ours", "plain"; one is kept in each process) returns when asked for a method."""
+    return getattr(_implementation(name, workload), question)(*arguments)
 
 
-def _serve(name: str, workload: Workload, connection: Connection) -> None:
-    device = select_device(workload.device)
-    implementation = _Ours(workload, device) if name == "ours" else _Plain(workload, device)
-    answers: dict[str, Callable[[], Any]] = {
-        "step": lambda: _seconds(implementation.step, device),
-        "speed": lambda: machine_speed(workload, device),
-        "peak": lambda: _peak_mb(device),
-        "device": lambda: torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-    }
-    if isinstance(implementation, _Ours):
-        for precision, network in implementation.evaluated().items():
-            scores = partial(implementation.scores, network)
-            answers[f"evaluate {precision}"] = partial(_seconds, scores, device)
-        answers["evaluations"] = lambda: list(implementation.evaluated())
-        answers["agreement"] = implementation.agreement
-        answers["parts"] = implementation.parts
-    else:
-        answers["evaluate"] = lambda: _seconds(implementation.evaluate, device)
-    while True:
-        try:
-            question = connection.recv()
-        except EOFError:
-            return
-        connection.send(answers[question]())
+@lru_cache(maxsize=1)
+def _implementation(name: str, workload: Workload) -> _Contestant:
+    return (_Ours if name == "ours" else _PlainPyTorch)(workload)
 
 
-def _data(workload: Workload, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """Counts (B, T, 2, S, S) uint8 with the mean of N-Caltech101, photos (B, 1, S, S) and labels (B,)."""
-    generator = torch.Generator().manual_seed(0)
-    shape = (workload.batch_size, workload.num_steps, 2, workload.size, workload.size)
-    counts = torch.poisson(torch.full(shape, 2.5), generator).to(torch.uint8)
-    photos = torch.rand(workload.batch_size, 1, workload.size, workload.size, generator=generator)
-    labels = torch.randint(NUM_CLASSES, (workload.batch_size,), generator=generator)
-    return counts.to(device), photos.to(device), labels.to(device)
+class _Contestant:
+    """Data: counts (B, T, 2, S, S) uint8 with the mean of N-Caltech101, photos (B, 1, S, S) and labels (B,)."""
+
+    def __init__(self, workload: Workload) -> None:
+        self.workload, self.device = workload, select_device(workload.device)
+        generator = torch.Generator().manual_seed(0)
+        shape = (workload.batch_size, workload.num_steps, 2, workload.size, workload.size)
+        self.counts = torch.poisson(torch.full(shape, 2.5), generator).to(torch.uint8).to(self.device)
+        photos = torch.rand(workload.batch_size, 1, workload.size, workload.size, generator=generator)
+        labels = torch.randint(NUM_CLASSES, (workload.batch_size,), generator=generator)
+        self.photos, self.labels = photos.to(self.device), labels.to(self.device)
+
+    def step(self) -> None:
+        raise NotImplementedError
+
+    def seconds(self, what: str, *arguments: str) -> float:
+        """How long a call of another method takes."""
+        return seconds(lambda: getattr(self, what)(*arguments), self.device)
+
+    def speed(self) -> tuple[float, float]:
+        """Operations and bytes in a second, the best of 3: a 3x3 convolution of 512 channels, a copy of 256 MB.
+
+        The convolution is in the workload's precision.
+        """
+        device, dtype = self.device, getattr(torch, self.workload.precision)
+        images = self.workload.batch_size * self.workload.num_steps
+        conv = nn.Conv2d(512, 512, 3, padding=1, bias=False, device=device, dtype=dtype)
+        x = torch.rand(images, 512, 12, 12, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        source = torch.ones(2**26, device=device)
+        target = torch.empty_like(source)
+        with torch.inference_mode():
+            convolution = min(seconds(lambda: conv(x), device) for _ in range(3))
+            copy = min(seconds(lambda: target.copy_(source), device) for _ in range(3))
+        return 2.0 * images * 144 * 9 * 512 * 512 / convolution, 2 * source.nbytes / copy
+
+    def peak_mb(self) -> float:
+        """Peak memory: of the device, on a CPU of this process."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak * (1 if platform.system() == "Darwin" else 1024) / 1e6
+
+    def device_name(self) -> str:
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else "cpu"
 
 
-class _Ours:
-    def __init__(self, workload: Workload, device: torch.device) -> None:
+class _Ours(_Contestant):
+    def __init__(self, workload: Workload) -> None:
         keep_freed_memory()
-        self.device = device
-        counts, photos, labels = _data(workload, device)
+        super().__init__(workload)
         network = build_network(
             workload.model, num_classes=NUM_CLASSES, num_steps=workload.num_steps, size=workload.size, seed=0
-        ).to(device)
+        ).to(self.device)
         network.backbone.recompute = workload.recompute
         optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
         self.learner = Learner(TrainConfig(precision=workload.precision), network, optimizer)
-        self.data = OnDevice(counts, labels, photos)
+        self.data = OnDevice(self.counts, self.labels, self.photos)
         rows = torch.arange(workload.batch_size)[None]
         draws = torch.rand(1, workload.batch_size, 4, generator=torch.Generator().manual_seed(1))
         self.plan = EpochPlan(rows, rows, draws[..., 0], draws)
+        self.evaluated = self._evaluated()
 
     def step(self) -> None:
         self.learner.network.train()
         self.learner.step(next(self.data.batches(self.plan)), 0.0)
 
-    def evaluated(self) -> dict[str, nn.Module]:
+    def _evaluated(self) -> dict[str, nn.Module]:
         """The network, with the weights that it has now, in each precision that it can be evaluated in here."""
         network = self.learner.network.eval()
         found: dict[str, nn.Module] = {"float32": network}
@@ -143,99 +139,67 @@ class _Ours:
             found["int8"] = in_precision(network, "int8")
         return found
 
-    def scores(self, network: nn.Module) -> Tensor:
+    def precisions(self) -> list[str]:
+        """What `evaluate` can be asked for."""
+        return list(self.evaluated)
+
+    def evaluate(self, precision: str) -> None:
+        self._scores(self.evaluated[precision])
+
+    def _scores(self, network: nn.Module) -> Tensor:
         return predict(network, self.data, len(self.data))
 
     def agreement(self) -> dict[str, float]:
-        """Share of recordings that each precision predicts as float32 does."""
-        scores = {precision: self.scores(network) for precision, network in self.evaluated().items()}
+        """Share of recordings that each precision predicts as float32 does, with the weights of now."""
+        scores = {precision: self._scores(network) for precision, network in self._evaluated().items()}
         return {name: accuracy(found, scores["float32"].argmax(1)) for name, found in scores.items()}
 
     def parts(self) -> dict[str, float]:
         """Seconds of each part of a step."""
         learner = self.learner
         network, config = learner.network.train(), learner.config
-        marks = [self._now()]
+        marks: list[float] = []
+
+        def mark() -> None:
+            wait_for(self.device)
+            marks.append(perf_counter())
+
+        mark()
         batch = next(self.data.batches(self.plan))
         events = event_frames(augment(batch.frames.float(), batch.augmentation, config.augmentation))
         assert batch.images is not None
         static = static_frames(batch.images, events, batch.replacement < 0)
-        marks.append(self._now())
-        with learner.autocast():
+        mark()
+        with MixedPrecision(network, config.precision).autocast():
             static_logits, static_features = network.with_features(static, "static")
             event_logits, event_features = network.with_features(events, "event")
-        marks.append(self._now())
-        loss = transfer_loss(
-            static_features.float(),
-            event_features.float(),
-            static_logits.float(),
-            event_logits.float(),
-            batch.labels,
-            network.coefficients,
-            config.loss,
-        )
-        marks.append(self._now())
+        mark()
+        static_features, event_features = static_features.float(), event_features.float()
+        logits = static_logits.float(), event_logits.float()
+        coefficients, terms = network.coefficients, config.loss
+        loss = transfer_loss(static_features, event_features, *logits, batch.labels, coefficients, terms)
+        mark()
         learner.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
-        marks.append(self._now())
+        mark()
         learner.optimizer.step()
-        marks.append(self._now())
+        mark()
         return {name: after - before for name, before, after in zip(PARTS, marks, marks[1:], strict=False)}
 
-    def _now(self) -> float:
-        _wait(self.device)
-        return time.perf_counter()
 
-
-class _Plain:
-    def __init__(self, workload: Workload, device: torch.device) -> None:
-        counts, photos, self.labels = _data(workload, device)
-        self.events = counts.float()
-        self.static = photos[:, None].expand_as(self.events)
+class _PlainPyTorch(_Contestant):
+    def __init__(self, workload: Workload) -> None:
+        super().__init__(workload)
+        self.events = self.counts.float()
+        self.static = self.photos[:, None].expand_as(self.events)
         widths = workload.model.layers
-        self.network = PlainVGG(NUM_CLASSES, workload.num_steps, workload.size, widths).to(device)
+        network = plain_pytorch.PlainVGG(NUM_CLASSES, workload.num_steps, workload.size, widths)
+        self.network = network.to(self.device)
         self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=1e-4)
 
     def step(self) -> None:
         self.network.train()
-        plain_step(self.network, self.optimizer, self.static, self.events, self.labels)
+        plain_pytorch.plain_step(self.network, self.optimizer, self.static, self.events, self.labels)
 
     def evaluate(self) -> None:
-        plain_scores(self.network, self.events)
-
-
-def machine_speed(workload: Workload, device: torch.device) -> tuple[float, float]:
-    """Operations and bytes in a second, the best of 3: a 3x3 convolution of 512 channels, a copy of 256 MB.
-
-    The convolution is in the workload's precision.
-    """
-    images = workload.batch_size * workload.num_steps
-    dtype = getattr(torch, workload.precision)
-    conv = nn.Conv2d(512, 512, 3, padding=1, bias=False, device=device, dtype=dtype)
-    x = torch.rand(images, 512, 12, 12, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    source = torch.ones(2**26, device=device)
-    target = torch.empty_like(source)
-    with torch.inference_mode():
-        convolution = min(_seconds(lambda: conv(x), device) for _ in range(3))
-        copy = min(_seconds(lambda: target.copy_(source), device) for _ in range(3))
-    return 2.0 * images * 144 * 9 * 512 * 512 / convolution, 2 * source.nbytes / copy
-
-
-def _seconds(function: Callable[[], object], device: torch.device) -> float:
-    _wait(device)
-    began = time.perf_counter()
-    function()
-    _wait(device)
-    return time.perf_counter() - began
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _peak_mb(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak * (1 if platform.system() == "Darwin" else 1024) / 1e6
+        plain_pytorch.plain_scores(self.network, self.events)

@@ -7,14 +7,8 @@ against the same three and one lzf-compressed HDF5 file for each recording, as t
 
 from __future__ import annotations
 
-import os
-import platform
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from importlib.metadata import version
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,96 +21,71 @@ from tonic.transforms import ToFrame
 
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
-from ..stages.frames.binning import make_frames, splits
+from ..stages.frames.binning import bin_edges, make_frames
 from ..stages.frames.checked import CheckedEvents
 from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
-from ..stages.runs.stints import cpu_name
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.base import AtisRecords, Events
+from .measure import Report, machine, medians, one_core
 
 SENSOR_SIZE = (240, 180)
 NUM_BINS = 10
 SIZE = 48
 NUM_EVENTS = 115_000  # the mean of N-Caltech101
 DURATION_US = 300_000
-TARGETS = {"kernel_mev_per_s": 300, "raw_to_frame_ratio": 40, "conversion_ratio": 20, "simulation_mev_per_s": 20}
-
-_TONIC_DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FramesBenchReport:
-    """Medians of one run. Times are those of one recording of `num_events` events, in us.
-
-    nmnist_ratio: raw_to_frame_ratio on real N-MNIST recordings (34 x 34, about 4,000 events), None without them.
-    floor_us: reading the recording's bytes once, from memory.
-    simulation_mev_per_s: events that the saccade simulator makes of a photo with the spectrum of natural ones.
-    machine: what it was measured on.
-    """
-
-    kernel_mev_per_s: float
-    raw_to_frame_ratio: float
-    conversion_ratio: float
-    nmnist_ratio: float | None
-    raw_to_frame_us: float
-    tonic_raw_to_frame_us: float
-    conversion_us: float
-    released_conversion_us: float
-    floor_us: float
-    simulation_mev_per_s: float
-    num_events: int
-    num_recordings: int
-    machine: dict[str, str]
-
-    def rows(self) -> dict[str, str]:
-        """A table for people: what was measured, and the target where there is one."""
-        kernel, raw, conversion, simulation = TARGETS.values()
-        rows = {
-            "events in arrays to counts": f"{self.kernel_mev_per_s:.0f} Mev/s (target {kernel})",
-            "raw file to frames": f"{self.raw_to_frame_ratio:.1f} times tonic (target {raw}): "
-            f"{self.raw_to_frame_us:.0f} us, tonic {self.tonic_raw_to_frame_us:.0f} us",
-            "whole conversion": f"{self.conversion_ratio:.1f} times the released way (target {conversion}): "
-            f"{self.conversion_us:.0f} us, released {self.released_conversion_us:.0f} us",
-            "floor": f"{self.floor_us:.0f} us to read the bytes from memory",
-            "simulator": f"{self.simulation_mev_per_s:.0f} Mev/s (target {simulation})",
-        }
-        if self.nmnist_ratio is not None:
-            rows["real N-MNIST to frames"] = f"{self.nmnist_ratio:.1f} times tonic"
-        return rows | self.machine
 
 
 def run(
     nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 2048, num_turns: int = 5
-) -> FramesBenchReport:
-    """Measure everything in this process, on one core.
+) -> Report:
+    """Measure everything in this process, on one core: medians; times of one recording of `NUM_EVENTS` events, in us.
 
-    nmnist: a folder with N-MNIST's `.bin` files, at any depth, to measure on real recordings too.
+    nmnist: a folder with N-MNIST's `.bin` files, at any depth, to measure on real recordings (34 x 34, about 4,000
+    events) too: `nmnist_ratio`, None without them.
     folder: where to write; the system's place for temporary files if None. This project waits until its stores are on
     the disk, the released way does not, so a slow disk shows in `conversion_ratio`.
     """
-    with _one_core() as cores, tempfile.TemporaryDirectory(dir=folder) as name:
+    with one_core() as cores, tempfile.TemporaryDirectory(dir=folder) as name:
         files = _write_recordings(Path(name) / "raw", num_recordings)
         _check_against_tonic(files[0])
         ours, tonics = medians([lambda: _frames(files[0]), lambda: _tonic_frames(files[0])], num_turns, num_calls=20)
         converted, released = _conversion(Path(name), files, num_turns)
         data = np.fromfile(files[0], np.uint8)
         words = data[: data.size // 8 * 8].view(np.uint64)
-        return FramesBenchReport(
-            kernel_mev_per_s=NUM_EVENTS / _kernel_seconds(data, num_turns) / 1e6,
-            raw_to_frame_ratio=tonics / ours,
-            conversion_ratio=released / converted,
-            nmnist_ratio=None if nmnist is None else _nmnist_ratio(nmnist, num_turns),
-            raw_to_frame_us=ours * 1e6,
-            tonic_raw_to_frame_us=tonics * 1e6,
-            conversion_us=converted * 1e6,
-            released_conversion_us=released * 1e6,
-            simulation_mev_per_s=_simulation_mev_per_s(num_turns),
-            floor_us=medians([lambda: words.sum()], num_turns, num_calls=20)[0] * 1e6,
-            num_events=NUM_EVENTS,
-            num_recordings=num_recordings,
-            machine=machine(cores),
-        )
+        floor_us = medians([words.sum], num_turns, num_calls=20)[0] * 1e6
+        kernel = NUM_EVENTS / _kernel_seconds(data, num_turns) / 1e6
+        simulation = _simulation_mev_per_s(num_turns)
+        nmnist_ratio = None if nmnist is None else _nmnist_ratio(nmnist, num_turns)
+        here = machine(cores)
+    rows = {
+        "events in arrays to counts": f"{kernel:.0f} Mev/s (target 300)",
+        "raw file to frames": f"{tonics / ours:.1f} times tonic (target 40): {ours * 1e6:.0f} us, "
+        f"tonic {tonics * 1e6:.0f} us",
+        "whole conversion": f"{released / converted:.1f} times the released way (target 20): "
+        f"{converted * 1e6:.0f} us, released {released * 1e6:.0f} us",
+        "floor": f"{floor_us:.0f} us to read the bytes from memory",
+        "simulator": f"{simulation:.0f} Mev/s of a photo with the spectrum of natural ones (target 20)",
+        "real N-MNIST to frames": f"{nmnist_ratio or 0:.1f} times tonic",
+    }
+    if nmnist_ratio is None:
+        del rows["real N-MNIST to frames"]
+    figures = {
+        "kernel_mev_per_s": kernel,
+        "raw_to_frame_ratio": tonics / ours,
+        "conversion_ratio": released / converted,
+        "nmnist_ratio": nmnist_ratio,
+        "raw_to_frame_us": ours * 1e6,
+        "tonic_raw_to_frame_us": tonics * 1e6,
+        "conversion_us": converted * 1e6,
+        "released_conversion_us": released * 1e6,
+        "floor_us": floor_us,
+        "simulation_mev_per_s": simulation,
+        "num_events": NUM_EVENTS,
+        "num_recordings": num_recordings,
+        "machine": here,
+    }
+    return Report(rows | here, figures)
 
 
 def synthetic_records(num_events: int, seed: int) -> NDArray[np.uint8]:
@@ -164,7 +133,7 @@ def _frames(file: Path, sensor_size: tuple[int, int] = SENSOR_SIZE, dtype: str =
 
 
 def _tonic_frames(file: Path) -> NDArray[Any]:
-    events = read_mnist_file(str(file), dtype=_TONIC_DTYPE)
+    events = read_mnist_file(str(file), dtype=np.dtype([(name, int) for name in "xytp"]))
     events["x"] -= events["x"].min()
     events["y"] -= events["y"].min()
     counts = torch.tensor(ToFrame(sensor_size=None, n_time_bins=NUM_BINS)(events), dtype=torch.float32)
@@ -192,7 +161,7 @@ def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
 
     def count() -> None:
         counts.fill(0)
-        recording.count(splits(recording, config), tables, counts)
+        recording.count(bin_edges(recording, config), tables, counts)
 
     return medians([count], num_turns, num_calls=20)[0]
 
@@ -222,10 +191,8 @@ def _conversion(folder: Path, files: Sequence[Path], num_turns: int) -> tuple[fl
 
 def _simulation_mev_per_s(num_turns: int) -> float:
     photo, config = natural_photo(seed=0), SimulationConfig()
-    num_events = len(simulate_image(photo, config, "benchmark/0"))
-    return (
-        num_events / medians([lambda: simulate_image(photo, config, "benchmark/0")], num_turns, num_calls=20)[0] / 1e6
-    )
+    (took,) = medians([lambda: simulate_image(photo, config, "benchmark/0")], num_turns, num_calls=20)
+    return len(simulate_image(photo, config, "benchmark/0")) / took / 1e6
 
 
 def natural_photo(seed: int) -> NDArray[np.uint8]:
@@ -240,62 +207,6 @@ def natural_photo(seed: int) -> NDArray[np.uint8]:
 
 def _nmnist_ratio(folder: Path, num_turns: int) -> float:
     files = sorted(folder.rglob("*.bin"))[:100]
-    ours, tonics = medians(
-        [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]],
-        num_turns,
-    )
+    sides = [lambda: [_frames(file, (34, 34)) for file in files], lambda: [_tonic_frames(file) for file in files]]
+    ours, tonics = medians(sides, num_turns)
     return tonics / ours
-
-
-def medians(functions: Sequence[Callable[[], object]], num_turns: int, num_calls: int = 1) -> list[float]:
-    """Median seconds of each. They take turns of `num_calls`, so that a slow moment of the machine meets all.
-
-    A first call of each compiles and is not measured.
-    """
-    seconds = np.empty((num_turns, len(functions), num_calls))
-    for function in functions:
-        function()
-    for turn in range(num_turns):
-        for i, function in enumerate(functions):
-            for call in range(num_calls):
-                began = time.perf_counter()
-                function()
-                seconds[turn, i, call] = time.perf_counter() - began
-    return [float(median) for median in np.median(seconds, axis=(0, 2))]
-
-
-@contextmanager
-def _one_core() -> Iterator[int]:
-    """Every thread of this process on one core for a while, where the system can; yields the number of cores used."""
-    num_threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    if not hasattr(os, "sched_setaffinity"):
-        try:
-            yield os.cpu_count() or 1
-        finally:
-            torch.set_num_threads(num_threads)
-        return
-    before = os.sched_getaffinity(0)
-    _pin({max(before)})
-    try:
-        yield 1
-    finally:
-        _pin(before)
-        torch.set_num_threads(num_threads)
-
-
-def _pin(cores: set[int]) -> None:
-    for thread in Path("/proc/self/task").iterdir():  # threads that live already do not follow the main one
-        os.sched_setaffinity(int(thread.name), cores)
-
-
-def machine(cores: int) -> dict[str, str]:
-    names = ("numpy", "numba", "torch", "tonic", "zarr", "h5py")
-    return {
-        "cpu": cpu_name(),
-        "cores": str(os.cpu_count()),
-        "cores_used": str(cores),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in names},
-    }

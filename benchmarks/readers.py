@@ -19,6 +19,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 from numpy.typing import NDArray
+from scipy.io import loadmat, savemat
 
 from ..stages.sources.atis import decode_records
 from ..stages.sources.atis_writer import encode_records
@@ -27,39 +28,23 @@ from ..stages.sources.formats.recordings import open_recording
 from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
 from ..stages.sources.omniglot import NUM_DRAWERS
 from ..stages.sources.random_access import FileBytes
-from .frames import SENSOR_SIZE, machine, medians, synthetic_records
+from .frames import SENSOR_SIZE, synthetic_records
+from .measure import Report, machine, medians
 
 NUM_EVENTS: Final = 1_000_000
 Times = NDArray[Any]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadersBenchReport:
-    """mev_per_s: of this project, by file name, million events a second. ratio: to `peer`'s. num_events: of a file."""
-
-    mev_per_s: dict[str, float]
-    ratio: dict[str, float]
-    peer: dict[str, str]
-    num_events: int
-    machine: dict[str, str]
-
-    def rows(self) -> dict[str, str]:
-        """A table for people."""
-        rows = {
-            file: f"{speed:.0f} Mev/s, {self.ratio[file]:.2f} times {self.peer[file]}"
-            for file, speed in self.mev_per_s.items()
-        }
-        return rows | self.machine
-
-
-def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> ReadersBenchReport:
+def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> Report:
     """Read one recording of each format in turns with the other reader. folder: for the files; temporary if None.
 
-    The decoding process runs beside this one, so unlike `bench frames` this uses two cores.
+    By file name: `mev_per_s`, million events a second of this project; `ratio` to that of `peer`. The decoding process
+    runs beside this one, so unlike `bench frames` this uses two cores.
     """
     records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
     events = decode_records(records, "benchmark")
-    mev_per_s, ratio, peer = {}, {}, {}
+    rows: dict[str, str] = {}
+    figures: dict[str, Any] = {"mev_per_s": {}, "ratio": {}, "peer": {}, "num_events": num_events}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         for contestant in CONTESTANTS:
             if find_spec(contestant.needs) is None:
@@ -68,11 +53,13 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
             contestant.write(path, events)
             _check(contestant, path)
             ours, theirs = medians([partial(contestant.ours, path), partial(contestant.read, path)], num_turns)
-            mev_per_s[path.name], ratio[path.name] = num_events / ours / 1e6, theirs / ours
-            peer[path.name] = contestant.peer
-    return ReadersBenchReport(
-        mev_per_s=mev_per_s, ratio=ratio, peer=peer, num_events=num_events, machine=machine(cores=2)
-    )
+            speed, ratio = num_events / ours / 1e6, theirs / ours
+            found = {"mev_per_s": speed, "ratio": ratio, "peer": contestant.peer}
+            for figure, value in found.items():
+                figures[figure][path.name] = value
+            rows[path.name] = f"{speed:.0f} Mev/s, {ratio:.2f} times {contestant.peer}"
+    here = machine(cores=2)
+    return Report(rows | here, {**figures, "machine": here})
 
 
 def _check(contestant: Contestant, path: Path) -> None:
@@ -83,29 +70,22 @@ def _check(contestant: Contestant, path: Path) -> None:
         )
 
 
-def _write_faery(**options: Any) -> Callable[[Path, Events], None]:
-    def write(path: Path, events: Events) -> None:
-        import faery
+def _write_faery(path: Path, events: Events, **options: Any) -> None:
+    import faery
 
-        array = np.zeros(len(events), faery.EVENTS_DTYPE)
-        array["t"], array["x"], array["y"], array["on"] = events.t, events.x, events.y, events.p
-        faery.events_stream_from_array(array, SENSOR_SIZE).to_file(path, **options)
-
-    return write
+    array = np.zeros(len(events), faery.EVENTS_DTYPE)
+    array["t"], array["x"], array["y"], array["on"] = events.t, events.x, events.y, events.p
+    faery.events_stream_from_array(array, SENSOR_SIZE).to_file(path, **options)
 
 
 def _write_character(path: Path, events: Events) -> None:
     """As N-Omniglot has a character: its drawings one after the other in one recording, with a table of times."""
     folder = path / "dvs_background" / "Greek" / "character01"
     folder.mkdir(parents=True)
-    _write_faery()(folder / "0001.aedat4", events)
+    _write_faery(folder / "0001.aedat4", events)
     edges = np.linspace(events.t[0], events.t[-1], NUM_DRAWERS + 1).astype(np.int64)
     rows = [f"{i},{start},{end}" for i, (start, end) in enumerate(pairwise(edges))]
     (folder / "0001.csv").write_text("\n".join(["number,start,end", *rows]) + "\n")
-
-
-def _write_records(path: Path, events: Events) -> None:
-    path.write_bytes(encode_records(events))
 
 
 def _write_aedat2(path: Path, events: Events) -> None:
@@ -123,8 +103,6 @@ def _write_hdf5(path: Path, events: Events) -> None:
 
 
 def _write_mat(path: Path, events: Events) -> None:
-    from scipy.io import savemat
-
     with path.open("wb") as file:
         savemat(file, {"x": events.x, "y": events.y, "ts": events.t, "p": events.p}, do_compression=True)
 
@@ -184,27 +162,17 @@ def _read_faery(path: Path) -> Times:
     return np.concatenate(packets)["t"].astype(np.int64)
 
 
-def _read_expelliarmus(encoding: str) -> Callable[[Path], Times]:
-    def read(path: Path) -> Times:
-        from expelliarmus import Wizard
+def _read_wizard(encoding: str, path: Path) -> Times:
+    from expelliarmus import Wizard
 
-        times: Times = Wizard(encoding=encoding).read(str(path))["t"]
-        return times
-
-    return read
+    times: Times = Wizard(encoding=encoding).read(str(path))["t"]
+    return times
 
 
 def _read_hdf5(path: Path) -> Times:
     with h5py.File(path) as file:
         columns = {name: np.asarray(file[f"events/{name}"]) for name in "xytp"}
     return columns["t"]
-
-
-def _read_mat(path: Path) -> Times:
-    from scipy.io import loadmat
-
-    times: Times = loadmat(path)["ts"].reshape(-1)
-    return times
 
 
 def _read_npz(path: Path) -> Times:
@@ -237,22 +205,23 @@ class Contestant:
 
     file: str
     peer: str
-    write: Callable[[Path, Events], None]
+    write: Callable[[Path, Events], object]
     read: Callable[[Path], Times]
     needs: str = "numpy"
     ours: Callable[[Path], Times] = _ours
 
 
+_WIZARD: Final = "expelliarmus"
 CONTESTANTS: Final = (
-    Contestant("a.bin", "tonic", _write_records, _read_mnist),
+    Contestant("a.bin", "tonic", lambda path, events: path.write_bytes(encode_records(events)), _read_mnist),
     Contestant("a.aedat", "tonic", _write_aedat2, _read_aedat2),
-    Contestant("a.aedat4", "aedat", _write_faery(), _read_aedat, needs="aedat"),
-    Contestant("character", "aedat", _write_character, _read_character, needs="aedat", ours=_our_character),
-    Contestant("a.dat", "expelliarmus", _write_faery(version="dat2"), _read_expelliarmus("dat"), needs="expelliarmus"),
-    Contestant("a.raw", "expelliarmus", _write_faery(version="evt2"), _read_expelliarmus("evt2"), needs="expelliarmus"),
-    Contestant("b.raw", "faery", _write_faery(version="evt3"), _read_faery),
+    Contestant("a.aedat4", "aedat", _write_faery, _read_aedat, "aedat"),
+    Contestant("character", "aedat", _write_character, _read_character, "aedat", _our_character),
+    Contestant("a.dat", _WIZARD, partial(_write_faery, version="dat2"), partial(_read_wizard, "dat"), _WIZARD),
+    Contestant("a.raw", _WIZARD, partial(_write_faery, version="evt2"), partial(_read_wizard, "evt2"), _WIZARD),
+    Contestant("b.raw", "faery", partial(_write_faery, version="evt3"), _read_faery),
     Contestant("a.h5", "h5py", _write_hdf5, _read_hdf5),
-    Contestant("a.mat", "scipy", _write_mat, _read_mat),
+    Contestant("a.mat", "scipy", _write_mat, lambda path: loadmat(path)["ts"].reshape(-1)),
     Contestant("a.npz", "numpy", _write_npz, _read_npz),
-    Contestant("a.csv", "numpy", _write_faery(), _read_csv),
+    Contestant("a.csv", "numpy", _write_faery, _read_csv),
 )

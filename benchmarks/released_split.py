@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -19,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..cache.store import FrameStore
-from ..stages.audit import Audited, SplitAudit, SplitPair, audit_photos, audit_recordings
-from ..stages.originals import find_originals
+from ..stages.leakage.audit import Audited, audit_photos, audit_recordings
+from ..stages.leakage.originals import find_originals
 from ..stages.pairing_config import PairingConfig
+from .measure import Report
 
 IntArray = NDArray[np.int64]
 Listing = Callable[[str, list[str]], list[str]]
@@ -30,61 +30,36 @@ Listing = Callable[[str, list[str]], list[str]]
 PORTION: Final = 0.9
 
 
-@dataclass(frozen=True)
-class ListingAudit:
-    """The released split under one order of listings. test: its photos; between: test beside training recordings."""
-
-    listing: str
-    test: SplitAudit
-    between: SplitPair
-
-
-@dataclass(frozen=True)
-class ReleasedSplitReport:
-    """listings: each order with the whole audit. random: of seeded random orders, test recordings whose photo is in the
-    pool, of `num_test`.
-    """
-
-    num_test: int
-    listings: tuple[ListingAudit, ...]
-    random: tuple[int, ...]
-
-    def rows(self) -> dict[str, str]:
-        """A line for each listing."""
-        found = {}
-        for entry in self.listings:
-            test, between = entry.test, entry.between
-            found[entry.listing] = (
-                f"{test.num_in_reach} of {self.num_test} test recordings: {test.by_id} the photo itself, "
-                f"{test.by_digest} the same file, {test.by_near_duplicate} one that looks the same; recordings like a "
-                f"training one: {between.num_alike}"
-            )
-        if self.random:
-            found["random orders"] = (
-                f"the photo itself: {min(self.random)} to {max(self.random)}, mean {np.mean(self.random):.1f} "
-                f"({len(self.random)} seeds)"
-            )
-        return found
-
-
-def run(events_path: Path, images_path: Path, folder: Path | None, num_random: int = 20) -> ReleasedSplitReport:
+def run(events_path: Path, images_path: Path, folder: Path | None, num_random: int = 20) -> Report:
     """Make the released split of two stores and audit it.
 
     folder: the class folders of the recordings, whose own order is one of the listings.
+    `listings`: each order with the audit of its photos (`test`) and of test beside training recordings (`between`).
+    `random`: of seeded random orders, test recordings whose photo is in the pool, of `num_test`.
     """
     events, images = FrameStore(events_path), FrameStore(images_path)
     listings: dict[str, Listing] = {"sorted": lambda class_name, stems: sorted(stems)}
     if folder is not None:
         listings["as os.walk gives it here"] = lambda class_name, stems: list(walked(folder / class_name))
     orders = {f"random, seed {seed}": shuffled(seed) for seed in range(num_random)}
-    audits = []
+    rows, audits = {}, []
     for name, listing in {**listings, **dict(list(orders.items())[:1])}.items():
         audited = released_split(events, images, listing)
         (test,), _ = audit_photos(audited)
         (between,), _ = audit_recordings(audited)
-        audits.append(ListingAudit(name, test, between))
+        audits.append({"listing": name, "test": test, "between": between})
+        num_test = test.num_recordings
+        rows[name] = (
+            f"{test.num_in_reach} of {num_test} test recordings: {test.by_id} the photo itself, {test.by_digest} the "
+            f"same file, {test.by_near_duplicate} one that looks the same; recordings like a training one: "
+            f"{between.num_alike}"
+        )
     random = [_num_own(released_split(events, images, listing)) for listing in orders.values()]
-    return ReleasedSplitReport(audits[0].test.num_recordings, tuple(audits), tuple(random))
+    if random:
+        rows["random orders"] = (
+            f"the photo itself: {min(random)} to {max(random)}, mean {np.mean(random):.1f} ({len(random)} seeds)"
+        )
+    return Report(rows, {"num_test": num_test, "listings": audits, "random": random})
 
 
 def released_split(events: FrameStore, images: FrameStore, listing: Listing) -> Audited:

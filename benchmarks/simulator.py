@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,20 +12,18 @@ from numpy.typing import NDArray
 from ..stages.frames.binning import make_frames
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import CAMERAS, SimulationConfig, simulate_image
-from ..stages.simulation.motion import motion_margin, saccade_path
-from ..stages.simulation.sensor import log_luminance, record
 from ..stages.sources.atis import decode_records
 from ..stages.sources.base import AtisRecords, Events, Sample, UInt8Array
 from ..stages.sources.images import decode_image
 from ..stages.sources.mnist import Mnist
 from ..stages.sources.nmnist import NMnist
-from .frames import SENSOR_SIZE, machine
+from .frames import SENSOR_SIZE
+from .measure import Report, machine
 
 FRAMES: Final = FramesConfig(num_bins=10, size=48, resize="sum", dtype="float32")
 MOST: Final = 10  # counts above say more of one pixel than of the picture
 NUM_BINS: Final = 31  # of 10 ms; N-MNIST's recordings last a little longer than 300 ms
 BIN_US: Final = 10_000
-HOT: Final = 100  # events of one pixel that no edge explains: the median pixel of the photo has 2
 CALIBRATED: Final = 300  # N-MNIST's training recordings up to this number set the simulator's defaults
 MOST_DIGITS: Final = 300  # that are compared
 ABLATIONS: Final[dict[str, dict[str, Any]]] = {
@@ -44,23 +40,11 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimulatorBenchReport:
-    """pair, digits: what was measured, each with its value, in the order of the table; empty where not asked for."""
-
-    pair: dict[str, str]
-    digits: dict[str, str]
-    machine: dict[str, str]
-
-    def rows(self) -> dict[str, str]:
-        """A table for people."""
-        return self.pair | self.digits | self.machine
-
-
 def run(
     *, recording: Path | None = None, photo: Path | None = None, nmnist: Path | None = None, mnist: Path | None = None
-) -> SimulatorBenchReport:
-    """Compare with a recording and the photo that it is of, and with N-MNIST's digits beyond the 300th.
+) -> Report:
+    """Compare with a recording and the photo that it is of (`pair`), and with N-MNIST's digits beyond the 300th
+    (`digits`); empty where not asked for.
 
     nmnist, mnist: folders as these sources take them. The defaults of `CAMERAS` were set by the first 300.
     """
@@ -69,7 +53,8 @@ def run(
         real = decode_records(AtisRecords(np.fromfile(recording, np.uint8), SENSOR_SIZE), str(recording))
         pair_rows = compare_pair(real, decode_image(photo.read_bytes(), str(photo)))
     digit_rows = compare_digits(nmnist, mnist) if nmnist is not None and mnist is not None else {}
-    return SimulatorBenchReport(pair=pair_rows, digits=digit_rows, machine=machine(cores=1))
+    here = machine(cores=1)
+    return Report(pair_rows | digit_rows | here, {"pair": pair_rows, "digits": digit_rows, "machine": here})
 
 
 def compare_pair(real: Events, photo: UInt8Array) -> dict[str, str]:
@@ -88,45 +73,14 @@ def compare_pair(real: Events, photo: UInt8Array) -> dict[str, str]:
     rows = {
         "real": f"{len(real):,} events in {real.x.max() + 1} x {real.y.max() + 1} pixels",
         "simulated": f"{row(ours)} in {ours.x.max() + 1} x {ours.y.max() + 1} pixels",
-        "placed as before": row(_recorded_with_margin(photo, config)),
-        "placed as in the recording": row(_registered(photo, config)),
-        "straight sides": row(record(log_luminance(photo, config), straight_path(config), config, "pair")),
     }
     rows |= {name: row(simulated(**changes)) for name, changes in ABLATIONS.items()}
     for name, picture in (("mirrored", photo[:, ::-1]), ("upside down", photo[::-1])):
         rows[name] = row(simulate_image(np.ascontiguousarray(picture), config, "pair"))
-    rows["real without hot pixels"] = _without_hot(real, wanted, ours)
     again = simulate_image(photo, config.model_copy(update={"seed": 1}), "again")
     rows["two simulated sensors"] = f"{correlation(_frames(ours), _frames(again)):.3f}"
     rows["course of the photo"] = f"{_course_error(real, ours):.2f} of them in another bin of 10 ms"
     return rows
-
-
-def _recorded_with_margin(photo: UInt8Array, config: SimulationConfig) -> Events:
-    """The photo smaller by the motion's margin, and all pixels recorded that ever see it: as it was placed at first."""
-    margin = motion_margin(config)
-    width, height = config.sensor_width - margin, config.sensor_height - margin
-    smaller = config.model_copy(update={"sensor_width": width, "sensor_height": height})
-    log_image = np.pad(log_luminance(photo, smaller), margin, mode="edge")
-    return record(log_image, saccade_path(config), config, "pair")
-
-
-def _registered(photo: UInt8Array, config: SimulationConfig) -> Events:
-    """Where the recording has its photo of 290 x 334: 0.9 % larger, and the field as far to the right and down."""
-    margin, (width, height), (right, down) = motion_margin(config), (151, 173), (1, 2)
-    log_image = log_luminance(photo, config.model_copy(update={"sensor_height": 182}))
-    log_image = log_image[down : down + height + margin + 1, right : right + width + margin + 1]
-    return record(np.ascontiguousarray(log_image), saccade_path(config), config, "pair")
-
-
-def straight_path(config: SimulationConfig) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The motion as the paper describes it: three straight sides of a triangle, each a raised cosine of one saccade."""
-    corners = config.amplitude_px * np.array([(0.0, 0.0), (0.5, 1.0), (1.0, 0.0), (0.0, 0.0)])
-    share = np.linspace(0, 1, 31)[1:]
-    moved = (1 - np.cos(np.pi * share[:, None])) / 2
-    sides = [start + moved * (end - start) for start, end in pairwise(corners)]
-    x, y = np.concatenate([corners[:1], *sides]).T
-    return np.linspace(0, 3 * config.saccade_us, len(x)), np.ascontiguousarray(x), np.ascontiguousarray(y)
 
 
 def compare_digits(nmnist: Path, mnist: Path) -> dict[str, str]:
@@ -184,18 +138,6 @@ def _mean_frames(recordings: Sequence[Events]) -> NDArray[Any]:
     whole = FRAMES.model_copy(update={"crop": False, "size": 34})
     mean: NDArray[Any] = np.mean([make_frames(events, whole, (34, 34)).data for events in recordings], axis=0)
     return mean
-
-
-def _without_hot(real: Events, wanted: NDArray[Any], ours: Events) -> str:
-    place = real.y.astype(np.int64) * SENSOR_SIZE[0] + real.x
-    counts = np.bincount(place)
-    kept = counts[place] < HOT
-    calm = Events(real.x[kept], real.y[kept], real.t[kept], real.p[kept])
-    frames = _frames(ours)
-    return (
-        f"{(counts >= HOT).sum()} pixels with {len(real) - len(calm):,} events; {correlation(frames, wanted):.3f} "
-        f"becomes {correlation(frames, _frames(calm)):.3f}"
-    )
 
 
 def _course_error(real: Events, ours: Events) -> float:

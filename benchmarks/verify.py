@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,37 +13,15 @@ from ..cache.digests import fingerprint
 from ..cache.store import read_attributes
 from ..cache.verify import verify_store
 from ..cache.writer import ArrayLayout, StoreBuilder, StoreLayout
-from ..stages.runs.stints import cpu_name
+from .measure import Report, machine, medians
 
 SAMPLES_PER_SHARD = 64
 SHAPE = (10, 2, 48, 48)  # of a recording of N-Caltech101
-TARGET_GB_PER_S = 1.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerifyBenchReport:
-    """Medians of one run, in 1e9 bytes a second. floor: the store's files read, by as many threads."""
-
-    verify_gb_per_s: float
-    floor_gb_per_s: float
-    num_threads: int
-    megabytes: float
-    num_files: int
-    cpu: str
-
-    def rows(self) -> dict[str, str]:
-        """A table for people, with the target."""
-        share = self.verify_gb_per_s / self.floor_gb_per_s
-        return {
-            "cache verify": f"{self.verify_gb_per_s:.2f} GB/s (target {TARGET_GB_PER_S:g}), {share:.0%} of the floor",
-            "floor": f"{self.floor_gb_per_s:.2f} GB/s to read the files, {self.num_threads} threads each",
-            "store": f"{self.megabytes:.0f} MB in {self.num_files} files, in memory",
-            "cpu": self.cpu,
-        }
-
-
-def run(num_shards: int = 60, *, folder: Path | None = None, num_turns: int = 5) -> VerifyBenchReport:
-    """Measure on a store of random frames, about 6 MB a shard, just written and so in the page cache.
+def run(num_shards: int = 60, *, folder: Path | None = None, num_turns: int = 5) -> Report:
+    """Measure on a store of random frames, about 6 MB a shard, just written and so in the page cache; medians, in 1e9
+    bytes a second. The floor: its files read, by as many threads.
 
     folder: where to write it; the system's place for temporary files if None.
     """
@@ -63,15 +38,22 @@ def run(num_shards: int = 60, *, folder: Path | None = None, num_turns: int = 5)
             with ThreadPoolExecutor(num_threads) as pool:
                 assert sum(pool.map(_read, files)) == num_bytes
 
-        verifying, reading = _medians([verify, read], num_turns)
-        return VerifyBenchReport(
-            verify_gb_per_s=num_bytes / verifying / 1e9,
-            floor_gb_per_s=num_bytes / reading / 1e9,
-            num_threads=num_threads,
-            megabytes=num_bytes / 1e6,
-            num_files=len(files),
-            cpu=cpu_name(),
-        )
+        speed, floor = (num_bytes / took / 1e9 for took in medians([verify, read], num_turns))
+    here = machine(packages="numpy zarr")
+    rows = {
+        "cache verify": f"{speed:.2f} GB/s (target 1), {speed / floor:.0%} of the floor",
+        "floor": f"{floor:.2f} GB/s to read the files, {num_threads} threads each",
+        "store": f"{num_bytes / 1e6:.0f} MB in {len(files)} files, in memory",
+    }
+    figures = {
+        "verify_gb_per_s": speed,
+        "floor_gb_per_s": floor,
+        "num_threads": num_threads,
+        "megabytes": num_bytes / 1e6,
+        "num_files": len(files),
+        "machine": here,
+    }
+    return Report(rows | here, figures)
 
 
 def _write_store(folder: Path, num_shards: int) -> Path:
@@ -107,14 +89,3 @@ def _read(file: Path) -> int:
         while found := opened.readinto(block):
             num_bytes += found
     return num_bytes
-
-
-def _medians(functions: list[Callable[[], None]], num_turns: int) -> list[float]:
-    """Median seconds of each; they take turns, so that a slow moment of the machine meets all."""
-    seconds = np.empty((num_turns, len(functions)))
-    for turn in range(num_turns):
-        for i, function in enumerate(functions):
-            began = time.perf_counter()
-            function()
-            seconds[turn, i] = time.perf_counter() - began
-    return [float(median) for median in np.median(seconds, axis=0)]

@@ -13,27 +13,23 @@ import xxhash
 FINGERPRINT_DIGITS = 12
 
 
-def content_digest(data: bytes | bytearray | memoryview) -> str:
-    """The XXH3-128 of bytes, as "xxh3:<32 hexadecimal digits>"."""
-    return f"xxh3:{xxhash.xxh3_128_hexdigest(data)}"
-
-
-def file_digest(path: Path, block_bytes: int = 1 << 18) -> str:
-    """`content_digest` of a file, read in blocks that stay in the processor's cache."""
-    state = xxhash.xxh3_128()
-    block = memoryview(bytearray(block_bytes))
-    with path.open("rb", buffering=0) as file:
-        while num_bytes := file.readinto(block):
-            state.update(block[:num_bytes])
-    return f"xxh3:{state.hexdigest()}"
-
-
-def blocks_digest(blocks: Iterable[bytes]) -> str:
-    """`content_digest` of all the blocks together."""
+def blocks_digest(blocks: Iterable[bytes | bytearray | memoryview]) -> str:
+    """The XXH3-128 of all the blocks together, as "xxh3:<32 hexadecimal digits>"."""
     state = xxhash.xxh3_128()
     for block in blocks:
         state.update(block)
     return f"xxh3:{state.hexdigest()}"
+
+
+def content_digest(data: bytes | bytearray | memoryview) -> str:
+    """The same of bytes that are held."""
+    return blocks_digest([data])
+
+
+def file_digest(path: Path) -> str:
+    """The same of a file, read in blocks that stay in the processor's cache."""
+    with path.open("rb", buffering=0) as file:
+        return f"xxh3:{hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()}"
 
 
 def fingerprint(description: Any) -> str:

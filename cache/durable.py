@@ -78,12 +78,7 @@ def sync_tree(folder: Path) -> None:
         list(pool.map(sync, [folder, *folder.rglob("*")]))
 
 
-def remove_temporaries(folder: Path, names: str = "*") -> int:
-    """Delete what a killed writer of files with such names left below `folder`; returns how many files.
-
-    The caller holds the lock of these files.
-    """
-    leftovers = list(folder.rglob(f"{names}{TEMPORARY_SUFFIX}"))
-    for leftover in leftovers:
+def remove_temporaries(folder: Path, names: str = "*") -> None:
+    """Delete what a killed writer of files with such names left below `folder`. The caller holds their lock."""
+    for leftover in list(folder.rglob(f"{names}{TEMPORARY_SUFFIX}")):
         leftover.unlink(missing_ok=True)
-    return len(leftovers)

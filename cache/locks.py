@@ -1,17 +1,20 @@
-"""One writer for each store. The lock is the operating system's: a dead process holds none."""
+"""One writer for each store, and work that is done once. The lock is the system's: a dead process holds none."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
 from .errors import StoreError
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 
 def lock_path(folder: Path, name: str) -> Path:
@@ -20,7 +23,7 @@ def lock_path(folder: Path, name: str) -> Path:
 
 @contextmanager
 def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterator[None]:
-    """Hold the right to write the store `name` in `folder`.
+    """Hold the right to write `name` in `folder`.
 
     While another process holds it, this one logs a warning and waits up to `timeout_s` seconds.
     Raises StoreError when the time is up.
@@ -46,6 +49,28 @@ def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterat
         path.unlink(missing_ok=True)
     finally:
         lock.release()
+
+
+def once(
+    folder: Path,
+    name: str,
+    find: Callable[[], Result | None],
+    make: Callable[[], Result],
+    tidy: Callable[[], None] = lambda: None,
+) -> tuple[Result, bool]:
+    """What `find` finds, else what `make` makes under the writer's lock `name` of `folder`; and whether it was made.
+
+    Where all is there, nothing is written: the folder may be read-only. A lock that lies there is another's who is at
+    work, or left by one who was killed, if only at the very end: then all waits for it, and `tidy` clears up.
+    """
+    found = find()
+    if found is None or (lock_path(folder, name).exists() and os.access(folder, os.W_OK)):
+        with writer_lock(folder, name):
+            found = find()  # another process may have made it meanwhile
+            if found is None:
+                return make(), True
+            tidy()
+    return found, False
 
 
 def is_held(folder: Path, name: str) -> bool:

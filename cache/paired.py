@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -15,7 +18,8 @@ from torch.utils.data import Dataset
 from .digests import manifest_digest
 from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Reach, Split
-from .store import FrameStore
+from .schema import StoreAttributes
+from .store import FrameStore, list_stores, read_attributes
 
 IntArray = NDArray[np.int64]
 
@@ -49,20 +53,48 @@ class PairedCache(Dataset[PairedSample]):
 
     A recording's image is its own photo where the data set has one, otherwise an image of its class from the static
     pool, always the same one. Training draws from the pool instead: `image_labels`, `load_images`, `load_values`.
+    Frames have `num_bins` time steps and `size` x `size` pixels.
     """
 
-    def __init__(self, pairs: PairStore, split: Split) -> None:
+    def __init__(self, pairs: PairStore, split: Split, transform: Callable[[Tensor], Tensor] | None = None) -> None:
         self.pairs = pairs
         self.split: Split = split
+        self.transform = transform
         self.rows = pairs.rows_of(split)
         self.pool_rows: IntArray = pairs.store.column("pool_rows")
+        self.class_names = pairs.store.class_names
+        self.num_classes = len(self.class_names)
+        self.num_bins, self.size = (int(pairs.events.array("frames").shape[axis]) for axis in (1, -1))
+        self.has_images = pairs.images is not None
+        self.protocol, self.split_digest = pairs.protocol, pairs.description.split_digest
+        self.fingerprint = pairs.store.attributes.fingerprint
 
     @classmethod
-    def open(cls, path: str | Path, split: Split = "train") -> PairedCache:
-        """Open the pair store at `path`. Raises StoreError: no such store, a damaged one, no such split."""
+    def open(
+        cls,
+        path: str | Path,
+        split: Split = "train",
+        *,
+        transform: Callable[[Tensor], Tensor] | None = None,
+        root: str | Path = ".",
+    ) -> PairedCache:
+        """Open a pair store: its folder, a pattern that fits one ("data/cache/nmnist+*"), or the first four or more
+        digits of its fingerprint, which is looked for in `data/cache` below `root`.
+
+        transform: what is done to the event frames of an item, (T, 2, H, W) float32, when one is taken by its index, so
+        also by torch's DataLoader; `read` and the other methods give what the stores hold.
+        Raises StoreError: no such store or several, a damaged one, no such split.
+        """
         if split not in SPLIT_CODES:
             raise StoreError(f"no split {split!r}; expected one of {', '.join(SPLIT_CODES)}")
-        return cls(PairStore(path), split)
+        return cls(PairStore(_find(str(path), Path(root, "data", "cache"))), split, transform)
+
+    def __repr__(self) -> str:
+        images = f"{len(self.pool_rows)} images in the static pool" if self.has_images else "no images"
+        return (
+            f"PairedCache({str(self.pairs.path)!r}: {self.split}, {len(self)} recordings of {self.num_classes} classes "
+            f"in ({self.num_bins}, 2, {self.size}, {self.size}) frames, {images}, protocol {self.protocol})"
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,8 +103,9 @@ class PairedCache(Dataset[PairedSample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"sample {index} of a {self.split} split of {len(self)}")
         batch = self.read(np.array([index % len(self)]))
+        events = batch["events"][0]
         sample: PairedSample = {
-            "events": batch["events"][0],
+            "events": events if self.transform is None else self.transform(events),
             "label": int(batch["label"][0]),
             "sample_id": batch["sample_id"][0],
         }
@@ -100,10 +133,26 @@ class PairedCache(Dataset[PairedSample]):
         """(B, 3, H, W) RGB of the images that `read` gives with the samples at `indices` (B,)."""
         return self._images.read("images", self.image_rows[indices])
 
+    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
+        """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""
+        return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
+
+    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
+        """(m, 3, H, W) RGB of the static pool, all or those at `indices` (m,) of it."""
+        return self._images.read("images", self.pool_rows if indices is None else self.pool_rows[indices])
+
+    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
+        """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
+        return self._images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])
+
+    def count(self, split: Split) -> IntArray:
+        """(C,) recordings of each class in a split of the pair store, be it this one or another."""
+        return np.bincount(self.pairs.labels_of(self.pairs.rows_of(split)), minlength=self.num_classes)
+
     @property
-    def has_images(self) -> bool:
-        """Whether there are static images."""
-        return self.pairs.images is not None
+    def photos_in_reach(self) -> Reach:
+        """Whether photos of validation, test and novel recordings are in the static pool."""
+        return self.pairs.photos_in_reach
 
     @property
     def _images(self) -> FrameStore:
@@ -112,44 +161,6 @@ class PairedCache(Dataset[PairedSample]):
                 f"{self.pairs.path}: recordings without images; pair them with a store of images (`dvs-transfer pair`)"
             )
         return self.pairs.images
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        return self.pairs.store.class_names
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.class_names)
-
-    def count(self, split: Split) -> IntArray:
-        """(C,) recordings of each class in a split of the pair store, be it this one or another."""
-        return np.bincount(self.pairs.labels_of(self.pairs.rows_of(split)), minlength=self.num_classes)
-
-    @property
-    def num_bins(self) -> int:
-        return int(self.pairs.events.array("frames").shape[1])
-
-    @property
-    def size(self) -> int:
-        """Height and width of a frame, pixels."""
-        return int(self.pairs.events.array("frames").shape[-1])
-
-    @property
-    def protocol(self) -> str:
-        return self.pairs.protocol
-
-    @property
-    def photos_in_reach(self) -> Reach:
-        """Whether photos of validation, test and novel recordings are in the static pool."""
-        return self.pairs.photos_in_reach
-
-    @property
-    def split_digest(self) -> str:
-        return self.pairs.split_digest
-
-    @property
-    def fingerprint(self) -> str:
-        return self.pairs.store.attributes.fingerprint
 
     @cached_property
     def event_labels(self) -> IntArray:
@@ -183,36 +194,46 @@ class PairedCache(Dataset[PairedSample]):
         """(n,) position of each recording's own photo in the static pool; -1 where it has none there."""
         if not self.has_images:
             return np.full(len(self), -1, np.int64)
-        position = np.full(len(self._images), -1, np.int64)
+        position = np.full(len(self._images) + 1, -1, np.int64)  # the last one: of a recording without a photo
         position[self.pool_rows] = np.arange(len(self.pool_rows))
-        own: IntArray = self.pairs.store.column("photo_row")[self.rows]
-        return np.where(own >= 0, position[own], -1)
+        return position[self.pairs.store.column("photo_row")[self.rows]]
 
     @cached_property
     def image_rows(self) -> IntArray:
         """(n,) the image row that `read` gives with each recording."""
-        own: IntArray = self.pairs.store.column("photo_row")[self.rows]
+        rows: IntArray = self.pairs.store.column("photo_row")[self.rows]
         offsets: IntArray = self.pairs.store.column("pool_offsets")
         first, count = offsets[self.event_labels], np.diff(offsets)[self.event_labels]
-        lonely = np.flatnonzero((own < 0) & (count == 0))
+        others = np.flatnonzero(rows < 0)
+        lonely = others[count[others] == 0]
         if len(lonely):
             raise StoreError(
                 f"{self.pairs.path}: {self.sample_ids[lonely[0]]} has neither its own photo nor one of its class in "
                 "the static pool; novel classes have none there"
             )
-        rows = own.copy()
-        others = np.flatnonzero(own < 0)
         rows[others] = self.pool_rows[first[others] + others % count[others]]
         return rows
 
-    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
-        """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""
-        return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
 
-    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
-        """(m, 3, H, W) RGB of the static pool, all or those at `indices` (m,) of it."""
-        return self._images.read("images", self.pool_rows if indices is None else self.pool_rows[indices])
-
-    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
-        """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
-        return self._images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])
+def _find(given: str, cache: Path) -> Path:
+    """The store of this path, pattern or beginning of a fingerprint. Raises StoreError: several, or none."""
+    is_pattern, is_fingerprint = any(sign in given for sign in "*?["), re.fullmatch("[0-9a-f]{4,64}", given)
+    if Path(given).exists() or not (is_pattern or is_fingerprint):
+        return Path(given)
+    found: dict[Path, StoreAttributes] = {}
+    folder = Path(given).parent if is_pattern else cache
+    for path in sorted(folder.glob(Path(given).name)) if is_pattern else list_stores(cache):
+        with suppress(StoreError):
+            found[path] = read_attributes(path)
+    if not is_pattern:
+        found = {path: store for path, store in found.items() if store.fingerprint.startswith(given)}
+    pairs = [path for path, store in found.items() if store.kind == "pairs"] or list(found)
+    if len(pairs) == 1:
+        return pairs[0]  # a store of another kind says so itself
+    where = "" if is_pattern else f" in {cache}"
+    if pairs:
+        raise StoreError(
+            f"{given}: fits several stores{where}: {', '.join(path.name for path in pairs)}; say which one"
+        )
+    there = ", ".join(path.name for path in list_stores(folder)) or "none"
+    raise StoreError(f"{given}: fits no store{where}; the stores of {folder}: {there}")

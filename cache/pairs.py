@@ -21,11 +21,11 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from .digests import fingerprint
+from .documents import Frozen
 from .errors import StoreError
-from .locks import writer_lock
+from .locks import once
 from .store import FrameStore, find_stores
 from .writer import StoreBuilder, StoreLayout
 
@@ -45,23 +45,19 @@ def worst_reach(reaches: Iterable[Reach]) -> Reach:
     return max(reaches, key=order.index)
 
 
-class StoreReference(BaseModel):
+class StoreReference(Frozen):
     """Another store in the same folder, by name and fingerprint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     fingerprint: str
 
 
-class PairDescription(BaseModel):
+class PairDescription(Frozen):
     """What a pair store's `config` attribute holds.
 
     images: None where recordings are split without images.  pairing: the pairing stage's configuration.
     split_digest: see `split_digest`.  photos_in_reach: None in stores of earlier versions.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     events: StoreReference
     images: StoreReference | None
@@ -102,28 +98,27 @@ def write_pairs(
     folder: Path, name: str, description: PairDescription, plan: PairPlan, class_names: tuple[str, ...]
 ) -> Path:
     """Write a pair store into `folder`, or return the one that is there already; its path."""
-    config = description.model_dump(mode="json")
+    config, num_recordings = description.model_dump(mode="json"), len(plan.split)
     layout = StoreLayout(
         kind="pairs",
         dataset=name,
-        num_samples=len(plan.split),
-        samples_per_shard=len(plan.split),
+        num_samples=num_recordings,
+        samples_per_shard=num_recordings,
         class_names=class_names,
         config=config,
         recipe=fingerprint(config),
         arrays={},
     )
     builder = StoreBuilder(folder, layout)
-    found = find_stores(folder, name, layout.recipe)
-    if not found or builder.left_something():
-        with writer_lock(folder, layout.name):
-            found = find_stores(folder, name, layout.recipe)  # another process may have made it meanwhile
-            if not found:
-                builder.begin()
-                builder.write_shard(0, {}, [{}] * len(plan.split))
-                return builder.finish(vars(plan), description.split_digest)
-            builder.discard()
-    return next(iter(found))
+
+    def write() -> Path:
+        builder.begin()
+        builder.write_shard(0, {}, [{}] * num_recordings)
+        return builder.finish(vars(plan), description.split_digest)
+
+    return once(
+        folder, layout.name, lambda: next(iter(find_stores(folder, name, layout.recipe)), None), write, builder.discard
+    )[0]
 
 
 class PairStore:
@@ -147,10 +142,6 @@ class PairStore:
     @property
     def protocol(self) -> str:
         return str(self.description.pairing["protocol"])
-
-    @property
-    def split_digest(self) -> str:
-        return self.description.split_digest
 
     @property
     def photos_in_reach(self) -> Reach:

@@ -16,9 +16,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from .digests import FINGERPRINT_DIGITS, fingerprint
+from .documents import Frozen
 from .errors import StoreError
 
 SCHEMA_VERSION = 1
@@ -35,16 +36,14 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
 ARRAYS_OF_KIND: dict[str, tuple[str, ...]] = {"events": ("frames",), "images": ("images", "value"), "pairs": ()}
 
 
-class ChunkFile(BaseModel):
+class ChunkFile(Frozen):
     """One file of a store, a chunk or an array's metadata: its size in bytes and its digest."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     num_bytes: int
     digest: str
 
 
-class StoreAttributes(BaseModel):
+class StoreAttributes(Frozen):
     """The attributes of a store's root group.
 
     config: what the store was made with, enough to make it again from the raw data.
@@ -54,8 +53,6 @@ class StoreAttributes(BaseModel):
     files: every file of every array, its metadata and its chunks, by its path inside the store.
     seal: digest of all the other attributes but `created`; tells a damaged root from a whole one.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: int
     kind: Kind

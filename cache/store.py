@@ -91,12 +91,7 @@ class FrameStore:
         if self._opened is None or self._opened[0] != os.getpid():
             try:
                 self._opened = (os.getpid(), zarr.open_group(LocalStore(self.path, read_only=True), mode="r"))
-            except (
-                ValueError,
-                TypeError,
-                KeyError,
-                AttributeError,
-            ) as error:  # a key that zarr does not know
+            except (ValueError, TypeError, KeyError, AttributeError) as error:  # a key that zarr does not know
                 raise StoreError(
                     f"{self.path}/zarr.json: not the metadata of a zarr group ({error}); make the store again"
                 ) from error
@@ -154,14 +149,16 @@ def list_stores(folder: Path) -> list[Path]:
     return sorted(path for path in folder.glob(f"*{STORE_SUFFIX}") if path.is_dir())
 
 
-def find_stores(folder: Path, dataset: str, recipe: str) -> dict[Path, StoreAttributes]:
-    """The whole stores in a folder that were made by this recipe; damaged ones and those of other schemas are none."""
+def find_stores(folder: Path, dataset: str, *recipes: str) -> dict[Path, StoreAttributes]:
+    """The whole stores in a folder that were made by one of these recipes, by name; damaged ones and those of other
+    schemas are none.
+    """
     found = {}
     for path in list_stores(folder):
         if path.name[: -FINGERPRINT_DIGITS - len(STORE_SUFFIX)] == f"{dataset}-":
             with suppress(StoreError):
                 found[path] = read_attributes(path)
-    return {path: attributes for path, attributes in found.items() if attributes.recipe == recipe}
+    return {path: attributes for path, attributes in found.items() if attributes.recipe in recipes}
 
 
 def list_partials(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -29,7 +30,6 @@ from . import durable
 from .digests import content_digest, file_digest, fingerprint
 from .documents import read_json
 from .errors import StoreError
-from .locks import lock_path
 from .schema import (
     ARRAYS_OF_KIND,
     DIMENSIONS,
@@ -46,6 +46,10 @@ from .sharding import ZSTD_LEVEL, encode_shard
 
 VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
 Columns = Mapping[str, NDArray[Any]]
+
+# Zstandard carries a checksum of what it decodes to; CRC32C guards every encoded byte, zstd's own header included.
+_CODECS: tuple[BytesBytesCodec, ...] = (ZstdCodec(level=ZSTD_LEVEL, checksum=True), Crc32cCodec())
+_WRITE_ALL: Any = {"write_empty_chunks": True}  # of zeros, too: a missing one is an error and never a zero
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,8 @@ class StoreLayout:
     arrays: dict[str, ArrayLayout]
 
     def __post_init__(self) -> None:
-        if tuple(self.arrays) != ARRAYS_OF_KIND[self.kind]:
-            raise ValueError(f"a store of {self.kind} holds {ARRAYS_OF_KIND[self.kind]}, not {tuple(self.arrays)}")
-        if self.num_samples < 1 or self.samples_per_shard < 1:
-            raise ValueError(f"{self.num_samples} samples in shards of {self.samples_per_shard}: both must be positive")
+        assert tuple(self.arrays) == ARRAYS_OF_KIND[self.kind]
+        assert self.num_samples > 0 < self.samples_per_shard
 
     @property
     def name(self) -> str:
@@ -91,12 +93,7 @@ class StoreLayout:
 def create_array(
     store: Store, name: str, layout: ArrayLayout, num_samples: int, samples_per_shard: int
 ) -> zarr.Array[Any]:
-    """An empty array with the format's chunks and codecs.
-
-    Zstandard carries a checksum of what it decodes to; CRC32C guards every encoded byte, zstd's own header included.
-    All-zero chunks are written like any other, so that a missing one is an error and never a zero.
-    """
-    codecs: tuple[BytesBytesCodec, ...] = (ZstdCodec(level=ZSTD_LEVEL, checksum=True), Crc32cCodec())
+    """An empty array with the format's chunks and codecs."""
     return zarr.create_array(
         store,
         name=name,
@@ -104,10 +101,10 @@ def create_array(
         shards=(samples_per_shard, *layout.sample_shape),
         chunks=(1, *layout.sample_shape),
         dtype=layout.dtype,
-        compressors=codecs,
+        compressors=_CODECS,
         fill_value=0,
         dimension_names=DIMENSIONS[name],
-        config={"write_empty_chunks": True},
+        config=_WRITE_ALL,
     )
 
 
@@ -131,15 +128,24 @@ class StoreBuilder:
 
         The caller holds the writer's lock. Raises OSError when the folder cannot be written.
         """
-        description = self.partial / "layout.json"
-        mine = fingerprint(asdict(self.layout))
-        if self.partial.exists() and not _names(description, mine):
+        description, mine, found = self.partial / "layout.json", {"digest": fingerprint(asdict(self.layout))}, None
+        with suppress(FileNotFoundError, ValueError):
+            found = read_json(description)
+        if found != mine and self.partial.exists():
             shutil.rmtree(self.partial)
         (self.partial / "shards").mkdir(parents=True, exist_ok=True)
         self._store.mkdir(exist_ok=True)
         if not description.is_file():
-            durable.write_json(description, {"digest": mine})
-        self._remove_unfinished()
+            durable.write_json(description, mine)
+        # What a killed writer left goes: records that do not hold, and every file that none names, those that zarr
+        # writes aside and the columns and metadata of a `finish` that came to no end included.
+        finished = {description}
+        for record in (self.partial / "shards").glob("*.json"):
+            if (files := self._intact_files(record)) is not None:
+                finished |= {record, *files}
+        for path in self.partial.rglob("*"):
+            if path not in finished and not path.is_dir():
+                path.unlink()
         return self._missing_shards()
 
     def write_shard(self, shard: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -159,10 +165,10 @@ class StoreBuilder:
                     f"{layout.dtype}, got {data.shape} {data.dtype}"
                 )
             encoded = encode_shard(data, self.layout.samples_per_shard)
-            key = _shard_key(name, shard, layout)
+            key = "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
             (self._store / key).parent.mkdir(parents=True, exist_ok=True)
             durable.write_bytes(self._store / key, encoded, flush=False)
-            files[key] = ChunkFile(num_bytes=len(encoded), digest=content_digest(encoded)).model_dump()
+            files[key] = {"num_bytes": len(encoded), "digest": content_digest(encoded)}
         record = {"files": files, "rows": [dict(row) for row in rows]}
         durable.write_json(self._record(shard), record, flush=False, indent=None)
 
@@ -178,7 +184,7 @@ class StoreBuilder:
 
     def read_shard_rows(self, shard: int) -> list[dict[str, Any]]:
         """The rows of one finished shard."""
-        rows: list[dict[str, Any]] = self._read_record(shard)["rows"]
+        rows: list[dict[str, Any]] = read_json(self._record(shard))["rows"]
         return rows
 
     def forget(self, shard: int) -> None:
@@ -215,23 +221,6 @@ class StoreBuilder:
         """Remove the working folder, if there is one."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
-    def left_something(self) -> bool:
-        """Whether a working folder or a lock is there: of a build under way, or of one killed, if only at its end."""
-        return self.partial.exists() or lock_path(self.folder, self.layout.name).exists()
-
-    def _remove_unfinished(self) -> None:
-        """Remove the records that do not hold, and every file that no record names: what a killed writer left.
-
-        Also what zarr writes aside, and the columns and metadata of a `finish` that came to no end.
-        """
-        finished = {self.partial / "layout.json"}
-        for record in (self.partial / "shards").glob("*.json"):
-            if self._is_intact(int(record.stem)):
-                finished |= {record, *(self._store / key for key in self._read_record(int(record.stem))["files"])}
-        for path in self.partial.rglob("*"):
-            if path not in finished and not path.is_dir():
-                path.unlink()
-
     def _require_labels(self, columns: Columns) -> None:
         """A class index for each sample, -1 just for those with a problem; as many rows as samples in every column."""
         if not self.layout.arrays:
@@ -254,38 +243,29 @@ class StoreBuilder:
     def _record(self, shard: int) -> Path:
         return self.partial / "shards" / f"{shard:06d}.json"
 
-    def _read_record(self, shard: int) -> dict[str, Any]:
-        record: dict[str, Any] = read_json(self._record(shard))
-        return record
-
     def _missing_shards(self) -> list[int]:
         return [shard for shard in range(self.layout.num_shards) if not self._record(shard).is_file()]
 
-    def _is_intact(self, shard: int) -> bool:
-        """Whether the shard's files are what its record says: a power cut may have spared neither."""
+    def _intact_files(self, record: Path) -> list[Path] | None:
+        """A shard's files; None unless they are what its record says: a power cut may have spared neither."""
         try:
-            files = self._read_record(shard)["files"]
-            return all(file_digest(self._store / key) == chunk["digest"] for key, chunk in files.items())
+            files = {self._store / key: chunk["digest"] for key, chunk in read_json(record)["files"].items()}
+            return list(files) if all(file_digest(path) == digest for path, digest in files.items()) else None
         except (FileNotFoundError, ValueError, KeyError):
-            return False
+            return None
 
     def _attributes(self, manifest_digest: str, full_fingerprint: str) -> StoreAttributes:
-        files = {}
+        files: dict[str, Any] = {}
         for shard in range(self.layout.num_shards):
-            files.update(self._read_record(shard)["files"])
+            files |= read_json(self._record(shard))["files"]
         for path in self._store.glob("*/**/*"):
             key = path.relative_to(self._store).as_posix()
             if path.is_file() and key not in files:
                 files[key] = {"num_bytes": path.stat().st_size, "digest": file_digest(path)}
+        same = ("kind", "dataset", "num_samples", "samples_per_shard", "class_names", "config", "recipe")
         return StoreAttributes(
+            **{name: getattr(self.layout, name) for name in same},
             schema_version=SCHEMA_VERSION,
-            kind=self.layout.kind,
-            dataset=self.layout.dataset,
-            num_samples=self.layout.num_samples,
-            samples_per_shard=self.layout.samples_per_shard,
-            class_names=self.layout.class_names,
-            config=self.layout.config,
-            recipe=self.layout.recipe,
             manifest_digest=manifest_digest,
             fingerprint=full_fingerprint,
             files={key: ChunkFile.model_validate(files[key]) for key in sorted(files)},
@@ -294,21 +274,9 @@ class StoreBuilder:
         ).sealed()
 
 
-def _names(description: Path, digest: str) -> bool:
-    """Whether `layout.json` is there, whole, and of this layout."""
-    try:
-        return bool(read_json(description) == {"digest": digest})
-    except (FileNotFoundError, ValueError):
-        return False
-
-
 @cache
 def _versions() -> dict[str, str]:
     return {name: version(name) for name in VERSIONED}
-
-
-def _shard_key(name: str, shard: int, layout: ArrayLayout) -> str:
-    return "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
 
 
 def _write_column(store: LocalStore, name: str, values: NDArray[Any]) -> None:
@@ -319,9 +287,9 @@ def _write_column(store: LocalStore, name: str, values: NDArray[Any]) -> None:
         shape=values.shape,
         chunks=tuple(max(1, length) for length in values.shape),
         dtype=values.dtype,
-        compressors=(ZstdCodec(level=ZSTD_LEVEL, checksum=True), Crc32cCodec()),
+        compressors=_CODECS,
         dimension_names=("sample", "component")[: values.ndim],
         overwrite=True,
-        config={"write_empty_chunks": True},
+        config=_WRITE_ALL,
     )
     column[...] = values

@@ -17,18 +17,18 @@ from .experiment import open_splits_of
 
 @dataclass(frozen=True)
 class AnalysisFiles:
-    """What an analysis found, and where that and its picture lie. arrays: None where it has none."""
+    """What an analysis found, and where that and its picture lie. arrays, picture: None where it has none."""
 
     report: AnalysisReport
     result: Path
     arrays: Path | None
-    picture: Path
+    picture: Path | None
 
 
 def analyses_of(folder: Path) -> list[str]:
-    """The names of the analyses that the run in `folder` can have. Raises as `analyse` does."""
+    """The names of "all analyses" of the run in `folder`: those with a picture. Raises as `analyse` does."""
     has_images = open_splits_of(folder)("test").has_images
-    return [name for name, analysis in ANALYSES.items() if has_images or not analysis.needs_images]
+    return [name for name, of in ANALYSES.items() if of.draw is not None and (has_images or not of.needs_images)]
 
 
 def analyse(
@@ -36,22 +36,20 @@ def analyse(
 ) -> AnalysisFiles:
     """Run the analysis `name` on the run in a folder, or take what it left; draw it where it is not drawn yet.
 
-    restart: measure again, even if nothing has changed.  options: fields of the analysis' configuration, None for
-    the default. Raises ConfigError: no such analysis or option. TrainingError: no such run. StoreError: its cache is
-    gone.
+    restart: measure again, even if nothing has changed.  options: fields of the analysis' configuration, None for the
+    default. Raises ConfigError: no such analysis or option. TrainingError: no such run. StoreError: its cache is gone.
     """
     if name not in ANALYSES:
         raise ConfigError(f"{name}: no such analysis; there are {', '.join(ANALYSES)}")
     analysis, folder = ANALYSES[name], Path(run)
     config = build(analysis.config, **options)
-    analysis.run(config, open_splits_of(folder), folder, restart=restart, progress=progress)
-    report, arrays = analysis.read(folder)
+    report: Any = analysis.run(config, open_splits_of(folder), folder, restart=restart, progress=progress)
     picture = result_path(folder, name, ".png")
-    if not picture.exists():
-        style.save(analysis.draw(report, arrays), picture)
+    if analysis.draw is not None and not picture.exists():
+        style.save(analysis.draw(*analysis.read(folder)), picture)
     return AnalysisFiles(
         report=report,
         result=result_path(folder, name),
-        arrays=result_path(folder, name, ".npz") if arrays else None,
-        picture=picture,
+        arrays=result_path(folder, name, ".npz") if report.arrays else None,
+        picture=None if analysis.draw is None else picture,
     )

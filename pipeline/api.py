@@ -19,7 +19,7 @@ from ..stages.network.runtime import select_device
 from ..stages.pairing_config import PairingConfig
 from ..stages.runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, weights_path
 from ..stages.tasks import TaskRunner
-from ..stages.training.observing import OnMessage
+from ..stages.training.progress import OnMessage
 from .config import build, validate_config
 from .execution import ALL_CORES
 from .experiment import evaluation_of_run, read_run

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from ..cache.documents import MAX_CONFIG_BYTES, read_document
+from ..cache.documents import MAX_CONFIG_BYTES, Frozen, read_document
 from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
@@ -18,25 +19,22 @@ from ..stages.evaluation.config import EvaluateConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
 from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
+from ..stages.plugins import look_in
 from ..stages.simulation.config import SimulationConfig
 from ..stages.training.config import TrainConfig
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class EventsSection(BaseModel):
+class EventsSection(Frozen):
     """Where the recordings come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="name of an event source, see `dvs-transfer sources`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
 
 
-class ImagesSection(BaseModel):
+class ImagesSection(Frozen):
     """Where the static images come from, and how they are resized; their size is that of the frames."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="name of an image source, see `dvs-transfer sources`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
@@ -45,10 +43,8 @@ class ImagesSection(BaseModel):
     )
 
 
-class ExperimentConfig(BaseModel):
+class ExperimentConfig(Frozen):
     """A whole experiment, the content of a configuration file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the experiment and of its runs")
     demo: DemoConfig | None = Field(None, description="draw the demo's raw data first; leave out for real data")
@@ -102,10 +98,13 @@ class ExperimentConfig(BaseModel):
     @model_validator(mode="after")
     def _has_images_to_teach(self) -> ExperimentConfig:
         if self.images is None and self.train.method != "events":
-            raise ValueError(
-                f"train.method = {self.train.method} needs a section [images]; without one, train with "
-                "train.method = events"
-            )
+            from ..stages.training.methods import method_class  # which loads torch
+
+            if method_class(self.train.method).uses_images:
+                raise ValueError(
+                    f"train.method = {self.train.method} needs a section [images]; without one, train with "
+                    "train.method = events"
+                )
         return self
 
     def images_config(self) -> ImagesConfig:
@@ -127,6 +126,7 @@ def load_config(config: AnyConfig, overrides: Iterable[str] = ()) -> ExperimentC
         path = Path(config)
         path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
         document, where = read_toml(path), str(path)
+        look_in(path.resolve().parent)
     apply_overrides(document, overrides)
     return validate_config(document, where)
 
@@ -147,39 +147,66 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
 
 
+def validate(model: type[Model], document: Any, where: str = "", what: str = "configuration") -> Model:
+    """What a document says. Raises ConfigError: a line for each problem, below one with `where` if that is given."""
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        problems = describe_problems(error, model)
+    raise ConfigError(list_problems(where, what, problems) if where else "\n".join(problems))
+
+
+def list_problems(where: str, what: str, problems: Sequence[str]) -> str:
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    return "\n".join([f"{where}: {count} in the {what}", *(f"  {problem}" for problem in problems)])
+
+
 def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig:
     """The configuration in a document. Raises ConfigError, with `where` in front and a line for each problem."""
-    try:
-        return ExperimentConfig.model_validate(document)
-    except ValidationError as error:
-        problems = describe_problems(error, ExperimentConfig)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    raise ConfigError(f"{where}: {count} in the configuration\n" + "\n".join(f"  {line}" for line in problems))
+    return validate(ExperimentConfig, document, where)
+
+
+def build(model: type[Model], /, **values: Any) -> Model:
+    """A model from a command's options; one that was not given (None) keeps the model's default.
+
+    Raises ConfigError, a line for each problem, named as the options are.
+    """
+    return validate(model, {name: value for name, value in values.items() if value is not None})
+
+
+def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
+    """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
+    document: dict[str, Any] = {}
+    apply_overrides(document, overrides)
+    return document
 
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
     """Set keys of the document, in place, from texts like "train.epochs=5". Raises ConfigError."""
     for override in overrides:
-        _apply_override(document, override)
+        key, equals, text = override.partition("=")
+        parts = [part.strip() for part in key.split(".")]
+        if not equals or not all(parts):
+            raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set train.epochs=5")
+        try:
+            value = tomllib.loads(f"value = {text.strip()}")["value"]
+        except (tomllib.TOMLDecodeError, RecursionError):
+            value = text.strip()
+        if problem := set_key(document, parts, value):
+            raise ConfigError(f"--set {override}: {problem}")
 
 
-def _apply_override(document: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    parts = [part.strip() for part in key.split(".")]
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {override}: expected KEY=VALUE, for example --set train.epochs=5")
+def set_key(document: dict[str, Any], parts: Sequence[str], value: Any) -> str | None:
+    """Set the key with these parts, in place; returns what is wrong if it cannot be."""
     for part in parts[:-1]:
-        document = document.setdefault(part, {})
-        if not isinstance(document, dict):
-            raise ConfigError(f"--set {override}: {part} is a value, not a section")
-    document[parts[-1]] = _parse_value(text.strip())
-
-
-def _parse_value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except (tomllib.TOMLDecodeError, RecursionError):
-        return text
+        inner = document.setdefault(part, {})
+        if not isinstance(inner, dict):
+            return f"{part} is a value, not a section"
+        document = inner
+    if isinstance(document.get(parts[-1]), dict) and not isinstance(value, dict):
+        return "is a section, not a value"
+    document[parts[-1]] = copy.deepcopy(value)
+    return None
 
 
 def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -229,22 +256,3 @@ def _options(annotation: Any) -> tuple[Any, ...]:
 def _files_beside(path: Path) -> str:
     there = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
     return f"; in {path.parent} there are {', '.join(there)}" if there else ""
-
-
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
-    document: dict[str, Any] = {}
-    apply_overrides(document, overrides)
-    return document
-
-
-def build(model: type[Model], /, **values: Any) -> Model:
-    """A model from a command's options; one that was not given (None) keeps the model's default.
-
-    Raises ConfigError, a line for each problem, named as the options are.
-    """
-    try:
-        return model(**{name: value for name, value in values.items() if value is not None})
-    except ValidationError as error:
-        problems = describe_problems(error, model)
-    raise ConfigError("\n".join(problems))

@@ -14,19 +14,24 @@ import dask
 from dask.callbacks import Callback
 from dask.delayed import delayed
 
-from ..cache.errors import ConfigError
+from ..cache.errors import ConfigError, DvsTransferError
+from ..stages.processes import ProcessLostError, ProcessPool
 from ..stages.tasks import Item, Result, run_serially
 from .progress import Reporter
-from .worker_processes import WorkerProcesses, WorkersLostError
 
 LOCAL_SCHEDULERS = ("threads", "processes", "serial")
+GRACE_S = 10.0  # for a process whose work is done
+
+
+class WorkersLostError(DvsTransferError):
+    """Worker processes died, or a cluster lost its workers or its scheduler, in the middle."""
 
 
 @dataclass(frozen=True)
 class DaskRunner:
     """A `TaskRunner` (see `stages.tasks`) on dask.
 
-    scheduler: "threads", "processes" (spawned, never forked), "serial", or a cluster's address ("tcp://host:8786").
+    scheduler: "threads", "processes" (see `stages.processes`), "serial", or a cluster's address ("tcp://host:8786").
     num_workers: threads or processes of this machine; a cluster has its own.
     """
 
@@ -62,16 +67,31 @@ class DaskRunner:
         workers = self.num_workers or os.cpu_count() or 1
         with ExitStack() as stack:
             if self.scheduler == "processes":
-                function = partial(stack.enter_context(WorkerProcesses()).run, function)
+                pool = ProcessPool()
+                stack.callback(pool.end, GRACE_S)
+                function = partial(_call_in, pool, function)
             tasks = [delayed(function, pure=False)(item) for item in items]
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            pool = stack.enter_context(ThreadPoolExecutor(workers))  # after an error, what is under way is waited for
-            options = {"scheduler": "threads", "pool": pool, "num_workers": workers}
+            threads = stack.enter_context(
+                ThreadPoolExecutor(workers)
+            )  # after an error, what is under way is waited for
+            options = {"scheduler": "threads", "pool": threads, "num_workers": workers}
             yield from dask.compute(*tasks, **options, traverse=False, optimize_graph=False)
 
 
 ALL_CORES: Final = DaskRunner(Reporter(verbosity=0))
 """Threads, one for each core, and nothing is shown."""
+
+
+def _call_in(pool: ProcessPool, function: Callable[[Item], Result], item: Item) -> Result:
+    try:
+        with pool.lend() as process:
+            result: Result = process.call(function, item)
+            return result
+    except ProcessLostError as lost:
+        raise WorkersLostError(
+            f"a worker process {lost}: use fewer (--workers); the same command goes on where it stopped"
+        ) from None
 
 
 def connect(address: str) -> Any:

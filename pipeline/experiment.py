@@ -6,7 +6,6 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
-from ..cache.locks import lock_path, writer_lock
+from ..cache.locks import once
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
@@ -24,8 +23,8 @@ from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
-from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.results import EvaluatedSplit, EvaluationReport
+from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
+from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
 from ..stages.runs import released
 from ..stages.runs.checkpoint import CheckpointName
@@ -34,7 +33,8 @@ from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
-from ..stages.training.observing import OnMessage, OnProgress, TrainingReport
+from ..stages.training.methods import plugin_code
+from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
 from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build, load_config
 from .execution import ALL_CORES
 from .workspace import RECIPES, AnyRoot, Workspace
@@ -83,16 +83,20 @@ def preprocess(
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
     note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
-    lock = lock_path(workspace.cache, pairs.path.name)
-    left_lock = lock.exists() and os.access(workspace.cache, os.W_OK)  # by one that was killed just before its end
-    if left_lock or not (_holds(note, recipe) and picture.exists()):  # else nothing is written: it may be read-only
-        with writer_lock(workspace.cache, pairs.path.name):
-            for path in (note, picture):
-                durable.remove_temporaries(path.parent, f"{path.stem}*")
-            note.parent.mkdir(exist_ok=True)
-            durable.write_json(note, recipe)
-            if not picture.exists():
-                preview.run(pairs.path, picture)
+
+    def tidy() -> None:
+        for path in (note, picture):
+            durable.remove_temporaries(path.parent, f"{path.stem}*")
+
+    def write() -> bool:
+        tidy()
+        note.parent.mkdir(exist_ok=True)
+        durable.write_json(note, recipe)
+        if not picture.exists():
+            preview.run(pairs.path, picture)
+        return True
+
+    once(workspace.cache, pairs.path.name, lambda: (_holds(note, recipe) and picture.exists()) or None, write, tidy)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
 
 
@@ -125,6 +129,8 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
     }
+    if code := plugin_code(config.train):
+        described["code"] = code
     return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
 
 

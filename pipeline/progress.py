@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from ..stages.training.observing import TrainingProgress
+    from ..stages.training.progress import TrainingProgress
 
 SECONDS_BETWEEN_LINES = 10.0
 

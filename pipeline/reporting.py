@@ -7,17 +7,15 @@ from pathlib import Path
 
 from ..cache.errors import ConfigError, TrainingError
 from ..stages.evaluation.compare import ComparisonReport
-from ..stages.evaluation.results import EvaluatedSplit
-from ..stages.reporting import run as reporting
+from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from .experiment import open_splits_of, read_run
 from .results import compare_runs
 from .workspace import AnyRoot, Workspace
 
 
-def report(
-    runs: str | Path | Sequence[str | Path], out: str | Path | None = None, root: AnyRoot = None
-) -> reporting.ReportFiles:
+def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None, root: AnyRoot = None) -> ReportFiles:
     """Write an HTML page of one or several evaluated runs to `out`: by default into the only one's folder, or runs/.
 
     Several runs are compared on the splits that all were evaluated on, with the first one's method as the baseline.
@@ -36,7 +34,7 @@ def report(
         for folder, document in zip(folders, documents, strict=True)
     ]
     comparisons = {} if len(folders) == 1 else {split: _compare(records, split) for split in splits}
-    return reporting.run(records, comparisons, out)
+    return write_page(records, comparisons, out)
 
 
 def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> ComparisonReport:

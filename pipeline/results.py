@@ -11,29 +11,18 @@ from typing import Any
 from ..cache.errors import TrainingError
 from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
-from ..stages.evaluation import compare, few_shot
+from ..stages.evaluation import compare
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.few_shot import FewShotReport
-from ..stages.evaluation.few_shot_config import FewShotConfig
-from ..stages.evaluation.results import EvaluatedSplit, current_evaluation, read_predictions
+from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.results import current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
-from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
+from .experiment import evaluate, evaluation_of_run, read_run
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
 _NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
-
-
-def measure_few_shot(run: str | Path, config: FewShotConfig | None = None) -> FewShotReport:
-    """Accuracies of the run in a folder in N-way k-shot episodes; kept in the folder as `few-shot.json`.
-
-    Raises TrainingError: no such run, no weights, fewer classes or recordings than an episode needs. StoreError: its
-    cache is gone or damaged.
-    """
-    folder = Path(run)
-    return few_shot.run(config or FewShotConfig(), open_splits_of(folder), folder)
 
 
 def compare_runs(

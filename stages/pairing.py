@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ..cache.errors import StoreError
 from ..cache.pairs import (
+    HELD_OUT,
     NO_SPLIT,
     SPLIT_CODES,
     PairDescription,
@@ -34,15 +35,7 @@ from ..cache.pairs import (
     write_pairs,
 )
 from ..cache.store import FrameStore
-from .originals import (
-    Originals,
-    find_copies,
-    find_originals,
-    is_held_out,
-    photos_in_reach,
-    require_not_told,
-    trace,
-)
+from .leakage.originals import Originals, find_copies, find_originals, photos_in_reach, require_not_told
 from .pairing_config import PairingConfig
 
 IntArray = NDArray[np.int64]
@@ -90,17 +83,15 @@ def run(
         _require_same_size(events, images)
     require_not_told(config, events, images)
     classes = match_classes(config, events, images)
-    named = find_originals(config, events, images)
-    plan, originals, reach = plan_pairs(config, events, images, classes, named)
+    originals = find_originals(config, events, images)
+    plan, reach = plan_pairs(config, events, images, classes, originals)
     if images is not None and config.originals != "auto":
         on_message(
             f"photos of held-out recordings in reach: {reach}, as pairing.originals = {config.originals} declares; "
             "`dvs-transfer audit` says what speaks against it"
         )
     if config.protocol == "disjoint" and reach == "unknown":
-        held_out = is_held_out(plan.split)
-        differs = named.known & ~originals.known & held_out
-        on_message(_warning(originals.known[held_out], events.sample_id[differs].tolist()))
+        on_message(_warning(originals.known[_held_out(plan.split)]))
     split: dict[str, NDArray[np.str_]] = {
         name: events.sample_id[plan.split == code]
         for name, code in SPLIT_CODES.items()
@@ -174,10 +165,8 @@ def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
 
 def plan_pairs(
     config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes, originals: Originals
-) -> tuple[PairPlan, Originals, Reach]:
-    """The photos, the split and the static pool; what is known of the photos now; whether the pool holds held-out ones.
-
-    originals: what names say.
+) -> tuple[PairPlan, Reach]:
+    """The photos, the split and the static pool; whether the pool holds held-out recordings' photos.
 
     Raises StoreError when a class is left without any of them.
     """
@@ -187,8 +176,7 @@ def plan_pairs(
     split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
     split[np.isin(classes.of_events, novel)] = SPLIT_CODES["novel"]
     in_pool = (classes.of_images >= 0) & ~np.isin(classes.of_images, novel)
-    held_out = np.flatnonzero(is_held_out(split))
-    originals = trace(config, originals, events, images, held_out)
+    held_out = _held_out(split)
     if config.protocol == "disjoint" and images is not None:
         in_pool &= ~find_copies(images, originals.candidates(held_out), in_pool)
     if images is not None and config.pool_share < 1:
@@ -204,18 +192,20 @@ def plan_pairs(
     photo_row = np.where(is_used[originals.rows], originals.rows, -1)
     plan = PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
     may_show = in_pool & (config.protocol != "disjoint")  # of which copies were kept out above
-    return plan, originals, photos_in_reach(originals, images, may_show, held_out)
+    return plan, photos_in_reach(originals, images, may_show, held_out)
 
 
-def _warning(known: NDArray[np.bool_], differing: Sequence[str]) -> str:
-    """known: (n,) of each held-out recording, whether it is known which image it shows.  differing: those of them that
-    look like another image than that of their name.
-    """
-    look = f" ({len(differing):,} look like another one than that of their name: {', '.join(differing[:3])})"
+def _held_out(split: NDArray[np.int8]) -> IntArray:
+    """The rows of the recordings that the network is judged by."""
+    return np.flatnonzero(np.isin(split, [SPLIT_CODES[name] for name in HELD_OUT]))
+
+
+def _warning(known: NDArray[np.bool_]) -> str:
+    """known: (n,) of each held-out recording, whether it is known which image it shows."""
     return (
         f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
-        f"not known which image they show{look if differing else ''}, so `disjoint` can only keep out what looks like "
-        "it; results will say so. It would be known if recording and image had the same <class>/<name> "
+        "not known which image they show, so `disjoint` can only keep out what looks like it; results will say so. It "
+        "would be known if recording and image had the same <class>/<name> "
         "(pairing.image_classes says which class is which), or if pairing.originals said what you know: by_number, the "
         "last numbers in the names agree; by_id, a recording without an image of its name has none; none, no image is "
         "a recording's"

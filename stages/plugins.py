@@ -1,18 +1,18 @@
 """Networks, methods, sliding strategies and readers that are not this package's: found by name, kept by their code.
 
-A name is one of the built-in ones, `package.module:Name` (also of a module beside the configuration file, whose folder
-the command line puts on the path), or that of an entry point in the group `dvs_transfer.<kind>` of an installed
-package.
+A name is that of a built-in one, `package.module:Name` (also of a module beside the configuration file: its folder is
+put at the end of the path when the file is read), or that of an entry point in the group `dvs_transfer.<kind>` of an
+installed package.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 from ..cache.digests import code_digest
 from ..cache.errors import DvsTransferError
@@ -25,40 +25,58 @@ class PluginError(DvsTransferError, ValueError):
     """A name that leads to nothing, or to code that cannot be imported."""
 
 
+def look_in(folder: Path) -> None:
+    """Let plug-ins be modules of `folder`, after all that is installed."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+
+
+def require_name(kind: Kind, name: str, known: Collection[str]) -> None:
+    """Raise PluginError where `name` can lead to nothing; nothing is imported."""
+    if name not in known and ":" not in name:
+        _entry_point(kind, name, known)
+
+
 def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     """What `name` stands for: an entry of `known`, or what a user or an installed package brought.
 
     Raises PluginError: nothing of that name, or its module cannot be imported.
     """
-    return known[name] if name in known else _load(kind, name, known)
+    if name in known:
+        return known[name]
+    point = _entry_point(kind, name, known)
+    try:
+        found: Found = point.load()
+    except Exception as error:  # whatever the user's module raises
+        raise PluginError(
+            f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
+            "or by one beside the configuration file that --config names"
+        ) from error
+    return found
 
 
-def plugin_digest(kind: Kind, name: str, known: Mapping[str, Any]) -> str | None:
-    """Digest of the source that defines a plug-in: its module, or all modules of its package; None if built in."""
+def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
+    """Digest of the source that defines a plug-in: its module, or all modules of its package; None if built in.
+
+    Raises PluginError: nothing of that name, or its module cannot be imported.
+    """
     if name in known:
         return None
-    module = sys.modules[_load(kind, name, known).__module__]
-    top = sys.modules[module.__name__.partition(".")[0]]
-    folders = [Path(folder) for folder in getattr(top, "__path__", [])]
-    files = sorted(file for folder in folders for file in folder.rglob("*.py"))
-    return code_digest(files or [Path(str(module.__file__))])
+    find(kind, name, {})
+    module = _entry_point(kind, name, known).module
+    top = import_module(module.partition(".")[0])
+    files = sorted(file for folder in getattr(top, "__path__", []) for file in Path(folder).rglob("*.py"))
+    return code_digest(files or [Path(file) for file in [getattr(top, "__file__", None)] if file])
 
 
-def _load(kind: Kind, name: str, known: Mapping[str, Any]) -> Any:
+def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
-    place, _, attribute = name.partition(":")
+    if ":" in name:
+        return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}
-    try:
-        if name in installed:
-            return installed[name].load()
-        if attribute:
-            return getattr(import_module(place), attribute)
-    except (ImportError, AttributeError, SyntaxError) as error:
+    if name not in installed:
         raise PluginError(
-            f"{name}: cannot be imported ({error}); a module beside the configuration file, or an installed one, must "
-            f"define it"
-        ) from error
-    raise PluginError(
-        f"{name!r} is none of {', '.join(sorted([*known, *installed]))}, and not `package.module:Name` (an entry point "
-        f"of {group} would be found, too)"
-    )
+            f"{name!r} is none of {', '.join(sorted({*known, *installed}))}, and not `package.module:Name` (an entry "
+            f"point of {group} would be found, too)"
+        )
+    return installed[name]

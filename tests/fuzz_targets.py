@@ -26,16 +26,16 @@ from tiny_run import changed, train
 from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.pipeline.config import load_config
-from dvs_transfer.pipeline.experiments.description import read_description
+from dvs_transfer.pipeline.studies.study import read_study_file
 from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
+from dvs_transfer.stages.runs.history import read_history
 from dvs_transfer.stages.runs.metrics import read_metrics
 from dvs_transfer.stages.runs.released import read_released
 from dvs_transfer.stages.runs.state import States
-from dvs_transfer.stages.runs.stints import read_stints
 from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.archives import open_archive
 from dvs_transfer.stages.sources.base import EventStream
@@ -206,7 +206,7 @@ def _configs(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*.toml"))]
 
 
-def _experiments(folder: Path) -> list[bytes]:
+def _studies(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in sorted((_REPOSITORY / "configs").glob("*/*.toml"))]
 
 
@@ -244,7 +244,7 @@ def _published(folder: Path) -> list[bytes]:
 def _state(folder: Path) -> list[bytes]:
     train(folder / "run", changed(epochs=1, keep_checkpoints=1))
     path = next((folder / "run" / "checkpoints").glob("state-*.rest"))
-    (folder / "identity").write_text(plain.from_bytes(path.read_bytes())["identity"])
+    (folder / "identity").write_text(packing.from_bytes(path.read_bytes())["identity"])
     return [path.read_bytes()]
 
 
@@ -320,12 +320,12 @@ TARGETS: Mapping[str, Target] = {
     "cepdvs-table": Target(_path_files, lambda data, folder: parse_path_file(data, "pathFile.csv")),
     "nomniglot-table": Target(_intervals, _as_file("0001.csv", parse_table)),
     "config": Target(_configs, _as_file("a.toml", load_config)),
-    "experiment": Target(_experiments, _as_file("a.toml", read_description)),
+    "study": Target(_studies, _as_file("a.toml", read_study_file)),
     "safetensors": Target(_weights, _as_file("w.safetensors", lambda path: load_weights(path, torch.device("cpu")))),
     "published-checkpoint": Target(_published, _as_file("model_best.pth.tar", read_released)),
     "training-state": Target(_state, _read_state),
     "metrics": _run_files("metrics.jsonl", read_metrics),
-    "stints": Target(_stints, _as_file("stints.json", lambda path: read_stints(path.parent))),
+    "stints": Target(_stints, _as_file("stints.json", lambda path: read_history(path.parent))),
     "evaluation": _run_files("evaluation-test.json", lambda run: read_evaluation(run, "test")),
     "predictions": _run_files("predictions-test.csv", lambda run: read_predictions(run, read_evaluation(run, "test"))),
     "store-attributes": _store_file("zarr.json"),

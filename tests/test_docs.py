@@ -1,14 +1,12 @@
 """Every command of docs/training.md and docs/datasets/your-own.md runs, on small frames for two epochs.
 
-The second page's run on one recording of every format; the first page's own sliding strategy trains.
+The second page's run on one recording of every format.
 """
 
 from __future__ import annotations
 
-import math
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +14,9 @@ import pytest
 from command_line import succeed
 from own_recordings import WRITERS, make_events
 from PIL import Image
-from tiny_run import changed, train
 
 from dvs_transfer.cache.store import FrameStore, list_stores
 from dvs_transfer.stages.sources import SOURCES
-from dvs_transfer.stages.training import sliding
 
 OWN_PAGE = (Path(__file__).parent.parent / "docs" / "datasets" / "your-own.md").read_text()
 OWN_COMMANDS = re.findall(r"^    dvs-transfer (.*)$", OWN_PAGE, re.MULTILINE)
@@ -83,20 +79,6 @@ def test_from_own_folders_to_a_trained_network(
         assert store.kind == "pairs" or store.valid.all()
     recorded = [set(store.column("num_events")) for store in stores if store.kind == "events"]
     assert recorded.count({2000}) == 2  # the third is simulated
-
-
-def test_a_strategy_of_one_s_own_needs_no_other_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    block = re.search(r"^    @dataclass.*?STRATEGIES\[.*?$", PAGE, re.MULTILINE | re.DOTALL)
-    assert block is not None
-    monkeypatch.setattr(sliding, "STRATEGIES", dict(sliding.STRATEGIES))
-    source = re.sub("^    ", "", block[0], flags=re.MULTILINE)
-    exec(source, {"dataclass": dataclass, "math": math, "STRATEGIES": sliding.STRATEGIES, "__name__": __name__})
-    config = changed().model_copy(update={"sliding": "cosine"})  # the name is added to the configuration's own list
-    seen = []
-    train(tmp_path, config, on_progress=seen.append)
-    expected = [0.5 - 0.5 * math.cos(math.pi * ((at.epoch - 1) * at.num_steps + at.step - 1) / 9) for at in seen]
-    assert [at.sliding_probability for at in seen] == pytest.approx(expected)
-    assert 0 < expected[0] < expected[-1] < 1
 
 
 def test_every_source_has_its_page(repository: Path) -> None:

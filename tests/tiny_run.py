@@ -12,7 +12,7 @@ from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.runs.checkpoint import weights_path
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import TrainConfig
-from dvs_transfer.stages.training.observing import TrainingReport
+from dvs_transfer.stages.training.progress import TrainingReport
 
 MODEL = ModelConfig(widths=(8, "P", 8, "P"))
 CONFIG = TrainConfig(

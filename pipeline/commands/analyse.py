@@ -1,7 +1,8 @@
-"""`dvs-transfer analyse ...`: what a trained network does, from its run folder."""
+"""`dvs-transfer analyse ...` and `few-shot`: what a trained network does, from its run folder."""
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,12 +13,13 @@ from ...stages.analysis.config import (
     AlignmentConfig,
     AnalysisConfig,
     EmbeddingConfig,
+    FewShotConfig,
     GradCamConfig,
     LandscapeConfig,
+    RecordingsConfig,
 )
-from ..options import options_from
 from ..printing import show, to_document
-from .common import DEFAULT_CONFIG, Config, Json, Override, Settings, load
+from .common import CONFIG, JSON, Given, Settings, command
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -25,94 +27,86 @@ Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
 
 
-@analyse_app.command()
-@options_from(ActivityConfig)
-def activity(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """Firing rates of each layer and time step, synaptic operations, and an estimate of energy beside an ANN's.
+def _declare(name: str, config: type[AnalysisConfig], example: str) -> None:
+    """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
 
-    Example: dvs-transfer analyse activity runs/demo-0123456789ab
-    """
-    _show([_analyse("activity", run, restart, options)], as_json)
+    def analysis(given: Given, run: Run, restart: Restart = False, **options: Any) -> None:
+        _show(given, [to_document(_analyse(name, run, restart, options))])
 
-
-@analyse_app.command()
-@options_from(AlignmentConfig)
-def alignment(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """CKA between recordings and images in each layer, before and after training; w_t and sliding over the epochs.
-
-    Example: dvs-transfer analyse alignment runs/demo-0123456789ab --checkpoint last
-    """
-    _show([_analyse("alignment", run, restart, options)], as_json)
+    text = f"{cleandoc(config.__doc__ or '')}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
+    analysis.__doc__ = text.rstrip()
+    command(analyse_app, JSON, name=name, models=(config,))(analysis)
 
 
-@analyse_app.command()
-@options_from(EmbeddingConfig)
-def embedding(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """t-SNE of the aligned features of recordings and images.
-
-    Example: dvs-transfer analyse embedding runs/demo-0123456789ab --split test
-    """
-    _show([_analyse("embedding", run, restart, options)], as_json)
+_declare("activity", ActivityConfig, "")
+_declare("alignment", AlignmentConfig, "--checkpoint last")
+_declare("embedding", EmbeddingConfig, "--split test")
+_declare("grad-cam", GradCamConfig, "--num-recordings 12 --target label")
+_declare("landscape", LandscapeConfig, "--points-2d 31")
 
 
-@analyse_app.command("grad-cam")
-@options_from(GradCamConfig)
-def grad_cam(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """Where in recordings and their photos the network sees the class, at each time step.
-
-    Example: dvs-transfer analyse grad-cam runs/demo-0123456789ab --num-recordings 12 --target label
-    """
-    _show([_analyse("grad-cam", run, restart, options)], as_json)
-
-
-@analyse_app.command()
-@options_from(LandscapeConfig)
-def landscape(run: Run, restart: Restart = False, as_json: Json = False, **options: Any) -> None:
-    """The loss around the trained weights, on a line and on a square; goes on where it was interrupted.
-
-    Example: dvs-transfer analyse landscape runs/demo-0123456789ab --points-2d 31
-    """
-    _show([_analyse("landscape", run, restart, options)], as_json)
-
-
-@analyse_app.command("all")
-@options_from(AnalysisConfig)
+@command(analyse_app, CONFIG, JSON, name="all", models=(RecordingsConfig,))
 def all_analyses(
+    given: Given,
     run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
     restart: Restart = False,
-    config: Config = DEFAULT_CONFIG,
-    override: Override = [],
-    as_json: Json = False,
     **options: Any,
 ) -> None:
-    """All of these analyses; options that are not given have each one's own defaults.
+    """All of these analyses but few-shot; options that are not given have each one's own defaults.
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     from ..analysis import analyses_of
     from ..experiment import run_folder
 
-    folder = run or run_folder(load(config, override), Settings.workspace)
-    _show(
-        [_analyse(name, folder, restart, options) for name in analyses_of(folder)],
-        as_json,
-    )
+    folder = run or run_folder(given.load(), Settings.workspace)
+    made = [_analyse(name, folder, restart, options) for name in analyses_of(folder)]
+    _show(given, [to_document(entry) for entry in made])
+
+
+def few_shot(
+    given: Given,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    restart: Restart = False,
+    **options: Any,
+) -> None:
+    """Accuracy in N-way k-shot episodes, by the nearest class mean of trained features; kept in the run's folder.
+
+    Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
+    """
+    reports = {run: _analyse("few-shot", run, restart, options).report for run in runs}
+    given.show(reports, text=_print_few_shot)
+
+
+command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,))(few_shot)
+
+
+def _print_few_shot(reports: dict[Path, Any]) -> None:
+    for run, report in reports.items():
+        print(
+            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
+            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
+        )
+        for result in report.results:
+            low, high = (100 * bound for bound in result.interval)
+            print(
+                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+            )
 
 
 def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
 
-    return to_document(analyse(run, name, restart=restart, progress=Settings.reporter.progress, **options))
+    return analyse(run, name, restart=restart, progress=Settings.reporter.progress, **options)
 
 
-def _show(results: list[dict[str, Any]], as_json: bool) -> None:
-    """JSON: everything (a list where there are several). Text: the numbers, without tables."""
-    if as_json:
-        return show(
-            results[0] if len(results) == 1 else {entry["report"]["analysis"]: entry for entry in results}, True
-        )
+def _show(given: Given, results: list[dict[str, Any]]) -> None:
+    """JSON: everything (by name where there are several). Text: the numbers, without tables."""
+    if given.as_json:
+        named = {entry["report"]["analysis"]: entry for entry in results}
+        return show(results[0] if len(results) == 1 else named, True)
     for entry in results:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
-        name = numbers.pop("analysis")
-        show({**numbers, **entry}, False, name)
+        show({**numbers, **entry}, False, numbers.pop("analysis"))

@@ -7,28 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..printing import show
-from .common import Json
+from .common import Given
 
 if TYPE_CHECKING:
-    from ...stages.audit import AuditReport
+    from ...stages.leakage.audit import AuditReport
 
 
 def audit(
+    given: Given,
     pairs: Annotated[Path, typer.Argument(help="A pair store.")],
     out: Annotated[Path, typer.Option(help="Picture of the worst cases to write (PNG).")] = Path("audit.png"),
-    as_json: Json = False,
 ) -> None:
     """How many held-out recordings have their photo, or one like it, in the static pool; which recordings are alike.
 
     Example: dvs-transfer audit data/cache/ncaltech101+caltech101-0123456789ab.zarr
     """
-    from ...stages import audit
+    from ...stages.leakage import audit
 
-    report = audit.run(pairs, out)
-    if as_json:
-        return show(report, as_json)
-    _print(report)
+    given.show(audit.run(pairs, out), text=_print)
 
 
 def _print(report: AuditReport) -> None:
@@ -41,12 +37,10 @@ def _print(report: AuditReport) -> None:
     for split in report.splits:
         print(
             f"  {split.split:<11} {split.num_recordings:,} recordings, {split.num_with_photo:,} have their photo among "
-            f"the images, of {split.num_unknown:,} it is not known ({split.num_likely:,} likely show one in the pool)\n"
+            f"the images, of {split.num_unknown:,} it is not known\n"
             f"  {'':<11} in the pool {split.num_in_reach:,}: {split.by_id:,} the photo itself, {split.by_digest:,} the "
             f"same file, {split.by_near_duplicate:,} one that looks the same"
         )
-        if split.num_contradicted:
-            print(f"  {'':<11} {split.num_contradicted:,} look like another image than that of their name")
         if split.num_otherwise:
             print(f"  {'':<11} of {split.num_otherwise:,} names tell something else than what was declared")
     print("recordings that have one like them in another split:")
@@ -58,7 +52,7 @@ def _print(report: AuditReport) -> None:
     print(f"the worst {len(report.photos)} photos (hash, bits of 64; correlation; are they one?):")
     for photo in report.photos:
         how = f"{photo.distance}  {photo.correlation:.3f}  {photo.way}"
-        print(f"  {photo.split}  {photo.recording}  of {photo.photo or '?'}  in the pool {photo.image}  {how}")
+        print(f"  {photo.split}  {photo.recording}  of {photo.photo}  in the pool {photo.image}  {how}")
     print(f"the worst {len(report.recordings)} pairs of recordings:")
     for match in report.recordings:
         how = f"{match.distance}  {match.correlation:.3f}  {match.way}"

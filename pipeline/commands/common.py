@@ -1,14 +1,23 @@
-"""What all commands share: the options before the subcommand, the types of common options, loading a configuration."""
+"""How a command is declared: its own options, those that it shares with others, and those of configuration models."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
+from .. import printing
 from ..progress import Reporter
 from ..workspace import Workspace
+
+Function = TypeVar("Function", bound=Callable[..., None])
 
 
 class Settings:
@@ -23,18 +32,89 @@ Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help=
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")]
 Scheduler = Annotated[str, typer.Option(help="threads, processes, serial, or a dask cluster's tcp://host:port.")]
-DEFAULT_CONFIG = Path("configs/demo.toml")
+DEFAULT_CONFIG: Final = Path("configs/demo.toml")
+
+Options = dict[str, tuple[Any, Any]]  # annotation and default, by the field of `Given`
+CONFIG: Final[Options] = {"config": (Config, DEFAULT_CONFIG), "override": (Override, [])}
+OVERRIDE: Final[Options] = {"override": (Override, [])}
+TASKS: Final[Options] = {"workers": (Workers, 0), "scheduler": (Scheduler, "threads")}
+JSON: Final[Options] = {"as_json": (Json, False)}
 
 
-def runner(scheduler: str, workers: int) -> Any:
-    from ..execution import DaskRunner
+@dataclass(frozen=True)
+class Given:
+    """The values of the options that a command shares with others."""
 
-    return DaskRunner(Settings.reporter, scheduler, workers)
+    config: Path = DEFAULT_CONFIG
+    override: list[str] = field(default_factory=list)
+    workers: int = 0
+    scheduler: str = "threads"
+    as_json: bool = False
+
+    def load(self, *more: str) -> Any:
+        """The configuration, with further overrides."""
+        from ..config import load_config
+
+        loaded = load_config(self.config, [*self.override, *more])
+        Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
+        return loaded
+
+    def runner(self) -> Any:
+        from ..execution import DaskRunner
+
+        return DaskRunner(Settings.reporter, self.scheduler, self.workers)
+
+    def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
+        """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
+        if text is None or self.as_json:
+            printing.show(report, self.as_json, title)
+        else:
+            text(report)
 
 
-def load(config: Path, overrides: list[str]) -> Any:
-    from ..config import load_config
+def command(
+    app: typer.Typer, *shared: Options, name: str | None = None, models: tuple[type[BaseModel], ...] = ()
+) -> Callable[[Function], Function]:
+    """Register a function `(given, own options..., **fields)` as a command.
 
-    loaded = load_config(config, overrides)
-    Settings.reporter.detail(f"settings of {config}: {loaded.model_dump_json()}")
-    return loaded
+    given: of the `shared` options.  fields: of the models, None where one was not given. Where two models share a
+    field, the first one describes it.
+    """
+    options = {key: option for group in shared for key, option in group.items()}
+    fields = {key: described for model in reversed(models) for key, described in model.model_fields.items()}
+    options |= {key: (_option(described), None) for key, described in fields.items()}
+
+    def register(function: Function) -> Function:
+        signature = inspect.signature(function, eval_str=True)
+        own = [given for given in list(signature.parameters.values())[1:] if given.kind is not given.VAR_KEYWORD]
+        added = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for key, (annotation, default) in options.items()
+        ]
+
+        @wraps(function)
+        def called(**values: Any) -> None:
+            given = Given(**{key: values.pop(key) for group in shared for key in group})
+            function(given, **values)
+
+        called.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
+        called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
+        app.command(name)(called)
+        return function
+
+    return register
+
+
+def _option(field: FieldInfo) -> Any:
+    default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
+    annotation: Any = field.annotation
+    if get_origin(annotation) is dict:  # a table is given as a file
+        annotation = Path
+    elif get_origin(annotation) is tuple:  # of any length: an option for each entry
+        annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
+    return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+
+
+def chosen(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:
+    """The options that are fields of `model`."""
+    return {name: value for name, value in options.items() if name in model.model_fields}

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..printing import show
-from .common import Json, Override, Settings
+from .common import Given, Settings
 
 if TYPE_CHECKING:
     from ...stages.evaluation.compare import ComparisonReport, MethodResult
@@ -18,6 +17,7 @@ DASH = "-"
 
 
 def compare(
+    given: Given,
     runs: Annotated[list[Path], typer.Argument(help="Run folders: some methods, each with the same draws.")],
     baseline: Annotated[Path | None, typer.Option(help="The run whose method the others are held against.")] = None,
     split: Annotated[Literal["validation", "test"], typer.Option(help="Recordings to compare on.")] = "test",
@@ -27,8 +27,6 @@ def compare(
     across_protocols: Annotated[
         bool, typer.Option("--across-protocols", help="Allow runs of other protocols, to study leakage.")
     ] = False,
-    override: Override = [],
-    as_json: Json = False,
 ) -> None:
     """Mean and deviation of methods over their draws, and paired tests between them on the same recordings.
 
@@ -45,12 +43,10 @@ def compare(
         split=split,
         checkpoint=checkpoint,
         across_protocols=across_protocols,
-        overrides=override,
+        overrides=given.override,
         on_message=Settings.reporter.say,
     )
-    if as_json:
-        return show(report, as_json)
-    _print(report)
+    given.show(report, text=_print)
 
 
 def _print(report: ComparisonReport) -> None:
@@ -60,8 +56,8 @@ def _print(report: ComparisonReport) -> None:
         data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
         print(f"{result.method}  ({data}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})")
         for checkpoint, accuracies in result.accuracies.items():
-            for field in ("top1", "top5", "mean_class_accuracy"):
-                _line(field, checkpoint, _mean(getattr(accuracies, field)))
+            for field, of_draws in accuracies.items():
+                _line(field, checkpoint, _mean(of_draws))
     for difference in report.differences:
         print(f"{difference.method}  minus  {difference.baseline}: {difference.verdict or DASH}")
         for checkpoint, found in difference.checkpoints.items():

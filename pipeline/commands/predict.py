@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ...cache.errors import DvsTransferError
-from ..printing import show
-from .common import Json, Override
+from .common import Given
 
 if TYPE_CHECKING:
     from ...stages.prediction import PredictionReport
@@ -21,6 +20,7 @@ COLUMNS = ("file", "step", "rank", "predicted", "probability")
 
 
 def predict(
+    given: Given,
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to name, the most probable ones.")] = 1,
@@ -34,9 +34,7 @@ def predict(
         Literal["best", "last"] | None, typer.Option(help="Weights; by default as the run's configuration says.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; by default the run's.")] = None,
-    override: Override = [],
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table as CSV.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Name recordings that nobody labelled, with a probability (not calibrated); exit code 1 when one is broken.
 
@@ -44,16 +42,19 @@ def predict(
     """
     from ..api import predict
 
-    if as_csv and as_json:
+    if as_csv and given.as_json:
         raise typer.BadParameter("--csv and --json: choose one")
-    report = predict(run, files, top=top, source=source, checkpoint=checkpoint, device=device, overrides=override)
-    if as_json:
-        show(report, as_json)
-    elif as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *_rows(report, steps)])
-    else:
-        for file, step, _, predicted, probability in _rows(report, steps):
+    report = predict(run, files, top=top, source=source, checkpoint=checkpoint, device=device, overrides=given.override)
+    rows = _rows(report, steps)
+
+    def tell(_: object) -> None:
+        if as_csv:
+            csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *rows])
+            return
+        for file, step, _rank, predicted, probability in rows:
             print(f"{file}  {f'step {step}  ' if steps else ''}{predicted} {probability:.3f}")
+
+    given.show(report, text=tell)
     for problem in report.refused.values():
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:

@@ -17,26 +17,24 @@ sums and memory traffic are left out, as usual; the last is most of the energy o
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.grad import conv2d_input
 
 from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
 from ..network.networks import ResNet, SpikingNetwork
 from ..network.spikes import spikes_of
 from . import style
 from .config import ActivityConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 PJ_PER_MAC = 4.6
 PJ_PER_AC = 0.9
@@ -84,22 +82,8 @@ class ActivityReport(AnalysisReport):
     energy_source: str = SOURCE
 
 
-def run(
-    config: ActivityConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> ActivityReport:
-    """Count the spikes and operations of a run's network on recordings. See `results.perform`."""
-    return perform(
-        "activity", ActivityReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
 @torch.inference_mode()
-def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tuple[Fields, Arrays]:
     network, num_steps, num = subject.network, subject.info.num_steps, len(subject.rows)
     spikes: dict[str, Tensor] = {}
     num_neurons: dict[str, int] = {}
@@ -116,8 +100,8 @@ def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tu
     ]
     synapses = [counter.report(num) for counter in operations.values()]
     total = float(sum(sent.sum() for sent in spikes.values())) / num
-    snn, ann = sum(layer.snn_energy_uj for layer in synapses), sum(layer.ann_energy_uj for layer in synapses)
-    fields: Fields = {
+    snn, ann = (sum(getattr(layer, f"{kind}_energy_uj") for layer in synapses) for kind in ("snn", "ann"))
+    return {
         "neurons": neurons,
         "synapses": synapses,
         "firing_rate": total / (num_steps * sum(num_neurons.values())),
@@ -127,8 +111,7 @@ def _measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tu
         "snn_energy_uj": snn,
         "ann_energy_uj": ann,
         "energy_ratio": ann / snn,
-    }
-    return fields, {}
+    }, {}
 
 
 class OperationCounter:
@@ -170,40 +153,29 @@ class OperationCounter:
 def count_operations(network: SpikingNetwork, num_steps: int) -> Iterator[dict[str, OperationCounter]]:
     """While it is open: a counter for each layer of the event branch, in order; they count every forward pass."""
     counters: dict[str, OperationCounter] = {}
-    hooks = []
     pooled = 1  # pixels that an input of the next layer is a mean of
-    for name, layer in network.named_modules():
-        if isinstance(layer, Neurons):
-            pooled = 1
-        elif isinstance(layer, AveragePool):
-            pooled *= POOLED_PIXELS
-        elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
-            analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
-            counters[name] = OperationCounter(name, layer, num_steps, analog=analog, pooled=pooled)
-            hooks.append(layer.register_forward_pre_hook(counters[name].count))
-    try:
+    with ExitStack() as hooks:
+        for name, layer in network.named_modules():
+            if isinstance(layer, Neurons):
+                pooled = 1
+            elif isinstance(layer, AveragePool):
+                pooled *= POOLED_PIXELS
+            elif isinstance(layer, nn.Conv2d | nn.Linear) and layer is not network.static_head:
+                analog = not counters or (layer is network.event_head and isinstance(network.backbone, ResNet))
+                counters[name] = OperationCounter(name, layer, num_steps, analog=analog, pooled=pooled)
+                hooks.enter_context(layer.register_forward_pre_hook(counters[name].count))
         yield counters
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def fan_out(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     """The outputs that each input of x reaches: (H, W) for images (N, C, H, W), the same in each channel, else (1,)."""
     if isinstance(layer, nn.Linear):
         return torch.full((1,), layer.out_features, dtype=torch.float64, device=x.device)
-    height, width = x.shape[-2:]
-    padding = tuple(int(side) for side in layer.padding)
-    padded = F.pad(
-        torch.zeros(1, 1, height, width, dtype=torch.float64, device=x.device), [padding[1]] * 2 + [padding[0]] * 2
-    )
+    image = torch.zeros(1, 1, *x.shape[-2:], dtype=torch.float64, device=x.device)
     kernel = torch.ones(1, 1, *layer.kernel_size, dtype=torch.float64, device=x.device)
-    ones = torch.ones_like(F.conv2d(padded, kernel, stride=layer.stride))
-    # The transposed convolution leaves out rows and columns at the end that a stride does not reach.
-    reached = F.conv_transpose2d(ones, kernel, stride=layer.stride)
-    reached = F.pad(reached, [0, padded.shape[-1] - reached.shape[-1], 0, padded.shape[-2] - reached.shape[-2]])
-    inner = reached[0, 0, padding[0] : padding[0] + height, padding[1] : padding[1] + width]
-    return inner * layer.out_channels
+    ones = torch.ones_like(F.conv2d(image, kernel, None, layer.stride, layer.padding))
+    reached: Tensor = conv2d_input(image.shape, kernel, ones, layer.stride, layer.padding)  # type: ignore[no-untyped-call]
+    return reached[0, 0] * layer.out_channels
 
 
 def draw(report: ActivityReport, arrays: Arrays) -> Figure:
@@ -212,10 +184,8 @@ def draw(report: ActivityReport, arrays: Arrays) -> Figure:
     figure = style.new_figure(10, 1.8 + 0.24 * rows)
     rates_axis, energy_axis = figure.subplots(1, 2)
     rates = np.array([layer.firing_rates for layer in report.neurons])
-    names = [layer.name for layer in report.neurons]
-    drawn = style.heat_map(
-        rates_axis, rates, names, (0, float(rates.max())), title=f"firing rate (mean {report.firing_rate:.3f})"
-    )
+    names, mean = [layer.name for layer in report.neurons], f"firing rate (mean {report.firing_rate:.3f})"
+    drawn = style.heat_map(rates_axis, rates, names, (0, float(rates.max())), mean)
     style.colour_bar(figure, drawn, rates_axis, "spikes per neuron and step")
     places = np.arange(len(report.synapses))
     for shift, kind, colour in ((-0.2, "ann", style.SERIES[1]), (0.2, "snn", style.SERIES[0])):
@@ -226,5 +196,5 @@ def draw(report: ActivityReport, arrays: Arrays) -> Figure:
     energy_axis.set_yticks(places, [f"{layer.name} ({layer.operation})" for layer in report.synapses])
     energy_axis.set_ylim(len(places) - 0.4, -0.6)
     style.finish(energy_axis, title="energy of a recording, 45 nm", xlabel="energy (µJ)")
-    figure.legend(loc="outside lower right", ncols=2, fontsize=7, labelcolor=style.INK, frameon=False)
+    style.legend(figure, loc="outside lower right", ncols=2)
     return figure

@@ -14,11 +14,10 @@ Batch norm uses the batch's own statistics, as in training: an untrained network
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from pydantic import Field
 from torch import Tensor
 
@@ -27,13 +26,11 @@ from ..network.layers import Domain
 from ..network.networks import SpikingNetwork, build_network
 from ..network.spikes import spikes_of
 from ..runs.metrics import read_metrics
+from ..training.methods import method_class
 from . import style
 from .config import AlignmentConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 FEATURES = "aligned features"
 Steps = tuple[float | None, ...]
@@ -54,21 +51,7 @@ class AlignmentReport(AnalysisReport):
     sliding_probability: tuple[float, ...]
 
 
-def run(
-    config: AlignmentConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> AlignmentReport:
-    """Measure CKA in a run's network, and collect what training noted of w_t and sliding. See `results.perform`."""
-    return perform(
-        "alignment", AlignmentReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tuple[Fields, Arrays]:
     subject.require(4)
     if not subject.split.has_images:
         raise TrainingError(f"{subject.folder}: was trained without images; there is nothing that could be aligned")
@@ -84,10 +67,10 @@ def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> t
             seed=subject.training.seed,
         )
         initial = cka_of_layers(subject, network.to(subject.device), config, progress)
-    # Recordings alone are trained on without images, so nothing slides.
-    metrics = [] if subject.info.method == "events" else read_metrics(subject.folder)
+    slides = subject.info.method != "imported" and method_class(subject.info.method).uses_images
+    metrics = read_metrics(subject.folder) if slides else []
     learned = metrics and metrics[0].get("w_t") is not None
-    fields: Fields = {
+    return {
         "layers": tuple(trained),
         "trained": _rows(trained),
         "initial": None if initial is None else _rows(initial),
@@ -97,8 +80,7 @@ def _measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> t
         "w_t": [line["w_t"] for line in metrics] if learned else [],
         "sliding_probability": [line["sliding_probability"] for line in metrics],
         "note": "" if initial is not None else "imported weights: what they were before training is not known",
-    }
-    return fields, {}
+    }, {}
 
 
 @torch.inference_mode()
@@ -168,15 +150,12 @@ def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
         tables.insert(0, ("before training", report.initial))
     axes = parts[0].subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axis, (name, values) in zip(axes, tables, strict=True):
-        drawn = style.heat_map(axis, values, list(report.layers), (0, 1), title=f"CKA of recordings and images, {name}")
+        drawn = style.heat_map(axis, values, report.layers, (0, 1), f"CKA of recordings and images, {name}")
     style.colour_bar(parts[0], drawn, list(axes), "CKA (unbiased)")
     if has_metrics:
         left, right = parts[1].subplots(1, 2)
         for t, series in enumerate(zip(*report.w_t, strict=True)):
-            again, colour = divmod(t, len(style.SERIES))
-            left.plot(
-                report.epochs, series, color=style.SERIES[colour], ls=("-", "--", ":")[again % 3], label=f"step {t}"
-            )
+            left.plot(report.epochs, series, **style.line_look(t), label=f"step {t}")
         style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="wₜ")
         if report.w_t:
             style.legend_beside(left)

@@ -6,21 +6,18 @@ scikit-learn, started from the first two components. Distances between far clust
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 
 from . import style
 from .config import EmbeddingConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 NUM_COMPONENTS = 50
 MAX_IN_LEGEND = 20
@@ -38,57 +35,32 @@ class EmbeddingReport(AnalysisReport):
     kl_divergence: float = Field(description="what t-SNE has left of its objective")
 
 
-def run(
-    config: EmbeddingConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> EmbeddingReport:
-    """Embed the features of recordings and their images. See `results.perform`."""
-    return perform(
-        "embedding", EmbeddingReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
-    subject.require(4)
-    features, labels = _features(subject, config, progress)
-    position, perplexity, divergence = embed(features, config.perplexity, config.seed)
-    ids = np.array(subject.split.sample_ids)[subject.rows]
-    fields: Fields = {
-        "class_names": subject.info.class_names,
-        "num_points": len(position),
-        "num_features": features.shape[1],
-        "perplexity": perplexity,
-        "kl_divergence": divergence,
-    }
-    arrays: dict[str, NDArray[Any]] = {
-        "position": position,
-        "label": np.resize(labels, len(position)),
-        "domain": np.repeat([1, 0], len(labels))[: len(position)],
-        "sample_id": np.resize(ids, len(position)),
-    }
-    return fields, arrays
-
-
 @torch.inference_mode()
-def _features(
-    subject: Subject, config: EmbeddingConfig, progress: Progress
-) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Aligned features, means over time, (2n, D): of the recordings, then of their images; and the labels (n,).
-
-    Features (n, D) where there are no images.
-    """
-    recordings, images, labels = [], [], []
+def measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    """Embeds the aligned features, means over time: of the recordings, then of their images where there are some."""
+    subject.require(4)
+    recordings, images = [], []
     for batch in subject.batches(config.batch_size, "embedding", progress):
         recordings.append(subject.network.with_features(batch.events, "event")[1].mean(0).cpu())
         if batch.photos is not None:
             features = subject.photo_network.with_features(batch.photos, subject.photo_head)[1]
             images.append(features.mean(0).cpu())
-        labels.append(batch.labels.cpu())
-    return torch.cat([*recordings, *images]).numpy(), torch.cat(labels).numpy()
+    points = torch.cat([*recordings, *images]).numpy()
+    position, perplexity, divergence = embed(points, config.perplexity, config.seed)
+    count, rows = len(points), subject.rows
+    arrays: dict[str, NDArray[Any]] = {
+        "position": position,
+        "label": np.resize(subject.split.event_labels[rows], count),
+        "domain": np.repeat([1, 0], len(rows))[:count],
+        "sample_id": np.resize(np.array(subject.split.sample_ids)[rows], count),
+    }
+    return {
+        "class_names": subject.info.class_names,
+        "num_points": count,
+        "num_features": points.shape[1],
+        "perplexity": perplexity,
+        "kl_divergence": divergence,
+    }, arrays
 
 
 def embed(features: NDArray[np.float32], perplexity: float, seed: int) -> tuple[NDArray[np.float32], float, float]:

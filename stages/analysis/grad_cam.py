@@ -17,12 +17,12 @@ resized to two, the size of the input's third axis; each is shifted to a minimum
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import colormaps
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
@@ -34,17 +34,11 @@ from ..network.networks import SpikingNetwork
 from ..preview import event_picture
 from . import style
 from .config import GradCamConfig
-from .results import AnalysisReport, Arrays, Fields, perform
-from .subject import OpenSplit, Progress, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields
+from .subject import Progress, Subject
 
 MAX_DRAWN = 6
 OVERLAY = "inferno"
-PARTS = ("maps", "mean")
-
-
 _LARGEST_HALF = torch.finfo(torch.float16).max
 
 
@@ -63,21 +57,8 @@ class GradCamReport(AnalysisReport):
     photo_class: tuple[int, ...] = Field((), description="the class that a photo's maps explain")
 
 
-def run(
-    config: GradCamConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> GradCamReport:
-    """Explain some recordings and their photos. See `results.perform`. Raises ConfigError: no such layer."""
-    return perform(
-        "grad-cam", GradCamReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tuple[Fields, Arrays]:
+    """Raises ConfigError: no such layer."""
     network, split = subject.network, subject.split
     layer = find_layer(network, config.layer)
     found: dict[str, list[Any]] = {}
@@ -98,14 +79,13 @@ def _measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tup
     if split.has_images:
         arrays["images"] = split.read_images(subject.rows)
     per_sample = ("labels", "event_predicted", "photo_predicted", "event_class", "photo_class")
-    fields: Fields = {
+    return {
         "layer": layer,
         "photo_head": subject.photo_head,
         "class_names": subject.info.class_names,
         "sample_ids": [split.sample_ids[row] for row in subject.rows],
         **{name: arrays.pop(name).tolist() for name in per_sample if name in arrays},
-    }
-    return fields, arrays
+    }, arrays
 
 
 def find_layer(network: SpikingNetwork, name: str | None) -> str:
@@ -128,11 +108,8 @@ def class_activation_maps(
     def keep(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> None:
         kept.append(output)
 
-    hook = network.get_submodule(layer).register_forward_hook(keep)
-    try:
+    with network.get_submodule(layer).register_forward_hook(keep):
         scores = network(frames, domain).mean(0)
-    finally:
-        hook.remove()
     predicted = scores.argmax(1)
     explained = predicted if classes is None else classes
     (activations,) = kept
@@ -165,30 +142,26 @@ def draw(report: GradCamReport, arrays: Arrays) -> Figure:
     for index, row in enumerate(rows):
         lines = row.subplots(len(sides), num_columns, squeeze=False)
         frames = event_picture(arrays["frames"][index])
-        _draw_line(lines[0], "recording", [*frames, frames.mean(0)], *(arrays[f"event_{n}"][index] for n in PARTS))
+        pictures = {"event": [*frames, frames.mean(0)]}
         said = f"{report.sample_ids[index]}: recording named {report.class_names[report.event_predicted[index]]}"
         if "photo" in sides:
-            photo = np.moveaxis(arrays["images"][index], 0, -1) / 255
-            _draw_line(lines[1], "photo", [photo] * num_columns, *(arrays[f"photo_{n}"][index] for n in PARTS))
+            pictures["photo"] = [np.moveaxis(arrays["images"][index], 0, -1) / 255] * num_columns
             said += f", photo named {report.class_names[report.photo_predicted[index]]}"
         style.title(row, said)
+        for side, axes in zip(sides, lines, strict=True):
+            maps = [*arrays[f"{side}_maps"][index], arrays[f"{side}_mean"][index]]
+            for axis, picture, shown in zip(axes, pictures[side], maps, strict=True):
+                axis.imshow(overlay(picture, shown), interpolation="nearest")
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+            axes[0].set_ylabel("recording" if side == "event" else side, fontsize=7, color=style.INK)
         for step, axis in enumerate(lines[0]):
             axis.set_title(f"t = {step}" if step < num_columns - 1 else "mean", fontsize=7, color=style.INK, pad=2)
     return figure
 
 
-def _draw_line(axes: Any, name: str, pictures: Sequence[Any], maps: NDArray[Any], mean: NDArray[Any]) -> None:
-    for axis, picture, shown in zip(axes, pictures, [*maps, mean], strict=True):
-        axis.imshow(overlay(picture, shown), interpolation="nearest")
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    axes[0].set_ylabel(name, fontsize=7, color=style.INK)
-
-
 def overlay(picture: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:
     """A picture (H, W, 3) in grey with a map (H, W) in [0, 1] in colour over it, the more the higher the map."""
-    from matplotlib import colormaps
-
     grey = np.repeat(picture.mean(-1, keepdims=True), 3, axis=-1)
     colour = colormaps[OVERLAY](shown.astype(float))[..., :3]
     weight = 0.75 * np.sqrt(shown.astype(float))[..., None]

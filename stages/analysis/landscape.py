@@ -15,12 +15,16 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from pydantic import Field
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ...cache.documents import parse_json, read_document
 from ...cache.durable import append_json
@@ -29,11 +33,8 @@ from ..training.config import LossConfig
 from ..training.losses import classification_loss
 from . import style
 from .config import LandscapeConfig
-from .results import AnalysisReport, Arrays, Fields, perform, result_path
-from .subject import OpenSplit, Progress, Samples, Subject, no_progress
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from .results import AnalysisReport, Arrays, Fields, result_path
+from .subject import Progress, Samples, Subject, no_progress
 
 Weights = dict[str, Tensor]
 LOSS = "event classification loss (TET), steps weighted equally, evaluation mode"
@@ -59,52 +60,27 @@ class LandscapeReport(AnalysisReport):
     highest_loss: float
 
 
-def run(
-    config: LandscapeConfig,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> LandscapeReport:
-    """Measure the loss around a run's weights; goes on with what was interrupted. See `results.perform`."""
-    return perform(
-        "landscape", LandscapeReport, _measure, config, open_split, run_folder, restart=restart, progress=progress
-    )
-
-
-def _measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> tuple[Fields, Arrays]:
+def measure(subject: Subject, config: LandscapeConfig, progress: Progress) -> tuple[Fields, Arrays]:
     line = _coordinates(config.extent, config.points_1d)
     side = _coordinates(config.extent, config.points_2d)
     wanted = [(0.0, 0.0), *((x, 0.0) for x in line), *((x, y) for y in side for x in side)]
-    known = _known_points(result_path(subject.folder, "landscape", ".jsonl"), subject.fingerprint)
+    diary = result_path(subject.folder, "landscape", ".jsonl")
+    known = _known_points(diary, subject.fingerprint)
     missing = [place for place in dict.fromkeys(wanted) if place not in known]
     if missing:
         batches = list(subject.batches(config.batch_size, "reading", no_progress))
-        diary = result_path(subject.folder, "landscape", ".jsonl")
         with progress("landscape", len(missing)) as advance:
             for point in losses_at(missing, subject.network, batches, LossConfig(), config.seed):
                 append_json(diary, point)
                 known[point.x, point.y] = point
                 advance()
-    along = [known[x, 0.0] for x in line]
-    square = [[known[x, y] for x in side] for y in side]
-    arrays = {
-        "line_x": np.array(line),
-        "line_loss": np.array([point.loss for point in along]),
-        "line_accuracy": np.array([point.accuracy for point in along]),
-        "x": np.array(side),
-        "y": np.array(side),
-        "loss": np.array([[point.loss for point in row] for row in square]),
-        "accuracy": np.array([[point.accuracy for point in row] for row in square]),
-    }
-    centre = known[0.0, 0.0]
-    fields: Fields = {
-        "loss_at_weights": centre.loss,
-        "accuracy_at_weights": centre.accuracy,
-        "highest_loss": float(np.nanmax(arrays["loss"])),
-    }
-    return fields, arrays
+    along = np.array([known[x, 0.0] for x in line])
+    square = np.array([[known[x, y] for x in side] for y in side])
+    arrays = {"line_x": along[:, 0], "line_loss": along[:, 2], "line_accuracy": along[:, 3]}
+    arrays |= {"x": np.array(side), "y": np.array(side), "loss": square[..., 2], "accuracy": square[..., 3]}
+    _, _, loss, accuracy = known[0.0, 0.0]
+    highest = float(np.nanmax(arrays["loss"]))
+    return {"loss_at_weights": loss, "accuracy_at_weights": accuracy, "highest_loss": highest}, arrays
 
 
 def _coordinates(extent: float, count: int) -> list[float]:
@@ -137,15 +113,13 @@ def losses_at(
     config: LossConfig,
     seed: int,
 ) -> Iterator[Point]:
-    """The loss and accuracy at each place; the network has its own weights again at the end."""
-    weights = {name: parameter.detach().clone() for name, parameter in network.named_parameters()}
+    """The loss and accuracy at each place; the network keeps its own weights."""
+    weights = dict(network.named_parameters())
     first, second = (random_direction(network, seed, index) for index in range(2))
-    try:
-        for x, y in places:
-            _set_weights(network, {key: w + x * first[key] + y * second[key] for key, w in weights.items()})
-            yield Point(x, y, *mean_loss(network, batches, config))
-    finally:
-        _set_weights(network, weights)
+    for x, y in places:
+        with torch.no_grad():
+            moved = {key: w + x * first[key] + y * second[key] for key, w in weights.items()}
+        yield Point(x, y, *mean_loss(network, moved, batches, config))
 
 
 def random_direction(network: nn.Module, seed: int, index: int) -> Weights:
@@ -162,18 +136,14 @@ def random_direction(network: nn.Module, seed: int, index: int) -> Weights:
     return direction
 
 
-@torch.no_grad()
-def _set_weights(network: nn.Module, weights: Weights) -> None:
-    for name, parameter in network.named_parameters():
-        parameter.copy_(weights[name])
-
-
 @torch.inference_mode()
-def mean_loss(network: SpikingNetwork, batches: Iterable[Samples], config: LossConfig) -> tuple[float, float]:
-    """`LOSS` and top-1 in [0, 1] on the recordings of all batches; NaN for a loss that is not finite."""
+def mean_loss(
+    network: SpikingNetwork, weights: Weights, batches: Iterable[Samples], config: LossConfig
+) -> tuple[float, float]:
+    """`LOSS` and top-1 in [0, 1] of other weights on the recordings of all batches; NaN for a loss not finite."""
     loss, num_right, num = 0.0, 0, 0
     for batch in batches:
-        logits = network(batch.events, "event").float()
+        logits = functional_call(network, weights, (batch.events, "event")).float()
         loss += float(classification_loss(logits, batch.labels, config)) * len(batch.labels)
         num_right += int((logits.mean(0).argmax(1) == batch.labels).sum())
         num += len(batch.labels)
@@ -182,8 +152,6 @@ def mean_loss(network: SpikingNetwork, batches: Iterable[Samples], config: LossC
 
 def draw(report: LandscapeReport, arrays: Arrays) -> Figure:
     """The line, the square as contours, and as a surface; a logarithmic scale where the losses differ much."""
-    from matplotlib.colors import LogNorm, Normalize
-
     loss = np.ma.masked_invalid(arrays["loss"])
     is_log = loss.max() > LOG_FROM * loss.min() > 0
     levels = (np.geomspace if is_log else np.linspace)(loss.min(), max(loss.max(), loss.min() + 1e-9), 16)
@@ -205,19 +173,17 @@ def draw(report: LandscapeReport, arrays: Arrays) -> Figure:
 
 
 def _draw_line(axis: Any, arrays: Arrays, scale: str) -> None:
+    other = axis.twinx()
     axis.plot(arrays["line_x"], arrays["line_loss"], color=style.SERIES[0])
+    other.plot(arrays["line_x"], 100 * arrays["line_accuracy"], color=style.SERIES[1], ls="--")
     axis.set_yscale(scale)
     style.finish(axis, title="along the first direction", xlabel="distance (filter lengths)", ylabel="loss")
-    axis.yaxis.label.set_color(style.SERIES[0])
-    other = axis.twinx()
-    other.plot(arrays["line_x"], 100 * arrays["line_accuracy"], color=style.SERIES[1], ls="--")
     style.finish(other, ylabel="top-1 (%), dashed", ylim=(0, 100))
-    other.yaxis.label.set_color(style.SERIES[1])
+    for side, colour in ((axis, style.SERIES[0]), (other, style.SERIES[1])):
+        side.yaxis.label.set_color(colour)
 
 
 def _draw_surface(axis: Any, arrays: Arrays, loss: Any, is_log: bool) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     heights = (np.ma.log10(loss) if is_log else loss).filled(np.nan)
     axis.plot_surface(
         *np.meshgrid(arrays["x"], arrays["y"]), heights, cmap=style.SEQUENTIAL, lw=0, rstride=1, cstride=1

@@ -1,4 +1,4 @@
-"""Results of analyses in `<run>/analysis/`: `<name>.json`, with `<name>.npz` for arrays; made once."""
+"""What an analysis is, and its results in `<run>/analysis/`: `<name>.json`, with `<name>.npz` for arrays; made once."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import io
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
@@ -20,35 +22,31 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ...cache.pairs import Reach
-from ..batches.data import SplitName
 from ..network.runtime import select_device, torch_settings
-from ..runs.checkpoint import load_weights, require_same_data, weights_path
+from ..runs.checkpoint import CheckpointName, load_weights, require_same_data, weights_path
 from .config import AnalysisConfig
-from .subject import AnalysedSplit, OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
+from .subject import OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
 
 Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]
-Config = TypeVar("Config", bound=AnalysisConfig)
-Report = TypeVar("Report", bound="AnalysisReport")
 
-# To be raised when an analysis computes something else than before: kept results are then not used, nor shown.
-Revision = Literal[2]
-_REVISION: Revision = 2
+MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
 
 
 class AnalysisReport(BaseModel):
-    """What every result says of itself. fingerprint: of weights, data and settings."""
+    """What every result says of itself. fingerprint: of the analysis' version, weights, data and settings."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     analysis: str
-    revision: Revision
+    version: int = Field(validation_alias=AliasChoices("version", "revision"))  # its name in earlier results
     fingerprint: str
     settings: dict[str, Any]
     split: str
     num_recordings: int
-    checkpoint: str
+    checkpoint: CheckpointName
     epoch: int = Field(description="epochs that the weights were trained")
+    weights_digest: str | None = Field(None, description="of the checkpoint's file; none in earlier results")
     method: str
     protocol: str
     photos_in_reach: Reach = Field("unknown", description="of held-out recordings, in what taught the weights")
@@ -58,108 +56,131 @@ class AnalysisReport(BaseModel):
     seconds: float
 
 
-MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
+@dataclass(frozen=True)
+class Analysis:
+    """One analysis of a trained network: how it is measured, kept, read and drawn.
+
+    version: to be raised when `measure` finds something else than before; results of another one are neither used nor
+    shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
+    analyses". reading: how to read it, for a report. needs_images: it says nothing of a run without images.
+    """
+
+    name: str
+    version: int
+    config: type[AnalysisConfig]
+    report: type[AnalysisReport]
+    measure: Callable[[Subject, Any, Progress], tuple[Fields, Arrays]]
+    draw: Callable[[Any, Arrays], Figure] | None
+    title: str
+    reading: str
+    needs_images: bool = False
+
+    def exists(self, run_folder: Path) -> bool:
+        """Whether the run folder holds a result."""
+        return result_path(run_folder, self.name).is_file()
+
+    def read(self, run_folder: Path) -> tuple[Any, Arrays]:
+        """The kept report and its arrays.
+
+        Raises TrainingError: there is no result, or it is damaged, of another version or of other weights.
+        """
+        path = result_path(run_folder, self.name)
+        again = f"run `dvs-transfer analyse {self.name} {run_folder}`"
+        try:
+            report = self.report.model_validate_json(read_document(path))
+            if report.version != self.version:
+                raise ValueError(f"version {report.version}, expected {self.version}")
+            arrays = _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
+        except FileNotFoundError as error:
+            raise TrainingError(f"{error.filename}: no such result; {again}") from None
+        except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
+            reason = str(error).splitlines()[0]
+            raise TrainingError(f"{path}: damaged, or of another version ({reason}); {again}") from None
+        weights = weights_path(run_folder, report.checkpoint)
+        if report.weights_digest is not None and weights.is_file() and file_digest(weights) != report.weights_digest:
+            raise TrainingError(f"{path}: of other weights than {weights.name} holds now; {again} again")
+        return report, arrays
+
+    def run(
+        self,
+        config: AnalysisConfig,
+        open_split: OpenSplit,
+        run_folder: Path,
+        *,
+        restart: bool = False,
+        progress: Progress = no_progress,
+    ) -> Any:
+        """The kept result where version, weights, data and settings are the same, else a new one, which is kept.
+
+        Raises TrainingError: no weights, weights of other data, a split without recordings; and what `measure` raises.
+        """
+        device = select_device(config.device)
+        with torch_settings(threads=config.threads), writer_lock(run_folder / "analysis", self.name):
+            weights = weights_path(run_folder, config.checkpoint)
+            network, info = load_weights(weights, device)
+            for name in config.splits:
+                split = open_split(name)
+                if len(split):
+                    break
+            require_same_data(info, split, run_folder)
+            if not len(split):
+                raise TrainingError(f"the {name} split has no recordings; name another one with --split")
+            settings = config.model_dump(mode="json")
+            if "split" in settings:
+                settings["split"] = name
+            origin = {
+                "analysis": self.name,
+                "revision": self.version,  # so called in the fingerprints of earlier versions' results
+                "weights": file_digest(weights),
+                "data": [split.fingerprint, split.split_digest],
+                "settings": {key: value for key, value in settings.items() if key not in config.neutral},
+            }
+            digest = fingerprint(origin)
+            kept = None if restart else self._kept(run_folder, digest)
+            if kept is not None:  # which, of an earlier version, does not say what was in reach
+                return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(split)})
+            for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
+                result_path(run_folder, self.name, suffix).unlink(missing_ok=True)
+            started = time.perf_counter()
+            rows = choose_rows(split.event_labels, settings.get("num_recordings", len(split)), config.seed)
+            training = read_training(run_folder)
+            subject = Subject(network, info, training, open_split, split, rows, device, run_folder, digest)
+            found, arrays = self.measure(subject, config, progress)
+            common: Fields = {
+                "analysis": self.name,
+                "version": self.version,
+                "fingerprint": digest,
+                "settings": settings,
+                "split": name,
+                "num_recordings": len(rows),
+                "checkpoint": config.checkpoint,
+                "epoch": info.epoch,
+                "weights_digest": origin["weights"],
+                "method": info.method,
+                "protocol": info.protocol,
+                "photos_in_reach": info.photos_in_reach_of(split),
+                "split_digest": split.split_digest,
+                "arrays": tuple(arrays),
+                "seconds": time.perf_counter() - started,
+            }
+            report = self.report(**common | found)
+            if arrays:
+                buffer = io.BytesIO()
+                np.savez_compressed(buffer, **arrays, fingerprint=np.array(digest))  # type: ignore[arg-type]
+                durable.write_bytes(result_path(run_folder, self.name, ".npz"), buffer.getvalue())
+            durable.write_json(result_path(run_folder, self.name), report.model_dump(mode="json"))
+        return report
+
+    def _kept(self, run_folder: Path, digest: str) -> AnalysisReport | None:
+        try:
+            report, _ = self.read(run_folder)
+        except TrainingError:
+            return None
+        return report if report.fingerprint == digest else None
 
 
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:
     return run_folder / "analysis" / f"{name}{suffix}"
-
-
-def read_result(kind: type[Report], run_folder: Path, name: str) -> tuple[Report, Arrays]:
-    """A kept result. Raises TrainingError: there is none, or it is damaged."""
-    path = result_path(run_folder, name)
-    again = f"run `dvs-transfer analyse {name} {run_folder}`"
-    try:
-        report = kind.model_validate_json(read_document(path))
-        return report, _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
-    except FileNotFoundError as error:
-        raise TrainingError(f"{error.filename}: no such result; {again}") from None
-    except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
-        raise TrainingError(f"{path}: damaged, or of another version ({str(error).splitlines()[0]}); {again}") from None
-
-
-def perform(
-    name: str,
-    kind: type[Report],
-    measure: Callable[[Subject, Config, Progress], tuple[Fields, Arrays]],
-    config: Config,
-    open_split: OpenSplit,
-    run_folder: Path,
-    *,
-    restart: bool = False,
-    progress: Progress = no_progress,
-) -> Report:
-    """The kept result of `measure` where weights, data and settings are the same, else a new one, which is kept.
-
-    Raises TrainingError: no weights, weights of other data, a split without recordings.
-    """
-    device = select_device(config.device)
-    with torch_settings(threads=config.threads), writer_lock(run_folder / "analysis", name):
-        weights = weights_path(run_folder, config.checkpoint)
-        network, info = load_weights(weights, device)
-        config, split = _open(config, open_split)
-        require_same_data(info, split, run_folder)
-        rows = choose_rows(split.event_labels, config.num_recordings, config.seed)
-        if not len(rows):
-            raise TrainingError(f"the {config.split} split has no recordings; name another one with --split")
-        settings = config.model_dump(mode="json")
-        identity = {
-            "analysis": name,
-            "revision": _REVISION,
-            "weights": file_digest(weights),
-            "data": [split.fingerprint, split.split_digest],
-            "settings": {key: value for key, value in settings.items() if key not in config.neutral},
-        }
-        digest = fingerprint(identity)
-        kept = _kept(kind, run_folder, name, digest)
-        if kept is not None and not restart:  # which, of an earlier version, does not say what was in reach
-            return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(split)})
-        for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
-            result_path(run_folder, name, suffix).unlink(missing_ok=True)
-        started = time.perf_counter()
-        training = read_training(run_folder)
-        subject = Subject(network, info, training, split, rows, device, run_folder, digest)
-        fields, arrays = measure(subject, config, progress)
-        report = kind(
-            analysis=name,
-            revision=_REVISION,
-            fingerprint=digest,
-            settings=settings,
-            split=config.split,
-            num_recordings=len(rows),
-            checkpoint=config.checkpoint,
-            epoch=info.epoch,
-            method=info.method,
-            protocol=info.protocol,
-            photos_in_reach=info.photos_in_reach_of(split),
-            split_digest=split.split_digest,
-            arrays=tuple(arrays),
-            seconds=time.perf_counter() - started,
-            **fields,
-        )
-        if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays, fingerprint=np.array(digest))  # type: ignore[arg-type]
-            durable.write_bytes(result_path(run_folder, name, ".npz"), buffer.getvalue())
-        durable.write_json(result_path(run_folder, name), report.model_dump(mode="json"))
-    return report
-
-
-def _open(config: Config, open_split: OpenSplit) -> tuple[Config, AnalysedSplit]:
-    """The split to look at, and the configuration with its name."""
-    name: SplitName = "validation" if config.split == "auto" else config.split
-    split = open_split(name)
-    if config.split == "auto" and not len(split):
-        name, split = "train", open_split("train")
-    return config.model_copy(update={"split": name}), split
-
-
-def _kept(kind: type[Report], run_folder: Path, name: str, digest: str) -> Report | None:
-    try:
-        report, _ = read_result(kind, run_folder, name)
-    except TrainingError:
-        return None
-    return report if report.fingerprint == digest else None
 
 
 def _read_arrays(path: Path, report: AnalysisReport) -> Arrays:

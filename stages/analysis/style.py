@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import hsv_to_rgb
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from ...cache import durable
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Text and lines of the axes; at least 4:1 against white and against #121212.
 INK = "#767676"
@@ -24,8 +25,6 @@ DPI = 110
 
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure, inches, with a clear background."""
-    from matplotlib.figure import Figure
-
     return Figure(figsize=(width, height), layout="constrained", facecolor="none")
 
 
@@ -46,11 +45,20 @@ def finish(axis: Axes, **settings: Any) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def legend_beside(axis: Axes, **settings: Any) -> None:
+def line_look(index: int) -> dict[str, Any]:
+    """Colour and dashes of the line at a position: `SERIES`, then dashed, then dotted."""
+    dashes, colour = divmod(index, len(SERIES))
+    return {"color": SERIES[colour], "ls": ("-", "--", ":")[dashes % 3]}
+
+
+def legend(place: Any, **settings: Any) -> None:
+    """The legend of an axis or of a whole figure."""
+    place.legend(fontsize=7, labelcolor=INK, frameon=False, **settings)
+
+
+def legend_beside(axis: Axes) -> None:
     """A legend to the right of the data."""
-    axis.legend(
-        loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, labelcolor=INK, frameon=False, borderaxespad=0, **settings
-    )
+    legend(axis, loc="upper left", bbox_to_anchor=(1, 1), borderaxespad=0)
 
 
 def colour_bar(figure: Any, drawn: Any, axis: Any, label: str, **settings: Any) -> None:
@@ -61,20 +69,18 @@ def colour_bar(figure: Any, drawn: Any, axis: Any, label: str, **settings: Any) 
     bar.outline.set_visible(False)
 
 
-def heat_map(axis: Axes, values: Any, rows: list[str], limits: tuple[float, float], **settings: Any) -> Any:
+def heat_map(axis: Axes, values: Any, rows: Sequence[str], limits: tuple[float, float], title: str) -> Any:
     """Values (rows, T) as coloured cells, time to the right; NaN stays clear."""
     drawn = axis.imshow(np.asarray(values, float), aspect="auto", cmap=SEQUENTIAL, vmin=limits[0], vmax=limits[1])
     axis.set_yticks(range(len(rows)), rows)
     axis.set_xticks(range(np.shape(values)[1]))
-    finish(axis, xlabel="time step", **settings)
+    finish(axis, xlabel="time step", title=title)
     axis.spines[:].set_visible(False)
     return drawn
 
 
 def class_colours(count: int) -> list[Any]:
     """A colour for each class: `SERIES`, or for more classes hues around the circle."""
-    from matplotlib.colors import hsv_to_rgb
-
     if count <= len(SERIES):
         return list(SERIES[:count])
     return [tuple(hsv_to_rgb((index / count, 0.65, 0.8))) for index in range(count)]
@@ -82,8 +88,6 @@ def class_colours(count: int) -> list[Any]:
 
 def without_math(figure: Figure) -> Figure:
     """The figure with every text taken literally: class names may hold "$", which matplotlib would typeset."""
-    from matplotlib.text import Text
-
     for text in figure.findobj(Text):
         text.set_parse_math(False)
     return figure

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
+from ..training.methods import method_class
 
 IntArray = NDArray[np.int64]
 
@@ -37,15 +38,7 @@ def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], N
     return nullcontext(lambda: None)
 
 
-class AnalysedSplit(PairedSplit, Protocol):
-    """What analyses read of `cache.paired.PairedCache`: also single recordings, each with its image."""
-
-    @property
-    def has_images(self) -> bool: ...
-    def read(self, indices: IntArray) -> PairedBatch: ...
-    def read_images(self, indices: IntArray) -> NDArray[np.uint8]: ...
-
-
+AnalysedSplit: TypeAlias = PairedSplit
 OpenSplit = Callable[[SplitName], AnalysedSplit]
 
 
@@ -65,12 +58,13 @@ class Samples(NamedTuple):
 class Subject:
     """A network in evaluation mode, where it comes from, and `rows` of a split in the order of `choose_rows`.
 
-    training: the run's own settings; None for imported weights.
+    training: the run's own settings; None for imported weights. open_split: opens others of the same data.
     """
 
     network: SpikingNetwork
     info: CheckpointInfo
     training: TrainConfig | None
+    open_split: OpenSplit
     split: AnalysedSplit
     rows: IntArray
     device: torch.device
@@ -118,7 +112,7 @@ class Subject:
     @property
     def photo_head(self) -> Domain:
         """The head that was trained to name images: their own, but for methods that train one head alone."""
-        return "event" if self.info.method in ("events", "finetune") else "static"
+        return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
 
     @property
     def _encoding(self) -> Encoding:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...cache.pairs import Reach
+from ...cache.paired import PairedCache
+from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
-SplitName = Literal["train", "validation", "test", "novel"]
 Encoding = Literal["value", "grey", "red", "green", "blue", "mean"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
@@ -33,44 +33,12 @@ class ImageSource(Protocol):
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
-class PairedSplit(ImageSource, Protocol):
-    """What training reads of `cache.paired.PairedCache`: n recordings and the m images of the static pool."""
-
-    def __len__(self) -> int: ...
-    @property
-    def num_classes(self) -> int: ...
-    @property
-    def class_names(self) -> tuple[str, ...]: ...
-    @property
-    def num_bins(self) -> int: ...
-    @property
-    def size(self) -> int: ...
-    @property
-    def protocol(self) -> str: ...
-    @property
-    def photos_in_reach(self) -> Reach: ...
-    @property
-    def split_digest(self) -> str: ...
-    @property
-    def fingerprint(self) -> str: ...
-    @property
-    def recordings_digest(self) -> str: ...
-    @property
-    def event_labels(self) -> NDArray[np.int64]: ...
-    @property
-    def sample_ids(self) -> tuple[str, ...]: ...
-    @property
-    def image_labels(self) -> NDArray[np.int64]: ...
-    @property
-    def photo(self) -> NDArray[np.int64]: ...
-    def count(self, split: SplitName) -> NDArray[np.int64]: ...
-    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
+PairedSplit: TypeAlias = PairedCache
+SplitName: TypeAlias = Split
+OpenSplit = Callable[[Split], PairedCache]
 
 
-OpenSplit = Callable[[SplitName], PairedSplit]
-
-
-def read_events(split: PairedSplit, rows: IntArray) -> NDArray[Any]:
+def read_events(split: PairedCache, rows: IntArray) -> NDArray[Any]:
     """Recordings (n, T, 2, H, W) of a split, in the store's type or, where torch cannot index that, in float32."""
     frames = split.load_events(rows)
     return frames.astype(np.float32) if frames.dtype == np.uint16 else frames

@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .data import Encoding, IntArray, PairedSplit, read_events, read_static
+from ...cache.paired import PairedCache
+from .data import Encoding, IntArray, read_events, read_static
 from .sampling import EpochPlan
 
 Placement = Literal["device", "pinned", "streamed"]
@@ -175,7 +176,7 @@ def _send(reads: Sequence[Read], rows: Sequence[IntArray], stream: torch.cuda.St
 
 
 def load(
-    split: PairedSplit,
+    split: PairedCache,
     device: torch.device,
     placement: Literal["auto"] | Placement = "auto",
     encoding: Encoding | None = None,

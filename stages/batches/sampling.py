@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache.errors import TrainingError
+from ...cache.paired import PairedCache
 from .augmentation import NUM_DRAWS
-from .data import PairedSplit
 
 IntArray = NDArray[np.int64]
 
@@ -37,8 +37,6 @@ class DrawConfig(Protocol):
     def sampling(self) -> str: ...
     @property
     def pairing(self) -> str: ...
-    @property
-    def uses_images(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ class EpochPlan:
 class Sampler:
     """Draws the epochs' plans for one split and configuration."""
 
-    def __init__(self, split: PairedSplit, config: DrawConfig) -> None:
+    def __init__(self, split: PairedCache, config: DrawConfig, *, uses_images: bool = True) -> None:
         """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
         if len(split) < config.batch_size and config.epoch_steps is None:
             raise TrainingError(
@@ -78,13 +76,14 @@ class Sampler:
                 "epoch, and recordings are drawn again"
             )
         self.config = config
+        self.uses_images = uses_images
         self.labels: IntArray = split.event_labels
         self.num_steps = config.epoch_steps or len(split) // config.batch_size
         self.by_class = _RowsByClass(split.event_labels, split.num_classes)
         self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
         self.photo: IntArray = split.photo
         self.note = ""  # what is to be told before training
-        if config.uses_images:
+        if uses_images:
             self._check_partners(split)
 
     def plan(self, epoch: int) -> EpochPlan:
@@ -112,7 +111,7 @@ class Sampler:
         return np.arange(count) % len(self.labels)
 
     def _images(self, epoch: int, recordings: IntArray) -> IntArray:
-        if not self.config.uses_images:
+        if not self.uses_images:
             return np.zeros_like(recordings)
         draws = self._stream(epoch, _PARTNERS).random(len(recordings))
         if self.config.pairing == "class":
@@ -125,7 +124,7 @@ class Sampler:
     def _stream(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, epoch, stream])
 
-    def _check_partners(self, split: PairedSplit) -> None:
+    def _check_partners(self, split: PairedCache) -> None:
         missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))
         if len(missing):
             names = ", ".join(split.class_names[label] for label in missing[:10])

@@ -5,24 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ...cache.documents import Frozen
 from ..frames.spec import FramesConfig, ImagesConfig
 
 
-class ConversionOptions(BaseModel):
+class ConversionOptions(Frozen):
     """How raw data become a store, whatever the source."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     samples_per_shard: int = Field(64, ge=1, le=65536, description="samples in one shard, the unit of work and repair")
     strict: bool = Field(False, description="stop at the first broken sample instead of quarantining it")
 
 
-class ConvertConfig(BaseModel):
+class ConvertConfig(Frozen):
     """One raw data set into one store. Which of `frames` and `images` is used depends on the source's kind."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     source: str = Field(description="name of the source, see `dvs-transfer sources`")
     raw: Path = Field(description="folder or archive that holds the raw data")

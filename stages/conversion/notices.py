@@ -120,9 +120,8 @@ def _doubtful_times(store: FrameStore) -> Iterator[str]:
 
 def _is_usual(duration_us: Any, events_per_pixel: Any) -> Any:
     """For each recording."""
-    rate = _rate(duration_us, events_per_pixel)
-    in_time = (duration_us >= DURATIONS_US[0]) & (duration_us <= DURATIONS_US[1])
-    return in_time & (rate >= RATES[0]) & (rate <= RATES[1])
+    found = ((duration_us, DURATIONS_US), (_rate(duration_us, events_per_pixel), RATES))
+    return np.logical_and(*((low <= value) & (value <= high) for value, (low, high) in found))
 
 
 def _rate(duration_us: Any, events_per_pixel: Any) -> Any:

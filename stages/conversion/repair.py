@@ -7,8 +7,8 @@ Whoever reads the store meanwhile reads whole files: each is put in its place by
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from ..sources import open_source
 from ..tasks import TaskRunner, run_serially
 from . import run as conversion
 from .config import ConvertConfig
-from .shards import ShardTask, convert_shard
+from .recipe import recipes
+from .shards import convert_shards
 
 WORK_SUFFIX = ".repair"
 
@@ -43,20 +44,25 @@ class RepairReport:
 def run(path: Path, raw: Path, map_tasks: TaskRunner = run_serially) -> RepairReport:
     """Make the damaged files of the store at `path` again from the raw data at `raw`; foreign files are removed.
 
-    Raises StoreError: attributes that are damaged too, a pair store, raw data or a version of this software other than
-    those that made the store. SourceError: no such raw data. The store is not touched then.
+    Raises StoreError: attributes that are damaged too, a pair store, other raw data than made the store, or a reader or
+    frames of another version. SourceError: no such raw data. The store is not touched then.
     """
     attributes = read_attributes(path)
     if attributes.kind == "pairs":
         raise StoreError(f"{path}: a pair store is quickly made again; delete it, then run `dvs-transfer preprocess`")
     work = path.with_name(f".{path.name}{WORK_SUFFIX}")
-    with writer_lock(path.parent, path.name), _removed(work):
+    with writer_lock(path.parent, path.name), ExitStack() as in_the_end:
+        shutil.rmtree(work, ignore_errors=True)  # a repair that was killed may have made it of other raw data
+        in_the_end.callback(shutil.rmtree, work, ignore_errors=True)
         bad = verify_store(path).bad
         wrong = [key for key in bad if key in attributes.files]
-        made, num_shards = (work, 0)
-        if wrong:
-            made, num_shards = _make_again(_config(attributes, raw, work), attributes, wrong, map_tasks)
-            _require_as_recorded(path, attributes, made, wrong, raw)
+        made, num_shards = _make_again(_config(attributes, raw, work), attributes, wrong, map_tasks)
+        for key in wrong:
+            if not (made / key).is_file() or file_digest(made / key) != attributes.files[key].digest:
+                raise StoreError(
+                    f"{path / key}: comes out otherwise than it was recorded: raw files in {raw} have changed since; "
+                    "delete the store and convert again"
+                )
         for key in wrong:
             (path / key).parent.mkdir(parents=True, exist_ok=True)
             (made / key).replace(path / key)
@@ -66,16 +72,6 @@ def run(path: Path, raw: Path, map_tasks: TaskRunner = run_serially) -> RepairRe
             (path / key).unlink()
     of_shards = -(-attributes.num_samples // attributes.samples_per_shard)
     return RepairReport(path, tuple(wrong), tuple(foreign), num_shards, of_shards)
-
-
-@contextmanager
-def _removed(work: Path) -> Iterator[None]:
-    """Without the working folder before (a killed repair may have left it, made of other raw data) and after."""
-    shutil.rmtree(work, ignore_errors=True)
-    try:
-        yield
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _config(attributes: StoreAttributes, raw: Path, out: Path) -> ConvertConfig:
@@ -88,34 +84,22 @@ def _config(attributes: StoreAttributes, raw: Path, out: Path) -> ConvertConfig:
 
 
 def _make_again(
-    config: ConvertConfig, attributes: StoreAttributes, wrong: Iterable[str], map_tasks: TaskRunner
+    config: ConvertConfig, attributes: StoreAttributes, wrong: Sequence[str], map_tasks: TaskRunner
 ) -> tuple[Path, int]:
     """The folder that holds the files `wrong` anew, and how many shards were converted for them."""
+    if not wrong:
+        return config.out, 0
     source = open_source(config.source, config.raw, config.frames.time_unit)
-    layout = conversion.plan_layout(config, source)
-    if layout.recipe != attributes.recipe:
+    if attributes.recipe not in recipes(config, source):
         raise StoreError(
-            f"{config.raw}: holds other samples than the store was made of, or another version of this software made "
-            "it; delete the store and convert again"
+            f"{config.raw}: holds other samples than the store was made of, or another version of this software, whose "
+            "output differs, made it; delete the store and convert again"
         )
-    shards = {int(key.split("/")[2]) for key in wrong if key.split("/")[0] in layout.arrays and "/c/" in key}
+    layout = conversion.plan_layout(config, source)
     if any(key.split("/")[0] not in layout.arrays or "/c/" not in key for key in wrong):
         return conversion.run(config, map_tasks).path, layout.num_shards
+    shards = {int(key.split("/")[2]) for key in wrong}
     builder = StoreBuilder(config.out, layout)
     builder.begin()
-    tasks = []
-    for shard in sorted(shards):
-        rows = layout.rows_of(shard)
-        tasks.append(ShardTask(config, source, layout, shard, source.samples[rows.start : rows.stop]))
-    for _ in map_tasks(convert_shard, tasks, label=f"repair {source.name}"):
-        pass
+    convert_shards(config, source, layout, sorted(shards), map_tasks, "repair")
     return builder.partial / "store", len(shards)
-
-
-def _require_as_recorded(path: Path, attributes: StoreAttributes, made: Path, wrong: Iterable[str], raw: Path) -> None:
-    for key in wrong:
-        if not (made / key).is_file() or file_digest(made / key) != attributes.files[key].digest:
-            raise StoreError(
-                f"{path / key}: comes out otherwise than it was recorded: raw files in {raw} have changed since; "
-                "delete the store and convert again"
-            )

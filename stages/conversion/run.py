@@ -9,20 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from ...cache.digests import code_digest, fingerprint, manifest_digest
+from ...cache.digests import manifest_digest
 from ...cache.errors import SourceError
-from ...cache.locks import writer_lock
-from ...cache.schema import SCHEMA_VERSION
+from ...cache.locks import once
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
 from ..sources import open_source
 from ..sources.reader import IgnoredFiles, Reader
 from ..tasks import TaskRunner, run_serially
-from .code import code_files
 from .config import ConvertConfig
-from .manifest import identity_of_row, take_identities
 from .notices import Share, notices, share_in_frames
-from .shards import Row, ShardTask, array_layouts, columns_from_rows, convert_shard
+from .recipe import recipes
+from .shards import Row, array_layouts, columns_from_rows, convert_shards, identity_of_row, take_identities
 
 MAX_PROBLEMS_SHOWN = 10
 logger = logging.getLogger(__name__)
@@ -66,14 +64,13 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
     source = open_source(config.source, config.raw, config.frames.time_unit)
     layout = plan_layout(config, source)
     builder = StoreBuilder(config.out, layout)
-    path = _find_whole(config.out, source, layout, map_tasks)
-    was_built = False
-    if path is None or builder.left_something():
-        with writer_lock(config.out, layout.name):
-            path = _find_whole(config.out, source, layout, map_tasks)  # another process may have made it meanwhile
-            was_built = path is None
-            path = path or _build(config, source, builder, map_tasks)
-            builder.discard()  # of a run that was killed when its store was whole already
+    path, was_built = once(
+        config.out,
+        layout.name,
+        find=lambda: _find_whole(config, source, map_tasks),
+        make=lambda: _build(config, source, builder, map_tasks),
+        tidy=builder.discard,
+    )
     report = _report(path, config, source, was_built, began)
     for warning in report.warnings:
         logger.warning("%s: %s", config.raw, warning)
@@ -86,30 +83,22 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
 
 
 def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
-    """The store to be made; its recipe is all that decides what it holds but the contents of the raw files."""
-    described = config.for_kind(source.kind)
-    recipe = {
-        "schema_version": SCHEMA_VERSION,
-        "config": described,
-        "class_names": source.class_names,
-        "samples": [sample.sample_id for sample in source.samples],
-        "code": code_digest(code_files(type(source))),
-    }
+    """The store to be made."""
     return StoreLayout(
         kind=source.kind,
         dataset=source.name,
         num_samples=len(source.samples),
         samples_per_shard=config.conversion.samples_per_shard,
         class_names=source.class_names,
-        config=described,
-        recipe=fingerprint(recipe),
+        config=config.for_kind(source.kind),
+        recipe=recipes(config, source)[0],
         arrays=array_layouts(source, config),
     )
 
 
-def _find_whole(out: Path, source: Reader, layout: StoreLayout, map_tasks: TaskRunner) -> Path | None:
-    """The store that was made by this recipe from what the raw files hold now, if there is one."""
-    candidates = find_stores(out, layout.dataset, layout.recipe)
+def _find_whole(config: ConvertConfig, source: Reader, map_tasks: TaskRunner) -> Path | None:
+    """The store that holds what `config` makes of what the raw files hold now, if there is one."""
+    candidates = find_stores(config.out, source.name, *recipes(config, source))
     if not candidates:
         return None
     manifest = manifest_digest(take_identities(source, source.samples, map_tasks))
@@ -121,25 +110,18 @@ def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tas
     missing = builder.begin()
     if len(missing) < layout.num_shards:
         missing = _forget_changed(source, builder, missing, map_tasks)
-    tasks = []
-    for shard in missing:
-        rows = layout.rows_of(shard)
-        tasks.append(ShardTask(config, source, layout, shard, source.samples[rows.start : rows.stop]))
-    for _ in map_tasks(convert_shard, tasks, label=f"convert {source.name}"):
-        pass
-    rows_of_all = builder.read_rows()
-    if all(row["problem"] for row in rows_of_all):
+    convert_shards(config, source, layout, missing, map_tasks, "convert")
+    rows = builder.read_rows()
+    try:
+        if all(row["problem"] for row in rows):
+            problems = "\n  ".join(row["problem"] for row in rows[:MAX_PROBLEMS_SHOWN])
+            raise SourceError(f"{config.raw}: none of the {len(rows)} samples can be read:\n  {problems}")
+        if source.kind == "events" and not config.frames.crop:
+            _require_one_sensor(config, rows)
+    except SourceError:
         builder.discard()
-        problems = "\n  ".join(row["problem"] for row in rows_of_all[:MAX_PROBLEMS_SHOWN])
-        raise SourceError(f"{config.raw}: none of the {len(rows_of_all)} samples can be read:\n  {problems}")
-    if source.kind == "events" and not config.frames.crop:
-        try:
-            _require_one_sensor(config, rows_of_all)
-        except SourceError:
-            builder.discard()
-            raise
-    manifest = manifest_digest(map(identity_of_row, rows_of_all))
-    return builder.finish(columns_from_rows(rows_of_all, source.kind), manifest)
+        raise
+    return builder.finish(columns_from_rows(rows, source.kind), manifest_digest(map(identity_of_row, rows)))
 
 
 def _require_one_sensor(config: ConvertConfig, rows: list[Row]) -> None:

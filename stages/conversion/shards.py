@@ -1,28 +1,35 @@
-"""One shard: read its samples, make frames or images of them, write them. What the workers run."""
+"""One shard: read its samples, make frames or images of them, write them. What the workers run.
+
+Also the samples' identity, of which a store's fingerprint is made: what must not change for one to be up to date.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
 from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
-from ..sources.random_access import RandomAccess
+from ..sources.random_access import RandomAccess, blocks
 from ..sources.reader import Reader
+from ..tasks import TaskRunner
 from .config import ConvertConfig
-from .manifest import problem_of, read_raw
 
-Arrays = dict[str, NDArray[Any]]
 Row = dict[str, Any]
-Content = bytes | RandomAccess
+Identity = tuple[str, str, str]  # of a sample: id, digest of its file, metadata (JSON or "")
 
+SAMPLES_PER_TASK = 256
+UNREADABLE = "unreadable"
 STRING = "string"
 COMMON_COLUMNS = {
     "label": "int64",
@@ -44,6 +51,7 @@ COLUMNS_OF_KIND: Mapping[str, Mapping[str, str]] = {
     },
     "images": COMMON_COLUMNS,
 }
+_OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
 
 
 @dataclass(frozen=True)
@@ -54,7 +62,20 @@ class ShardTask:
     source: Reader
     layout: StoreLayout
     shard: int
-    samples: tuple[Sample, ...]
+
+    @property
+    def samples(self) -> tuple[Sample, ...]:
+        rows = self.layout.rows_of(self.shard)
+        return self.source.samples[rows.start : rows.stop]
+
+
+def convert_shards(
+    config: ConvertConfig, source: Reader, layout: StoreLayout, shards: Iterable[int], map_tasks: TaskRunner, do: str
+) -> None:
+    """Convert and write these shards; `do` is what is shown of it. Raises as `convert_shard` does."""
+    tasks = [ShardTask(config, source, layout, shard) for shard in shards]
+    for _ in map_tasks(convert_shard, tasks, label=f"{do} {source.name}"):
+        pass
 
 
 def convert_shard(task: ShardTask) -> int:
@@ -63,29 +84,24 @@ def convert_shard(task: ShardTask) -> int:
     Raises SourceError when a sample is broken and the configuration is `strict`, or when memory runs out: that is no
     fault of the sample, which is therefore not quarantined.
     """
+    samples = task.samples
     try:
-        return _convert_shard(task)
+        arrays = {
+            name: np.zeros((len(samples), *array.sample_shape), array.dtype)
+            for name, array in task.layout.arrays.items()
+        }
+        rows = [
+            _convert_sample(task.source, sample, task.config, {name: array[i] for name, array in arrays.items()})
+            for i, sample in enumerate(samples)
+        ]
+        StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
     except MemoryError as error:
-        first, last = task.samples[0], task.samples[-1]
         raise SourceError(
-            f"{first.location}: not enough memory to convert the samples {first.sample_id} to {last.sample_id} "
-            f"({error}); use fewer workers (--workers) or smaller shards (conversion.samples_per_shard)"
+            f"{samples[0].location}: not enough memory to convert the samples {samples[0].sample_id} to "
+            f"{samples[-1].sample_id} ({error}); use fewer workers (--workers) or smaller shards "
+            "(conversion.samples_per_shard)"
         ) from None
-
-
-def _convert_shard(task: ShardTask) -> int:
-    source = task.source
-    convert = _convert_events if source.kind == "events" else _convert_image
-    arrays = {
-        name: np.zeros((len(task.samples), *array.sample_shape), array.dtype)
-        for name, array in task.layout.arrays.items()
-    }
-    rows = []
-    for position, sample in enumerate(task.samples):
-        out = {name: array[position] for name, array in arrays.items()}
-        rows.append(_convert_sample(source, sample, task.config, convert, out))
-    StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
-    return len(rows)
+    return len(samples)
 
 
 def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayout]:
@@ -111,51 +127,76 @@ def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
     }
 
 
-def _convert_sample(
-    source: Reader,
-    sample: Sample,
-    config: ConvertConfig,
-    convert: Callable[[Reader, Sample, Content, ConvertConfig, Arrays], Row],
-    out: Arrays,
-) -> Row:
-    """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
-    raw = read_raw(source, sample)
+def take_identities(source: Reader, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[Identity]:
+    """The identity of each of the samples, in their order, without converting them."""
+    tasks = [(source, samples[first : first + SAMPLES_PER_TASK]) for first in range(0, len(samples), SAMPLES_PER_TASK)]
+    return [identity for part in map_tasks(_identify, tasks, label=f"check {source.name}") for identity in part]
+
+
+def identity_of_row(row: Row) -> Identity:
+    """The identity that a sample has, or had when it was converted."""
+    return row["sample_id"], row["source_digest"], row["metadata"]
+
+
+def _identify(task: tuple[Reader, Sequence[Sample]]) -> list[Identity]:
+    source, samples = task
+    return [identity_of_row(_read(source, sample)[0]) for sample in samples]
+
+
+def _read(source: Reader, sample: Sample) -> tuple[Row, bytes | RandomAccess]:
+    """A sample's file, what `decode` takes, and what is known of it so far; why it cannot be read is the `problem`."""
+    data: bytes | RandomAccess = b""
     row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
-    row |= {"sample_id": sample.sample_id, "source_digest": raw.digest, "metadata": raw.metadata, "sensor_size": [0, 0]}
-    problem = raw.problem
-    if not problem:
+    row |= {"sample_id": sample.sample_id, "source_digest": UNREADABLE, "label": -1, "sensor_size": [0, 0]}
+    try:
+        data = source.read_content(sample)
+        row["source_digest"] = blocks_digest([data] if isinstance(data, bytes) else blocks(data))
+        if found := source.metadata(sample):
+            row["metadata"] = json.dumps(found, sort_keys=True)
+    except SourceError as error:
+        row["problem"] = _problem_of(error)
+    return row, data
+
+
+def _problem_of(error: SourceError) -> str:
+    """The message as a store keeps it: without addresses in memory and open files, which each run has its own of."""
+    return _OF_THIS_RUN.sub("", str(error))
+
+
+def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
+    """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
+    row, data = _read(source, sample)
+    if not row["problem"]:
         try:
-            converted = convert(source, sample, raw.data, config, out)
-            if not isinstance(raw.data, bytes):  # was read more than once: the digest must be of what was converted
-                raw.data.require_unchanged()
+            convert = _convert_events if source.kind == "events" else _convert_image
+            converted = convert(source.decode(sample, data), source, sample, config, out)
+            if not isinstance(data, bytes):  # was read more than once: the digest must be of what was converted
+                data.require_unchanged()
             return row | {"label": sample.label} | converted
         except SourceError as error:
-            problem = problem_of(error)
+            row["problem"] = _problem_of(error)
     if config.conversion.strict:
-        raise SourceError(problem)
+        raise SourceError(row["problem"])
     for array in out.values():
         array[...] = 0
-    return row | {"label": -1, "problem": problem}
+    return row
 
 
-def _convert_events(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
-    recording = source.decode(sample, data)
-    assert not isinstance(recording, np.ndarray)
+def _convert_events(
+    recording: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]
+) -> Row:
     frames = make_frames(recording, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data
+    counts = ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us")
     return {
-        "num_events": frames.num_events,
-        "num_dropped": frames.num_dropped,
-        "num_in_frames": frames.num_in_frames,
-        "num_saturated": frames.num_saturated,
-        "duration_us": frames.duration_us,
+        **{name: getattr(frames, name) for name in counts},
         "guessed_unit": "" if isinstance(recording, AtisRecords) else recording.guessed_unit or "",
         "sensor_size": list(frames.extent),
     }
 
 
-def _convert_image(source: Reader, sample: Sample, data: Content, config: ConvertConfig, out: Arrays) -> Row:
-    rgb = source.decode(sample, data)
-    assert isinstance(rgb, np.ndarray)
+def _convert_image(
+    rgb: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]
+) -> Row:
     out["images"][...], out["value"][...] = encode_image(rgb, config.images)
     return {"sensor_size": [rgb.shape[1], rgb.shape[0]]}

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ...cache.documents import Frozen
 from ..simulation import SimulationConfig
 
 
-class DemoConfig(BaseModel):
+class DemoConfig(Frozen):
     """Where the demo's data sets go, and how large they are."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
     out: Path = Field(description="Folder to write: Caltech101/, N-Caltech101/ and CEP-DVS/ come to lie in it.")
-    seed: int = Field(default=0, ge=0, description="Seed of the drawings.")
+    seed: int = Field(0, ge=0, description="Seed of the drawings.")
     images_per_class: int = Field(
-        default=40, ge=1, le=9999, description="Photos, each with its recording, of each of the ten classes."
+        40, ge=1, le=9999, description="Photos, each with its recording, of each of the ten classes."
     )
-    pairs_per_class: int = Field(default=8, ge=1, le=1000, description="CEP-DVS pairs of each of the ten classes.")
+    pairs_per_class: int = Field(8, ge=1, le=1000, description="CEP-DVS pairs of each of the ten classes.")
     simulation: SimulationConfig = Field(
-        default_factory=SimulationConfig, description="The simulated camera that records both event data sets."
+        SimulationConfig(), description="The simulated camera that records both event data sets."
     )

@@ -11,13 +11,11 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.io import savemat
 
 from ...cache.durable import write_bytes
 from ...cache.errors import SourceError
-from ...cache.locks import writer_lock
 from .. import simulation
 from ..simulation import SimulateConfig, simulate_image
 from ..simulation.provenance import Provenance
@@ -35,8 +33,6 @@ DEMO_VERSION: Final = 1  # raised whenever the same configuration gives other fi
 PHOTOS: Final = Path("Caltech101", "101_ObjectCategories")
 EVENTS: Final = Path("N-Caltech101")
 PAIRS: Final = Path("CEP-DVS")
-PAIR_IMAGES: Final = PAIRS / "data" / "img"
-PAIR_EVENTS: Final = PAIRS / "data" / "MAT" / "img"
 _JPEG_QUALITY: Final = 92
 _DRAWINGS_PER_TASK: Final = 10
 _MAT_HEADER_BYTES: Final = 116
@@ -54,14 +50,6 @@ class DemoReport:
     up_to_date: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """Row `number` of pathFile.csv."""
-
-    number: int
-    class_name: str
-
-
 def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
     """Draw the photos, record them with the simulator, and write the three data sets as the real ones are laid out.
 
@@ -72,23 +60,23 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
 
     Raises ConfigError when `out` holds something else, OSError when writing fails.
     """
-    photos = [f"{name}/image_{number:04d}.jpg" for name in SHAPES for number in range(1, config.images_per_class + 1)]
+    photos = [f"{name}/image_{number:04d}" for name in SHAPES for number in range(1, config.images_per_class + 1)]
     # Classes take turns, as in a data set that was not recorded class by class: file order says nothing of the class.
-    pairs = [_Pair(i, tuple(SHAPES)[i % len(SHAPES)]) for i in range(config.pairs_per_class * len(SHAPES))]
-    identity = {
-        "demo_version": DEMO_VERSION,
-        "simulator_version": SIMULATOR_VERSION,
-        "demo": config.model_dump(mode="json", exclude={"out"}),
-    }
-    provenance = Provenance(config.out, "demo", identity)
-    if report := _up_to_date(provenance.finished(), config.out, photos, pairs):
-        return report
-    with writer_lock(config.out, provenance.name):
-        if report := _up_to_date(provenance.check(), config.out, photos, pairs):
-            return report
-        provenance.begin()
-        for folder in (*(PHOTOS / name for name in SHAPES), PAIR_IMAGES, PAIR_EVENTS):
-            (config.out / folder).mkdir(parents=True, exist_ok=True)
+    pairs = list(enumerate([*SHAPES] * config.pairs_per_class))
+    files = [PAIRS / "pathFile.csv", *(path for number, _ in pairs for path in _pair_files(number))]
+    for photo in photos:
+        files += [PHOTOS / f"{photo}.jpg", EVENTS / RECORDINGS / f"{photo}.bin"]
+
+    def report_of(num_events: int, up_to_date: bool) -> DemoReport:
+        return DemoReport(tuple(SHAPES), len(photos), num_events, len(pairs), up_to_date)
+
+    def find(done: dict[str, Any]) -> DemoReport | None:
+        is_whole = all((config.out / file).is_file() for file in files)
+        return report_of(done["num_events"], True) if is_whole else None
+
+    def make() -> tuple[DemoReport, dict[str, Any]]:
+        for folder in {(config.out / file).parent for file in files if EVENTS not in file.parents}:
+            folder.mkdir(parents=True, exist_ok=True)
         list(map_tasks(partial(_draw_photos, config), _chunks(photos), label="draw photos"))
         simulate = SimulateConfig(images=config.out / PHOTOS, out=config.out / EVENTS, simulation=config.simulation)
         recorded = simulation.run(simulate, map_tasks)
@@ -96,54 +84,45 @@ def run(config: DemoConfig, map_tasks: TaskRunner = run_serially) -> DemoReport:
             raise SourceError(f"{config.out / PHOTOS}: these photos gave no recording: {recorded.quarantined}")
         list(map_tasks(partial(_make_pairs, config), _chunks(pairs), label="make CEP-DVS pairs"))
         write_bytes(config.out / PAIRS / "pathFile.csv", _path_file(pairs).encode())
-        provenance.finish({"num_events": recorded.num_events})
-    return DemoReport(tuple(SHAPES), len(photos), recorded.num_events, len(pairs), up_to_date=False)
+        return report_of(recorded.num_events, False), {"num_events": recorded.num_events}
 
-
-def _up_to_date(
-    done: dict[str, Any] | None, out: Path, photos: Sequence[str], pairs: Sequence[_Pair]
-) -> DemoReport | None:
-    if done is None or not _is_whole(out, photos, pairs):
-        return None
-    return DemoReport(tuple(SHAPES), len(photos), done["num_events"], len(pairs), up_to_date=True)
-
-
-def _is_whole(out: Path, photos: Sequence[str], pairs: Sequence[_Pair]) -> bool:
-    recordings = (Path(EVENTS, RECORDINGS, photo).with_suffix(".bin") for photo in photos)
-    images = (PHOTOS / photo for photo in photos)
-    files = [*images, *recordings, *(path for pair in pairs for path in _pair_files(pair)), PAIRS / "pathFile.csv"]
-    return all((out / path).is_file() for path in files)
+    identity = {
+        "demo_version": DEMO_VERSION,
+        "simulator_version": SIMULATOR_VERSION,
+        "demo": config.model_dump(mode="json", exclude={"out"}),
+    }
+    return Provenance(config.out, "demo", identity).once(find, make)
 
 
 def _chunks(items: Sequence[_Item]) -> list[Sequence[_Item]]:
     return [items[start : start + _DRAWINGS_PER_TASK] for start in range(0, len(items), _DRAWINGS_PER_TASK)]
 
 
-def _pair_files(pair: _Pair) -> tuple[Path, Path]:
-    return PAIR_IMAGES / f"{pair.number}.jpg", PAIR_EVENTS / f"{pair.number}.mat"
+def _pair_files(number: int) -> tuple[Path, Path]:
+    return PAIRS / "data" / "img" / f"{number}.jpg", PAIRS / "data" / "MAT" / "img" / f"{number}.mat"
 
 
-def _path_file(pairs: Sequence[_Pair]) -> str:
+def _path_file(pairs: Sequence[tuple[int, str]]) -> str:
     """One header line; then for each sample, in order, five words, the last of which is its class."""
     lines = ["number image events origin class"]
-    for pair in pairs:
-        image, events = (path.relative_to(PAIRS).as_posix() for path in _pair_files(pair))
-        lines.append(f"{pair.number} {image} {events} drawn {pair.class_name}")
+    for number, class_name in pairs:
+        image, events = (path.relative_to(PAIRS).as_posix() for path in _pair_files(number))
+        lines.append(f"{number} {image} {events} drawn {class_name}")
     return "\n".join(lines) + "\n"
 
 
 def _draw_photos(config: DemoConfig, photos: Sequence[str]) -> None:
     for photo in photos:
-        path = config.out / PHOTOS / photo
-        write_bytes(path, _jpeg(path.parent.name, f"{config.seed}/photo/{photo}"))
+        jpeg = _jpeg(photo.partition("/")[0], f"{config.seed}/photo/{photo}.jpg")
+        write_bytes(config.out / PHOTOS / f"{photo}.jpg", jpeg)
 
 
-def _make_pairs(config: DemoConfig, pairs: Sequence[_Pair]) -> None:
-    for pair in pairs:
-        image, recording = (config.out / path for path in _pair_files(pair))
-        jpeg = _jpeg(pair.class_name, f"{config.seed}/pair/{pair.number}")
+def _make_pairs(config: DemoConfig, pairs: Sequence[tuple[int, str]]) -> None:
+    for number, class_name in pairs:
+        image, recording = (config.out / path for path in _pair_files(number))
+        jpeg = _jpeg(class_name, f"{config.seed}/pair/{number}")
         write_bytes(image, jpeg)
-        events = simulate_image(decode_image(jpeg, str(image)), config.simulation, f"pair/{pair.number}")
+        events = simulate_image(decode_image(jpeg, str(image)), config.simulation, f"pair/{number}")
         write_bytes(recording, encode_mat(events))
 
 
@@ -157,13 +136,8 @@ def _jpeg(class_name: str, seed_key: str) -> bytes:
 
 def encode_mat(events: Events) -> bytes:
     """A recording as CEP-DVS stores it: a MAT 5 file with columns x, y, ts (us) and p (-1 or 1)."""
-    signs = np.where(events.p == 1, 1, -1)
-    columns: dict[str, NDArray[np.integer[Any]]] = {
-        "x": events.x,
-        "y": events.y,
-        "ts": events.t.astype(np.int32),
-        "p": signs.astype(np.int8),
-    }
+    signs = np.where(events.p == 1, 1, -1).astype(np.int8)
+    columns = {"x": events.x, "y": events.y, "ts": events.t.astype(np.int32), "p": signs}
     buffer = io.BytesIO()
     savemat(buffer, {name: values[:, None] for name, values in columns.items()}, do_compression=True)
     data = bytearray(buffer.getvalue())

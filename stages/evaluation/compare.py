@@ -46,20 +46,12 @@ Methods = Mapping[str, Sequence[EvaluatedRun]]
 
 
 @dataclass(frozen=True)
-class MethodAccuracies:
-    """One checkpoint of a method over its draws: accuracies in [0, 1]."""
-
-    top1: MeanAndStd
-    top5: MeanAndStd
-    mean_class_accuracy: MeanAndStd
-
-
-@dataclass(frozen=True)
 class MethodResult:
     """One method over its draws, which `seeds` tells apart, and `subset_seeds` where they draw the labelled recordings.
 
     train_labels: labelled recordings that trained; selection_labels: that chose the epoch of `best`, beside them. None:
-    not known, or not the same of all draws. accuracies: by checkpoint, in the order in which to show them.
+    not known, or not the same of all draws. accuracies: by checkpoint, in the order in which to show them, and by the
+    names of `Accuracies`.
     """
 
     method: str
@@ -70,7 +62,7 @@ class MethodResult:
     photos_in_reach: Reach
     train_labels: int | None
     selection_labels: int | None
-    accuracies: Mapping[CheckpointName, MethodAccuracies]
+    accuracies: Mapping[CheckpointName, Mapping[str, MeanAndStd]]
 
 
 @dataclass(frozen=True)
@@ -117,10 +109,7 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
     """
     runs = [member for members in methods.values() for member in members]
     for other in runs[1:]:
-        _check_same_recordings(runs[0], other)
-        _check_same_precision(runs[0], other)
-        if not across_protocols:
-            _check_same_protocol(runs[0], other)
+        _check_comparable(runs[0], other, across_protocols)
     first = runs[0].report
     checkpoints = shown_checkpoints(member.report for member in runs)
     differences = tuple(
@@ -135,12 +124,7 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
         num_classes=first.num_classes,
         methods=tuple(_result(name, members, checkpoints) for name, members in methods.items()),
         differences=differences,
-        notes=(
-            *_notes(methods),
-            *_notes_on_selection(checkpoints),
-            *_notes_on_draws(methods),
-            *_notes_on_last(differences),
-        ),
+        notes=tuple(note for note, applies in _notes(methods, checkpoints, differences).items() if applies),
     )
 
 
@@ -156,9 +140,9 @@ def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[Ch
         train_labels=_common(member.report.train_labels for member in members),
         selection_labels=_common(member.report.selection_labels for member in members),
         accuracies={
-            checkpoint: MethodAccuracies(
-                **{field: mean_and_std([getattr(of, field) for of in listed]) for field in Accuracies.model_fields}
-            )
+            checkpoint: {
+                field: mean_and_std([getattr(of, field) for of in listed]) for field in Accuracies.model_fields
+            }
             for checkpoint, listed in found.items()
             if None not in listed
         },
@@ -194,93 +178,69 @@ def _mcnemar(own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: Chec
     return tuple(mcnemar(a, b) for a, b in known) if len(known) == len(pairs) >= MIN_DRAWS else ()
 
 
-def _check_same_recordings(a: EvaluatedRun, b: EvaluatedRun) -> None:
+def _check_comparable(a: EvaluatedRun, b: EvaluatedRun, across_protocols: bool) -> None:
+    both, split = f"{a.folder} and {b.folder} cannot be compared", a.report.split
     names = [[entry.name for entry in member.report.classes] for member in (a, b)]
-    both = f"{a.folder} and {b.folder} cannot be compared"
     if names[0] != names[1]:
         alone = [", ".join(sorted(set(names[i]) - set(names[1 - i]))[:8]) or "none" for i in (0, 1)]
         raise TrainingError(
             f"{both}: other classes. The first has {len(names[0])} (not in the other: {alone[0]}), the second "
             f"{len(names[1])} (not in the other: {alone[1]}); compare runs of one data set"
         )
-    ids = [set(member.predictions.sample_ids) for member in (a, b)]
     if a.predictions.sample_ids != b.predictions.sample_ids:
+        ids = [set(member.predictions.sample_ids) for member in (a, b)]
         raise TrainingError(
-            f"{both}: other {a.report.split} recordings, {len(ids[0])} and {len(ids[1])}, of which "
-            f"{len(ids[0] & ids[1])} are the same (splits {a.report.split_digest[:12]} and "
-            f"{b.report.split_digest[:12]}); compare runs of one split: the same data and pairing.seed"
+            f"{both}: other {split} recordings, {len(ids[0])} and {len(ids[1])}, of which {len(ids[0] & ids[1])} are "
+            f"the same (splits {a.report.split_digest[:12]} and {b.report.split_digest[:12]}); compare runs of one "
+            "split: the same data and pairing.seed"
         )
     if a.report.recordings_digest != b.report.recordings_digest:
         raise TrainingError(
-            f"{both}: other data. Their {a.report.split} recordings have the same names and other contents "
+            f"{both}: other data. Their {split} recordings have the same names and other contents "
             f"({a.report.recordings_digest[:12]} and {b.report.recordings_digest[:12]}); compare runs on the same "
             "raw recordings"
         )
-
-
-def _check_same_precision(a: EvaluatedRun, b: EvaluatedRun) -> None:
     if a.report.precision != b.report.precision:
         raise TrainingError(
             f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in "
             f"one precision, for example with --set evaluate.precision={a.report.precision}"
         )
-
-
-def _check_same_protocol(a: EvaluatedRun, b: EvaluatedRun) -> None:
-    if a.report.protocol != b.report.protocol:
+    if a.report.protocol != b.report.protocol and not across_protocols:
         raise TrainingError(
             f"{a.folder} was trained under the protocol {a.report.protocol}, {b.folder} under {b.report.protocol}; "
             "if leakage is what you study, compare with --across-protocols (across_protocols=True)"
         )
 
 
-def _notes(methods: Methods) -> list[str]:
-    notes = []
+def _notes(
+    methods: Methods, checkpoints: Sequence[CheckpointName], differences: Sequence[MethodDifference]
+) -> dict[str, bool]:
+    """What there is to say, and whether it applies."""
     reports = [member.report for members in methods.values() for member in members]
     protocols = sorted({report.protocol for report in reports})
-    if len(protocols) > 1:
-        notes.append(f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage")
-    if any(report.photos_in_reach == "some" for report in reports):
-        notes.append("leaky: photos of held-out recordings taught some of the networks, which flatters them")
-    if any(report.photos_in_reach == "unknown" for report in reports):
-        notes.append("it is not known of all whether held-out recordings, or their photos, taught the network")
-    of_draws = zip(*methods.values(), strict=True)
-    if any(len({member.report.split_digest for member in draw}) > 1 for draw in of_draws):
-        notes.append("the evaluated recordings are the same; what was trained on differs (other split digests)")
-    if any(report.selection == "test_as_released" for report in reports):
-        notes.append("epochs chosen on the test recordings, as in the released code, flatter the result")
-    if reports[0].split == "validation":
-        notes.append("validation recordings choose the epoch: for a result evaluate the test recordings")
-    return notes
-
-
-def _notes_on_selection(checkpoints: Sequence[CheckpointName]) -> list[str]:
-    if tuple(checkpoints) != ("last", "best"):
-        return []
-    return [
-        f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
-        "validation's, chose an epoch of best, or their number is not known"
-    ]
-
-
-def _notes_on_last(differences: Sequence[MethodDifference]) -> list[str]:
-    lacks = [lacks_last({name: of.top1 for name, of in found.checkpoints.items()}) for found in differences]
-    return [NO_LAST] if any(lacks) else []
-
-
-def _notes_on_draws(methods: Methods) -> list[str]:
+    reaches = {report.photos_in_reach for report in reports}
+    pairs = list(zip(*methods.values(), strict=True))
     draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
-    notes = []
-    if len(draws) > 1 and len(draws[0]) < MIN_DRAWS:
-        notes.append(
-            f"no interval and no verdict: they need {MIN_DRAWS} draws of each method (other seeds), here "
-            f"{'is' if len(draws[0]) == 1 else 'are'} {len(draws[0])}"
-        )
-    if any(of_method != draws[0] for of_method in draws):
-        named = ", ".join(_name(*draw) for of_method in draws for draw in of_method)
-        notes.append(f"one run of each method, with other seeds ({named}): a difference may be that of the seeds")
-    return notes
-
-
-def _name(seed: int | None, subset_seed: int | None) -> str:
-    return str(seed) if subset_seed is None else f"{seed} with subset_seed {subset_seed}"
+    few = len(draws[0])
+    names = [str(seed) + ("" if own is None else f" with subset_seed {own}") for of in draws for seed, own in of]
+    return {
+        f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage": len(protocols) > 1,
+        "leaky: photos of held-out recordings taught some of the networks, which flatters them": "some" in reaches,
+        "it is not known of all whether held-out recordings, or their photos, taught the network": "unknown" in reaches,
+        "the evaluated recordings are the same; what was trained on differs (other split digests)": any(
+            len({member.report.split_digest for member in pair}) > 1 for pair in pairs
+        ),
+        "epochs chosen on the test recordings, as in the released code, flatter the result": any(
+            report.selection == "test_as_released" for report in reports
+        ),
+        "validation recordings choose the epoch: for a result evaluate the test recordings": reports[0].split
+        == "validation",
+        f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
+        "validation's, chose an epoch of best, or their number is not known": tuple(checkpoints) == ("last", "best"),
+        f"no interval and no verdict: they need {MIN_DRAWS} draws of each method (other seeds), here "
+        f"{'is' if few == 1 else 'are'} {few}": len(draws) > 1 and few < MIN_DRAWS,
+        f"one run of each method, with other seeds ({', '.join(names)}): a difference may be that of the seeds": any(
+            of_method != draws[0] for of_method in draws
+        ),
+        NO_LAST: any(lacks_last({name: of.top1 for name, of in found.checkpoints.items()}) for found in differences),
+    }

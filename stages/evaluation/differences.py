@@ -39,8 +39,8 @@ def find_difference(
 
     Both outcomes of a draw are of the same recordings; the draws may be of different ones.
     """
-    sides = [[_accuracy(report, checkpoint, metric) for report, _ in side] for side in (own, others)]
-    a, b = ([value for value in side if value is not None] for side in sides)
+    found = [[report.at(checkpoint) for report, _ in side] for side in (own, others)]
+    a, b = ([float(getattr(of, metric)) for of in side if of is not None] for side in found)
     if len(a) < len(own) or len(b) < len(others):
         return None
     return paired_difference(a, b, _over_recordings(own, others, checkpoint, metric))
@@ -70,18 +70,13 @@ def correct_at(outcome: Outcome, checkpoint: CheckpointName) -> NDArray[np.bool_
     return predictions.correct if report.holds(checkpoint) else predictions.correct_last
 
 
-def _accuracy(report: EvaluationReport, checkpoint: CheckpointName, metric: Metric) -> float | None:
-    accuracies = report.at(checkpoint)
-    return None if accuracies is None else float(getattr(accuracies, metric))
-
-
 def _over_recordings(
     own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName, metric: Metric
 ) -> Interval | None:
-    sides = [[correct_at(outcome, checkpoint) for outcome in side] for side in (own, others)]
-    a, b = ([correct for correct in side if correct is not None] for side in sides)
+    found = [[correct_at(outcome, checkpoint) for outcome in side] for side in (own, others)]
+    a, b = ([correct for correct in side if correct is not None] for side in found)
     if not a or len(a) < len(own) or len(b) < len(others):
         return None
-    classes = [name for _, predictions in own for name in predictions.classes]
+    classes = np.concatenate([predictions.classes for _, predictions in own])
     ids = [predictions.sample_ids for _, predictions in own]
-    return recordings_interval(a, b, np.array(classes) if metric == "mean_class_accuracy" else None, ids=ids)
+    return recordings_interval(a, b, classes if metric == "mean_class_accuracy" else None, ids=ids)

@@ -8,16 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
 from ..batches.data import OpenSplit, PairedSplit
-from ..batches.loading import Loader, load
-from ..network.prediction import predict, predict_steps
+from ..batches.loading import load
+from ..network.prediction import predict_steps
 from ..network.runtime import select_device, torch_settings
-from ..runs.checkpoint import CheckpointInfo, load_weights, require_same_data, weights_path
+from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
 from .config import EvaluateConfig
 from .metrics import (
     accuracy_after_steps,
@@ -42,44 +41,31 @@ def run(
     """
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
+        names: list[CheckpointName] = [config.checkpoint]
+        if config.checkpoint != "last" and weights_path(run_folder, "last").exists():
+            names.append("last")
         # Before they are read: where a training replaces them meanwhile, the result counts as of other weights.
-        digest = weights_digest(run_folder, config.checkpoint)
-        last_digest = weights_digest(run_folder, "last") if weights_path(run_folder, "last").exists() else None
-        network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
-        scored = in_precision(network, config.precision)
+        digests = {name: weights_digest(run_folder, name) for name in names}
+        loaded = {name: load_weights(weights_path(run_folder, name), device) for name in names}
+        scoring = {name: in_precision(network, config.precision) for name, (network, _) in loaded.items()}
+        info = loaded[config.checkpoint][1]
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
-        logits = predict_steps(scored, events, config.batch_size)
-        last = None if last_digest is None else _scores_of_last(run_folder, config, device, events)
+        all_logits = {name: predict_steps(network, events, config.batch_size) for name, network in scoring.items()}
+    logits, labels = all_logits[config.checkpoint], events.labels
+    scores = {name: of_checkpoint.mean(0) for name, of_checkpoint in all_logits.items()}
     if save_logits is not None:
         durable.write_bytes(save_logits, _logits_file(split, logits))
-    report = _report(config, info, split, logits, events.labels, last, (digest, last_digest))
-    write_results(run_folder, report, _predictions(split, logits.mean(0), last))
-    return report
-
-
-def _report(
-    config: EvaluateConfig,
-    info: CheckpointInfo,
-    split: PairedSplit,
-    logits: Tensor,
-    labels: Tensor,
-    last: Tensor | None,
-    digests: tuple[str, str | None],
-) -> EvaluationReport:
-    """Everything that the logits (T, n, num_classes) of the split's recordings, and the scores (n, num_classes) that
-    the last epoch's weights give them, tell. digests: of the evaluated file, and of the last epoch's."""
-    scores = logits.mean(0)
-    confusion = confusion_matrix(scores, labels)
-    return EvaluationReport(
-        **_measure_with_intervals(scores, labels),
+    confusion = confusion_matrix(scores[config.checkpoint], labels)
+    report = EvaluationReport(
+        **_measure_with_intervals(scores[config.checkpoint], labels),
         num_resamples=NUM_RESAMPLES,
-        calibration_error=calibration_error(scores, labels),
+        calibration_error=calibration_error(scores[config.checkpoint], labels),
         top1_after_step=accuracy_after_steps(logits, labels),
-        last=None if last is None else LastEpoch(**_measure_with_intervals(last, labels)),
+        last=LastEpoch(**_measure_with_intervals(scores["last"], labels)) if "last" in scores else None,
         split=config.split,
         num_samples=len(split),
         num_classes=split.num_classes,
@@ -93,12 +79,21 @@ def _report(
         **_count_labels(info, split),
         method=info.method,
         precision=config.precision,
-        weights_digest=digests[0],
-        last_weights_digest=digests[1],
+        weights_digest=digests[config.checkpoint],
+        last_weights_digest=digests.get("last"),
         recordings_digest=split.recordings_digest,
         classes=class_accuracies(confusion, split.class_names),
         confusion=confusion.tolist(),
     )
+    said = {
+        name: tuple(split.class_names[label] for label in of_checkpoint.argmax(1).tolist())
+        for name, of_checkpoint in scores.items()
+    }
+    classes = tuple(split.class_names[label] for label in split.event_labels)
+    write_results(
+        run_folder, report, Predictions(tuple(split.sample_ids), classes, said[config.checkpoint], said.get("last"))
+    )
+    return report
 
 
 def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
@@ -151,23 +146,3 @@ def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
         class_names=np.array(split.class_names),
     )
     return buffer.getvalue()
-
-
-def _scores_of_last(run_folder: Path, config: EvaluateConfig, device: torch.device, events: Loader) -> Tensor:
-    """(n, num_classes) by the last epoch's weights."""
-    network, _ = load_weights(weights_path(run_folder, "last"), device)
-    return predict(in_precision(network, config.precision), events, config.batch_size)
-
-
-def _predictions(split: PairedSplit, scores: Tensor, last: Tensor | None) -> Predictions:
-    names = split.class_names
-
-    def named(scores: Tensor) -> tuple[str, ...]:
-        return tuple(names[label] for label in scores.argmax(1).tolist())
-
-    return Predictions(
-        sample_ids=tuple(split.sample_ids),
-        classes=tuple(names[label] for label in split.event_labels),
-        predicted=named(scores),
-        predicted_last=None if last is None else named(last),
-    )

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..network.networks import SpikingNetwork
+from .config import Precision
 from .int8 import Int8Network
-
-Precision = Literal["float32", "bfloat16", "int8"]
 
 
 def in_precision(network: SpikingNetwork, precision: Precision) -> nn.Module:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,8 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
 from ..runs.checkpoint import CheckpointName, require_weights, weights_path
-from .config import EvaluateConfig
+from .config import EvaluateConfig, EvaluatedSplit, Precision
 from .metrics import Accuracies, ClassAccuracy
-from .precision import Precision
-
-EvaluatedSplit = Literal["validation", "test"]
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
 
@@ -35,7 +32,7 @@ TABLES = {"classes", "confusion"}
 
 
 class LastEpoch(Accuracies):
-    """Accuracies of the last epoch's weights. Intervals as in `EvaluationReport`; none in an earlier version's file."""
+    """Of the last epoch's weights. Intervals as in `EvaluationReport`; none in an earlier version's file."""
 
     top1_interval: tuple[float, float] | None = None
     mean_class_accuracy_interval: tuple[float, float] | None = None
@@ -207,34 +204,16 @@ def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
     except csv.Error:  # a field of megabytes
         header, rows = (), []
     without_last = PREDICTION_COLUMNS[:-1]  # an earlier version's, or weights that have no last epoch
-    if header in (PREDICTION_COLUMNS, without_last) and all(len(row) == len(header) for row in rows):
-        predictions = Predictions(*_columns(rows, len(header)))
-        last = report.last
-        fits = header == without_last or (last is not None and _is_share(predictions.correct_last, last.top1))
-        if fits and _confusion(predictions, [entry.name for entry in report.classes]) == report.confusion:
+    if rows and header in (PREDICTION_COLUMNS, without_last) and all(len(row) == len(header) for row in rows):
+        predictions = Predictions(*zip(*rows, strict=True))
+        names, right = [entry.name for entry in report.classes], predictions.correct_last
+        counted = {(names[i], names[j]): n for i, row in enumerate(report.confusion) for j, n in enumerate(row) if n}
+        fits = Counter(zip(predictions.classes, predictions.predicted, strict=True)) == counted
+        if right is not None:  # this share of it, up to rounding
+            fits = fits and report.last is not None and abs(right.mean() - report.last.top1) * len(right) < 0.5
+        if fits:
             return predictions
     raise TrainingError(
         f"{path}: does not hold the {report.num_samples} predictions that evaluation-{report.split}.json counts; "
         f"run `dvs-transfer evaluate {run_folder} --split {report.split}` again"
     )
-
-
-def _columns(rows: Sequence[tuple[str, ...]], count: int) -> list[tuple[str, ...]]:
-    return [tuple(row[column] for row in rows) for column in range(count)]
-
-
-def _is_share(right: NDArray[np.bool_] | None, share: float) -> bool:
-    """Whether this share of `right` is true, up to rounding."""
-    return right is not None and abs(float(right.mean()) - share) * len(right) < 0.5
-
-
-def _confusion(predictions: Predictions, class_names: Sequence[str]) -> tuple[tuple[int, ...], ...] | None:
-    """None where a class is not one of `class_names`."""
-    label = {name: index for index, name in enumerate(class_names)}
-    counts = np.zeros((len(label), len(label)), np.int64)
-    try:
-        for name, said in zip(predictions.classes, predictions.predicted, strict=True):
-            counts[label[name], label[said]] += 1
-    except KeyError:
-        return None
-    return tuple(tuple(row) for row in counts.tolist())

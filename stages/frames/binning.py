@@ -49,7 +49,7 @@ def make_frames(
     sensor_size: tuple[int, int] | None = None,
     location: str = "recording",
 ) -> Frames:
-    """Frames of a recording as the configuration says (see `FramesConfig` and `splits`).
+    """Frames of a recording as the configuration says (see `FramesConfig` and `bin_edges`).
 
     recording: events, held or in pieces, or raw records, which are counted without being decoded first.
     sensor_size: (width, height) in pixels, bounds x and y, where neither the recording nor `config` says it.
@@ -64,15 +64,15 @@ def make_frames(
     _, _, out_height, out_width = config.frame_shape(checked.sensor_size)
     x_axis = plan_axis(box.x, box.width, max(width, _RAW_ADDRESSES), config.resize, out_width)
     y_axis = plan_axis(box.y, box.height, max(height, _RAW_ADDRESSES), config.resize, out_height)
-    cuts = splits(checked, config)
-    values, num_unread = _values(checked, cuts, x_axis, y_axis)
+    edges = bin_edges(checked, config)
+    values, num_unread = _values(checked, edges, x_axis, y_axis)
     data, num_saturated = store(values, config.dtype)
-    num_counted = checked.num_events_between(int(cuts[0]), int(cuts[-1]))
+    num_counted = checked.num_events_between(int(edges[0]), int(edges[-1]))
     return Frames(
         data=data,
         num_events=checked.num_events,
         num_dropped=checked.num_events - num_counted,
-        num_in_frames=int(cuts[-1] - cuts[0]) - num_unread,
+        num_in_frames=int(edges[-1] - edges[0]) - num_unread,
         num_saturated=num_saturated,
         duration_us=checked.last_us - checked.first_us,
         origin=(box.x, box.y),
@@ -107,22 +107,22 @@ def _check(recording: Recording, sensor_size: tuple[int, int], location: str) ->
     return CheckedEvents(recording, sensor_size, location)
 
 
-def _values(recording: CheckedRecording, cuts: Indices, x_axis: Axis, y_axis: Axis) -> tuple[NDArray[Any], int]:
+def _values(recording: CheckedRecording, edges: Indices, x_axis: Axis, y_axis: Axis) -> tuple[NDArray[Any], int]:
     """The frames before they are stored, (T, 2, H, W): float32 if resized, else whole counts; how many records of the
     bins are in none of their pixels."""
-    num_bins = cuts.size - 1
+    num_bins = edges.size - 1
     tables = address_tables(x_axis, y_axis)
     shape = (2, y_axis.length + 1, x_axis.length + 1)
     if x_axis.taps is None or y_axis.taps is None:
         counts = np.zeros((num_bins, *shape), np.uint32)
-        recording.count(cuts, tables, counts)
+        recording.count(edges, tables, counts)
         return counts[:, :, :-1, :-1], int(num_spare(counts.reshape(-1, *shape[1:])))
     resized = np.empty((num_bins, 2, y_axis.taps.first.size, x_axis.taps.first.size), np.float32)
     taps = (y_axis.taps, x_axis.taps)
-    return resized, recording.resize(cuts, tables, taps, np.empty((1, *shape), np.uint32), resized)
+    return resized, recording.resize(edges, tables, taps, np.empty((1, *shape), np.uint32), resized)
 
 
-def splits(recording: CheckedRecording, config: FramesConfig) -> Indices:
+def bin_edges(recording: CheckedRecording, config: FramesConfig) -> Indices:
     """Index of the first record of each bin, and the end of the last one: (T + 1,), ascending.
 
     With t0, t1 the first and last time, n events, T bins, all in whole numbers:

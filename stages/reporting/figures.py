@@ -1,70 +1,66 @@
-"""Figures as inline SVG: text in the page's own colour, so that they can be read on light and on dark pages."""
+"""Charts as inline SVG, in the page's own colour: they can be read on light and on dark pages; learning curves."""
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from markupsafe import Markup, escape
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..analysis import style
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from ..runs.metrics import MetricsLine
+from .records import Group
 
 Values = Sequence[float | None]
+Panels = dict[str, dict[str, Values]]
 
 PIXELS_PER_POINT = 96 / 72
 # Of a legend's text, about: what fits below a chart, and the room that the line before a label takes.
 _LEGEND_CHARACTERS, _HANDLE_CHARACTERS = 62, 9
-_DASHES = ("-", "--", ":")
+
+_RATES = "firing rate (spikes per neuron and step)"
+_COEFFICIENTS = "alignment coefficient w_t"
+_SHARES = {"accuracy", "sliding probability", _COEFFICIENTS}
+# What is compared between runs, and of what the mean is: there would be a line for each step or layer of each run.
+_COMPARED = ("loss", "event loss", "static loss", "alignment loss", "training accuracy", "sliding probability")
+_MEANS = (_COEFFICIENTS, _RATES)
 
 
-@dataclass(frozen=True)
-class Line:
-    """One line of a chart. colour: position in `style.SERIES`; then dashes. label: None leaves it out of the legend."""
+class Line(NamedTuple):
+    """One line of a chart. look: its position in `style.line_look`. label: None leaves it out of the legend."""
 
     values: Values
-    colour: int = 0
+    look: int = 0
     label: str | None = None
 
 
-def line_chart(title: str, xlabel: str, x: Sequence[int], lines: Sequence[Line], *, is_share: bool = False) -> Figure:
-    """Lines over `x`; those that are shorter end early. is_share: the vertical axis goes from 0 to 1."""
-    from matplotlib.ticker import MaxNLocator
-
+def line_chart(title: str, xlabel: str, lines: Sequence[Line], *, is_share: bool = False) -> Figure:
+    """Lines over 1, 2 ...; those that are shorter end early. is_share: the vertical axis goes from 0 to 1."""
     figure = style.new_figure(3.8, 2.7)
     axis = figure.subplots()
     for line in lines:
         values = [np.nan if value is None else value for value in line.values]
-        dashes, colour = divmod(line.colour, len(style.SERIES))
-        axis.plot(
-            x[: len(values)],
-            values,
-            color=style.SERIES[colour],
-            ls=_DASHES[dashes % len(_DASHES)],
-            lw=1.4,
-            marker="o" if len(values) < 3 else None,
-            label=line.label,
-        )
+        marker = "o" if len(values) < 3 else None
+        places = range(1, 1 + len(values))
+        axis.plot(places, values, **style.line_look(line.look), lw=1.4, marker=marker, label=line.label)
     axis.grid(axis="y", color=style.INK, alpha=0.2, lw=0.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     style.finish(axis, title=title, xlabel=xlabel, **({"ylim": (-0.03, 1.03)} if is_share else {}))
     labels = [line.label for line in lines if line.label is not None]
     if labels:
         columns = max(1, _LEGEND_CHARACTERS // (max(map(len, labels)) + _HANDLE_CHARACTERS))
-        figure.legend(loc="outside lower center", ncols=columns, fontsize=7, labelcolor=style.INK, frameon=False)
+        style.legend(figure, loc="outside lower center", ncols=columns)
     return figure
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     """A figure for the middle of a page. name: unique there, begins all ids. alt: what is seen, in words."""
-    from matplotlib import rc_context
-
     file = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": ["DejaVu Sans", "sans-serif"]}):
         style.without_math(figure).savefig(file, format="svg", dpi=144, metadata={"Date": None})
@@ -72,12 +68,101 @@ def to_svg(figure: Figure, name: str, alt: str) -> Markup:
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg[svg.index("<svg") :], flags=re.DOTALL)
     svg = re.sub(r'(\bid="|url\(#|xlink:href="#)', rf"\g<1>{name}-", svg)
     svg = svg.replace(style.INK, "currentColor")
+    tag, end, rest = svg.removeprefix("<svg").partition(">")
+    tag = re.sub(r' (?:height|width)="[^"]*"', "", tag)  # the page decides
     width, _ = figure.get_size_inches() * 72 * PIXELS_PER_POINT
     opened = f'<svg role="img" aria-label="{escape(alt)}" style="width:{width:.0f}px"'
-    return Markup(opened + _without_size(svg))
+    return Markup(opened + tag + end + rest)
 
 
-def _without_size(svg: str) -> str:
-    """What follows `<svg` in an SVG, its size left to the page."""
-    tag, end, rest = svg.removeprefix("<svg").partition(">")
-    return re.sub(r' (?:height|width)="[^"]*"', "", tag) + end + rest
+def draw_curves(groups: Sequence[Group]) -> list[Markup]:
+    """A chart for each quantity: one run's parts together, or runs side by side; none for imported weights."""
+    recorded = [
+        (index, group.letter, panels(record.metrics))
+        for index, group in enumerate(groups)
+        for record in group.runs
+        if record.metrics
+    ]
+    if len(recorded) == 1:
+        charts = {
+            title: [
+                Line(values, look, name if len(series) > 1 else None)
+                for look, (name, values) in enumerate(series.items())
+            ]
+            for title, series in recorded[0][2].items()
+        }
+    else:
+        charts = {title: _runs(title, recorded) for title in _quantities([found for *_, found in recorded])}
+    return [_chart(number, title, lines) for number, (title, lines) in enumerate(charts.items())]
+
+
+def panels(metrics: Sequence[MetricsLine]) -> Panels:
+    """What a run noted at the end of each epoch, by chart and line; not what is zero or unknown throughout."""
+
+    def column(key: str) -> Values:
+        return [line.get(key) for line in metrics]
+
+    selecting = sorted({key for line in metrics for key in line if key.endswith("_accuracy")} - {"train_accuracy"})
+    coefficients = [line.get("w_t") or () for line in metrics]
+    rates = [line.get("firing_rates") or {} for line in metrics]
+    slides = any(column("loss_static"))  # recordings alone have no static branch in which images could be replaced
+    found: Panels = {
+        "loss": {
+            "loss": column("loss"),
+            "static loss": column("loss_static"),
+            "event loss": column("loss_event"),
+            "alignment loss": column("loss_alignment"),
+        },
+        "accuracy": {
+            "training accuracy": column("train_accuracy"),
+            **{key.replace("_", " "): column(key) for key in selecting},
+        },
+        "sliding probability": {"sliding probability": column("sliding_probability") if slides else []},
+        _COEFFICIENTS: {
+            f"step {step}": [values[step] if step < len(values) else None for values in coefficients]
+            for step in range(max(map(len, coefficients), default=0))
+        },
+        _RATES: {
+            layer: [entry.get(layer) for entry in rates]
+            for layer in dict.fromkeys(name for entry in rates for name in entry)
+        },
+    }
+    shown = {title: {name: values for name, values in series.items() if any(values)} for title, series in found.items()}
+    return {title: series for title, series in shown.items() if series}
+
+
+def _quantities(recorded: Sequence[Panels]) -> list[str]:
+    present = {name for found in recorded for series in found.values() for name in series}
+    selecting = sorted(name for name in present if name.endswith(" accuracy") and name != "training accuracy")
+    means = [title for title in _MEANS if any(title in found for found in recorded)]
+    return [*(name for name in _COMPARED if name in present), *selecting, *means]
+
+
+def _runs(title: str, recorded: Sequence[tuple[int, str, Panels]]) -> list[Line]:
+    """A line for each run that has the quantity; the mean where it has several series."""
+
+    def values_of(found: Panels) -> Values:
+        if title in _MEANS and title in found:
+            columns = zip(*found[title].values(), strict=True)
+            return [None if None in column else float(np.mean(column)) for column in columns]
+        return next((series[title] for series in found.values() if title in series), [])
+
+    values = [(index, letter, values_of(found)) for index, letter, found in recorded]
+    return lines_of_runs(entry for entry in values if len(entry[2]))
+
+
+def lines_of_runs(runs: Iterable[tuple[int, str, Values]]) -> list[Line]:
+    """A line for each run, in the look of its group's position; each group's letter stands once."""
+    lines: list[Line] = []
+    for index, letter, values in runs:
+        is_named = any(line.look == index for line in lines)
+        lines.append(Line(values, index, None if is_named or not letter else letter))
+    return lines
+
+
+def _chart(number: int, title: str, lines: list[Line]) -> Markup:
+    figure = line_chart(title, "epoch", lines, is_share=title in _SHARES or title.endswith("accuracy"))
+    names = ", ".join(line.label for line in lines if line.label)
+    last = [value for line in lines[:1] for value in line.values if value is not None][-1:]
+    alt = f"{title} over {max(len(line.values) for line in lines)} epochs" + (f": {names}" if names else "")
+    return to_svg(figure, f"curve{number}", alt + (f"; at the end {last[0]:.4g}" if last and len(lines) == 1 else ""))

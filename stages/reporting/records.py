@@ -1,4 +1,4 @@
-"""What runs left in their folders, read and checked for a report."""
+"""What runs left in their folders, read and checked for a report, and which of them are one method."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ...cache.paired import PairedCache
 from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
-from ..evaluation.few_shot import FewShotReport, read_few_shot, result_path
+from ..evaluation.compare import ComparisonReport
+from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
-    EvaluatedSplit,
     EvaluationReport,
     Predictions,
     changed_weights,
@@ -22,8 +22,8 @@ from ..evaluation.results import (
     read_evaluation,
     read_predictions,
 )
+from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-from ..runs.stints import Stint, read_stints
 
 OpenSplit = Callable[[Split], PairedCache]
 
@@ -42,23 +42,23 @@ class Evaluated:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """A run. metrics, stints: empty for imported weights. evaluated, analyses, few_shot: what exists of them."""
+    """A run. metrics, history: empty for imported weights. evaluated, analyses: what exists of them."""
 
     folder: Path
     document: Mapping[str, Any]
     metrics: list[MetricsLine]
-    stints: tuple[Stint, ...]
+    history: tuple[TrainingPeriod, ...]
     evaluated: Mapping[EvaluatedSplit, Evaluated]
     analyses: Mapping[str, tuple[AnalysisReport, Arrays]]
-    few_shot: FewShotReport | None = None
 
     @property
     def name(self) -> str:
         return self.folder.resolve().name
 
     @property
-    def has_images(self) -> bool:
-        return next(iter(self.evaluated.values())).split.has_images
+    def first(self) -> Evaluated:
+        """Of the splits that were evaluated, the one shown first."""
+        return next(iter(self.evaluated.values()))
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -101,10 +101,9 @@ def read_record(
         folder=folder,
         document=document,
         metrics=metrics,
-        stints=read_stints(folder),
+        history=read_history(folder),
         evaluated=evaluated,
         analyses={name: analysis.read(folder) for name, analysis in ANALYSES.items() if analysis.exists(folder)},
-        few_shot=read_few_shot(folder) if result_path(folder).is_file() else None,
     )
 
 
@@ -125,3 +124,48 @@ def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -
             f"({len(predictions.sample_ids)} and {len(split)}); {again}"
         )
     return Evaluated(report, predictions, split)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that differ in the draw alone. letter: stands for the name where there is little room."""
+
+    name: str
+    letter: str
+    runs: tuple[RunRecord, ...]
+
+    @property
+    def label(self) -> str:
+        return f"{self.letter}: {self.name}" if self.letter else self.name
+
+    def label_of(self, record: RunRecord) -> str:
+        """How a run is called in tables: by its draw where its group tells the rest."""
+        if not self.letter:
+            return record.name
+        seed = record.settings.get("train", {}).get("seed")
+        subset_seed = record.settings.get("pairing", {}).get("subset_seed")
+        labels = f", labels of seed {subset_seed}" if subset_seed not in (None, seed) else ""
+        return f"{self.letter}, seed {seed}{labels}" if seed is not None else self.letter
+
+
+def group_runs(records: Sequence[RunRecord], comparison: ComparisonReport | None) -> list[Group]:
+    """The groups of a comparison, in its order; without one the only run, a group of its own."""
+    if comparison is None:
+        (record,) = records
+        return [Group(record.name, "", (record,))]
+    by_folder = {record.folder: record for record in records}
+    return [
+        Group(method.method, _letter(index), tuple(by_folder[folder] for folder in method.runs))
+        for index, method in enumerate(comparison.methods)
+    ]
+
+
+def _letter(index: int) -> str:
+    """A ... Z, AA, AB ..."""
+    before, last = divmod(index, 26)
+    return (_letter(before - 1) if before else "") + chr(ord("A") + last)
+
+
+def labelled(groups: Sequence[Group]) -> list[tuple[str, RunRecord]]:
+    """Every run with its label."""
+    return [(group.label_of(record), record) for group in groups for record in group.runs]

@@ -1,78 +1,60 @@
-"""How right the runs are: accuracies with their intervals, several runs side by side, accuracy after each step."""
+"""How right the runs are: accuracies, runs side by side, accuracy after each step, what was taken for what."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 
-from ..evaluation.compare import ComparisonReport, MethodResult
+from ..evaluation.compare import ComparisonReport
+from ..evaluation.config import EvaluatedSplit
 from ..evaluation.differences import shown_checkpoints
-from ..evaluation.results import EvaluatedSplit, EvaluationReport
-from ..runs.checkpoint import CheckpointName
-from .confusion import ClassRow, ConfusedPair, Matrix, class_tables, make_matrix, most_confused
-from .figures import Line, line_chart, to_svg
-from .groups import Group, members, run_label
-from .samples import Sample, choose_samples
+from ..evaluation.results import EvaluationReport
+from .figures import line_chart, lines_of_runs, to_svg
+from .records import Group, labelled
+from .samples import choose_samples
 
+MAX_PAIRS = 10
+MAX_LABEL = 20  # characters
+ROWS_IN_TABLE = 34
 
-@dataclass(frozen=True)
-class GroupResults:
-    """A group's runs, and over its draws means and standard deviations (None for the only run of a report)."""
-
-    group: Group
-    runs: list[tuple[str, EvaluationReport]]
-    summary: MethodResult | None
-
-
-@dataclass(frozen=True)
-class SplitResults:
-    """Everything that is shown of one split. checkpoints: those that are shown, the one to go by first.
-
-    evaluated: in words, whose weights gave what is known of one checkpoint alone: confusion, classes, samples, steps.
-    """
-
-    split: EvaluatedSplit
-    checkpoints: tuple[CheckpointName, ...]
-    evaluated: str
-    num_recordings: int
-    num_resamples: int
-    groups: list[GroupResults]
-    comparison: ComparisonReport | None
-    anytime: Markup
-    matrices: list[Matrix]
-    pairs: list[list[ConfusedPair]]
-    classes: list[list[ClassRow]]
-    samples: list[tuple[str, list[Sample]]]
+# Up to this many classes the cells of a matrix are large enough for numbers.
+MAX_NUMBERED = 20
 
 
 def describe_results(
     groups: Sequence[Group], split: EvaluatedSplit, comparison: ComparisonReport | None
-) -> SplitResults:
-    """The results on one split that all runs were evaluated on."""
-    first = groups[0].runs[0].evaluated[split].report
+) -> dict[str, Any]:
+    """Everything that is shown of one split that all runs were evaluated on.
+
+    checkpoints: those that are shown, the one to go by first. evaluated: in words, whose weights gave what is known of
+    one checkpoint alone: confusion, classes, samples, steps. summary: over a group's draws; None for the only run.
+    """
+    reports = [record.evaluated[split].report for _, record in labelled(groups)]
     summaries = [None] if comparison is None else comparison.methods
-    reports = [run.evaluated[split].report for group in groups for run in group.runs]
-    checkpoints = shown_checkpoints(reports)
     evaluated = _name_weights(reports)
-    return SplitResults(
-        split=split,
-        checkpoints=checkpoints,
-        evaluated=evaluated,
-        num_recordings=first.num_samples,
-        num_resamples=first.num_resamples,
-        groups=[
-            GroupResults(group, [(run_label(group, run), run.evaluated[split].report) for run in group.runs], summary)
+    return {
+        "split": split,
+        "checkpoints": shown_checkpoints(reports),
+        "evaluated": evaluated,
+        "num_recordings": reports[0].num_samples,
+        "num_resamples": reports[0].num_resamples,
+        "groups": [
+            {"group": group, "runs": [(label, record.evaluated[split].report) for label, record in labelled([group])]}
+            | {"summary": summary}
             for group, summary in zip(groups, summaries, strict=True)
         ],
-        comparison=comparison,
-        anytime=_draw_anytime(groups, split, evaluated),
-        matrices=[make_matrix(group, split) for group in groups],
-        pairs=[most_confused(group, split) for group in groups],
-        classes=class_tables(groups, split),
-        samples=choose_samples(groups, split),
-    )
+        "comparison": comparison,
+        "anytime": _draw_anytime(groups, split, evaluated),
+        "confusions": [confusion_of(group, split) for group in groups],
+        "classes": class_tables(groups, split),
+        "samples": choose_samples(groups, split),
+    }
 
 
 def _name_weights(reports: Sequence[EvaluationReport]) -> str:
@@ -84,16 +66,109 @@ def _name_weights(reports: Sequence[EvaluationReport]) -> str:
 
 def _draw_anytime(groups: Sequence[Group], split: EvaluatedSplit, evaluated: str) -> Markup:
     """Top-1 of the mean logits of the steps so far."""
-    lines, labelled = [], set()
-    for index, group, record in members(groups):
-        values = record.evaluated[split].report.top1_after_step
-        lines.append(Line(values, index, None if index in labelled or not group.letter else group.letter))
-        labelled.add(index)
-    steps = range(1, 1 + max(len(line.values) for line in lines))
-    figure = line_chart(f"top-1 after each time step ({split})", "time steps seen", steps, lines, is_share=True)
+    lines = lines_of_runs(
+        (index, group.letter, record.evaluated[split].report.top1_after_step)
+        for index, group in enumerate(groups)
+        for record in group.runs
+    )
+    figure = line_chart(f"top-1 after each time step ({split})", "time steps seen", lines, is_share=True)
     listed = "; ".join(
-        f"{run_label(group, record)}: "
-        + ", ".join(f"{value:.4g}" for value in record.evaluated[split].report.top1_after_step)
-        for _, group, record in members(groups)
+        f"{label}: " + ", ".join(f"{value:.4g}" for value in record.evaluated[split].report.top1_after_step)
+        for label, record in labelled(groups)
     )
     return to_svg(figure, f"anytime-{split}", f"Top-1 after each time step, of {evaluated}. {listed}")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Recordings of one class (row) that were named as one (column). share: of the class's, in [0, 1]."""
+
+    row: int
+    column: int
+    count: int
+    share: float
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """counts (C, C): recordings by class and predicted class, all runs of a group together. Lengths in pixels."""
+
+    class_names: tuple[str, ...]
+    counts: NDArray[np.int64]
+    num_runs: int
+
+    @cached_property
+    def cells(self) -> list[Cell]:
+        """Those that are not empty, row by row."""
+        totals = self.counts.sum(1)
+        return [
+            Cell(row, column, int(self.counts[row, column]), float(self.counts[row, column] / totals[row]))
+            for row, column in np.argwhere(self.counts).tolist()
+        ]
+
+    @property
+    def most_confused(self) -> list[Cell]:
+        """The largest cells beside the diagonal, at most `MAX_PAIRS`; equal ones in label order."""
+        return sorted((cell for cell in self.cells if cell.row != cell.column), key=lambda cell: -cell.count)[
+            :MAX_PAIRS
+        ]
+
+    @property
+    def num_recordings(self) -> int:
+        return int(self.counts.sum())
+
+    @property
+    def num_right(self) -> int:
+        return int(np.trace(self.counts))
+
+    @property
+    def labels(self) -> list[str]:
+        return [name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 2] + ".." for name in self.class_names]
+
+    @property
+    def is_numbered(self) -> bool:
+        return len(self.class_names) <= MAX_NUMBERED
+
+    @property
+    def cell(self) -> int:
+        return 32 if self.is_numbered else 10
+
+    @property
+    def font(self) -> int:
+        return 11 if self.is_numbered else 9
+
+    @property
+    def margin(self) -> int:
+        """Room for the labels: a character is about 0.6 of its height wide."""
+        return round(0.6 * self.font * max(map(len, self.labels))) + 24
+
+    @property
+    def side(self) -> int:
+        return self.cell * len(self.class_names)
+
+
+def confusion_of(group: Group, split: EvaluatedSplit) -> Confusion:
+    reports = [record.evaluated[split].report for record in group.runs]
+    counts = np.sum([report.confusion for report in reports], axis=0)
+    return Confusion(tuple(entry.name for entry in reports[0].classes), counts, len(reports))
+
+
+class ClassRow(NamedTuple):
+    """A class with its accuracy in each group, mean of the runs; None: no recordings."""
+
+    name: str
+    num_samples: int
+    accuracies: tuple[float | None, ...]
+
+
+def class_tables(groups: Sequence[Group], split: EvaluatedSplit) -> list[list[ClassRow]]:
+    """Every class, in label order, in tables of about equal length."""
+    of_runs = [[record.evaluated[split].report.classes for record in group.runs] for group in groups]
+    rows = []
+    for label, entry in enumerate(of_runs[0][0]):
+        accuracies = [[classes[label].accuracy for classes in of_group] for of_group in of_runs]
+        known = [[value for value in values if value is not None] for values in accuracies]
+        means = tuple(float(np.mean(values)) if values else None for values in known)
+        rows.append(ClassRow(entry.name, entry.num_samples, means))
+    length = -(-len(rows) // -(-len(rows) // ROWS_IN_TABLE))
+    return [rows[first : first + length] for first in range(0, len(rows), length)]

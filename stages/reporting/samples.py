@@ -6,22 +6,20 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..evaluation.results import EvaluatedSplit
+from ..evaluation.config import EvaluatedSplit
 from ..preview import PreviewSample, pictures_of
-from .groups import Group, members
+from .records import Group, labelled
 
 MAX_SHOWN = 4
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """A recording. verdict: what was said of it, in words. pictures: captions and PNGs as data URIs."""
 
     sample_id: str
@@ -32,7 +30,7 @@ class Sample:
 
 def choose_samples(groups: Sequence[Group], split: EvaluatedSplit) -> list[tuple[str, list[Sample]]]:
     """Some recordings that were named wrongly, named rightly by some runs, and named rightly; kinds that exist."""
-    runs = [record.evaluated[split] for _, _, record in members(groups)]
+    runs = [record.evaluated[split] for _, record in labelled(groups)]
     num_right = np.sum([evaluated.predictions.correct for evaluated in runs], axis=0)
     alone = len(runs) == 1
     kinds = {
@@ -54,24 +52,16 @@ def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[
     shown = groups[0].runs[0].evaluated[split]
     batch = shown.split.read(positions)
     images = shown.split.read_images(positions) if shown.split.has_images else None
+
+    def pictures(row: int) -> list[tuple[str, str]]:
+        image, value = (None, None) if images is None else (images[row], batch["value"][row].numpy())
+        drawn = pictures_of(PreviewSample("", frames=batch["events"][row].numpy(), image=image, value=value))
+        return [(caption, png_uri(picture)) for caption, picture in drawn]
+
+    named = shown.predictions
     return [
-        Sample(
-            sample_id=shown.predictions.sample_ids[position],
-            class_name=shown.predictions.classes[position],
-            verdict=_verdict(groups, split, int(position)),
-            pictures=[
-                (caption, png_uri(picture))
-                for caption, picture in pictures_of(
-                    PreviewSample(
-                        "",
-                        frames=batch["events"][row].numpy(),
-                        image=None if images is None else images[row],
-                        value=None if images is None else batch["value"][row].numpy(),
-                    )
-                )
-            ],
-        )
-        for row, position in enumerate(positions)
+        Sample(named.sample_ids[place], named.classes[place], _verdict(groups, split, place), pictures(row))
+        for row, place in enumerate(positions.tolist())
     ]
 
 

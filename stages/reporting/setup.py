@@ -13,20 +13,9 @@ import numpy as np
 from ...cache.pairs import SPLIT_CODES
 from ...cache.schema import StoreAttributes
 from ..evaluation.results import EvaluationReport
-from ..runs.stints import Stint
-from .groups import Group, members, run_label
-from .records import Evaluated, RunRecord
+from .records import Group, RunRecord, labelled
 
 SHORT_DIGEST = 12
-
-
-@dataclass(frozen=True)
-class Caution:
-    """Something that a reader must know before any number. runs: whom it is about; empty: all."""
-
-    title: str
-    text: str
-    runs: str
 
 
 @dataclass(frozen=True)
@@ -38,18 +27,11 @@ class Fact:
     hint: str = ""
 
 
-@dataclass(frozen=True)
-class Setup:
-    """The whole section. stints: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
-
-    labels: tuple[str, ...]
-    facts: list[Fact]
-    stints: list[tuple[str, Stint]]
-    unrecorded: str
-    stores: list[StoreAttributes]
-    configurations: list[tuple[str, str]]
+def fact(name: str, values: Sequence[str], hint: str = "") -> Fact:
+    return Fact(name, tuple(values[:1] if len(set(values)) == 1 else values), hint)
 
 
+# What a reader must know before any number: a title and a text.
 _LEAKY = (
     "Leaky: photos of held-out recordings taught the network",
     "Photos of validation, test or novel recordings, or copies of them, were in the static pool. The figures are no "
@@ -65,69 +47,70 @@ _IMPORTED = (
     "They were trained elsewhere: evaluated recordings, or photos of them, may have taught the network. The "
     "figures are no measure of generalisation.",
 )
+_CHOSEN_ON_TEST = (
+    "Epoch chosen on the test recordings",
+    "As in the released code, the best epoch was picked by its accuracy on the test recordings, which flatters the "
+    "result.",
+)
 
 
-def find_cautions(groups: Sequence[Group]) -> list[Caution]:
-    """Photos that were in reach of training, or may have been, and epochs chosen on the test recordings."""
+def find_cautions(groups: Sequence[Group]) -> list[dict[str, str]]:
+    """Photos that were in reach of training, or may have been, and epochs chosen on the test recordings.
+
+    runs: whom it is about; empty where there is one alone.
+    """
+    runs = labelled(groups)
     found: dict[tuple[str, str], list[str]] = {}
-    for _, group, record in members(groups):
+    for label, record in runs:
         for evaluated in record.evaluated.values():
             report = evaluated.report
             if report.photos_in_reach != "none":
                 unknown = _IMPORTED if report.method == "imported" else _NOT_KNOWN
-                text = _LEAKY if report.photos_in_reach == "some" else unknown
-                found.setdefault(text, []).append(run_label(group, record))
+                found.setdefault(_LEAKY if report.photos_in_reach == "some" else unknown, []).append(label)
             if report.selection == "test_as_released":
-                text = (
-                    "Epoch chosen on the test recordings",
-                    "As in the released code, the best epoch was picked by its accuracy on the test recordings, which "
-                    "flatters the result.",
-                )
-                found.setdefault(text, []).append(run_label(group, record))
-    several = sum(len(group.runs) for group in groups) > 1
+                found.setdefault(_CHOSEN_ON_TEST, []).append(label)
     return [
-        Caution(title, text, "; ".join(dict.fromkeys(runs)) if several else "") for (title, text), runs in found.items()
+        {"title": title, "text": text, "runs": "; ".join(dict.fromkeys(labels)) if len(runs) > 1 else ""}
+        for (title, text), labels in found.items()
     ]
 
 
-def describe_setup(groups: Sequence[Group]) -> Setup:
-    runs = [(run_label(group, record), record) for _, group, record in members(groups)]
+def describe_setup(groups: Sequence[Group]) -> dict[str, Any]:
+    """The whole section. history: with the run's label; unrecorded: runs without. configurations: JSON, by group."""
+    runs = labelled(groups)
     columns = [_facts(record) for _, record in runs]
-    facts = []
-    for name in columns[0]:
-        values = tuple(column[name] for column in columns)
-        facts.append(Fact(name, values[:1] if len(set(values)) == 1 else values))
-    return Setup(
-        labels=tuple(label for label, _ in runs),
-        facts=facts,
-        stints=[(label, stint) for label, record in runs for stint in record.stints],
-        unrecorded="; ".join(label for label, record in runs if not record.stints),
-        stores=_stores([record for _, record in runs]),
-        configurations=[
+    return {
+        "labels": [label for label, _ in runs],
+        "facts": [fact(name, [column[name] for column in columns]) for name in columns[0]],
+        "history": [(label, period) for label, record in runs for period in record.history],
+        "unrecorded": "; ".join(label for label, record in runs if not record.history),
+        "stores": list({store.fingerprint: store for _, record in runs for store in _stores(record)}.values()),
+        "configurations": [
             (group.label, json.dumps(group.runs[0].document, indent=1, ensure_ascii=False)) for group in groups
         ],
-    )
+    }
 
 
 def _facts(record: RunRecord) -> dict[str, str]:
-    evaluated = next(iter(record.evaluated.values()))
-    report, pairs = evaluated.report, evaluated.split.pairs
-    settings = record.settings
-    train, model, pairing = (settings.get(section) or {} for section in ("train", "model", "pairing"))
-    taught = "without images"
-    images = "none"
+    report, split = record.first.report, record.first.split
+    pairs = split.pairs
+    train, model, pairing = (record.settings.get(section) or {} for section in ("train", "model", "pairing"))
+    imported = record.document.get("imported")
+    codes = pairs.store.column("split")
+    counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
+    taught, images = "without images", "none"
     if pairs.images is not None:
         taught = f"taught by {pairs.images.attributes.dataset}"
         images = f"{len(pairs.images):,}, of which {len(pairs.store.column('pool_rows')):,} may teach"
     return {
         "run folder": record.name,
-        "method": _method(record, report),
+        "method": report.method if imported is None else f"imported from {Path(imported).name}",
         "seed": _text(train.get("seed")),
         "network": _text(model.get("name")),
         "data": f"{pairs.events.attributes.dataset} {taught}, {report.num_classes} classes",
-        "recordings": _count_recordings(evaluated),
+        "recordings": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel"),
         "images": images,
-        "frames": f"{evaluated.split.num_bins} time bins of {evaluated.split.size} x {evaluated.split.size} pixels",
+        "frames": f"{split.num_bins} time bins of {split.size} x {split.size} pixels",
         "protocol": report.protocol,
         "photos of held-out recordings in reach": report.photos_in_reach,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
@@ -139,19 +122,8 @@ def _facts(record: RunRecord) -> dict[str, str]:
     }
 
 
-def _method(record: RunRecord, report: EvaluationReport) -> str:
-    imported = record.document.get("imported")
-    return report.method if imported is None else f"imported from {Path(imported).name}"
-
-
 def _text(value: Any) -> str:
     return "not known" if value is None else str(value)
-
-
-def _count_recordings(evaluated: Evaluated) -> str:
-    codes = evaluated.split.pairs.store.column("split")
-    counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel")
 
 
 def _count_labels(report: EvaluationReport) -> str:
@@ -162,12 +134,6 @@ def _count_labels(report: EvaluationReport) -> str:
     return f"{report.train_labels:,} that trained{chose}"
 
 
-def _stores(records: Sequence[RunRecord]) -> list[StoreAttributes]:
-    found: dict[str, StoreAttributes] = {}
-    for record in records:
-        pairs = next(iter(record.evaluated.values())).split.pairs
-        for store in (pairs.events, pairs.images, pairs.store):
-            if store is None:
-                continue
-            found.setdefault(store.attributes.fingerprint, store.attributes)
-    return list(found.values())
+def _stores(record: RunRecord) -> list[StoreAttributes]:
+    pairs = record.first.split.pairs
+    return [store.attributes for store in (pairs.events, pairs.images, pairs.store) if store is not None]

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from ...cache import durable
 from ...cache.documents import parse_json
 from ...cache.errors import TrainingError
+from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
 from ..network.config import ModelConfig
-from ..batches.data import PairedSplit
 from ..network.networks import SpikingNetwork, build_network
 
 _METADATA_KEY = "dvs_transfer"
@@ -45,7 +45,7 @@ class CheckpointInfo(BaseModel):
     split_digest: str
     cache_fingerprint: str
 
-    def photos_in_reach_of(self, split: PairedSplit) -> Reach:
+    def photos_in_reach_of(self, split: PairedCache) -> Reach:
         """Whether photos of held-out recordings, or these themselves, may have taught. split: of the same data."""
         if self.photos_in_reach is not None:
             return self.photos_in_reach
@@ -113,7 +113,7 @@ def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors:
         )
 
 
-def require_same_data(info: CheckpointInfo, split: PairedSplit, run_folder: Path) -> None:
+def require_same_data(info: CheckpointInfo, split: PairedCache, run_folder: Path) -> None:
     """Raise TrainingError unless the weights were trained on the split's data.
 
     Of another split, the test recordings may have been trained on.

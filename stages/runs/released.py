@@ -1,13 +1,12 @@
 """The checkpoints that the method's authors publish, as runs of this project.
 
 A file is what timm's saver writes: `state_dict`, `arch`, `epoch`, `metric`, `args` (an argparse.Namespace) and more.
-It is a pickle, and nothing in it is executed: torch builds tensors, plain containers and that one class, no others.
-torch may be made to take any memory or to crash, so all this happens in a process of its own.
+It is a pickle, and nothing in it is executed: torch builds tensors, plain containers and that one class, no others, in
+the process that decodes recordings (`sources.formats.child`), since it may be made to take any memory or to crash.
 """
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,10 +19,11 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
+from ..processes import ProcessLostError, RefusedError
+from ..sources.formats.isolated import DECODERS
 from .checkpoint import CheckpointInfo, CheckpointName, save_weights, weights_path
+from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
-from .confined import run_confined
-from ..batches.data import PairedSplit
 from ..network.networks import BLOCKS_PER_STAGE, SpikingNetwork, build_network
 
 # The networks' names there and here.
@@ -92,7 +92,7 @@ class ImportReport:
     accuracy: float | None
 
 
-def run(path: Path, split: PairedSplit, out: Path, pairs: Path) -> ImportReport:
+def run(path: Path, split: PairedCache, out: Path, pairs: Path) -> ImportReport:
     """Make the run folder `out` of the checkpoint at `path`, to be evaluated on the pair store that `split` is of.
 
     Raises TrainingError: no such file, something else than weights in it, weights that do not fit the network that it
@@ -141,24 +141,17 @@ def read_released(path: Path) -> ReleasedCheckpoint:
     """The checkpoint at `path`. Raises TrainingError: not one of the networks here, or not such a file."""
     if not path.is_file():
         raise TrainingError(f"{path}: no such file")
-    found = run_confined(parse_released, path)
-    return ReleasedCheckpoint(**{**found, "path": path, "model": ModelConfig.model_validate(found["model"])})
-
-
-def parse_released(path: Path) -> dict[str, Any]:
-    """The fields of `ReleasedCheckpoint` without `path`, as plain values and tensors. Raises TrainingError."""
-    document = _load(path)
-    architecture = _field(path, document, "arch", str)
-    args = vars(_field(path, document, "args", argparse.Namespace))
+    facts, state = _load(path)
+    architecture: str = _field(path, facts, "arch", "str")
+    args: dict[str, Any] = _field(path, facts, "args", "Namespace")
+    broken: list[str] = _field(path, facts, "state_dict", "Mapping")
     if architecture not in ARCHITECTURES:
         raise TrainingError(f"{path}: holds a {architecture!r}; expected one of {', '.join(ARCHITECTURES)}")
     if args.get("node_type", "LIFNode") != "LIFNode":
         raise TrainingError(f"{path}: its neurons are {args['node_type']!r}; only LIFNode can be imported")
-    name = ARCHITECTURES[architecture]
-    state: dict[str, Tensor] = _field(path, document, "state_dict", Mapping)
-    broken = [str(key) for key, value in state.items() if not (isinstance(key, str) and isinstance(value, Tensor))]
     if broken:
         raise TrainingError(f"{path}: state_dict holds something else than tensors: {_listed(broken)}")
+    name = ARCHITECTURES[architecture]
     constants = {
         "tau": args.get("tau", 2.0),
         "threshold": _constant(path, state, ".threshold", args.get("threshold", 0.5)),
@@ -176,17 +169,18 @@ def parse_released(path: Path) -> dict[str, Any]:
     num_steps = args.get("step") if coefficients is None else len(coefficients)
     if not isinstance(num_steps, int) or num_steps < 1:
         raise TrainingError(f"{path}: neither coefficients nor args.step say how many time steps it has")
-    metric = document.get("metric")
-    return {
-        "architecture": architecture,
-        "model": model.model_dump(mode="json"),
-        "num_classes": num_classes,
-        "num_steps": num_steps,
-        "size": args.get("event_size"),
-        "epoch": _field(path, document, "epoch", int) + 1,
-        "accuracy": metric / 100 if isinstance(metric, int | float) else None,
-        "weights": weights,
-    }
+    metric = facts["plain"].get("metric")
+    return ReleasedCheckpoint(
+        path=path,
+        architecture=architecture,
+        model=model,
+        num_classes=num_classes,
+        num_steps=num_steps,
+        size=args.get("event_size"),
+        epoch=_field(path, facts, "epoch", "int") + 1,
+        accuracy=metric / 100 if isinstance(metric, int | float) else None,
+        weights=weights,
+    )
 
 
 def released_weights(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -224,27 +218,28 @@ def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint)
     network.load_state_dict(released.weights)
 
 
-def _load(path: Path) -> Mapping[str, Any]:
+def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
+    """The facts that `child.read_checkpoint` gives, and the tensors of state_dict."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            document = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a garbled or hostile pickle makes torch's reader raise almost anything
+        with DECODERS.lend() as reader:
+            answer = reader.read({"reader": "checkpoint", "path": str(path.absolute())})
+            facts = next(answer)
+            state = {key: torch.from_numpy(array) for piece in answer for key, array in piece.items()}
+    except (RefusedError, ProcessLostError) as error:
+        raise TrainingError(f"{path}: damaged or hostile; the process that read it: {error}") from None
+    if "problem" in facts:
         raise TrainingError(
-            f"{path}: not a published checkpoint, or it holds more than weights and settings; "
-            f"nothing in it was executed ({str(error).splitlines()[0] if str(error) else type(error).__name__})"
-        ) from error
-    if not isinstance(document, Mapping):
-        raise TrainingError(
-            f"{path}: expected a mapping with state_dict, arch and args; found {type(document).__name__}"
+            f"{path}: not a published checkpoint (a mapping with state_dict, arch and args), or it holds more than "
+            f"weights and settings; nothing in it was executed ({facts['problem']})"
         )
-    return document
+    return facts, state
 
 
-def _field(path: Path, document: Mapping[str, Any], name: str, kind: type) -> Any:
-    if not isinstance(document.get(name), kind):
-        found = type(document[name]).__name__ if name in document else "nothing"
-        raise TrainingError(f"{path}: expected {name} to be a {kind.__name__}; found {found}")
-    return document[name]
+def _field(path: Path, facts: Mapping[str, Any], name: str, kind: str) -> Any:
+    found = facts["found"].get(name, "nothing")
+    if found != kind:
+        raise TrainingError(f"{path}: expected {name} to be a {kind}; found {found}")
+    return facts["plain"][name]
 
 
 def _constant(path: Path, state: Mapping[str, Tensor], suffix: str, default: Any) -> Any:
@@ -268,7 +263,7 @@ def _our_key(name: str, key: str) -> str:
     return key
 
 
-def _require_same_data(released: ReleasedCheckpoint, split: PairedSplit) -> None:
+def _require_same_data(released: ReleasedCheckpoint, split: PairedCache) -> None:
     there = (released.num_classes, released.num_steps, released.size or split.size)
     here = (split.num_classes, split.num_bins, split.size)
     if there != here:

@@ -1,7 +1,7 @@
 """The states that an interrupted run goes on from: `<run>/checkpoints/state-<epoch>-<step>.*`, the last few.
 
 Each state is three files, each written aside, flushed and renamed: `.safetensors`, the weights; `.rest`, all else as
-`plain` writes it; and last `.json`, which names the digests of the two and makes the state count.
+`packing` writes it; and last `.json`, which names the digests of the two and makes the state count.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...cache import durable
 from ...cache.digests import content_digest
 from ...cache.documents import read_document, read_json
 from ...cache.errors import TrainingError
-from ..runs import plain
+from . import packing
 
 Weights = dict[str, Tensor]
 
@@ -64,7 +64,7 @@ class States:
         """Keep a state, then delete those that are too old, or that a return to an older state left ahead of it."""
         stem = f"state-{state.epoch:06d}-{state.step:08d}"
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        rest = plain.to_bytes({"identity": self.identity, "state": vars(state)})
+        rest = packing.to_bytes({"identity": self.identity, "state": vars(state)})
         contents = {_WEIGHTS: safetensors.torch.save(on_cpu), _REST: rest}
         for suffix, content in contents.items():
             durable.write_bytes(self.folder / (stem + suffix), content)
@@ -105,7 +105,7 @@ class States:
             contents[suffix] = read_document(self.folder / (stem + suffix), MAX_STATE_BYTES)
             if content_digest(contents[suffix]) != digests[suffix]:
                 raise ValueError(f"{suffix} is not what was written")
-        rest = plain.from_bytes(contents[_REST])
+        rest = packing.from_bytes(contents[_REST])
         check_identity(self.folder / stem, rest["identity"], self.identity)
         return safetensors.torch.load(contents[_WEIGHTS]), TrainingState(**rest["state"])
 
@@ -115,7 +115,7 @@ class States:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python's, numpy's and torch's global generators, as `plain` takes them."""
+    """The states of Python's, numpy's and torch's global generators, as `packing` takes them."""
     name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002 - the global generator
     return {
         "python": random.getstate(),

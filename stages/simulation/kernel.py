@@ -177,12 +177,7 @@ def sort_by_time(packed: NDArray[np.int64], spare: NDArray[np.int64], end_us: in
     return packed
 
 
-@njit(nogil=True, cache=True)
-def unpack(packed: NDArray[np.int64], x: Any, y: Any, t: Any, p: Any) -> None:
-    """Fill x, y (uint16), t (int64, us) and p (uint8), each (n,), from packed events."""
-    for i in range(packed.shape[0]):
-        word = packed[i]
-        x[i] = (word >> X_SHIFT) & 0xFF
-        y[i] = (word >> Y_SHIFT) & 0xFF
-        t[i] = word >> TIME_SHIFT
-        p[i] = word & 1
+def unpack(packed: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """x, y (uint16), t (int64, us) and p (uint8), each (n,), of packed events."""
+    x, y = (((packed >> shift) & 0xFF).astype(np.uint16) for shift in (X_SHIFT, Y_SHIFT))
+    return x, y, packed >> TIME_SHIFT, (packed & 1).astype(np.uint8)

@@ -2,62 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...cache.documents import read_json
 from ...cache.durable import remove_temporaries, write_json
 from ...cache.errors import ConfigError
-from ...cache.locks import lock_path
+from ...cache.locks import lock_path, once
+
+Report = TypeVar("Report")
 
 
 @dataclass(frozen=True)
 class Provenance:
     """The record `<folder>/<name>.json` of a finished run, and `<name>.begun.json` of one under way.
 
-    identity: JSON-able, everything that decides the folder's content. Who checks, begins or finishes holds the lock
-    `name` of the folder.
+    identity: JSON-able, everything that decides the folder's content. Who begins or finishes holds the lock `name` of
+    the folder.
     """
 
     folder: Path
     name: str
     identity: dict[str, Any]
 
-    def finished(self) -> dict[str, Any] | None:
-        """`check` for whoever holds no lock, which a read-only folder has no place for: None while another works there.
-
-        Who works there has made the lock's file before any other, and removes it after the record of a finished run.
-        """
-        strangers = self._strangers()
-        if strangers and not any(
-            path.exists() for path in (lock_path(self.folder, self.name), self._begun, self._done)
-        ):
-            raise self._unknown(strangers)
-        done = self._read(self._done)
-        return None if self._begun.exists() else done
-
-    def check(self) -> dict[str, Any] | None:
-        """The record of a finished run of this identity, or None where the work is to do or to finish.
+    def once(
+        self, find: Callable[[dict[str, Any]], Report | None], make: Callable[[], tuple[Report, dict[str, Any]]]
+    ) -> Report:
+        """What `find` tells of the record of a finished run; where there is none, or `find` misses something, what
+        `make` does, with the results to be recorded.
 
         Raises ConfigError where the folder holds the work of another identity (naming the fields that differ) or files
         of unknown origin.
         """
-        done, begun = self._read(self._done), self._read(self._begun)
-        if done is not None:
-            self._begun.unlink(missing_ok=True)  # of a run that was killed at its very end
-        elif begun is None and (strangers := self._strangers()):
-            raise self._unknown(strangers)
-        return done
+
+        def find_finished() -> Report | None:
+            done = self.finished()
+            return None if done is None else find(done)
+
+        def work() -> Report:
+            self.begin()
+            report, results = make()
+            self.finish(results)
+            return report
+
+        return once(self.folder, self.name, find_finished, work, lambda: self._begun.unlink(missing_ok=True))[0]
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record of a finished run, or None. With or without the lock: a read-only folder has no place for one.
+
+        Who works there has made the lock's file before any other, and removes it after the record of a finished run.
+        """
+        self._refuse_strangers(lock_path(self.folder, self.name), self._begun, self._done)
+        return self._read(self._done)
 
     def begin(self) -> None:
-        """Say that the work is under way, and clear what a killed run left behind."""
+        """Say that the work is under way, and clear what a killed run left behind. Raises ConfigError as `once`."""
+        self._refuse_strangers(self._begun, self._done)
+        self._read(self._begun)
         remove_temporaries(self.folder)
         write_json(self._begun, self.identity)
         self._done.unlink(missing_ok=True)
 
     def finish(self, results: dict[str, Any]) -> None:
-        """Say that everything is there, with what `check` is to give back the next time."""
+        """Say that everything is there, with what `finished` is to give back the next time."""
         write_json(self._done, {**self.identity, **results})
         self._begun.unlink(missing_ok=True)
 
@@ -82,15 +91,15 @@ class Provenance:
             )
         return found
 
-    def _strangers(self) -> list[str]:
-        there = self.folder.iterdir() if self.folder.is_dir() else ()
-        return sorted(path.name for path in there if not path.name.startswith("."))
-
-    def _unknown(self, strangers: list[str]) -> ConfigError:
-        return ConfigError(
-            f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
-            "choose another folder"
-        )
+    def _refuse_strangers(self, *ours: Path) -> None:
+        """Raise ConfigError where there are files, and none of `ours`."""
+        there = sorted(self.folder.iterdir()) if self.folder.is_dir() else ()  # before it is looked for `ours`
+        strangers = [path.name for path in there if not path.name.startswith(".")]
+        if strangers and not any(path.exists() for path in ours):
+            raise ConfigError(
+                f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
+                "choose another folder"
+            )
 
 
 def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:

@@ -11,12 +11,11 @@ from typing import Any, Final
 from ...cache.digests import file_digest, manifest_digest
 from ...cache.durable import write_bytes
 from ...cache.errors import SourceError
-from ...cache.locks import writer_lock
 from ..sources.atis_writer import box_contour, encode_annotation, encode_records
 from ..sources.images import IMAGE_SUFFIXES, decode_image
 from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially
-from .config import SimulateConfig, SimulationConfig
+from .config import SimulateConfig
 from .motion import shown
 from .provenance import Provenance
 from .sensor import simulate_image
@@ -42,12 +41,6 @@ class SimulationReport:
     up_to_date: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Outcome:
-    num_events: int
-    fault: str = ""
-
-
 def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> SimulationReport:
     """Write a recording and an annotation for each image; the same bytes for any number of workers.
 
@@ -60,37 +53,31 @@ def run(config: SimulateConfig, map_tasks: TaskRunner = run_serially) -> Simulat
     something else, OSError when writing fails. A broken image is left out and listed in the report.
     """
     names, ignored = _list_images(config.images)
-    digests = [(name, file_digest(config.images / name)) for name in names]
     identity = {
         "simulator_version": SIMULATOR_VERSION,
         "simulation": config.simulation.model_dump(mode="json"),
-        "images": manifest_digest(digests),
+        "images": manifest_digest((name, file_digest(config.images / name)) for name in names),
     }
-    provenance = Provenance(config.out, "simulation", identity)
-    if found := _up_to_date(provenance.finished(), config.out, ignored):
-        return found
-    with writer_lock(config.out, provenance.name):
-        if found := _up_to_date(provenance.check(), config.out, ignored):
-            return found
-        provenance.begin()
-        outcomes = _simulate_all(config, names, map_tasks)
-        report = SimulationReport(
-            num_recordings=sum(not outcome.fault for outcome in outcomes),
-            num_events=sum(outcome.num_events for outcome in outcomes),
-            quarantined=tuple((n, o.fault) for n, o in zip(names, outcomes, strict=True) if o.fault),
-            ignored=ignored,
-            up_to_date=False,
-        )
-        counts = {"num_recordings": report.num_recordings, "num_events": report.num_events}
-        provenance.finish({**counts, "quarantined": report.quarantined})
-    return report
 
+    def report_of(counts: dict[str, Any], up_to_date: bool) -> SimulationReport:
+        quarantined = tuple((name, reason) for name, reason in counts["quarantined"])
+        return SimulationReport(counts["num_recordings"], counts["num_events"], quarantined, ignored, up_to_date)
 
-def _up_to_date(done: dict[str, Any] | None, out: Path, ignored: tuple[str, ...]) -> SimulationReport | None:
-    if done is None or _num_recordings(out) != done["num_recordings"]:
-        return None
-    quarantined = tuple((name, reason) for name, reason in done["quarantined"])
-    return SimulationReport(done["num_recordings"], done["num_events"], quarantined, ignored, up_to_date=True)
+    def find(done: dict[str, Any]) -> SimulationReport | None:
+        num_recordings = sum(1 for _ in config.out.glob(f"{RECORDINGS}/*/*.bin"))
+        return report_of(done, True) if num_recordings == done["num_recordings"] else None
+
+    def make() -> tuple[SimulationReport, dict[str, Any]]:
+        outcomes = dict(zip(names, _simulate_all(config, names, map_tasks), strict=True))
+        recorded = [found for found in outcomes.values() if isinstance(found, int)]
+        counts = {
+            "num_recordings": len(recorded),
+            "num_events": sum(recorded),
+            "quarantined": [found for found in outcomes.items() if isinstance(found[1], str)],
+        }
+        return report_of(counts, False), counts
+
+    return Provenance(config.out, "simulation", identity).once(find, make)
 
 
 def _list_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -126,33 +113,30 @@ def _outputs(name: str) -> tuple[Path, Path]:
     return recording, Path(ANNOTATIONS, class_name, f"annotation_{stem.removeprefix('image_')}.bin")
 
 
-def _num_recordings(out: Path) -> int:
-    return sum(1 for _ in out.glob(f"{RECORDINGS}/*/*.bin"))
-
-
-def _simulate_all(config: SimulateConfig, names: Sequence[str], map_tasks: TaskRunner) -> list[_Outcome]:
+def _simulate_all(config: SimulateConfig, names: Sequence[str], map_tasks: TaskRunner) -> list[int | str]:
+    """Of each image its number of events, or why it has no recording."""
     for folder in {(config.out / path).parent for name in names for path in _outputs(name)}:
         folder.mkdir(parents=True, exist_ok=True)
     chunks = [names[start : start + _IMAGES_PER_TASK] for start in range(0, len(names), _IMAGES_PER_TASK)]
-    simulate = partial(_simulate_chunk, config.images, config.out, config.simulation)
-    return [outcome for chunk in map_tasks(simulate, chunks, label="simulate") for outcome in chunk]
+    results = map_tasks(partial(_simulate_chunk, config), chunks, label="simulate")
+    return [outcome for chunk in results for outcome in chunk]
 
 
-def _simulate_chunk(images: Path, out: Path, simulation: SimulationConfig, names: Sequence[str]) -> list[_Outcome]:
-    return [_simulate_one(images, out, simulation, name) for name in names]
+def _simulate_chunk(config: SimulateConfig, names: Sequence[str]) -> list[int | str]:
+    return [_simulate_one(config, name) for name in names]
 
 
-def _simulate_one(images: Path, out: Path, simulation: SimulationConfig, name: str) -> _Outcome:
-    path = images / name
+def _simulate_one(config: SimulateConfig, name: str) -> int | str:
+    path, simulation = config.images / name, config.simulation
     try:
-        image = decode_image(FolderTree(images).read(name), str(path))
+        image = decode_image(FolderTree(config.images).read(name), str(path))
     except SourceError as error:
-        return _Outcome(0, str(error))
+        return str(error)
     events = simulate_image(image, simulation, str(Path(name).with_suffix("")))
     if not len(events):
-        return _Outcome(0, f"{path}: nothing in it moves a pixel by its threshold, and there is no background activity")
+        return f"{path}: nothing in it moves a pixel by its threshold, and there is no background activity"
     recording, annotation = _outputs(name)
     frame = box_contour(*shown(image.shape[1], image.shape[0], simulation).box(simulation.amplitude_px))
-    write_bytes(out / recording, encode_records(events))
-    write_bytes(out / annotation, encode_annotation(frame, frame))
-    return _Outcome(len(events))
+    write_bytes(config.out / recording, encode_records(events))
+    write_bytes(config.out / annotation, encode_annotation(frame, frame))
+    return len(events)

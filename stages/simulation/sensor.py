@@ -51,14 +51,7 @@ def record(log_image: NDArray[np.float32], path: MotionPath, config: SimulationC
             break
         room = num_events
     ordered = sort_by_time(packed[:num_events], np.empty(num_events, np.int64), int(times_us[-1]))
-    events = Events(
-        x=np.empty(num_events, np.uint16),
-        y=np.empty(num_events, np.uint16),
-        t=np.empty(num_events, np.int64),
-        p=np.empty(num_events, np.uint8),
-    )
-    unpack(ordered, events.x, events.y, events.t, events.p)
-    return events
+    return Events(*unpack(ordered))
 
 
 def log_luminance(image: UInt8Array, config: SimulationConfig) -> NDArray[np.float32]:

@@ -52,6 +52,7 @@ class Reader(ABC):
     num_classes: ClassVar[int | None]
     sensor_size: ClassVar[tuple[int, int] | None] = None  # largest (width, height), pixels
     ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
+    version: ClassVar[str] = "1"  # raised when the same files come to other samples or content: stores are made again
 
     def __init__(self, path: Path) -> None:
         self.path = path

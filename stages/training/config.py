@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ...cache.documents import Frozen
 from ..batches.augmentation import AugmentationConfig
+from ..plugins import require_name
+from .sliding import STRATEGIES
 
-if TYPE_CHECKING:
-    from ...cache.pairs import Reach  # which would load zarr
+# Each is a file; this module imports none of them, for they load torch.
+METHOD_NAMES = tuple(module.name for module in iter_modules([str(Path(__file__).with_name("methods"))]))
 
 # What the released scripts run under one switch, where that is more than the one change which the paper names. All of
 # them choose the epoch on the test set. Keys are those of `TrainConfig`.
@@ -51,11 +55,13 @@ class TrainConfig(Frozen):
         description="the combination that a released script runs, beyond the one change of its name: sets several keys "
         "of this section, which then cannot be set otherwise",
     )
-    method: Literal["transfer", "events", "finetune"] = Field(
+    method: str = Field(
         "transfer",
-        description="knowledge transfer from images, the recordings alone (the TET baseline), or first images alone "
-        "and then recordings alone, with one head and a new optimiser",
+        description="transfer: knowledge transfer from images; events: the recordings alone (the TET baseline); "
+        "finetune: first images alone and then recordings alone, with one head and a new optimiser; or your own, as "
+        "package.module:Name",
     )
+    options: dict[str, Any] = Field({}, description="what a method or a sliding strategy of your own reads")
     pretrain_epochs: int | None = Field(
         None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"
     )
@@ -85,10 +91,11 @@ class TrainConfig(Frozen):
         description="AdamW's decoupled weight decay, of weights: not of biases, batch norms and loss coefficients",
     )
     loss: LossConfig = LossConfig()
-    sliding: Literal["power", "linear", "step", "static", "events"] = Field(
+    sliding: str = Field(
         "power",
-        description="probability that a static image is replaced by its recording: progress to a power, epoch by epoch "
-        "from 0 to 1, 0 then 1 after half time, always 0, always 1",
+        description="probability that a static image is replaced by its recording: power, progress to a power; linear, "
+        "epoch by epoch from 0 to 1; step, 0 then 1 after half time; static, always 0; events, always 1; or your own, "
+        "as package.module:Name",
     )
     sliding_exponent: float = Field(3.0, gt=0, description="exponent of sliding = power")
     augmentation: AugmentationConfig = AugmentationConfig()
@@ -137,6 +144,17 @@ class TrainConfig(Frozen):
         return values if preset is None else _with_preset(values, preset)
 
     @model_validator(mode="after")
+    def _has_known_names(self) -> TrainConfig:
+        require_name("methods", self.method, METHOD_NAMES)
+        require_name("sliding", self.sliding, STRATEGIES)
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_empty_options(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Runs from before there were options have none in their identity."""
+        return {key: value for key, value in dump(self).items() if key != "options" or value}
+
+    @model_validator(mode="after")
     def _has_two_phases(self) -> TrainConfig:
         if self.method == "finetune" and not 0 < self.num_pretrain_epochs < self.epochs:
             raise ValueError(
@@ -144,16 +162,6 @@ class TrainConfig(Frozen):
                 f"{self.epochs} epochs"
             )
         return self
-
-    def shown_photos(self, in_pool: Reach) -> Reach:
-        """Which photos of held-out recordings training shows, of those in the static pool: none without images."""
-        replaces_all = self.method == "transfer" and self.sliding == "events"
-        return "none" if self.method == "events" or replaces_all else in_pool
-
-    @property
-    def uses_images(self) -> bool:
-        """Whether steps show static images."""
-        return self.method != "events"
 
     @property
     def num_pretrain_epochs(self) -> int:

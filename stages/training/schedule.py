@@ -7,18 +7,14 @@ import math
 from .config import TrainConfig
 
 
-def learning_rate(config: TrainConfig, epoch: int) -> float:
-    """Learning rate of `epoch`, counted from 0. Fine-tuning runs through the schedule once for each of its phases.
+def learning_rate(config: TrainConfig, epoch: int, phase: range | None = None) -> float:
+    """Learning rate of `epoch`, counted from 0; a phase of training (all of it) runs through the schedule once.
 
     The warm-up ends at the peak, but the cosine and the steps are counted from epoch 0, as in timm: the first epoch
     after the warm-up is already a little below the cosine's peak. The cosine ends at the minimum, and stays.
     """
-    epochs = config.epochs
-    if config.method == "finetune":
-        if epoch >= config.num_pretrain_epochs:
-            epoch, epochs = epoch - config.num_pretrain_epochs, epochs - config.num_pretrain_epochs
-        else:
-            epochs = config.num_pretrain_epochs
+    phase = range(config.epochs) if phase is None else phase
+    epoch, epochs = epoch - phase.start, len(phase)
     peak = config.base_learning_rate * config.batch_size / 1024
     if epoch < config.warmup_epochs:
         return config.warmup_learning_rate + (peak - config.warmup_learning_rate) * epoch / config.warmup_epochs

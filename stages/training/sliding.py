@@ -8,10 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Protocol
 
-from .config import TrainConfig
+from ..plugins import find
 
 SlidingStrategy = Callable[[float], float]
+
+
+class SlidingConfig(Protocol):
+    """What strategies read of `TrainConfig`."""
+
+    @property
+    def sliding(self) -> str: ...
+    @property
+    def sliding_exponent(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+    @property
+    def options(self) -> dict[str, Any]: ...
 
 
 def epoch_at(progress: float, num_epochs: int) -> int:
@@ -60,8 +74,7 @@ class Constant:
         return self.probability
 
 
-# A new strategy is a line here and a name in `TrainConfig.sliding`.
-STRATEGIES: dict[str, Callable[[TrainConfig], SlidingStrategy]] = {
+STRATEGIES: dict[str, Callable[[SlidingConfig], SlidingStrategy]] = {
     "power": lambda config: Power(config.sliding_exponent),
     "linear": lambda config: LinearInEpochs(config.epochs),
     # The released code without sliding: the first epoch after E / 2, in a training of one or two epochs none.
@@ -71,8 +84,6 @@ STRATEGIES: dict[str, Callable[[TrainConfig], SlidingStrategy]] = {
 }
 
 
-def sliding_strategy(config: TrainConfig) -> SlidingStrategy:
-    """The strategy that the configuration names; fine-tuning goes from images to recordings in one step of its own."""
-    if config.method == "finetune":
-        return Step(config.epochs, config.num_pretrain_epochs)
-    return STRATEGIES[config.sliding](config)
+def sliding_strategy(config: SlidingConfig) -> SlidingStrategy:
+    """The strategy that the configuration names, or a user's, which is called with it. Raises PluginError."""
+    return find("sliding", config.sliding, STRATEGIES)(config)

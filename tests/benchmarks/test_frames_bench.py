@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ def test_a_short_run_fills_the_report(tmp_path: Path) -> None:
     num_threads = torch.get_num_threads()
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     report = bench.run(folder=tmp_path, num_recordings=2, num_turns=1)
-    assert report.nmnist_ratio is None
-    assert all(value > 0 for value in asdict(report).values() if isinstance(value, int | float))
-    assert {"cpu", "cores", "cores_used", "python", "tonic"} <= set(report.machine)
-    assert {"simulator", "whole conversion", "cpu"} <= set(report.rows())
+    assert report.figures["nmnist_ratio"] is None
+    assert all(value > 0 for value in report.figures.values() if isinstance(value, int | float))
+    assert {"cpu", "cores", "cores_used", "python", "tonic"} <= set(report.figures["machine"])
+    assert {"simulator", "whole conversion", "cpu"} <= set(report.rows)
     assert torch.get_num_threads() == num_threads
     assert cores is None or os.sched_getaffinity(0) == cores
     assert not list(tmp_path.iterdir())

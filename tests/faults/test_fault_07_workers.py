@@ -15,9 +15,8 @@ from fault_injection import Effort, Tally
 from raw_data import config, convert, make_events, write_raw_data
 from tiny_preprocess import assert_same_store
 
-from dvs_transfer.pipeline.execution import DaskRunner
+from dvs_transfer.pipeline.execution import DaskRunner, WorkersLostError
 from dvs_transfer.pipeline.progress import Reporter
-from dvs_transfer.pipeline.worker_processes import WorkersLostError
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.sources.atis_writer import encode_records
 
@@ -108,7 +107,7 @@ def kill_a_worker(shards: Path, others: set[psutil.Process]) -> None:
     """One of this process's worker processes, once a fifth of the shards is there; `others` are none."""
     while len(inodes(shards)) < NUM_SHARDS // 5:
         time.sleep(0.005)
-    workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+    workers = [child for child in psutil.Process().children() if "process_main" in " ".join(child.cmdline())]
     next(worker for worker in workers if worker not in others).kill()
 
 

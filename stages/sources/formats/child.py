@@ -1,103 +1,35 @@
-"""A process that decodes recordings for another: a script of its own, which imports nothing of this project.
+"""What a decoding process reads: a script of its own, which imports nothing of this project (see `process_main`).
 
-Native decoders may panic, abort or run out of memory on damaged files, and tonic's readers have no bounds. Here that
-ends this process and no other.
+Native decoders may panic, abort or run out of memory on damaged files, tonic's readers have no bounds, and torch
+believes what a checkpoint announces. Here that ends the process and no other.
 
-It reads requests from stdin, one JSON object a line: `reader` (one of `READERS`), `path` (its size decides how long the
-answer may take), and what that reader takes, such as `num_events` of a piece.
-It answers each on stdout with frames, `<kind: 1 byte><length: 8 bytes, little endian><length bytes>`:
-
-H   once: JSON, what the reader says of the recording, such as {"sensor_size": [width, height] or null}
-C   columns: a JSON line [[name, dtype, shape], ...], then their values, one column after the other; line and columns
-    are each filled up with spaces to a multiple of 8 bytes, so that the columns are aligned
-D   done; the next request may come
-X   the text of an error; the process ends after it, since a decoder that failed is not asked again
+`READERS`: each takes a path and options, and returns facts (JSON) and an iterator of columns, numpy arrays by name.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import math
 import os
-import resource
-import struct
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 Facts = dict[str, Any]  # JSON
 Columns = dict[str, Any]  # name -> numpy array
 
-MAX_ADDRESS_SPACE = 2 << 30
-MAX_OPEN_FILES = 64
-MAX_CPU_S = 60  # for a file, and a second more for each `BYTES_PER_CPU_S` of it
-BYTES_PER_CPU_S = 4_000_000  # the slowest decoder takes 20 million bytes in a second
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
 MAX_CHUNK_BYTES = 1 << 26  # of an HDF5 dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of an HDF5 group
+MAX_TENSOR_BYTES = 4  # of a checkpoint's tensors, for each byte of the file
 COLUMN_NAMES = {
     "x": ("x", "xs"),
     "y": ("y", "ys"),
     "t": ("t", "ts", "timestamp", "timestamps", "time"),
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
-
-
-def main() -> None:
-    set_limits()
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what libraries print is no answer
-    for line in sys.stdin.buffer:
-        request = json.loads(line)
-        try:
-            limit_cpu_time(Path(request["path"]).stat().st_size)
-            answer(out, **request)
-        except BaseException as error:  # a panic of Rust code is no Exception
-            send(out, b"X", f"{type(error).__name__}: {error}".encode(errors="replace")[:2000])
-            return
-
-
-def set_limits() -> None:
-    """Bounds on memory and files, no core dumps, nothing written to a file."""
-    bounds = {
-        resource.RLIMIT_AS: MAX_ADDRESS_SPACE,
-        resource.RLIMIT_NOFILE: MAX_OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-    }
-    for kind, bound in bounds.items():
-        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or the system has none of these
-            resource.setrlimit(kind, (bound, bound))
-
-
-def limit_cpu_time(num_bytes: int) -> None:
-    """From now on; a process that needs more is ended by SIGXCPU."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    bound = int(usage.ru_utime + usage.ru_stime) + MAX_CPU_S + num_bytes // BYTES_PER_CPU_S
-    with contextlib.suppress(ValueError, OSError):  # a lower limit is set already
-        resource.setrlimit(resource.RLIMIT_CPU, (bound, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-def answer(out: BinaryIO, reader: str, path: str, **options: Any) -> None:
-    facts, pieces = READERS[reader](path, **options)
-    send(out, b"H", json.dumps(facts).encode())
-    for columns in pieces:
-        described = [[name, values.dtype.str, values.shape] for name, values in columns.items()]
-        parts: list[bytes | memoryview] = [json.dumps(described).encode() + b"\n"]
-        parts += [memoryview(values.reshape(-1).view("B")) for values in columns.values()]
-        send(out, b"C", *(filled for part in parts for filled in (part, b" " * (-len(part) % 8))))
-    send(out, b"D")
-
-
-def send(out: BinaryIO, kind: bytes, *parts: bytes | memoryview) -> None:
-    out.write(kind + struct.pack("<Q", sum(len(part) for part in parts)))
-    for part in parts:
-        out.write(part)
-    out.flush()
 
 
 # AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
@@ -303,6 +235,50 @@ def as_label(target: Any) -> int | str | None:
     return target if isinstance(target, str) and "/" not in target else None
 
 
+# Checkpoints ---------------------------------------------------------------------------------------------------------
+
+
+def read_checkpoint(path: str) -> tuple[Facts, Iterator[Columns]]:
+    """A published checkpoint: {"found": the type of each entry by key, "plain": its plain values}; the tensors, one by
+    one. Of `args` plain values are those in it, of `state_dict` the keys of what is no tensor.
+
+    {"problem": text} where torch's restricted reader does not take it: tensors, plain containers and the class
+    `argparse.Namespace`, nothing else. Nothing in it is executed.
+    """
+    import argparse
+
+    import torch
+
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            document = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a garbled or hostile pickle makes torch's reader raise almost anything
+        return {"problem": str(error).partition("\n")[0] or type(error).__name__}, iter(())
+    if not isinstance(document, Mapping):
+        return {"problem": f"it is a {type(document).__name__}"}, iter(())
+    found = {str(key): type(value).__name__ for key, value in document.items()}
+    plain = plain_values(document)
+    if isinstance(args := document.get("args"), argparse.Namespace):
+        plain["args"] = plain_values(vars(args))
+    tensors = {}
+    if isinstance(state := document.get("state_dict"), Mapping):
+        tensors = {key: value for key, value in state.items() if isinstance(key, str) and torch.is_tensor(value)}
+        found["state_dict"], plain["state_dict"] = "Mapping", [str(key) for key in state if key not in tensors]
+    if sum(tensor.nbytes for tensor in tensors.values()) > MAX_TENSOR_BYTES * Path(path).stat().st_size:
+        raise ValueError(f"its tensors have more than {MAX_TENSOR_BYTES} bytes for each byte of the file; refused")
+    columns = (  # numpy has no bfloat16
+        {key: (value.float() if value.dtype == torch.bfloat16 else value).detach().contiguous().numpy()}
+        for key, value in tensors.items()
+    )
+    return {"found": found, "plain": plain}, columns
+
+
+def plain_values(document: Mapping[Any, Any]) -> Facts:
+    return {str(key): value for key, value in document.items() if isinstance(value, bool | int | float | str | None)}
+
+
 READERS: dict[str, Callable[..., Any]] = {
     "aedat4": partial(read_faery, "aedat"),
     "dat": partial(read_faery, "dat"),
@@ -310,7 +286,6 @@ READERS: dict[str, Callable[..., Any]] = {
     "hdf5": read_hdf5,
     "tonic list": list_tonic,
     "tonic": read_tonic,
+    "checkpoint": read_checkpoint,
 }
-
-if __name__ == "__main__":
-    main()
+LIBRARIES = {"checkpoint": "torch"}  # imported before memory is bounded: of other readers too small to matter

@@ -10,10 +10,13 @@ from tiny_networks import NETWORKS, tiny_network, write_run
 from tiny_split import open_tiny_split
 from torch import nn
 
-from dvs_transfer.stages.analysis.activity import count_operations, fan_out, run
+from dvs_transfer.stages.analysis.activity import count_operations, fan_out
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import ActivityConfig
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.spikes import firing_rates
+
+run = ANALYSES["activity"].run
 
 
 def test_a_network_counted_by_hand() -> None:

@@ -11,9 +11,12 @@ from tiny_networks import NETWORKS, write_run
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.analysis.alignment import FEATURES, gram, hsic, run
+from dvs_transfer.stages.analysis.alignment import FEATURES, gram, hsic
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import AlignmentConfig
 from dvs_transfer.stages.training.losses import linear_cka
+
+run = ANALYSES["alignment"].run
 
 
 def cka(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -10,9 +10,11 @@ from tiny_run import changed, train
 from tiny_split import open_tiny_split
 
 from dvs_transfer.stages.analysis import embedding
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import EmbeddingConfig
-from dvs_transfer.stages.analysis.embedding import EmbeddingReport, embed, run
-from dvs_transfer.stages.analysis.results import read_result
+from dvs_transfer.stages.analysis.embedding import embed
+
+run, read = ANALYSES["embedding"].run, ANALYSES["embedding"].read
 
 
 def test_clusters_stay_apart_and_a_seed_repeats_itself() -> None:
@@ -30,7 +32,7 @@ def test_clusters_stay_apart_and_a_seed_repeats_itself() -> None:
 def test_points_are_recordings_then_their_images(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", NETWORKS["resnet18"])
     report = run(EmbeddingConfig(num_recordings=8), open_tiny_split, folder)
-    _, arrays = read_result(EmbeddingReport, folder, "embedding")
+    _, arrays = read(folder)
     assert (report.num_recordings, report.num_points, report.num_features) == (8, 16, 6)
     assert arrays["position"].shape == (16, 2)
     assert np.isfinite(arrays["position"]).all()

@@ -11,9 +11,9 @@ from tiny_networks import NETWORKS, tiny_network, write_run
 from tiny_split import open_tiny_split
 
 from dvs_transfer.cache.errors import ConfigError
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import GradCamConfig
-from dvs_transfer.stages.analysis.grad_cam import GradCamReport, class_activation_maps, find_layer, normalise, run
-from dvs_transfer.stages.analysis.results import read_result
+from dvs_transfer.stages.analysis.grad_cam import class_activation_maps, find_layer, normalise
 from dvs_transfer.stages.network.config import ModelConfig
 
 
@@ -72,8 +72,10 @@ def test_weights_of_channels_are_mean_gradients() -> None:
 @pytest.mark.parametrize("method", ["transfer", "events", "imported"])
 def test_every_network(name: str, method: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", NETWORKS[name], method)
-    report = run(GradCamConfig(num_recordings=5, batch_size=2, target="label"), open_tiny_split, folder)
-    _, arrays = read_result(GradCamReport, folder, "grad-cam")
+    report = ANALYSES["grad-cam"].run(
+        GradCamConfig(num_recordings=5, batch_size=2, target="label"), open_tiny_split, folder
+    )
+    _, arrays = ANALYSES["grad-cam"].read(folder)
     assert report.event_class == report.photo_class == report.labels
     assert report.photo_head == ("event" if method == "events" else "static")
     for side in ("event", "photo"):

@@ -13,12 +13,13 @@ from tiny_networks import NETWORKS, tiny_network, write_run
 from tiny_split import open_tiny_split
 from torch.nn import functional as F
 
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import LandscapeConfig
-from dvs_transfer.stages.analysis.landscape import LandscapeReport, losses_at, random_direction, run
-from dvs_transfer.stages.analysis.results import read_result
+from dvs_transfer.stages.analysis.landscape import losses_at, mean_loss, random_direction
 from dvs_transfer.stages.analysis.subject import Samples
 from dvs_transfer.stages.training.config import LossConfig
 
+run, read = ANALYSES["landscape"].run, ANALYSES["landscape"].read
 SMALL = LandscapeConfig(points_1d=5, points_2d=3, batch_size=5)
 NUM_POINTS = 11  # 5 on the line, 9 of the square, of which 3 are on the line
 
@@ -43,7 +44,7 @@ class Count:
 def test_the_centre_is_the_loss_of_the_weights(name: str, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", NETWORKS[name])
     report = run(SMALL, open_tiny_split, folder)
-    _, arrays = read_result(LandscapeReport, folder, "landscape")
+    _, arrays = read(folder)
     split = open_tiny_split("validation")
     frames = torch.from_numpy(split.load_events()).float().transpose(0, 1)
     labels = torch.from_numpy(split.event_labels)
@@ -78,11 +79,11 @@ def test_the_network_is_as_before_and_batch_norm_never_changes() -> None:
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
     frames = torch.rand(3, 4, 2, 16, 16)
     batch = Samples(frames, frames, torch.arange(4))
-    for _ in losses_at([(0.5, -0.5), (1.0, 1.0)], network, [batch], LossConfig(), seed=0):
-        now = network.state_dict()
-        moved = {key for key in before if not torch.equal(before[key], now[key])}
-        assert moved == {"backbone.0.conv.weight", "backbone.2.conv.weight", "event_head.weight", "static_head.weight"}
+    losses = [point.loss for point in losses_at([(0.5, -0.5), (1.0, 1.0)], network, [batch], LossConfig(), seed=0)]
+    assert len({*losses, mean_loss(network, {}, [batch], LossConfig())[0]}) == 3
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
+    moved = {key for key, along in random_direction(network, seed=0, index=0).items() if along.any()}
+    assert moved == {"backbone.0.conv.weight", "backbone.2.conv.weight", "event_head.weight", "static_head.weight"}
 
 
 def test_an_interrupted_analysis_goes_on_with_the_same_values(tmp_path: Path) -> None:
@@ -98,9 +99,9 @@ def test_an_interrupted_analysis_goes_on_with_the_same_values(tmp_path: Path) ->
     report = run(SMALL, open_tiny_split, broken, progress=(rest := Count()))
     assert rest.total == NUM_POINTS - 4
     assert report.model_copy(update={"seconds": expected.seconds}) == expected
-    files = (read_result(LandscapeReport, folder, "landscape")[1] for folder in (whole, broken))
+    files = (read(folder)[1] for folder in (whole, broken))
     for name, values in next(files).items():
-        assert np.array_equal(values, read_result(LandscapeReport, broken, "landscape")[1][name])
+        assert np.array_equal(values, read(broken)[1][name])
     assert diary.read_bytes() == (whole / "analysis" / "landscape.jsonl").read_bytes()
 
 

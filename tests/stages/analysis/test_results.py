@@ -13,24 +13,26 @@ from tiny_networks import NETWORKS, write_run
 from tiny_split import TinySplit, open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.stages.analysis import activity, embedding
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import ActivityConfig, AnalysisConfig, EmbeddingConfig
-from dvs_transfer.stages.analysis.results import read_result, result_path
+from dvs_transfer.stages.analysis.results import result_path
 from dvs_transfer.stages.analysis.subject import choose_rows
 from dvs_transfer.stages.runs.checkpoint import weights_path
+
+ACTIVITY, EMBEDDING = ANALYSES["activity"], ANALYSES["embedding"]
 
 
 def is_kept(folder: Path, config: AnalysisConfig | None = None, **options: Any) -> bool:
     """Whether an activity analysis leaves the result as it is."""
     path = result_path(folder, "activity")
     before = path.stat().st_mtime_ns
-    activity.run(config or ActivityConfig(), open_tiny_split, folder, **options)
+    ACTIVITY.run(config or ActivityConfig(), open_tiny_split, folder, **options)
     return path.stat().st_mtime_ns == before
 
 
 @pytest.fixture
 def analysed(run_folder: Path) -> Path:
-    activity.run(ActivityConfig(), open_tiny_split, run_folder)
+    ACTIVITY.run(ActivityConfig(), open_tiny_split, run_folder)
     return run_folder
 
 
@@ -48,22 +50,41 @@ def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
     assert not is_kept(analysed)
 
 
+def test_a_result_of_before_versions_and_weights_were_so_named_is_kept(analysed: Path) -> None:
+    path = result_path(analysed, "activity")
+    document = json.loads(path.read_text())
+    document["revision"] = document.pop("version")
+    del document["weights_digest"]
+    path.write_text(json.dumps(document))
+    assert is_kept(analysed)
+    assert ACTIVITY.read(analysed)[0].version == 2
+
+
+def test_a_result_of_other_weights_is_not_shown(analysed: Path) -> None:
+    weights_path(analysed, "best").write_bytes(b"trained on")
+    with pytest.raises(TrainingError, match=r"of other weights than best\.safetensors holds now; .* analyse activity"):
+        ACTIVITY.read(analysed)
+    weights_path(analysed, "best").unlink()
+    assert ACTIVITY.read(analysed)[0].num_recordings == 12
+
+
 def test_a_kept_result_of_an_earlier_version_says_what_was_in_reach(analysed: Path) -> None:
     path = result_path(analysed, "activity")
     document = json.loads(path.read_text())
     assert document.pop("photos_in_reach") == "none"
     path.write_text(json.dumps(document))
-    assert activity.run(ActivityConfig(), open_tiny_split, analysed).photos_in_reach == "none"
+    assert ACTIVITY.run(ActivityConfig(), open_tiny_split, analysed).photos_in_reach == "none"
 
 
-def test_results_of_another_revision_are_neither_kept_nor_shown(analysed: Path) -> None:
+def test_results_of_another_version_are_neither_kept_nor_shown(analysed: Path) -> None:
     path = result_path(analysed, "activity")
     document = json.loads(path.read_text())
-    for change in ({"revision": 1}, None):
-        old = {**document, **change} if change else {k: v for k, v in document.items() if k != "revision"}
+    assert document["version"] == ACTIVITY.version
+    unknown = {key: value for key, value in document.items() if key != "version"}
+    for old in (document | {"version": 1}, unknown, unknown | {"revision": 1}):
         path.write_text(json.dumps(old))
         with pytest.raises(TrainingError, match="of another version"):
-            read_result(activity.ActivityReport, analysed, "activity")
+            ACTIVITY.read(analysed)
         assert not is_kept(analysed)
 
 
@@ -71,14 +92,14 @@ def test_results_of_another_revision_are_neither_kept_nor_shown(analysed: Path) 
 def test_a_damaged_result_is_said_to_be_one_and_measured_again(damage: bytes, analysed: Path) -> None:
     result_path(analysed, "activity").write_bytes(damage)
     with pytest.raises(TrainingError, match=r"activity\.json: damaged.* run `dvs-transfer analyse activity"):
-        read_result(activity.ActivityReport, analysed, "activity")
+        ACTIVITY.read(analysed)
     assert not is_kept(analysed)
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut", "of another result"])
 def test_arrays_that_do_not_belong_to_the_result_are_not_used(damage: str, run_folder: Path) -> None:
     config = EmbeddingConfig(num_recordings=4)
-    expected = embedding.run(config, open_tiny_split, run_folder)
+    expected = EMBEDDING.run(config, open_tiny_split, run_folder)
     path = result_path(run_folder, "embedding", ".npz")
     if damage == "gone":
         path.unlink()
@@ -87,9 +108,9 @@ def test_arrays_that_do_not_belong_to_the_result_are_not_used(damage: str, run_f
     else:
         np.savez(path, **{name: np.zeros(3) for name in expected.arrays}, fingerprint="other")
     with pytest.raises(TrainingError, match=r"embedding\.(json: damaged|npz: no such result).* analyse embedding"):
-        read_result(embedding.EmbeddingReport, run_folder, "embedding")
-    embedding.run(config, open_tiny_split, run_folder)
-    _, arrays = read_result(embedding.EmbeddingReport, run_folder, "embedding")
+        EMBEDDING.read(run_folder)
+    EMBEDDING.run(config, open_tiny_split, run_folder)
+    _, arrays = EMBEDDING.read(run_folder)
     assert arrays["position"].shape == (8, 2)
 
 
@@ -100,19 +121,19 @@ def test_only_the_split_that_was_asked_for_is_opened(run_folder: Path) -> None:
         opened.append(name)
         return open_tiny_split(name)
 
-    assert activity.run(ActivityConfig(), open_split, run_folder).split == "validation"
+    assert ACTIVITY.run(ActivityConfig(), open_split, run_folder).split == "validation"
     assert opened == ["validation"]
-    assert activity.run(ActivityConfig(split="test"), open_split, run_folder).num_recordings == 16
+    assert ACTIVITY.run(ActivityConfig(split="test"), open_split, run_folder).num_recordings == 16
     assert opened == ["validation", "test"]
 
 
 def test_wrong_input(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"best\.safetensors: no such checkpoint"):
-        activity.run(ActivityConfig(), open_tiny_split, tmp_path)
+        ACTIVITY.run(ActivityConfig(), open_tiny_split, tmp_path)
     with pytest.raises(TrainingError, match=r"trained on split 0123456789ab .* found split other"):
-        activity.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), split_digest="other"), run_folder)
+        ACTIVITY.run(ActivityConfig(), lambda name: replace(open_tiny_split(name), split_digest="other"), run_folder)
     with pytest.raises(TrainingError, match=r"the test split has no recordings; .*--split"):
-        activity.run(
+        ACTIVITY.run(
             ActivityConfig(split="test"), lambda _: replace(open_tiny_split("test"), num_recordings=0), run_folder
         )
 
@@ -121,11 +142,11 @@ def test_a_run_without_validation_is_looked_at_with_what_it_was_trained_on(run_f
     def open_split(name: str) -> TinySplit:
         return replace(open_tiny_split(name), num_recordings=0) if name == "validation" else open_tiny_split(name)
 
-    report = activity.run(ActivityConfig(), open_split, run_folder)
+    report = ACTIVITY.run(ActivityConfig(), open_split, run_folder)
     assert (report.split, report.settings["split"], report.num_recordings) == ("train", "train", 24)
     (run_folder / "config.json").write_text("{}}")
     with pytest.raises(TrainingError, match=r"config\.json: damaged"):
-        activity.run(ActivityConfig(), open_tiny_split, run_folder)
+        ACTIVITY.run(ActivityConfig(), open_tiny_split, run_folder)
 
 
 def test_rows_are_drawn_by_the_seed_the_classes_in_turn() -> None:

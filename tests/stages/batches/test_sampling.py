@@ -109,7 +109,7 @@ def test_class_without_images_is_refused_unless_events_are_trained_alone():
 
     with pytest.raises(TrainingError, match=r"no static image \(cat\)"):
         Sampler(NoCats(), config())
-    Sampler(NoCats(), config(method="events"))
+    Sampler(NoCats(), config(), uses_images=False)
 
 
 def test_fewer_recordings_than_a_batch_are_refused():

@@ -13,28 +13,16 @@ from raw_data import config, contents, convert
 from dvs_transfer.cache.errors import SourceError, StoreError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.cache.writer import StoreBuilder
-from dvs_transfer.stages import sources
+from dvs_transfer.stages.conversion import recipe, repair, shards
 from dvs_transfer.stages.conversion import run as conversion
-from dvs_transfer.stages.conversion import shards
-from dvs_transfer.stages.conversion.code import code_files
 from dvs_transfer.stages.conversion.config import ConvertConfig
+from dvs_transfer.stages.conversion.recipe import CODE_BEFORE
 from dvs_transfer.stages.demo.run import encode_mat
-from dvs_transfer.stages.frames import kernels
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
-from dvs_transfer.stages.sources import (
-    Events,
-    archives,
-    atis,
-    cepdvs,
-    class_folders,
-    find_source,
-    images,
-    mnist,
-    ncaltech101,
-    open_source,
-)
+from dvs_transfer.stages.sources import SOURCES, Events, open_source
 from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
+from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
@@ -81,46 +69,40 @@ def test_paths_are_not_in_the_fingerprint(raw: Path, tmp_path: Path) -> None:
     assert name_of(moved, tmp_path) == base
 
 
-def test_a_fingerprint_follows_the_code_that_the_source_needs(
+def recipes_of(raw: Path, source: str) -> tuple[str, ...]:
+    settings = config(raw, raw, source)
+    return recipe.recipes(settings, open_source(source, settings.raw))
+
+
+def test_a_store_follows_the_versions_of_its_reader_and_of_the_frames(
+    raw: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {source: recipes_of(raw, source) for source in ("ncaltech101", "caltech101")}
+    with monkeypatch.context() as patch:
+        patch.setattr(NCaltech101, "version", "2")
+        assert recipes_of(raw, "caltech101") == before["caltech101"]
+        assert not {*recipes_of(raw, "ncaltech101")} & {*before["ncaltech101"]}
+    monkeypatch.setattr(recipe, "FRAMES_VERSION", "2")
+    for source, found in before.items():
+        assert not {*recipes_of(raw, source)} & {*found}
+        assert len(recipes_of(raw, source)) == 1
+
+
+def test_the_version_before_made_the_same_of_every_source() -> None:
+    assert {*CODE_BEFORE} == {*SOURCES, "tonic"}
+
+
+def test_another_version_makes_another_store_and_repairs_none(
     raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stages = Path(shards.__file__).parent.parent
-    copy = shutil.copytree(stages, tmp_path / "stages", ignore=shutil.ignore_patterns("__pycache__", "training"))
-    monkeypatch.setattr(conversion, "code_files", lambda reader: code_files(reader, copy))
-
-    def recipes() -> dict[str, str]:
-        return {
-            source: conversion.plan_layout(settings, open_source(source, settings.raw)).recipe
-            for source in ("ncaltech101", "caltech101")
-            for settings in (config(raw, tmp_path, source),)
-        }
-
-    before = recipes()
-    changes = {
-        kernels: {"ncaltech101", "caltech101"},
-        shards: {"ncaltech101", "caltech101"},
-        class_folders: {"ncaltech101", "caltech101"},
-        archives: {"ncaltech101", "caltech101"},  # imported by what the reader imports
-        ncaltech101: {"ncaltech101"},
-        atis: {"ncaltech101"},
-        images: {"caltech101"},
-        cepdvs: set(),
-        mnist: set(),
-        sources: set(),
-    }
-    for module, expected in changes.items():
-        file = copy / Path(str(module.__file__)).relative_to(stages)
-        code = file.read_bytes()
-        file.write_bytes(code + b"\n")
-        after = recipes()
-        assert {name for name, recipe in after.items() if recipe != before[name]} == expected, file
-        file.write_bytes(code)
-
-
-def test_the_code_of_a_tonic_source() -> None:
-    names = {path.name for path in code_files(find_source("tonic:NMNIST"))}
-    assert names >= {"tonic_datasets.py", "reader.py", "base.py", "shards.py", "kernels.py"}
-    assert not names & {"__init__.py", "nmnist.py", "atis.py", "mat5.py"}
+    first = convert(raw, tmp_path)
+    (first.path / "frames/c/0/0/0/0/0").write_bytes(b"")
+    monkeypatch.setattr(NCaltech101, "version", "2")
+    with pytest.raises(StoreError, match="another version of this software, whose output differs"):
+        repair.run(first.path, raw / "events")
+    second = convert(raw, tmp_path)
+    assert second.was_built
+    assert second.path != first.path
 
 
 def break_recording(raw: Path, name: str, data: bytes) -> None:

@@ -13,7 +13,6 @@ from PIL import Image
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages.conversion import run as conversion
-from dvs_transfer.stages.conversion.code import code_files
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources.base import Sample
@@ -95,10 +94,6 @@ def test_the_time_unit_reaches_the_reader(tmp_path: Path) -> None:
     expected = [int(np.ptp(make_events(seed=seed).t)) for seed in (0, 1)]
     assert convert(raw).column("duration_us").tolist() == expected
     assert convert(raw, time_unit="ms").column("duration_us").tolist() == [expected[0], expected[1] * 1000]
-
-
-def test_the_decoder_s_script_is_part_of_the_fingerprint() -> None:
-    assert {"child.py", "own.py", "kernels.py"} <= {path.name for path in code_files(Folder)}
 
 
 def test_a_file_that_changes_while_it_is_converted_is_no_sample(

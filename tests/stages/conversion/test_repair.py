@@ -41,7 +41,7 @@ def test_what_failed_is_made_again(
     before, times = contents(store), {path: path.stat().st_mtime_ns for path in store.rglob("*") if path.is_file()}
     converted = []
     original = shards.convert_shard
-    monkeypatch.setattr(repair, "convert_shard", lambda task: converted.append(task.shard) or original(task))
+    monkeypatch.setattr(shards, "convert_shard", lambda task: converted.append(task.shard) or original(task))
     damage(store / key, how)
     assert list(verify_store(store).bad) == [key]
     report = repair.run(store, raw / ("events" if source == "ncaltech101" else "images"))

@@ -59,12 +59,12 @@ def test_methods_over_draws_and_their_difference() -> None:
     assert report.checkpoints == ("best",)  # there are no others in these
     first, second = report.methods
     assert (first.method, first.seeds, first.runs) == ("ours", (1, 2, 3), (Path("a1"), Path("a2"), Path("a3")))
-    top1 = first.accuracies["best"].top1
+    top1 = first.accuracies["best"]["top1"]
     assert (top1.mean, top1.std, top1.n) == (pytest.approx(0.8), pytest.approx(0.1), 3)
     assert top1.interval is not None
     assert top1.interval.high - 0.8 == pytest.approx(4.3027 * 0.1 / 3**0.5, abs=1e-4)
     per_class = [run.report.mean_class_accuracy for run in theirs]
-    assert second.accuracies["best"].mean_class_accuracy.mean == pytest.approx(np.mean(per_class))
+    assert second.accuracies["best"]["mean_class_accuracy"].mean == pytest.approx(np.mean(per_class))
     (difference,) = report.differences
     found = difference.checkpoints["best"]
     assert (difference.method, difference.baseline, list(difference.checkpoints)) == ("ours", "theirs", ["best"])
@@ -72,7 +72,7 @@ def test_methods_over_draws_and_their_difference() -> None:
     assert found.top1 == paired_difference([0.9, 0.8, 0.7], [0.6, 0.6, 0.45], over_recordings)
     by_class = recordings_interval(correct(*ours), correct(*theirs), np.array([*CLASSES] * 3))
     assert found.mean_class_accuracy.recordings == by_class
-    per_class_difference = first.accuracies["best"].mean_class_accuracy.mean - np.mean(per_class)
+    per_class_difference = first.accuracies["best"]["mean_class_accuracy"].mean - np.mean(per_class)
     assert found.mean_class_accuracy.difference == pytest.approx(per_class_difference)
     expected = [mcnemar(*pair) for pair in zip(correct(*ours), correct(*theirs), strict=True)]
     assert list(found.mcnemar) == expected
@@ -126,7 +126,7 @@ def test_few_draws_have_no_interval_no_verdict_and_a_note(count: int) -> None:
         for paired in (found.top1, found.mean_class_accuracy):
             assert (paired.draws, paired.p, paired.recordings) == (None, None, None)
             assert paired.difference >= 0.5
-    assert all(method.accuracies["last"].top1.interval is None for method in report.methods)
+    assert all(method.accuracies["last"]["top1"].interval is None for method in report.methods)
     assert any(note.startswith("no interval and no verdict: they need 3 draws of each method") for note in report.notes)
 
 

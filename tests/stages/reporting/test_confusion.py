@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from dvs_transfer.stages.evaluation.metrics import ClassAccuracy
-from dvs_transfer.stages.reporting.confusion import class_tables, make_matrix, most_confused
-from dvs_transfer.stages.reporting.groups import Group
+from dvs_transfer.stages.reporting.records import Group
+from dvs_transfer.stages.reporting.results import class_tables, confusion_of
 
 
 def make_group(*matrices: Any) -> Group:
@@ -32,7 +32,7 @@ def _share(right: Any, total: Any) -> float | None:
 
 
 def test_cells_count_all_runs_together_and_empty_ones_are_left_out() -> None:
-    matrix = make_matrix(make_group([[3, 1], [0, 0]], [[2, 2], [0, 0]]), "test")
+    matrix = confusion_of(make_group([[3, 1], [0, 0]], [[2, 2], [0, 0]]), "test")
     assert [(cell.row, cell.column, cell.count, cell.share) for cell in matrix.cells] == [
         (0, 0, 5, 5 / 8),
         (0, 1, 3, 3 / 8),
@@ -41,13 +41,10 @@ def test_cells_count_all_runs_together_and_empty_ones_are_left_out() -> None:
 
 
 def test_most_confused_pairs_are_the_largest_and_equal_ones_stand_in_label_order() -> None:
-    pairs = most_confused(make_group([[5, 1, 4], [1, 9, 0], [0, 4, 0]]), "test")
-    assert [(pair.class_name, pair.predicted, pair.count) for pair in pairs] == [
-        ("class 0", "class 2", 4),
-        ("class 2", "class 1", 4),
-        ("class 0", "class 1", 1),
-        ("class 1", "class 0", 1),
-    ]
+    confusion = confusion_of(make_group([[5, 1, 4], [1, 9, 0], [0, 4, 0]]), "test")
+    assert confusion.class_names == ("class 0", "class 1", "class 2")
+    pairs = confusion.most_confused
+    assert [(pair.row, pair.column, pair.count) for pair in pairs] == [(0, 2, 4), (2, 1, 4), (0, 1, 1), (1, 0, 1)]
     assert pairs[0].share == pytest.approx(0.4)
 
 
@@ -62,7 +59,7 @@ def test_classes_have_the_mean_of_the_runs_and_support() -> None:
 
 def test_101_classes_fit_in_a_matrix_with_labels_and_in_short_tables() -> None:
     group = make_group(np.diag(np.full(101, 7)))
-    matrix = make_matrix(group, "test")
+    matrix = confusion_of(group, "test")
     assert not matrix.is_numbered
     assert matrix.margin + matrix.side < 1170  # of a page of 1280 pixels
     assert matrix.cell > matrix.font >= 9

@@ -101,7 +101,7 @@ def with_state(**changes):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "expected a mapping with state_dict, arch and args; found list"),
+        ([1, 2], r"a mapping with state_dict, arch and args.*it is a list"),
         (published(state_dict=None), "expected state_dict to be a Mapping; found nothing"),
         (published(args={"tau": 2.0}), "expected args to be a Namespace; found dict"),
         (published(arch="Transfer_ResNet34"), "holds a 'Transfer_ResNet34'; expected one of Transfer_VGG_SNN"),

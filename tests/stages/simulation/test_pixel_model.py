@@ -69,9 +69,7 @@ def fire_all(
 
 
 def unpacked(packed: NDArray[np.int64]) -> list[tuple[int, ...]]:
-    x, y = np.empty(len(packed), np.uint16), np.empty(len(packed), np.uint16)
-    t, p = np.empty(len(packed), np.int64), np.empty(len(packed), np.uint8)
-    unpack(packed, x, y, t, p)
+    x, y, t, p = unpack(packed)
     return list(zip(t.tolist(), y.tolist(), x.tolist(), p.tolist(), strict=True))
 
 

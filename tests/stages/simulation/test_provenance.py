@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dvs_transfer.cache.errors import ConfigError
-from dvs_transfer.cache.locks import writer_lock
+from dvs_transfer.cache.locks import lock_path, writer_lock
 from dvs_transfer.stages.simulation import provenance
 from dvs_transfer.stages.simulation.provenance import Provenance
 
@@ -21,9 +21,9 @@ def test_from_begin_to_finish(mine: Provenance) -> None:
     assert mine.finished() is None
     with writer_lock(mine.folder, "demo"):
         mine.begin()
-        assert mine.finished() is mine.check() is None
+        assert mine.finished() is None
         mine.finish({"count": 3})
-    assert mine.finished() == mine.check() == {"version": 1, "count": 3}
+    assert mine.finished() == {"version": 1, "count": 3}
     assert [path.name for path in mine.folder.iterdir()] == ["demo.json"]
 
 
@@ -47,21 +47,32 @@ def test_one_without_the_lock_finds_nothing_strange_at_any_moment(
     assert seen == [("demo.begun.json", None), ("demo.json", None)]
 
 
-def test_a_record_of_a_run_that_began_again_is_not_taken_away(mine: Provenance) -> None:
-    """Both records are there while `begin` goes on; who holds no lock leaves them alone."""
+def test_a_record_of_a_run_that_was_killed_at_its_very_end_counts(mine: Provenance) -> None:
+    """Both records are there, also while `begin` goes on; who holds no lock leaves them alone."""
     mine.folder.mkdir()
     mine.finish({})
     mine._begun.write_text('{"version": 1}')
-    assert mine.finished() is None
+    assert mine.finished() == {"version": 1}
     assert mine._begun.exists()
-    assert mine.check() == {"version": 1}  # with the lock: a run that was killed at its very end
-    assert not mine._begun.exists()
+    lock_path(mine.folder, "demo").touch()
+    assert mine.once(lambda done: done, lambda: pytest.fail("all is there")) == {"version": 1}
+    assert [path.name for path in mine.folder.iterdir()] == ["demo.json"]
+
+
+def test_what_is_missing_is_made_again(mine: Provenance) -> None:
+    made = []
+    for _ in range(2):
+        made.append(mine.once(lambda done: done["count"], lambda: (len(made), {"count": 7})))
+    assert mine.once(lambda done: None, lambda: (len(made), {"count": 8})) == 2
+    assert made == [0, 7]
+    assert mine.finished() == {"version": 1, "count": 8}
+    assert [path.name for path in mine.folder.iterdir()] == ["demo.json"]
 
 
 def test_somebody_else_s_files_are_refused_and_left_alone(mine: Provenance) -> None:
     mine.folder.mkdir()
     (mine.folder / "thesis.txt").touch()
-    for look in (mine.finished, mine.check):
+    for look in (mine.finished, mine.begin):
         with pytest.raises(ConfigError, match=r"raw is not empty \(thesis\.txt\) and no demo\.json says"):
             look()
     assert [path.name for path in mine.folder.iterdir()] == ["thesis.txt"]
@@ -72,4 +83,4 @@ def test_another_identity_is_refused(mine: Provenance, name: str) -> None:
     mine.folder.mkdir()
     (mine.folder / name).write_text('{"version": 2}')
     with pytest.raises(ConfigError, match="was made otherwise"):
-        mine.check()
+        mine.once(lambda done: done, lambda: pytest.fail("it is another's"))

@@ -14,8 +14,11 @@ import scipy.io
 from own_recordings import WRITERS, make_events
 
 from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages import process_main, processes
+from dvs_transfer.stages.processes import Limits
 from dvs_transfer.stages.sources import Events, Reader, Source, find_source, open_source, tonic_datasets
-from dvs_transfer.stages.sources.formats import child, isolated
+from dvs_transfer.stages.sources.formats import child
+from dvs_transfer.stages.sources.formats.isolated import DECODERS
 
 RECORDS = [(1, 2, 3, 1), (33, 30, 40_000, 0)]
 
@@ -30,7 +33,7 @@ spec.loader.exec_module(child)
 NMNIST = child.tonic_datasets().NMNIST
 listed, read = NMNIST.__init__, NMNIST.__getitem__
 {code}
-child.main()
+READERS, LIBRARIES = child.READERS, child.LIBRARIES
 """
 
 
@@ -41,18 +44,18 @@ def in_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
 
     def patch(code: str) -> None:
         patched_script.write_text(PATCHED.format(script=script, code=code))
-        isolated.end_idle_children()
+        DECODERS.end()
 
     with monkeypatch.context() as patched:
         patched.setattr(child, "__file__", str(patched_script))
         yield patch
-    isolated.end_idle_children()
+    DECODERS.end()
 
 
 def decoders() -> list[psutil.Process]:
     """The decoding processes that are left when the idle ones are ended."""
-    isolated.end_idle_children()
-    return [process for process in psutil.Process().children() if child.__file__ in process.cmdline()]
+    DECODERS.end()
+    return [process for process in psutil.Process().children() if process_main.__file__ in process.cmdline()]
 
 
 @pytest.fixture
@@ -142,7 +145,7 @@ NMNIST.__init__ = reversed_listing
 def test_a_folder_that_changes_is_no_other_recording(nmnist: Path, make: Any) -> None:
     source = open_source("tonic:NMNIST", nmnist)
     make.files(nmnist, {"NMNIST/Train/0/00001.bin": make.records(RECORDS)})
-    isolated.end_idle_children()
+    DECODERS.end()
     with pytest.raises(SourceError, match=r"00002\.bin: its folder changed while it was read"):
         source.read_bytes(source.samples[0])
     assert len(open_source("tonic:NMNIST", nmnist).samples) == 5
@@ -278,11 +281,11 @@ def test_a_recording_that_hangs_tonic_costs_itself(nmnist: Path, make: Any, monk
     """tonic adds to all times after an overflow, for each overflow."""
     (nmnist / "NMNIST" / "Train" / "0" / "00002.bin").write_bytes(make.records([(0, 240, 0, 0)]) * 1_000_000)
     source = open_source("tonic:NMNIST", nmnist)
-    monkeypatch.setattr(isolated, "SILENCE_S", 1.0)
+    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=1.0))
     with pytest.raises(SourceError, match=r"00002\.bin: its decoder was silent for 1 s"):
         source.read_bytes(source.samples[0])
     monkeypatch.undo()
-    assert isolated._idle == []
+    assert DECODERS.num_idle == 0
     assert len(decoded(source, 1)) == 2
     assert decoders() == []
 

@@ -96,7 +96,7 @@ def test_nan_in_a_recording_stops_with_the_batch(tmp_path):
 def test_nan_in_a_later_epoch_keeps_the_weights_of_the_one_before(tmp_path, monkeypatch):
     true_rate = loop.learning_rate
     monkeypatch.setattr(
-        loop, "learning_rate", lambda config, epoch: float("nan") if epoch else true_rate(config, epoch)
+        loop, "learning_rate", lambda config, epoch, phase: float("nan") if epoch else true_rate(config, epoch, phase)
     )
     with pytest.raises(TrainingError, match=r"step 2 of epoch 2; .*is kept: .*state-000001-00000000"):
         train(tmp_path)

@@ -15,7 +15,7 @@ from dvs_transfer import cli
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
 from dvs_transfer.pipeline import reporting
-from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.state import random_state, set_random_state
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
@@ -134,16 +134,16 @@ def test_one_process_trains_in_a_folder(tmp_path):
 
 
 def test_every_generator_is_kept():
-    kept = plain.to_bytes(random_state())
+    kept = packing.to_bytes(random_state())
     drawn = random.random(), np.random.random(), float(torch.rand(1))  # noqa: NPY002
-    set_random_state(plain.from_bytes(kept))
+    set_random_state(packing.from_bytes(kept))
     assert (random.random(), np.random.random(), float(torch.rand(1))) == drawn  # noqa: NPY002
 
 
 def test_a_weight_alone_that_is_not_finite_is_never_saved(tmp_path, monkeypatch):
     true_rate = loop.learning_rate
     monkeypatch.setattr(
-        loop, "learning_rate", lambda config, epoch: float("inf") if epoch else true_rate(config, epoch)
+        loop, "learning_rate", lambda config, epoch, phase: float("inf") if epoch else true_rate(config, epoch, phase)
     )
     with pytest.raises(TrainingError, match=r"a weight is not finite in step 1 of epoch 2; .*state-000001-00000000"):
         train(tmp_path, EVERY_STEP)

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
+from pydantic import ValidationError
 
 from dvs_transfer.stages.training.config import TrainConfig
+from dvs_transfer.stages.training.methods import method_of
 from dvs_transfer.stages.training.schedule import learning_rate
 from dvs_transfer.stages.training.sliding import (
     STRATEGIES,
@@ -56,10 +56,10 @@ def test_learning_rate_of_omniglot(epoch, expected):
 
 def test_fine_tuning_runs_through_the_schedule_twice():
     config = TrainConfig(method="finetune", epochs=50, pretrain_epochs=20)
-    for first, epochs in ((0, 20), (20, 30)):
+    for span, first, epochs in zip(method_of(config).phases(), (0, 20), (20, 30), strict=True):
         phase = TrainConfig(epochs=epochs)
         for epoch in range(epochs):
-            assert learning_rate(config, first + epoch) == learning_rate(phase, epoch)
+            assert learning_rate(config, first + epoch, span) == learning_rate(phase, epoch)
 
 
 def test_no_warmup_starts_at_the_peak():
@@ -116,14 +116,22 @@ def test_step_is_the_released_code_without_sliding(num_epochs):
             assert strategy(progress) == float(epoch > num_epochs / 2)
 
 
-def test_every_strategy_can_be_named():
-    assert set(STRATEGIES) == set(get_args(TrainConfig.model_fields["sliding"].annotation))
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_can_be_named(name):
+    assert TrainConfig(sliding=name).sliding == name
+
+
+def test_a_name_that_leads_nowhere():
+    with pytest.raises(ValidationError, match=r"'pover' is none of events, linear, power, static, step"):
+        TrainConfig(sliding="pover")
+    with pytest.raises(ValidationError, match=r"'transfers' is none of events, finetune, transfer"):
+        TrainConfig(method="transfers")
 
 
 @pytest.mark.parametrize("num_steps", [1, 7, 65])
 def test_fine_tuning_steps_to_recordings_where_its_second_phase_begins(num_steps):
     config = TrainConfig(method="finetune", epochs=300, pretrain_epochs=101)
-    strategy = sliding_strategy(config)
+    strategy = method_of(config).sliding()
     for epoch in range(300):
         for step in (0, num_steps - 1):
             assert strategy((step + epoch * num_steps) / (300 * num_steps)) == float(epoch >= 101)

@@ -19,6 +19,7 @@ from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.training import step
 from dvs_transfer.stages.training.config import LossConfig
+from dvs_transfer.stages.training.methods import MixedPrecision
 from dvs_transfer.stages.training.step import Learner
 
 CPU = torch.device("cpu")
@@ -108,7 +109,7 @@ def test_variants(variant):
 @pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"bfloat16"}))  # there is no autocast for meta
 def test_variants_on_a_device_without_values(variant, monkeypatch):
     learner, batch = learner_and_batch(torch.device("meta"), **VARIANTS[variant])
-    monkeypatch.setattr(Learner, "autocast", lambda self: torch.autocast("cpu", enabled=False))
+    monkeypatch.setattr(MixedPrecision, "autocast", lambda self: torch.autocast("cpu", enabled=False))
     assert learner.step(batch, 0.5).device.type == "meta"
 
 

@@ -10,7 +10,7 @@ from tiny_split import open_tiny_split
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.runs import plain
+from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import RELEASED, LossConfig, TrainConfig
 from dvs_transfer.stages.training.sliding import STRATEGIES
@@ -106,7 +106,7 @@ def test_no_epoch_of_images_alone_is_chosen(tmp_path, monkeypatch):
 def test_fine_tuning_starts_its_second_phase_with_a_new_optimiser(tmp_path):
     train(tmp_path, changed(method="finetune", epochs=4, pretrain_epochs=3))
     newest = sorted((tmp_path / "checkpoints").glob("state-*.rest"))[-1]
-    moments = plain.from_bytes(newest.read_bytes())["state"]["optimizer"]["state"]
+    moments = packing.from_bytes(newest.read_bytes())["state"]["optimizer"]["state"]
     assert {int(moment["step"]) for moment in moments.values()} == {3}  # of the last epoch alone
 
 

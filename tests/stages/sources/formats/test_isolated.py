@@ -16,8 +16,10 @@ import numpy as np
 import pytest
 
 from dvs_transfer.cache.errors import SourceError
+from dvs_transfer.stages import processes
+from dvs_transfer.stages.processes import Limits, ProcessPool
 from dvs_transfer.stages.sources.formats import isolated
-from dvs_transfer.stages.sources.formats.isolated import LocalFile, end_idle_children, read_pieces
+from dvs_transfer.stages.sources.formats.isolated import DECODERS, LocalFile, read_pieces
 from dvs_transfer.stages.sources.formats.pieces import join
 from dvs_transfer.stages.sources.random_access import InMemory
 
@@ -40,7 +42,7 @@ def recording(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_child_from_before() -> None:
-    end_idle_children()
+    DECODERS.end()
 
 
 def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,14 +60,14 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
         join(read_pieces("dat", recording)[1], "here")
-        assert len(isolated._idle) == 1
+        assert DECODERS.num_idle == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
     size, pieces = read_pieces("dat", recording)
     del pieces
     assert size == (320, 240)
-    assert isolated._idle == []
+    assert DECODERS.num_idle == 0
     assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
@@ -84,19 +86,19 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [3000] * 3
-    assert len(isolated._idle) == 3
+    assert DECODERS.num_idle == 3
 
 
 def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    take = isolated._take_child
+    take = ProcessPool._take
 
-    def take_and_kill() -> Any:
-        child = take()
+    def take_and_kill(pool: ProcessPool) -> Any:
+        child = take(pool)
         os.kill(child._process.pid, signal.SIGABRT)
         child._process.wait()
         return child
 
-    monkeypatch.setattr(isolated, "_take_child", take_and_kill)
+    monkeypatch.setattr(ProcessPool, "_take", take_and_kill)
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was ended by signal 6"):
         read_pieces("dat", recording)
     monkeypatch.undo()
@@ -105,18 +107,18 @@ def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.M
 
 def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
     join(read_pieces("dat", recording)[1], "here")
-    process = isolated._idle[0]._process
+    process = DECODERS._idle[0]._process
     process.kill()
     process.wait()
     assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "SILENCE_S", 0.5)
+    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=0.5))
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
         read_pieces("dat", tmp_path / "a.dat")
-    assert isolated._idle == []
+    assert DECODERS.num_idle == 0
 
 
 def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,163 @@
+"""A table as Markdown, CSV or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from ...cache.pairs import Reach
+from ...stages.evaluation.statistics import Interval, MeanAndStd
+from ...stages.runs.checkpoint import CheckpointName
+from .table import DASH, Comparison, Table, TableRow
+
+_COLUMNS = {
+    "top1_best": "top-1, best",
+    "top1_last": "top-1, last",
+    "mean_class_accuracy_best": "mean per class, best",
+    "mean_class_accuracy_last": "mean per class, last",
+}
+_MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
+MINUS = "\N{MINUS SIGN}"
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+    MINUS: "$-$",
+    DASH: "--",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+}
+
+
+def to_markdown(table: Table) -> str:
+    """A table under its title, with its notes below."""
+    head, *body = _cells(table)
+    escaped = r"\|"
+    align = ["---" if index < len(table.axes) else "---:" for index in range(len(head))]
+    lines = [f"| {' | '.join(cell.replace('|', escaped) for cell in line)} |" for line in (head, align, *body)]
+    return "\n".join([f"**{table.title}**", "", *lines, "", *(f"- {note}" for note in table.notes), ""])
+
+
+def to_latex(table: Table) -> str:
+    """A `table` environment; needs the package booktabs."""
+    head, *body = _cells(table)
+    lines = [" & ".join(map(_escape, line)) + r" \\" for line in (head, *body)]
+    columns = "l" * len(table.axes) + "r" * (len(head) - len(table.axes))
+    above = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escape(table.title)}}}",
+        rf"\begin{{tabular}}{{{columns}}}",
+    ]
+    inner = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
+    notes = [r"\par\raggedright\footnotesize", *(rf"{_escape(note)}\par" for note in table.notes)]
+    return "\n".join([*above, *inner, *notes, r"\end{table}", ""])
+
+
+def to_csv(table: Table) -> str:
+    """Numbers in per cent and points, a column for each; empty where there is none."""
+    out = io.StringIO()
+    records = [_record(table, row) for row in table.rows]
+    csv.writer(out, lineterminator="\n").writerows(
+        [[name for name, _ in records[0]], *([value for _, value in record] for record in records)]
+    )
+    return out.getvalue()
+
+
+def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
+    """The columns of CSV, and what a row has there."""
+    record: list[tuple[str, Any]] = [*row.labels.items(), ("n", row.num_done), ("num_seeds", row.num_seeds)]
+    record += [("train_labels", row.seen.train), ("selection_labels", row.seen.selection)]
+    for column in table.columns:
+        spread = row.accuracies.get(column)
+        mean, std, interval = (None, None, None) if spread is None else (spread.mean, spread.std, spread.interval)
+        numbers = zip(("mean", "std", "low", "high"), (mean, std, *_bounds(interval)), strict=True)
+        record += [(f"{column}_{name}", _number(value)) for name, value in numbers]
+    for baseline, comparison in zip(table.baselines, row.comparisons, strict=True):
+        for checkpoint in table.checkpoints:
+            found = comparison.differences.get(checkpoint)
+            low, high = _bounds(None if found is None else found.draws)
+            recordings_low, recordings_high = _bounds(None if found is None else found.recordings)
+            values = {
+                "difference": _number(None if found is None else found.difference),
+                "n": "" if found is None else found.n,
+                "low": _number(low),
+                "high": _number(high),
+                "p": "" if found is None or found.p is None else f"{found.p:.6g}",
+                "recordings_low": _number(recordings_low),
+                "recordings_high": _number(recordings_high),
+            }
+            record += [(f"{checkpoint}_{name}_to_{baseline}", value) for name, value in values.items()]
+        record.append((f"verdict_to_{baseline}", comparison.verdict))
+    for number in range(1, len(table.sources) + 1):
+        record.append((f"published_{number}", _number(row.published.get(number))))
+    return [*record, ("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
+
+
+def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
+
+
+def _cells(table: Table) -> list[list[str]]:
+    """The table as texts, its head first."""
+    rows = [_texts(table, row) for row in table.rows]
+    return [[head for head, _ in rows[0]], *([text for _, text in row] for row in rows)]
+
+
+def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
+    """Head and text of each column."""
+    labels = list(row.labels.values())
+    labels[-1] += _MARKS.get(row.photos_in_reach, "")
+    done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
+    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", _seen(row))]
+    texts += [(_COLUMNS[column], _spread(row.accuracies.get(column))) for column in table.columns]
+    for name, comparison in zip(table.baselines, row.comparisons, strict=True):
+        texts += [
+            (f"{checkpoint}, less {name}", _difference(row, comparison, checkpoint)) for checkpoint in table.checkpoints
+        ]
+        texts.append(("verdict", (comparison.verdict or DASH) if comparison.differences else ""))
+    if table.sources:
+        published = ", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items())
+        texts.append(("published", published))
+    return texts
+
+
+def _seen(row: TableRow) -> str:
+    if row.seen.train is None or row.seen.selection is None:
+        return "not known" if row.num_done else "missing"
+    return f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
+
+
+def _spread(spread: MeanAndStd | None) -> str:
+    if spread is None:
+        return "missing"
+    return f"{100 * spread.mean:.1f}" + ("" if spread.std is None else f" ± {100 * spread.std:.1f}")
+
+
+def _difference(row: TableRow, comparison: Comparison, checkpoint: CheckpointName) -> str:
+    found = comparison.differences.get(checkpoint)
+    if found is not None:
+        recordings = "" if found.draws is None else f" (rec. {_interval(found.recordings)})"
+        fewer = f" (n {found.n})" if found.n < row.num_done else ""
+        return f"{_points(found.difference)} {_interval(found.draws)}{recordings}{fewer}"
+    if not comparison.baseline:
+        return ""
+    return "not comparable" if comparison.shared else "missing"
+
+
+def _interval(interval: Interval | None) -> str:
+    return f"[{DASH}]" if interval is None else f"[{_points(interval.low)}, {_points(interval.high)}]"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", MINUS)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.4f}"
+
+
+def _escape(text: str) -> str:
+    escaped = "".join(_LATEX.get(letter, letter) for letter in text)
+    return f"{{}}{escaped}" if text.startswith("[") else escaped  # it would be an argument of the line before

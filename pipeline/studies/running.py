@@ -1,0 +1,249 @@
+"""Running a study: data once, then every cell that is not there yet, side by side, whatever happens to one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import psutil
+
+from ...cache.digests import fingerprint
+from ...cache.errors import ConfigError, DvsTransferError
+from ...stages.processes import Process
+from ...stages.training.stopping import StopSignals
+from ..execution import DaskRunner, connect
+from ..experiment import preprocess
+from ..progress import Reporter
+from ..workspace import Workspace
+from .cells import CellOutcome, CellTask, find_run, read_result, run_cell
+from .study import Cell, Study
+
+POLL_S = 0.2
+PROCESSES = "processes"
+MEMORY_MARGIN = 1.2  # of what a cell takes in its first steps: evaluation may take a little more
+
+
+class StudyStoppedError(DvsTransferError):
+    """A signal stopped the study; its cells' states are saved. Exit code: 128 + the signal."""
+
+    def __init__(self, signal_number: int) -> None:
+        name = signal.Signals(signal_number).name
+        super().__init__(f"stopped by {name}; the same command goes on from there")
+        self.exit_code = 128 + signal_number
+
+
+def run(
+    study: Study,
+    workspace: Workspace,
+    reporter: Reporter,
+    *,
+    parallel: int = 0,
+    threads: int = 0,
+    scheduler: str = PROCESSES,
+) -> list[CellOutcome]:
+    """Preprocess what the missing cells need, train and evaluate them; an outcome for each cell of the file.
+
+    Results are the same however cells are run, but `threads` decides the last bits of sums.
+
+    parallel: cells at a time, fewer where memory has no room; 0: as cores, or CUDA devices, allow.
+    threads: of each cell whose configuration does not say; 0: cores are shared out among all cells of the study.
+    scheduler: "processes" of this machine, or a dask cluster's address. Its workers must see the workspace under the
+    same path; stopped, it takes back what has not begun, and the rest finishes.
+
+    What goes wrong with a cell, or with the data of some, is in their outcomes. Raises ConfigError: no such cluster;
+    StudyStoppedError after SIGTERM or Ctrl-C.
+    """
+    if scheduler != PROCESSES and "://" not in scheduler:
+        raise ConfigError(f"scheduler {scheduler!r}: expected {PROCESSES} or an address like tcp://host:8786")
+    found = {cell.name: _find(cell, workspace) for cell in study.cells}
+    missing = [cell for cell in study.cells if found[cell.name] is None]
+    reporter.say(f"{study.file.title}: {len(found) - len(missing)} of {len(found)} cells are done")
+    threads = threads or max(1, (os.cpu_count() or 1) // len(found))
+    with ExitStack() as stack:
+        pool: CellPool
+        if scheduler == PROCESSES:
+            devices = _cuda_devices() if all(cell.config.train.device in ("auto", "cuda") for cell in missing) else []
+            parallel = parallel or len(devices) or max(1, (os.cpu_count() or 1) // threads)
+            pool = stack.enter_context(LocalPool(max(1, min(parallel, len(missing))), devices))
+        else:
+            pool = stack.enter_context(CellPool(stack.enter_context(connect(scheduler)).get_executor(pure=False)))
+        convert = DaskRunner(reporter, "threads" if scheduler == PROCESSES else scheduler)
+        outcomes = _preprocess(missing, workspace, convert)
+        tasks = [_task(cell, workspace, threads) for cell in missing if cell.name not in outcomes]
+        outcomes |= run_all(pool, tasks, reporter)
+    return [found[cell.name] or outcomes[cell.name] for cell in study.cells]
+
+
+def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
+    """The cells that train on the same pair store together."""
+    groups: dict[str, list[Cell]] = {}
+    for cell in cells:
+        data = cell.config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+        groups.setdefault(fingerprint(data), []).append(cell)
+    return list(groups.values())
+
+
+def _find(cell: Cell, workspace: Workspace) -> CellOutcome | None:
+    """The outcome of a cell that is there already."""
+    folder = find_run(cell.config, workspace)
+    result = read_result(cell.config, folder)
+    return None if result is None else CellOutcome(cell.name, "found", str(folder), top1=result.report.top1)
+
+
+def _preprocess(cells: list[Cell], workspace: Workspace, convert: DaskRunner) -> dict[str, CellOutcome]:
+    """Make every pair store that the cells need, each once; the outcomes of the cells whose data cannot be had."""
+    outcomes: dict[str, CellOutcome] = {}
+    for group in cells_by_data(cells):
+        try:
+            preprocess(group[0].config, workspace, convert)
+        except DvsTransferError as error:
+            outcomes |= {cell.name: CellOutcome(cell.name, "failed", message=str(error)) for cell in group}
+    return outcomes
+
+
+def _task(cell: Cell, workspace: Workspace, threads: int) -> CellTask:
+    document = cell.config.model_dump(mode="json")
+    for section in ("train", "evaluate"):
+        document[section]["threads"] = document[section]["threads"] or threads
+    return CellTask(cell.name, document, str(workspace.root.resolve()))
+
+
+def _cuda_devices() -> list[str]:
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    count = torch.cuda.device_count()
+    return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
+
+
+class CellPool(AbstractContextManager["CellPool"]):
+    """Context manager: an executor's workers run the cells, each in a process that the worker starts."""
+
+    def __init__(self, executor: Any, work: Callable[[CellTask], CellOutcome] | None = None) -> None:
+        self._executor = executor
+        self._work = work or run_cell
+        self._futures: list[Future[CellOutcome]] = []
+
+    def submit(self, task: CellTask) -> Future[CellOutcome]:
+        self._futures.append(self._executor.submit(self._work, task))
+        return self._futures[-1]
+
+    def stop(self) -> None:
+        """Take back what has not begun."""
+        for future in self._futures:
+            future.cancel()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.stop()
+
+
+class LocalPool(CellPool):
+    """Up to `parallel` cells at a time on this machine, fewer where its free memory has no room for one more.
+
+    It goes by the largest cell seen; one may always run, and until it has told what it takes, it runs alone.
+    devices: CUDA devices to spread the cells over, as CUDA_VISIBLE_DEVICES names them; none: cells see what there is.
+    `stop` lets the cells under way save their state and leave, too.
+    """
+
+    def __init__(self, parallel: int, devices: list[str]) -> None:
+        super().__init__(ThreadPoolExecutor(parallel), self._run)  # a thread waits for each process
+        self._free = [devices[index % len(devices)] if devices else None for index in range(parallel)]
+        self._changed = threading.Condition()
+        self._num_running = 0
+        self._processes: list[Process] = []
+        self._growing: set[str] = set()  # of those that run: did not tell yet what they take
+        self._largest = 0
+        self._stopping = False
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._executor.shutdown()
+
+    def stop(self) -> None:
+        super().stop()
+        with self._changed:
+            self._stopping = True
+            for process in self._processes:
+                process.stop()
+            self._changed.notify_all()
+
+    def _run(self, task: CellTask) -> CellOutcome:
+        with self._changed:
+            while self._num_running and not self._has_room() and not self._stopping:
+                self._changed.wait(timeout=0.5)
+            if self._stopping:
+                return CellOutcome(task.name, "stopped")
+            device = self._free.pop(0)
+            self._num_running += 1
+            self._growing.add(task.name)
+        if device is not None:
+            task = replace(task, environment={"CUDA_VISIBLE_DEVICES": device})
+        try:
+            return run_cell(task, self._note_start, lambda num_bytes: self._note_memory(task, num_bytes))
+        finally:
+            self._note_memory(task, 0)
+            with self._changed:
+                self._num_running -= 1
+                self._free.append(device)
+                self._changed.notify_all()
+
+    def _has_room(self) -> bool:
+        needed = self._largest * (len(self._growing) + 1) * MEMORY_MARGIN
+        return self._largest > 0 and bool(psutil.virtual_memory().available >= needed)
+
+    def _note_start(self, process: Process) -> None:
+        with self._changed:
+            self._processes.append(process)
+            if self._stopping:
+                process.stop()
+
+    def _note_memory(self, task: CellTask, num_bytes: int) -> None:
+        with self._changed:
+            self._largest = max(self._largest, num_bytes)
+            self._growing.discard(task.name)
+            self._changed.notify_all()
+
+
+def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[str, CellOutcome]:
+    """Every task's outcome by its name. What another process works on is waited for when all else has begun."""
+    outcomes = {}
+    with reporter.progress("cells", len(tasks)) as advance, StopSignals(hold=False) as signals:
+        waiting = {pool.submit(task): task for task in tasks}
+        while waiting and not signals.received:
+            for future in wait(waiting, POLL_S, FIRST_COMPLETED).done:
+                task = waiting.pop(future)
+                outcome = _outcome(future, task)
+                if outcome.state == "busy":
+                    reporter.say(f"{task.name}: another process works on it; waiting for that one later")
+                    waiting[pool.submit(replace(task, waits=True))] = task
+                    continue
+                outcomes[task.name] = outcome
+                result = f"{outcome.state}: {outcome.message or ''}"
+                if outcome.top1 is not None:
+                    result = f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
+                reporter.say(f"{outcome.name}: {result}")
+                advance()
+        if signals.received:
+            pool.stop()
+            wait(waiting)
+            raise StudyStoppedError(signals.received)
+    return outcomes
+
+
+def _outcome(future: Future[CellOutcome], task: CellTask) -> CellOutcome:
+    try:
+        return future.result()
+    except CancelledError:
+        return CellOutcome(task.name, "stopped")
+    except Exception as error:  # a cluster's worker that died: whatever it was, the other cells go on
+        return CellOutcome(task.name, "failed", message=f"{type(error).__name__}: {error}")

@@ -1,0 +1,286 @@
+"""The table of a study: what its finished cells say, and what a reader must know about them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ...cache.pairs import Reach, worst_reach
+from ...stages.evaluation.differences import (
+    NO_LAST,
+    Metric,
+    Verdict,
+    find_difference,
+    find_verdict,
+    lacks_last,
+    shown_checkpoints,
+)
+from ...stages.evaluation.results import MIN_SELECTING, EvaluationReport
+from ...stages.evaluation.statistics import (
+    MIN_DRAWS,
+    NUM_RESAMPLES,
+    MeanAndStd,
+    PairedDifference,
+    mean_and_std,
+)
+from ...stages.runs.checkpoint import CheckpointName
+from ..workspace import Workspace
+from .cells import CellResult, find_run, read_result
+from .study import Row, Study
+
+CHECKPOINTS: tuple[CheckpointName, ...] = ("last", "best")
+DASH = "\N{EN DASH}"  # where there is no interval
+Results = Mapping[int, CellResult]  # by seed
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """top-1, less that of the row `baseline` (None: there is no such row, "": it is this row), by checkpoint.
+
+    shared: draws that both finished. differences: empty without one, or where they were tested on other recordings.
+    """
+
+    baseline: str | None
+    shared: int
+    differences: Mapping[CheckpointName, PairedDifference]
+    verdict: Verdict | None
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labelled recordings that a row's networks saw, in all classes: that trained, and that chose the epoch of `best`
+    beside them. None: not known, or not the same of all draws."""
+
+    train: int | None
+    selection: int | None
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1].
+
+    photos_in_reach: of held-out recordings, of the cells together; None without a finished cell.
+    accuracies: by column; empty without a finished cell. comparisons: one for each of the table's baselines.
+    """
+
+    labels: Mapping[str, str]
+    num_done: int
+    num_seeds: int
+    seen: Labels
+    accuracies: Mapping[str, MeanAndStd]
+    comparisons: tuple[Comparison, ...]
+    published: Mapping[int, float]
+    photos_in_reach: Reach | None
+    selection: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows, and notes of a line each. columns: like "top1_best". sources: of published figures, numbered from 1.
+
+    checkpoints: those that are shown, the one to go by first.
+    """
+
+    title: str
+    data: str
+    axes: tuple[str, ...]
+    checkpoints: tuple[CheckpointName, ...]
+    columns: tuple[str, ...]
+    baselines: tuple[str, ...]
+    rows: tuple[TableRow, ...]
+    sources: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+_UNREAL = {"demo": "the drawn demo data", "simulated": "simulated recordings"}
+_SELECTION = {
+    "validation": "the epoch with the highest validation accuracy; the test recordings had no part in it",
+    "test_as_released": "the epoch with the highest test accuracy, as the released code chooses it, which flatters it",
+    "last": "the last epoch",
+}
+
+
+def make_table(study: Study, workspace: Workspace, metrics: list[Metric] | None = None) -> Table:
+    """The table of the cells that are done; `metrics` instead of those that the file names."""
+    file = study.file
+    results = {row.name: _results(row, workspace) for row in study.rows}
+    reports = [result.report for found in results.values() for result in found.values()]
+    if reports:
+        checkpoints = shown_checkpoints(reports)
+    else:  # as the rows' ways of choosing an epoch call for
+        checkpoints = CHECKPOINTS[: 1 if all(row.cells[0].config.train.select == "last" for row in study.rows) else 2]
+    columns = tuple(f"{metric}_{checkpoint}" for metric in metrics or file.table.metrics for checkpoint in checkpoints)
+    rows = tuple(_row(study, row, results, checkpoints, columns) for row in study.rows)
+    return Table(
+        title=file.title,
+        data=file.data,
+        axes=tuple(file.axis),
+        checkpoints=checkpoints,
+        columns=columns,
+        baselines=tuple(", ".join(baseline.values()) for baseline in file.table.baselines),
+        rows=rows,
+        sources=tuple(published.source for published in file.table.published),
+        notes=_notes(study, rows, results, checkpoints),
+    )
+
+
+def _results(row: Row, workspace: Workspace) -> Results:
+    found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
+    return {seed: result for seed, result in found.items() if result is not None}
+
+
+def _row(
+    study: Study,
+    row: Row,
+    results: Mapping[str, Results],
+    checkpoints: tuple[CheckpointName, ...],
+    columns: tuple[str, ...],
+) -> TableRow:
+    own, table = results[row.name], study.file.table
+    reports = [result.report for result in own.values()]
+    published = {
+        number: figure.top1 / 100
+        for number, source in enumerate(table.published, 1)
+        for figure in source.figures
+        if row.matches(figure.of)
+    }
+    return TableRow(
+        labels=row.labels,
+        num_done=len(own),
+        num_seeds=len(row.cells),
+        seen=Labels(_common(reports, "train_labels"), _common(reports, "selection_labels")),
+        accuracies=_accuracies(reports, columns),
+        comparisons=tuple(
+            _compare(row, study.baseline_of(row, baseline), results, checkpoints) for baseline in table.baselines
+        ),
+        published=published,
+        photos_in_reach=worst_reach(report.photos_in_reach for report in reports) if reports else None,
+        selection=row.cells[0].config.train.select,
+    )
+
+
+def _common(reports: list[EvaluationReport], field: str) -> int | None:
+    """What all reports say; None where they differ."""
+    found = {getattr(report, field) for report in reports}
+    return next(iter(found)) if len(found) == 1 else None
+
+
+def _accuracies(reports: list[EvaluationReport], columns: tuple[str, ...]) -> dict[str, MeanAndStd]:
+    """By column, those that all of the row's results have."""
+    found = {}
+    for column in columns:
+        metric, _, checkpoint = column.rpartition("_")
+        chosen = [report.at("last" if checkpoint == "last" else "best") for report in reports]
+        if chosen and None not in chosen:
+            found[column] = mean_and_std([getattr(accuracies, metric) for accuracies in chosen])
+    return found
+
+
+def _compare(
+    row: Row, baseline: Row | None, results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
+) -> Comparison:
+    """Over the draws that both rows have."""
+    if baseline is None or baseline is row:
+        return Comparison(None if baseline is None else "", 0, {}, None)
+    own, other = results[row.name], results[baseline.name]
+    pairs = [(own[seed], other[seed]) for seed in own if seed in other]
+    differences = {}
+    if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
+        first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
+        found = {checkpoint: find_difference(first, second, checkpoint) for checkpoint in checkpoints}
+        differences = {checkpoint: difference for checkpoint, difference in found.items() if difference is not None}
+    return Comparison(baseline.name, len(pairs), differences, find_verdict(differences))
+
+
+def _notes(
+    study: Study, rows: tuple[TableRow, ...], results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
+) -> tuple[str, ...]:
+    """What a reader must know, each note where it holds."""
+    file = study.file
+    reports = [result.report for found in results.values() for result in found.values()]
+    recordings = " or ".join(f"{size:,}" for size in sorted({report.num_samples for report in reports}))
+    splits = " and the ".join(sorted({report.split for report in reports}))
+    num_runs, missing = sum(row.num_seeds for row in rows), sum(row.num_seeds - row.num_done for row in rows)
+    selections = sorted({row.selection for row in rows}) if "best" in checkpoints else []
+    chosen_by = {
+        selection: "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
+        for selection in selections
+    }
+    reach = {row.photos_in_reach for row in rows}
+    found = [of for row in rows for comparison in row.comparisons for of in comparison.differences.values()]
+    drawn, shown = "their splits too" if file.vary_split else "these recordings", " and ".join(checkpoints)
+    notes = [
+        (
+            file.data != "real",
+            f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.",
+        ),
+        (missing > 0, f"{missing} of {num_runs} runs are missing: n counts those that are there."),
+        (bool(reports), f"Per cent, on {recordings} recordings of the {splits} split."),
+        (
+            True,
+            f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
+            f"{_what_is_drawn(study, results)}).",
+        ),
+        (
+            bool(reports),
+            "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
+            "epoch of best. Labels of static images are not counted.",
+        ),
+        (
+            checkpoints == ("last", "best"),
+            f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
+            "validation's, chose an epoch of best, or their number is not known.",
+        ),
+        *(
+            (True, f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
+            for selection, names in chosen_by.items()
+        ),
+        (
+            "none" in reach,
+            "Where a row says nothing else, no photo of a held-out recording was in reach of training.",
+        ),
+        (
+            "some" in reach,
+            "(leaky): photos that held-out recordings were made from were in training; the figures are too good.",
+        ),
+        (
+            "unknown" in reach,
+            "(leakage unknown): whether photos that held-out recordings were made from were in training is not known.",
+        ),
+        (
+            any(difference.draws is not None for difference in found),
+            "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
+            f"draws, {drawn}) and (rec.) a bootstrap of the recordings, {NUM_RESAMPLES:,} resamples (other "
+            f"recordings, these networks). Ahead or behind: all of {shown}, over draws and over recordings, lie on one "
+            "side of 0; otherwise open.",
+        ),
+        (
+            any(lacks_last(comparison.differences) for row in rows for comparison in row.comparisons),
+            f"{NO_LAST[0].upper()}{NO_LAST[1:]}.",
+        ),
+        (
+            any(difference.draws is None for difference in found),
+            f"[{DASH}]: an interval and a verdict need {MIN_DRAWS} draws that both rows have.",
+        ),
+        *((True, f"[{number}] {source.source}") for number, source in enumerate(file.table.published, 1)),
+    ]
+    return tuple(text for holds, text in notes if holds)
+
+
+def _what_is_drawn(study: Study, results: Mapping[str, Results]) -> str:
+    """Beside the seed of training, by each draw."""
+    vary_split = study.file.vary_split
+    own = [_draws_labels(row, {} if vary_split else results[row.name]) for row in study.rows]
+    some = "" if all(own) else " where not all train"
+    drawn = f"each with its own labelled recordings{some}; " if any(own) else ""
+    return drawn + ("each with its own split" if vary_split else "all with one split")
+
+
+def _draws_labels(row: Row, results: Results) -> bool:
+    """Whether the row's draws have other labelled recordings. results: those whose splits differ in these alone.
+
+    Draws that are to have their own may yet all train on everything, as their splits then tell.
+    """
+    if len(results) > 1:
+        return len({result.report.split_digest for result in results.values()}) > 1
+    return len({cell.config.pairing.subset_seed for cell in row.cells}) > 1

@@ -1,0 +1,150 @@
+"""What a process of `processes` does. Run as a script, so that it imports nothing of this project by itself.
+
+Its standard input is a connection (`multiprocessing.connection`) to the process that started it. When that one ends, or
+lets go of it, this one ends too: at once where it waits, else by SIGTERM, for which training saves its state.
+
+The first message is JSON: `path`, what `sys.path` is to be; `script` (null: calls); `limits`, see `processes.Limits`.
+
+Without a script each request is a pickled (function, arguments, takes_notes: whether a function that sends a note is to
+be its last argument). Answers are pickled: ("note", value) any number of times, ("result", value) or ("error", error).
+
+With one, each request is JSON: `reader`, one of the script's `READERS`; `path`, whose size decides how long the answer
+may take; and what that reader takes besides. No pickle comes back, since what was read may be hostile, but JSON:
+
+{"facts": ...}                              first and once: what the reader says of the whole
+{"columns": [[name, dtype, shape], ...]}    a piece; the values follow, nothing between them
+{"done": true}                              the next request may come
+{"error": text}                             the process ends after it: a decoder that failed is not asked again
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import queue
+import resource
+import signal
+import sys
+import threading
+import traceback
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+
+def main() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is for the process that started this one
+    connection = Connection(os.dup(0))
+    os.dup2(2, 1)  # what libraries print is no answer
+    setup = json.loads(connection.recv_bytes())
+    sys.path[:] = setup["path"]
+    reading = None if setup["script"] is None else load(setup["script"])
+    requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+    working = threading.Event()
+
+    def listen() -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                requests.put(connection.recv_bytes())
+        requests.put(None)
+        if working.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while (request := requests.get()) is not None:
+        working.set()
+        if reading is None:
+            answer_call(connection, request)
+        elif not answer_with_data(connection, reading, setup["limits"], json.loads(request)):
+            return
+        working.clear()
+
+
+def load(script: str) -> Any:
+    spec = spec_from_file_location(Path(script).stem, script)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def answer_call(connection: Connection, request: bytes) -> None:
+    """The result, or the error, also one of unpacking the request; as text where an error cannot be packed."""
+    try:
+        function, arguments, takes_notes = pickle.loads(request)
+        if takes_notes:
+            arguments = (*arguments, lambda value: connection.send_bytes(pickle.dumps(("note", value))))
+        answer = pickle.dumps(("result", function(*arguments)))
+    except Exception as error:
+        error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
+        try:
+            answer = pickle.dumps(("error", error))
+            pickle.loads(answer)  # an error whose constructor takes other arguments cannot be made again
+        except Exception:
+            answer = pickle.dumps(("error", RuntimeError(traceback.format_exc())))
+    connection.send_bytes(answer)
+
+
+def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int], request: dict[str, Any]) -> bool:
+    """Whether the request was answered to its end."""
+
+    def say(**document: Any) -> None:
+        connection.send_bytes(json.dumps(document).encode())
+
+    try:
+        reader = request.pop("reader")
+        if (library := reading.LIBRARIES.get(reader)) and library not in sys.modules:
+            limits["memory_bytes"] += import_library(library)
+        set_limits(limits, Path(request["path"]).stat().st_size)
+        facts, pieces = reading.READERS[reader](**request)
+        say(facts=facts)
+        for columns in pieces:
+            say(columns=[[name, values.dtype.str, values.shape] for name, values in columns.items()])
+            for values in columns.values():
+                left = memoryview(values.reshape(-1).view("B"))
+                while left:
+                    left = left[os.write(connection.fileno(), left) :]
+        say(done=True)
+    except BaseException as error:  # a panic of Rust code is no Exception
+        say(error=f"{type(error).__name__}: {error}"[:2000])
+        return False
+    return True
+
+
+def import_library(name: str) -> int:
+    """Returns the bytes of address space that it takes, or 0 where the system does not say."""
+    resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+    before = address_space()
+    import_module(name)
+    return address_space() - before
+
+
+def address_space() -> int:
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
+
+
+def set_limits(limits: dict[str, int], num_bytes: int) -> None:
+    """Bounds for reading a file of so many bytes: SIGXCPU ends what needs more time; no core dump, no file written."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    bounds = {
+        resource.RLIMIT_AS: limits["memory_bytes"],
+        resource.RLIMIT_CPU: int(usage.ru_utime + usage.ru_stime)
+        + limits["cpu_s"]
+        + num_bytes // limits["bytes_per_cpu_s"],
+        resource.RLIMIT_NOFILE: limits["open_files"],
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: 0,
+    }
+    for kind, bound in bounds.items():
+        with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or there is none of these
+            resource.setrlimit(kind, (bound, resource.getrlimit(kind)[1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What a run keeps of itself: the epochs that count, the best of them, and the state that it can go on from."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...cache import durable
+from ...cache.errors import TrainingError
+from ...cache.paired import PairedCache
+from ..network.config import ModelConfig
+from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
+from ..runs.metrics import keep_metrics, metrics_path
+from ..runs.state import States, TrainingState, Weights, random_state, set_random_state
+from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
+from .methods import method_of, plugin_code
+from .progress import OnMessage, TrainingProgress, epoch_metrics
+from .step import Learner, StepRecord
+
+
+@dataclass
+class Keeper:
+    """The files of a run in progress. epoch: whole epochs that are done; accuracies: top-1 in [0, 1]."""
+
+    model: ModelConfig
+    config: TrainConfig
+    run_folder: Path
+    split: PairedCache
+    selection_split: str
+    num_processes: int
+    epoch: int = 0
+    best_epoch: int = 0
+    best_accuracy: float | None = None
+    last_accuracy: float | None = None
+    saved_step: int = 0
+    saved_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def states(self) -> States:
+        identity = {
+            "model": self.model.model_dump(mode="json"),
+            "train": self.config.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
+            "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
+            "processes": self.num_processes,
+        }
+        if code := plugin_code(self.config):
+            identity["code"] = code
+        folder = self.run_folder / "checkpoints"
+        return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True))
+
+    def load(self, on_message: OnMessage) -> tuple[Weights, TrainingState] | None:
+        """The state that the folder holds; what was noted of later epochs is dropped.
+
+        Raises TrainingError: the checkpoints are damaged or gone, or those of a run with other settings.
+        """
+        found = self.states.load(on_message)
+        metrics = metrics_path(self.run_folder)
+        if found is None and metrics.exists() and metrics.stat().st_size:
+            raise TrainingError(
+                f"{self.run_folder}: a run has left {metrics.name} here but no checkpoint to go on from; "
+                "start anew with --restart"
+            )
+        if found is not None:
+            done, step = found[1].epoch, f" and {found[1].step} steps" if found[1].step else ""
+            going = "goes on after" if done < self.config.epochs else "is complete:"
+            on_message(f"{self.run_folder}: {going} {done} epochs{step} of {self.config.epochs} epochs")
+        keep_metrics(self.run_folder, 0 if found is None else found[1].epoch)
+        return found
+
+    def take_up(self, learner: Learner, weights: Weights, state: TrainingState) -> Tensor:
+        """Put the state into the learner and the generators; returns the records of the unfinished epoch's steps."""
+        learner.network.load_state_dict(weights)
+        learner.optimizer.load_state_dict(state.optimizer)
+        set_random_state(state.random)
+        self.epoch, self.saved_step = state.epoch, state.step
+        self.best_epoch, self.best_accuracy = state.best_epoch, state.best_accuracy
+        self.last_accuracy = state.last_accuracy
+        return state.records
+
+    def is_time_to_save(self, done: int) -> bool:
+        """Whether the configuration wants a state after `done` steps of the epoch."""
+        steps, minutes = self.config.checkpoint_steps, self.config.checkpoint_minutes
+        return (steps > 0 and done - self.saved_step >= steps) or (
+            minutes > 0 and time.monotonic() - self.saved_at >= 60 * minutes
+        )
+
+    def save_state(self, learner: Learner, records: Tensor) -> None:
+        """Keep where the run stands; records (steps done of the epoch, R)."""
+        state = TrainingState(
+            epoch=self.epoch,
+            step=len(records),
+            records=records,
+            optimizer=learner.optimizer.state_dict(),
+            random=random_state(),
+            best_epoch=self.best_epoch,
+            best_accuracy=self.best_accuracy,
+            last_accuracy=self.last_accuracy,
+        )
+        self.states.save(learner.network.state_dict(), state)
+        self.saved_step, self.saved_at = state.step, time.monotonic()
+
+    def commit(self, learner: Learner, progress: TrainingProgress, chooses_from: int) -> None:
+        """Keep an epoch: its metrics, its weights, and last the state, which makes it count.
+
+        chooses_from: the first epoch, counted from 0, that may be `best`.
+        """
+        durable.append_json(metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split))
+        best, now = self.best_accuracy, self.last_accuracy
+        is_first = self.best_epoch <= chooses_from
+        if self.config.select == "last" or is_first or best is None or (now is not None and now > best):
+            self.best_epoch, self.best_accuracy = self.epoch, now
+            save_weights(weights_path(self.run_folder, "best"), learner.network, self._info())
+        save_weights(weights_path(self.run_folder, "last"), learner.network, self._info())
+        self.save_state(learner, torch.zeros(0, len(StepRecord._fields)))
+
+    def _info(self) -> CheckpointInfo:
+        return CheckpointInfo(
+            model=self.model,
+            method=self.config.method,
+            class_names=self.split.class_names,
+            num_steps=self.split.num_bins,
+            size=self.split.size,
+            epoch=self.epoch,
+            selection=self.config.select,
+            accuracy=self.last_accuracy,
+            protocol=self.split.protocol,
+            photos_in_reach=method_of(self.config).shown_photos(self.split.photos_in_reach),
+            split_digest=self.split.split_digest,
+            cache_fingerprint=self.split.fingerprint,
+        )

@@ -1,0 +1,133 @@
+"""Ways to teach: each is one file here, and its name is the file's; users bring their own as `package.module:Name`.
+
+A method says what a step shows to the network, and what the loss of that is. The loop, the sampler and the checkpoints
+know no method by name.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from importlib import import_module
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ....cache.errors import TrainingError
+from ....cache.pairs import Reach
+from ...batches.data import static_frames
+from ...network.layers import Domain
+from ...network.networks import SpikingNetwork
+from ...plugins import find, plugin_digest, require_name
+from ..config import METHOD_NAMES, TrainConfig
+from ..losses import LossParts
+from ..sliding import STRATEGIES, SlidingStrategy, sliding_strategy
+
+
+@dataclass(frozen=True)
+class MixedPrecision:
+    """The network in the precision of the configuration, for a step; what comes out is float32."""
+
+    network: SpikingNetwork
+    precision: str
+
+    @property
+    def coefficients(self) -> Tensor:
+        """The learnable eta_t (T,)."""
+        return self.network.coefficients
+
+    def logits(self, frames: Tensor, domain: Domain) -> Tensor:
+        """Logits (T, B, C) of frames (T, B, 2, H, W) from the domain's head."""
+        with self.autocast():
+            logits: Tensor = self.network(frames, domain)
+        return logits.float()
+
+    def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """Logits (T, B, C) and the features to align (T, B, D)."""
+        with self.autocast():
+            logits, features = self.network.with_features(frames, domain)
+        return logits.float(), features.float()
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.coefficients.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a step may show to the network, of B recordings and as many images, on the device.
+
+    events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, H, W) in [0, 1]; None without images.
+    draws (B,): uniform in [0, 1); an image whose draw is below `probability`, sliding's of this step, is replaced.
+    """
+
+    events: Tensor
+    labels: Tensor
+    images: Tensor | None
+    draws: Tensor
+    probability: float
+
+    def static(self) -> Tensor:
+        """The static branch's frames (T, B, 2, H, W): images at every step, or the recordings that replace them."""
+        assert self.images is not None
+        return static_frames(self.images, self.events, self.draws < self.probability)
+
+
+class Method(ABC):
+    """One way to teach.
+
+    uses_images: whether steps show static images, which every class then needs.
+    photo_head: the head that is to name photos when they are analysed.
+    """
+
+    uses_images: ClassVar[bool] = True
+    photo_head: ClassVar[Domain] = "static"
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config = config
+
+    @abstractmethod
+    def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
+        """The loss of a step, and the logits (T, B, C) that named its recordings. Nothing may wait for the device."""
+
+    def sliding(self) -> SlidingStrategy:
+        """How likely an image is replaced, as training goes on."""
+        return sliding_strategy(self.config)
+
+    def phases(self) -> tuple[range, ...]:
+        """The epochs of each phase: one has an optimiser and a schedule of its own, and the last chooses `best`."""
+        return (range(self.config.epochs),)
+
+    def uses_coefficients(self) -> bool:
+        """Whether the network's eta_t are learned."""
+        return False
+
+    def shown_photos(self, in_pool: Reach) -> Reach:
+        """Which photos of held-out recordings training shows, of those in the static pool."""
+        return in_pool if self.uses_images else "none"
+
+
+def method_class(name: str) -> type[Method]:
+    """The method of that name. Raises PluginError: there is none, or it cannot be imported."""
+    if name in METHOD_NAMES:
+        found = getattr(import_module(f".{name}", __name__), name.title().replace("_", ""))
+    else:
+        require_name("methods", name, METHOD_NAMES)
+        found = find("methods", name, {})
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise TrainingError(f"train.method = {name}: expected a class derived from dvs_transfer.Method; found {found}")
+    return found
+
+
+def method_of(config: TrainConfig) -> Method:
+    """The method that a configuration names. Raises PluginError or TrainingError."""
+    return method_class(config.method)(config)
+
+
+def plugin_code(config: TrainConfig) -> dict[str, str]:
+    """Digests of the code that is not this package's, and decides what a run comes to."""
+    digests = {
+        "method": plugin_digest("methods", config.method, METHOD_NAMES),
+        "sliding": plugin_digest("sliding", config.sliding, STRATEGIES),
+    }
+    return {kind: digest for kind, digest in digests.items() if digest is not None}

@@ -1,0 +1,34 @@
+"""Knowledge transfer from images (He et al., AAAI 2024): both branches see a step, and their features are aligned."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ....cache.pairs import Reach
+from ..losses import LossParts, transfer_loss
+from . import Method, MixedPrecision, Shown
+
+
+class Transfer(Method):
+    """The static branch is shown images, which recordings replace more and more often; the event branch recordings."""
+
+    def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
+        # The static branch goes first: the running statistics of the batch norms see it first.
+        static_logits, static_features = network.with_features(shown.static(), "static")
+        event_logits, event_features = network.with_features(shown.events, "event")
+        loss = transfer_loss(
+            static_features,
+            event_features,
+            static_logits,
+            event_logits,
+            shown.labels,
+            network.coefficients,
+            self.config.loss,
+        )
+        return loss, event_logits
+
+    def uses_coefficients(self) -> bool:
+        return self.config.loss.regularization == "learned"
+
+    def shown_photos(self, in_pool: Reach) -> Reach:
+        return "none" if self.config.sliding == "events" else in_pool

@@ -1,0 +1,111 @@
+"""What a run tells while it goes on, and at its end; TensorBoard may listen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ...cache.errors import TrainingError
+from ...cache.pairs import Reach
+from ..runs.metrics import MetricsLine
+
+
+@dataclass(frozen=True)
+class TrainingProgress:
+    """Where a run stands. Epochs and steps count from 1; accuracies are top-1 in [0, 1].
+
+    Losses and train_accuracy are means over the steps since the last report, or over the epoch at its end.
+    data_share: of the epoch's time, waited for data.
+    w_t: the alignment's coefficient of each time step; None where they are not learned. At an epoch's end also
+    selection_accuracy, where there is a split for it, and firing_rates, spikes per neuron and time step of each layer.
+    """
+
+    epoch: int
+    num_epochs: int
+    step: int
+    num_steps: int
+    loss: float
+    loss_static: float
+    loss_event: float
+    loss_alignment: float
+    grad_norm: float
+    train_accuracy: float
+    w_t: tuple[float, ...] | None
+    learning_rate: float
+    sliding_probability: float
+    pairs_per_s: float
+    data_share: float
+    seconds_left: float
+    ends_epoch: bool = False
+    selection_accuracy: float | None = None
+    firing_rates: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """The outcome of a run. Accuracies: top-1 in [0, 1] on `selection_split`; None without such a split.
+
+    The run went on after `resumed_after` whole epochs and `resumed_steps` steps; both are 0 for a new run.
+    """
+
+    epochs: int
+    resumed_after: int
+    resumed_steps: int
+    best_epoch: int
+    best_accuracy: float | None
+    last_accuracy: float | None
+    selection_split: str | None
+    num_parameters: int
+    num_recordings: int
+    num_images: int
+    protocol: str
+    photos_in_reach: Reach
+    split_digest: str
+    data_placement: str
+    device: str
+    seconds: float
+
+
+OnProgress = Callable[[TrainingProgress], None]
+OnMessage = Callable[[str], None]
+
+
+_NOT_IN_METRICS = {"num_epochs", "step", "num_steps", "seconds_left", "ends_epoch", "selection_accuracy"}
+
+
+def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
+    """The line of an epoch from what its end told."""
+    line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
+    line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
+    return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
+
+
+@contextmanager
+def tensorboard(run_folder: Path, first_step: int, on_progress: OnProgress) -> Iterator[OnProgress]:
+    """What `on_progress` is told goes to `<run>/tensorboard`, too: numbers of steps, under `epoch/` means of epochs.
+
+    Steps count from the run's start; what an interrupted run wrote from `first_step` on is hidden.
+    Raises TrainingError: the extra `tensorboard` is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise TrainingError(
+            "train.tensorboard = true needs TensorBoard: pip install 'dvs-transfer[tensorboard]'"
+        ) from None
+    writer: Any = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
+
+    def tell(at: TrainingProgress) -> None:
+        step, place = (at.epoch - 1) * at.num_steps + at.step, "epoch" if at.ends_epoch else "step"
+        numbers = {f"{place}/{name}": value for name, value in vars(at).items() if isinstance(value, float)}
+        numbers |= {f"w_t/{t}": w for t, w in enumerate(at.w_t or ())}
+        numbers |= {f"firing_rates/{layer}": rate for layer, rate in (at.firing_rates or {}).items()}
+        for name, value in numbers.items():
+            writer.add_scalar(name, value, step)
+        on_progress(at)
+
+    with closing(writer):
+        yield tell

@@ -1,0 +1,333 @@
+"""Running cells: killed at any moment and started again, one failing, two runners, room in memory, a cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import run_command, snapshot, succeed
+
+from dvs_transfer.cache.errors import ConfigError, StoreError
+from dvs_transfer.cache.locks import is_held, writer_lock
+from dvs_transfer.cache.paired import PairedCache
+from dvs_transfer.pipeline.config import ExperimentConfig
+from dvs_transfer.pipeline.execution import connect
+from dvs_transfer.pipeline.experiment import find_pairs
+from dvs_transfer.pipeline.progress import Reporter
+from dvs_transfer.pipeline.studies import running
+from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run, lock_name, run_cell
+from dvs_transfer.pipeline.studies.running import CellPool, LocalPool, StudyStoppedError
+from dvs_transfer.pipeline.studies.study import load_study
+from dvs_transfer.pipeline.workspace import Workspace
+
+BASE = """
+name = "tiny"
+[demo]
+out = "demo"
+images_per_class = 5
+pairs_per_class = 2
+simulation = { sensor_width = 64, sensor_height = 48 }
+[events]
+source = "ncaltech101"
+raw = "demo/N-Caltech101"
+[images]
+source = "caltech101"
+raw = "demo/Caltech101"
+[frames]
+num_bins = 3
+size = 16
+[pairing]
+train = 0.6
+validation = 0.2
+test = 0.2
+[model]
+widths = [4, "P", 8, "P"]
+[train]
+epochs = 40
+batch_size = 10
+base_learning_rate = 0.5
+warmup_epochs = 1
+"""
+FILE = """
+title = "tiny"
+base = "base.toml"
+data = "demo"
+seeds = [42, 1024]
+[[axis.way]]
+label = "the method"
+[[axis.way]]
+label = "events alone"
+set = { train.method = "events" }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    (tmp_path / "base.toml").write_text(BASE)
+    path = tmp_path / "wäys.toml"
+    path.write_text(FILE)
+    return path
+
+
+def weights(root: Path) -> dict[str, bytes]:
+    return {path.parts[-3]: path.read_bytes() for path in root.glob("runs/*/checkpoints/last.safetensors")}
+
+
+def wait_until(condition: Any, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)  # a dozen processes, each of which imports torch
+def test_killed_in_the_middle_it_ends_as_if_undisturbed(file: Path, tmp_path: Path) -> None:
+    """Also: a finished cell is left alone, a failing one does not keep the others, another runner's is waited for."""
+    undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
+    told = succeed("--root", undisturbed, "study", "run", file)
+    assert told.out == "4 of 4 cells are done\n"
+    assert "the method, seed 1024: top-1 " in told.err
+    killed.mkdir()
+    (killed / "data").symlink_to(undisturbed / "data")
+    assert "4 missing" in succeed("--root", killed, "study", "ls", file).out
+
+    command = [sys.executable, "-m", "dvs_transfer", "--root", str(killed), "study", "run", str(file)]
+    with subprocess.Popen([*command, "--parallel", "1"], stderr=subprocess.PIPE) as process:
+        wait_until(lambda: list(killed.glob("runs/*/evaluation-test.json")))
+        wait_until(lambda: len(list(killed.glob("runs/*/metrics.jsonl"))) == 2)
+        process.kill()
+    listed = succeed("--root", killed, "study", "ls", file, "--json").document
+    folder = next(Path(cell["folder"]) for cell in listed if cell["state"] in ("running", "begun"))
+    wait_until(lambda: not is_held(folder.parent, lock_name(folder)))  # the cell's process stops with its runner
+    done = next(killed.glob("runs/*/evaluation-test.json")).parent
+    before = snapshot(done)
+    assert not (folder / "evaluation-test.json").exists()
+
+    succeed("--root", killed, "study", "run", file)
+    assert snapshot(done) == before
+    assert weights(killed) == weights(undisturbed)
+    one, two = (succeed("--root", root, "study", "table", file).out for root in (undisturbed, killed))
+    assert one == two
+    assert "| the method | 2 |" in one
+    assert not list(killed.glob("runs/.*.lock"))
+
+    again = succeed("--root", killed, "study", "run", file, "--json").document
+    assert [cell["state"] for cell in again] == ["found"] * 4
+    assert weights(killed).keys() == weights(undisturbed).keys()
+    _check_a_failing_cell(file, killed)
+    _check_two_runners(file, killed)
+
+
+def _check_a_failing_cell(file: Path, root: Path) -> None:
+    path = file.with_name("failing.toml")
+    too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.batch_size = 31 }\n'
+    path.write_text(FILE.replace("[42, 1024]", "[42]") + too_large)
+    outcome = run_command("--root", root, "study", "run", path)
+    assert outcome.code == 1
+    assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: the training split has 30 rec")
+    table = succeed("--root", root, "study", "table", path).out
+    assert "| too large | 0 of 1 | missing |" in table
+
+
+def test_every_draw_has_its_own_labels_which_all_rows_share(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pair stores are made for each draw; the recordings that validate and test are those of all."""
+    monkeypatch.setattr(running, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
+    few = "[set]\npairing.train_per_class = 1\n[[axis.way]]"
+    file.write_text(
+        FILE.replace("[[axis.way]]", few, 1).replace("seeds", 'draws = "labels"\nseeds').replace("1024]", "1024, 7]")
+    )
+    study, workspace = load_study(file), Workspace(tmp_path)
+    running.run(study, workspace, Reporter(verbosity=0), parallel=1)
+    stores = [[find_pairs(cell.config, workspace) for cell in row.cells] for row in study.rows]
+    assert stores[0] == stores[1]
+    assert len({*stores[0]}) == 3
+    ids = {
+        split: [PairedCache.open(path, split).sample_ids for path in stores[0]]
+        for split in ("train", "validation", "test")
+    }
+    assert len({*ids["train"]}) == 3
+    assert len({*ids["validation"]}) == len({*ids["test"]}) == 1
+
+
+def test_data_that_cannot_be_had_fail_their_cells_alone(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare(config: ExperimentConfig, workspace: Workspace, convert: Any) -> None:
+        if config.pairing.protocol == "unrestricted":
+            raise StoreError("no photo is left")
+
+    monkeypatch.setattr(running, "preprocess", prepare)
+    monkeypatch.setattr(running, "run_cell", lambda task, *_: CellOutcome(task.name, "done", top1=0.5))
+    leaky = '[[axis.way]]\nlabel = "leaky"\nset = { pairing.protocol = "unrestricted" }\n'
+    file.write_text(FILE + leaky)
+    outcome = run_command("--quiet", "--root", tmp_path, "study", "run", file)
+    says = "4 of 6 cells are done\n  leaky, seed 42; leaky, seed 1024: failed: no photo is left\n"
+    assert (outcome.code, outcome.out, outcome.err) == (1, says, "")
+
+
+def _check_two_runners(file: Path, root: Path) -> None:
+    """A cell that another process has is left alone."""
+    study = load_study(file)
+    cell, workspace = study.cells[0], Workspace(root)
+    task = running._task(cell, workspace, threads=1)
+    folder = find_run(cell.config, workspace)
+    assert folder is not None
+    with writer_lock(workspace.runs, lock_name(folder)):
+        assert run_cell(task).state == "busy"
+
+
+class Pool:
+    """Gives each task the next of its outcomes, at once."""
+
+    def __init__(self, **outcomes: list[str]) -> None:
+        self.outcomes = outcomes
+        self.submitted: list[tuple[str, bool]] = []
+        self.executor = ExitStack()
+
+    def submit(self, task: CellTask) -> Any:
+        from concurrent.futures import Future
+
+        self.submitted.append((task.name, task.waits))
+        state: Any = self.outcomes[task.name].pop(0)
+        future: Any = Future()
+        if state == "dead":
+            future.set_exception(RuntimeError("worker died"))
+        else:
+            future.set_result(CellOutcome(task.name, state, top1=0.5 if state == "done" else None))
+        return future
+
+    def stop(self) -> None:
+        raise AssertionError("nobody asked for that")
+
+
+def tasks_of(pool: Pool) -> list[CellTask]:
+    return [CellTask(name, {}, "") for name in pool.outcomes]
+
+
+def test_a_cell_of_another_runner_is_waited_for_after_the_others() -> None:
+    pool: Any = Pool(a=["busy", "found"], b=["done"], c=["dead"])
+    outcomes = running.run_all(pool, tasks_of(pool), Reporter(0))
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {"a": "found", "b": "done", "c": "failed"}
+    assert pool.submitted == [("a", False), ("b", False), ("c", False), ("a", True)]
+    assert outcomes["c"].message == "RuntimeError: worker died"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_lets_cells_under_way_stop_and_starts_no_other(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began: list[str] = []
+
+    def work(task: CellTask, on_start: Any, on_memory: Any) -> CellOutcome:
+        began.append(task.name)
+        told = threading.Event()
+        on_start(SimpleNamespace(stop=told.set))
+        os.kill(os.getpid(), number)
+        told.wait()
+        return CellOutcome(task.name, "stopped")
+
+    monkeypatch.setattr(running, "run_cell", work)
+    tasks = [CellTask(name, {}, "") for name in "abc"]
+    with (
+        pytest.raises(StudyStoppedError, match="the same command goes on") as caught,
+        LocalPool(1, []) as pool,
+    ):
+        running.run_all(pool, tasks, Reporter(0))
+    assert (caught.value.exit_code, began) == (code, ["a"])
+
+
+def test_cells_are_spread_over_the_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(2, timeout=20)
+
+    def work(task: CellTask, on_start: Any, on_memory: Any) -> CellOutcome:
+        on_memory(1)
+        together.wait()
+        return CellOutcome(task.name, "done", message=(task.environment or {}).get("CUDA_VISIBLE_DEVICES"))
+
+    monkeypatch.setattr(running, "run_cell", work)
+    with LocalPool(2, ["3", "5"]) as pool:
+        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+        assert {future.result().message for future in futures} == {"3", "5"}
+
+
+def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running.psutil, "virtual_memory", lambda: SimpleNamespace(available=250))
+    telling, ending = threading.Event(), threading.Event()
+    entered: list[str] = []
+
+    def work(task: CellTask, on_start: Any, on_memory: Any) -> CellOutcome:
+        entered.append(task.name)
+        if task.name == "a":
+            telling.wait()
+            on_memory(100)
+        ending.wait()
+        return CellOutcome(task.name, "done")
+
+    monkeypatch.setattr(running, "run_cell", work)
+    with LocalPool(4, []) as pool:
+        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+        time.sleep(0.1)
+        assert len(entered) == 1  # nobody knows yet what a cell takes
+        telling.set()  # 100: the free 250 have room for two more, with their margins
+        wait_until(lambda: len(entered) == 3, 10)
+        time.sleep(0.1)
+        assert len(entered) == 3
+        pool.stop()
+        ending.set()
+        states = [future.result().state for future in futures]
+    assert (len(entered), states.count("done"), states.count("stopped")) == (3, 3, 1)
+
+
+def test_what_kills_a_cell_s_process_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = CellTask("a", {"nonsense": 1}, str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "sleep 0.2; kill -9 $$")))
+    killed = "its process was ended by signal 9 (Killed), maybe because memory ran out: no word"
+    assert run_cell(task).message == killed
+    monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "echo Segment >&2; exit 3")))
+    assert run_cell(task).message == "its process ended with exit code 3: Segment"
+    monkeypatch.undo()
+    told = run_cell(task).message
+    assert told is not None
+    assert "nonsense: unknown key" in told
+
+
+def _script(folder: Path, text: str) -> Path:
+    path = folder / "python"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("default")  # distributed's own clean-up warns of sockets
+def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
+    from distributed import LocalCluster
+
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        connect(cluster.scheduler_address) as client,
+        CellPool(client.get_executor(pure=False)) as pool,
+    ):
+        outcomes = running.run_all(pool, [CellTask("a", {"nonsense": 1}, str(tmp_path))], Reporter(0))
+    assert outcomes["a"].state == "failed"
+    assert "nonsense: unknown key" in str(outcomes["a"].message)
+
+
+def test_no_cluster_no_run(file: Path, tmp_path: Path) -> None:
+    study, workspace = load_study(file), Workspace(tmp_path)
+    with pytest.raises(ConfigError, match="scheduler 'fork': expected processes or an address like tcp://host:8786"):
+        running.run(study, workspace, Reporter(0), scheduler="fork")
+    with pytest.raises(ConfigError, match="no dask cluster answers there"):
+        running.run(study, workspace, Reporter(0), scheduler="tcp://127.0.0.1:1")

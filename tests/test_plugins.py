@@ -1,0 +1,89 @@
+"""The examples of docs/plugins.md, as written, from files beside a configuration; and what is refused."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from command_line import refuse, succeed
+from tiny_preprocess import make_workspace
+
+PAGE = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text()
+TRAIN = (
+    '\n[model]\nname = "vgg_snn_small"\nwidths = [4, "P", 4, "P"]\n\n[train]\nepochs = 2\nbatch_size = 4\nthreads = 1\n'
+)
+
+
+def section(title: str) -> dict[str, str]:
+    """The page's files under a heading, by name; the settings of the example as `settings`."""
+    text = re.split(r"^## ", PAGE.split(f"## {title}\n")[1], flags=re.MULTILINE)[0]
+    files = {
+        code.split("\n")[0].removeprefix("# "): code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    }
+    return {**files, "settings": re.findall(r"```toml\n(.*?)```", text, re.DOTALL)[-1]}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return make_workspace(tmp_path / "root")
+
+
+def write(root: Path, title: str) -> tuple[str | Path, ...]:
+    """Put an example beside the tiny configuration; returns the options that name it."""
+    files = section(title)
+    settings = TRAIN + files.pop("settings").removeprefix("[train]")
+    for name, code in files.items():
+        (root / name).write_text(code)
+        sys.modules.pop(name.removesuffix(".py"), None)
+    (root / "own.toml").write_text((root / "tiny.toml").read_text() + settings)
+    return ("--quiet", "--root", root), ("--config", root / "own.toml", "--json")  # type: ignore[return-value]
+
+
+def run_all(root: Path, title: str) -> dict[str, object]:
+    before, after = write(root, title)
+    return {name: succeed(*before, name, *after).document for name in ("preprocess", "train", "evaluate")}  # type: ignore[misc]
+
+
+def test_a_method(workspace: Path) -> None:
+    trained = run_all(workspace, "A method")["train"]
+    assert trained["num_images"] > 0  # type: ignore[index]
+
+
+def test_a_changed_method_is_another_run(workspace: Path) -> None:
+    first = run_all(workspace, "A method")["train"]
+    code = (workspace / "distillation.py").read_text()
+    (workspace / "distillation.py").write_text(code.replace("temperature**2", "temperature"))
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "own.toml", "--json")
+    second = succeed(*before, "train", *after).document
+    assert second["run"] != first["run"]  # type: ignore[index]
+    refuse(*before, "train", "--run", first["run"], *after, code=1, says=["other settings", "code.method"])  # type: ignore[index]
+
+
+def test_a_sliding_strategy(workspace: Path) -> None:
+    trained = run_all(workspace, "A sliding strategy")["train"]
+    lines = (Path(trained["run"]) / "metrics.jsonl").read_text()  # type: ignore[index]
+    seen = [float(value) for value in re.findall(r'"sliding_probability": ([0-9.e-]+)', lines)]
+    num_steps = trained["num_recordings"] // 4  # type: ignore[index]
+    progress = [(epoch * num_steps + num_steps - 1) / (2 * num_steps) for epoch in range(2)]
+    assert seen == pytest.approx([0.5 - 0.5 * math.cos(math.pi * p) for p in progress])
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ("train.method='nowhere:Method'", "No module named 'nowhere'"),
+        ("train.method='math:pi'", "expected a class derived from"),
+        ("train.method='transfers'", "'transfers' is none of events, finetune, transfer"),
+        ("train.sliding='math:nothing'", "has no attribute 'nothing'"),
+    ],
+)
+def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
+    (workspace / "own.toml").write_text((workspace / "tiny.toml").read_text() + TRAIN)
+    options = ("--config", workspace / "own.toml")
+    succeed("--quiet", "--root", workspace, "preprocess", *options)
+    code = 2 if "transfers" in setting else 1
+    refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])
