@@ -30,8 +30,10 @@ from stores import build_store
 
 
 def list_commands() -> Iterator[tuple[str, Any]]:
-    """Every command by the words that call it."""
+    """Every command by the words that call it, but for the hidden names of before."""
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if command.hidden:
+            continue
         inner = getattr(command, "commands", None)
         yield from ((f"{name} {key}", value) for key, value in inner.items()) if inner else [(name, command)]
 

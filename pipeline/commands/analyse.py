@@ -78,7 +78,8 @@ def few_shot(
     given.show(reports, text=_print_few_shot)
 
 
-command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,))(few_shot)
+_help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
+command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,), text=_help)(few_shot)
 
 
 def _print_few_shot(reports: dict[Path, Any]) -> None:

@@ -73,12 +73,16 @@ class Given:
 
 
 def command(
-    app: typer.Typer, *shared: Options, name: str | None = None, models: tuple[type[BaseModel], ...] = ()
+    app: typer.Typer,
+    *shared: Options,
+    name: str | None = None,
+    models: tuple[type[BaseModel], ...] = (),
+    text: str | None = None,
 ) -> Callable[[Function], Function]:
     """Register a function `(given, own options..., **fields)` as a command.
 
-    given: of the `shared` options.  fields: of the models, None where one was not given. Where two models share a
-    field, the first one describes it.
+    text: the help; by default the function's docstring.  given: of the `shared` options.  fields: of the models, None
+    where one was not given. Where two models share a field, the first one describes it.
     """
     options = {key: option for group in shared for key, option in group.items()}
     fields = {key: described for model in reversed(models) for key, described in model.model_fields.items()}
@@ -99,7 +103,7 @@ def command(
 
         called.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
-        app.command(name)(called)
+        app.command(name, help=text)(called)
         return function
 
     return register
