@@ -15,7 +15,7 @@ from .cache.errors import DvsTransferError
 from .pipeline.commands.analyse import analyse_app, few_shot
 from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, chosen, command
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
 from .pipeline.commands.compare import compare
 from .pipeline.commands.predict import predict
 from .pipeline.commands.study import study_app
@@ -191,10 +191,8 @@ def convert(
     """
     from .pipeline import api
 
-    frames, images, conversion = (chosen(model, options) for model in (FramesConfig, ImagesConfig, ConversionOptions))
-    images["size"] = images["size"] or None  # 0 is for frames with resize none
-    parts = {"frames": frames, "images": images, "conversion": conversion}
-    given.show(api.convert(source, raw, out, **parts, root=Settings.workspace, map_tasks=given.runner()), "converted")
+    root, runner = Settings.workspace, given.runner()
+    given.show(api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
 
 
 @command(app, JSON, models=(PairingConfig,))

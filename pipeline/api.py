@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ from .experiment import evaluation_of_run, read_run
 from .workspace import AnyRoot, Workspace
 
 AnyPath = str | Path
-Options = Mapping[str, Any]
 
 
 def convert(
@@ -34,24 +33,28 @@ def convert(
     raw: AnyPath,
     out: AnyPath | None = None,
     *,
-    frames: Options | None = None,
-    images: Options | None = None,
-    conversion: Options | None = None,
     root: AnyRoot = None,
     map_tasks: TaskRunner = ALL_CORES,
+    **options: Any,
 ) -> conversions.ConversionReport:
     """Convert one raw data set into a store in the folder `out`, by default the cache.
 
-    frames, images, conversion: fields of `FramesConfig`, `ImagesConfig` and `ConversionOptions` by name.
+    options: fields of `FramesConfig`, `ImagesConfig` and `ConversionOptions`; size is that of frames and images.
     """
+    frames, images = (
+        {name: value for name, value in options.items() if name in model.model_fields}
+        for model in (FramesConfig, ImagesConfig)
+    )
+    images["size"] = images.get("size") or None  # 0 is for frames with resize none
+    others = {name: value for name, value in options.items() if name not in frames | images}
     settings = build(
         ConvertConfig,
         source=source,
         raw=raw,
         out=out or Workspace.at(root).cache,
-        frames=build(FramesConfig, **(frames or {})),
-        images=build(ImagesConfig, **(images or {})),
-        conversion=build(ConversionOptions, **(conversion or {})),
+        frames=build(FramesConfig, **frames),
+        images=build(ImagesConfig, **images),
+        conversion=build(ConversionOptions, **others),
     )
     return conversions.run(settings, map_tasks)
 
@@ -73,19 +76,18 @@ def predict(
     *,
     top: int = 1,
     source: str | None = None,
-    checkpoint: CheckpointName | None = None,
-    device: str | None = None,
     overrides: Iterable[str] = (),
+    **options: Any,
 ) -> prediction.PredictionReport:
     """Name recordings that nobody labelled, files or folders of them, by the network of a run.
 
     top: classes for each.  source: whose reader reads them, by default that of the recordings that the run was trained
-    on; "folder" recognises any format by its content.  checkpoint, device, overrides: by default as the run's
-    configuration evaluates. What cannot be read is told in the report. Probabilities are not calibrated.
-    Raises TrainingError: no such run. StoreError: how its recordings were made is not known.
+    on; "folder" recognises any format by its content.  options, overrides: of `EvaluateConfig` (checkpoint, device,
+    batch_size ...), by default as in the run's configuration. What cannot be read is told in the report. Probabilities
+    are not calibrated. Raises TrainingError: no such run. StoreError: how its recordings were made is not known.
     """
     folder, paths = Path(run), [files] if isinstance(files, AnyPath) else files
-    settings = evaluation_of_run(folder, overrides, checkpoint=checkpoint, device=device)
+    settings = evaluation_of_run(folder, overrides, **options)
     return prediction.run(settings, _recipe_of(folder, source), [Path(path) for path in paths], folder, top)
 
 
@@ -108,14 +110,7 @@ def _recipe_of(folder: Path, source: str | None) -> prediction.Recipe:
         if "experiment" not in document:
             raise StoreError(f"{error}; and {folder}/config.json does not say how recordings were cut either") from None
         config = validate_config(document["experiment"], f"{folder}/config.json")
-        name, frames, sensor = config.events.source, config.frames, config.frames.sensor_size
-        if not frames.crop and sensor is None:
-            raise StoreError(
-                f"{error}; it alone says of which sensor the frames are, as crop = false needs it"
-            ) from None
-    else:
-        made = events.attributes.config
-        name, frames = made["source"], FramesConfig.model_validate(made["frames"])
-        width, height = events.column("sensor_size")[events.valid][0].tolist()
-        sensor = (width, height)
-    return prediction.Recipe(source or name, frames, sensor)
+        return prediction.Recipe(source or config.events.source, config.frames, config.frames.sensor_size)
+    made = events.attributes.config
+    width, height = events.column("sensor_size")[events.valid][0].tolist()
+    return prediction.Recipe(source or made["source"], FramesConfig.model_validate(made["frames"]), (width, height))

@@ -23,11 +23,10 @@ from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
-from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
+from ..stages.evaluation.config import EvaluateConfig
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
 from ..stages.runs import released
-from ..stages.runs.checkpoint import CheckpointName
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop as training
@@ -168,19 +167,18 @@ def evaluate(
     run: str | Path,
     settings: EvaluateConfig | None = None,
     *,
-    split: EvaluatedSplit | None = None,
-    checkpoint: CheckpointName | None = None,
     overrides: Iterable[str] = (),
     save_logits: Path | None = None,
+    **options: Any,
 ) -> EvaluationReport:
     """Evaluate the run in a folder on recordings of the data that it was trained on; see `EvaluationReport`.
 
-    settings: by default the run's own, with the overrides ("evaluate.KEY=VALUE"), the split and the checkpoint.
+    settings: by default the run's own, with overrides ("evaluate.KEY=VALUE") and options (split, checkpoint ...).
     Writes `evaluation-<split>.json` and `predictions-<split>.csv` into the folder, and the logits of each step to
     `save_logits` (.npz). Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
     folder = Path(run)
-    settings = settings or evaluation_of_run(folder, overrides, split=split, checkpoint=checkpoint)
+    settings = settings or evaluation_of_run(folder, overrides, **options)
     return evaluation.run(settings, open_splits_of(folder), folder, save_logits)
 
 
@@ -208,14 +206,13 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     return open_split
 
 
-def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **changes: str | None) -> EvaluateConfig:
-    """How a run's own configuration evaluates, with overrides, and then the changes that are not None.
-
-    Raises TrainingError when there is no such run.
-    """
+def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: Any) -> EvaluateConfig:
+    """How a run's own configuration evaluates, with overrides and options. Raises TrainingError: no such run."""
     document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
     apply_overrides(document, overrides)
-    return build(EvaluateConfig, **document["evaluate"] | {key: value for key, value in changes.items() if value})
+    return build(
+        EvaluateConfig, **document["evaluate"] | {key: value for key, value in options.items() if value is not None}
+    )
 
 
 def read_run(folder: Path) -> dict[str, Any]:

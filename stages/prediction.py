@@ -91,10 +91,7 @@ def run(
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
         shape = (info.num_steps, 2, info.size, info.size)
         if recipe.frames.frame_shape((info.size, info.size)) != shape:
-            raise TrainingError(
-                f"{run_folder}: its weights are for {info.num_steps} frames of {info.size} x {info.size} pixels, its "
-                f"recordings were cut to {recipe.frames.num_bins} of {recipe.frames.size} x {recipe.frames.size}"
-            )
+            raise TrainingError(f"{run_folder}: its weights take {shape}, its recordings were cut to {recipe.frames}")
         scored = in_precision(network, config.precision)
         reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit)
         predictions: list[Prediction] = []
@@ -137,9 +134,10 @@ def _frames(reader: FileReader, sample: Sample, recipe: Recipe) -> NDArray[Any]:
     if not isinstance(data, bytes):
         data.require_unchanged()
     if not recipe.frames.crop and frames.extent != recipe.sensor_size:
+        known = recipe.sensor_size or "is not known without their store"
         raise SourceError(
             f"{sample.location}: its sensor has {frames.extent[0]} x {frames.extent[1]} pixels, that of the run's "
-            f"recordings {recipe.sensor_size}; with crop = false all recordings need the same"
+            f"recordings {known}; with crop = false all need the same"
         )
     return frames.data
 

@@ -58,10 +58,8 @@ def predict(
     for problem in report.refused.values():
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:
-        other = (
-            "" if report.source == "folder" else f"; they were read as {report.source}'s, any format: --source folder"
-        )
-        print(f"{len(report.refused):,} files could not be read{other}", file=sys.stderr)
+        how = f"read as files of the source {report.source}; --source folder reads any format"
+        print(f"{len(report.refused):,} files could not be {how}", file=sys.stderr)
         raise typer.Exit(DvsTransferError.exit_code)
 
 
