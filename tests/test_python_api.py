@@ -27,8 +27,11 @@ import dvs_transfer
 from dvs_transfer import evaluate, load_network, predict
 from dvs_transfer.cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from dvs_transfer.pipeline.config import ExperimentConfig, load_config
-from dvs_transfer.stages.sources import open_files
-from dvs_transfer.stages.sources.atis import decode_records
+from dvs_transfer.stages.frames.binning import make_frames
+from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources import Events, open_files
+
+from naive import decode_records
 
 PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", PAGE, re.MULTILINE) if block.strip()]
@@ -184,13 +187,24 @@ def test_a_table_of_steps_and_ranks(made: Made) -> None:
 def test_any_format_is_read_from_a_folder(made: Made, tmp_path: Path, file: str) -> None:
     """The same events in another format are named the same, with the same bits."""
     raw = made.root / RECORDINGS / "cup" / "image_0001.bin"
-    records = np.frombuffer(raw.read_bytes(), np.uint8)
-    reader = open_files("ncaltech101", [raw])
-    recording = reader.decode(reader.samples[0], records.tobytes())
-    WRITERS[file](tmp_path / file, decode_records(recording, "test"))  # type: ignore[arg-type]
+    x, y, t, p = np.array(decode_records(raw.read_bytes())).T
+    WRITERS[file](tmp_path / file, Events(x.astype(np.uint16), y.astype(np.uint16), t, p.astype(np.uint8)))
     (expected,) = predict(made.run, raw).predictions
     (found,) = predict(made.run, tmp_path / file, source="folder").predictions
     assert (found.best, found.after_step) == (expected.best, expected.after_step)
+
+
+def test_a_file_is_read_as_the_data_set_s_are_not_by_its_format_alone(tmp_path: Path) -> None:
+    """CIFAR10-DVS has x and y of jAER swapped."""
+    path = tmp_path / "new.aedat"
+    WRITERS["jaer.aedat"](path, make_events())
+    config = FramesConfig(num_bins=1, mode="exact", resize="none", crop=False, sensor_size=(128, 128))
+    turned, alone = (
+        make_frames(reader.decode(reader.samples[0], reader.read_content(reader.samples[0])), config).data
+        for reader in (open_files(name, [path]) for name in ("cifar10dvs", "folder"))
+    )
+    assert alone.sum() == 2000
+    np.testing.assert_array_equal(turned, alone.swapaxes(2, 3))
 
 
 def test_without_its_store_the_run_itself_says_how_frames_are_made(made: Made, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.sources import Events, Source, open_files, open_source
+from dvs_transfer.stages.sources import Events, Source, open_source
 from dvs_transfer.stages.sources.cifar10 import parse_batch
 from dvs_transfer.stages.sources.python_pickle import read_pickled_dict
 
@@ -219,14 +219,3 @@ def test_any_program_is_followed_or_refused(program: list[bytes], at: int) -> No
     for data in (b"".join(program), VALID[:at] + b"".join(program[:2]) + VALID[at + 1 :]):
         with contextlib.suppress(SourceError):
             assert isinstance(read_pickled_dict(data, "a"), dict)
-
-
-def test_a_file_alone_is_turned_as_in_the_data_set(tmp_path: Path) -> None:
-    """Its format alone would not tell that x and y are swapped."""
-    path = tmp_path / "new.aedat"
-    path.write_bytes(RECORDING)
-    for name, expected in (("cifar10dvs", [122, 27]), ("folder", [127, 0])):
-        source = open_files(name, [path])
-        events = source.decode(source.samples[0], source.read_content(source.samples[0]))
-        assert isinstance(events, Events)
-        assert events.x.tolist() == expected
