@@ -17,23 +17,8 @@ if TYPE_CHECKING:
     from .pipeline.reporting import report
     from .pipeline.results import compare_runs
 
-__all__ = [
-    "FrameStore",
-    "PairedCache",
-    "__version__",
-    "analyse",
-    "compare_runs",
-    "convert",
-    "evaluate",
-    "load_config",
-    "load_network",
-    "open_cache",
-    "pair",
-    "predict",
-    "preprocess",
-    "report",
-    "train",
-]
+__all__ = ["FrameStore", "PairedCache", "__version__", "analyse", "compare_runs", "convert", "evaluate", "load_config"]
+__all__ += ["load_network", "open_cache", "pair", "predict", "preprocess", "report", "train"]
 
 _NAMES = {
     ".cache.paired": ["PairedCache"],

@@ -114,13 +114,15 @@ class ExperimentConfig(Frozen):
 AnyConfig = str | Path | ExperimentConfig
 
 
-def load_config(config: AnyConfig, overrides: Iterable[str] = ()) -> ExperimentConfig:
+def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentConfig:
     """A configuration with overrides like "train.epochs=5" (the value in TOML, or a bare word) applied.
 
     config: a file, the name of a shipped one ("demo"), or a model.
     Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
     """
     if isinstance(config, ExperimentConfig):
+        if not overrides:
+            return config
         document, where = config.model_dump(mode="json"), config.name
     else:
         path = Path(config)

@@ -24,16 +24,10 @@ def predict(
     run: Annotated[Path, typer.Argument(help="Run folder.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.")],
     top: Annotated[int, typer.Option(min=1, help="Classes to name, the most probable ones.")] = 1,
-    steps: Annotated[
-        bool, typer.Option("--steps", help="Also after each time step, of the logits until then.")
-    ] = False,
-    source: Annotated[
-        str | None, typer.Option(help="Whose reader reads them; by default the run's. folder: any format.")
-    ] = None,
-    checkpoint: Annotated[
-        Literal["best", "last"] | None, typer.Option(help="Weights; by default as the run's configuration says.")
-    ] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N; by default the run's.")] = None,
+    steps: Annotated[bool, typer.Option("--steps", help="Also what it said after each time step.")] = False,
+    source: Annotated[str | None, typer.Option(help="Whose files they are, if not the run's; folder: any.")] = None,
+    checkpoint: Annotated[Literal["best", "last"] | None, typer.Option(help="Weights, if not the run's.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, if not the run's.")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print a table as CSV.")] = False,
 ) -> None:
     """Name recordings that nobody labelled, with a probability (not calibrated); exit code 1 when one is broken.
