@@ -180,7 +180,7 @@ def report(
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
 def convert(
     given: Given,
-    source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
+    source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`, or `module:Reader`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
     out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
     **options: Any,
@@ -190,7 +190,9 @@ def convert(
     Example: dvs-transfer convert ncaltech101 ~/N-Caltech101 --num-bins 10 --size 48
     """
     from .pipeline import api
+    from .stages.plugins import look_in
 
+    look_in(Path.cwd())  # for a reader of one's own
     root, runner = Settings.workspace, given.runner()
     given.show(api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
 

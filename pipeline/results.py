@@ -11,8 +11,8 @@ from typing import Any
 from ..cache.errors import TrainingError
 from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
-from ..stages.evaluation import compare
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
+from ..stages.evaluation.compare import run as compare
 from ..stages.evaluation.config import EvaluatedSplit
 from ..stages.evaluation.results import current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
@@ -67,7 +67,7 @@ def compare_runs(
         return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
-    return compare.run(members, named[0], across_protocols=across_protocols)
+    return compare(members, named[0], across_protocols=across_protocols)
 
 
 @dataclass(frozen=True)

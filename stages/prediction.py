@@ -28,9 +28,8 @@ from .network.runtime import select_device, torch_settings
 from .runs.checkpoint import CheckpointInfo, load_weights, weights_path
 from .sources import open_files
 from .sources.base import Sample
-from .sources.layout import is_clutter
-from .sources.reader import FileReader
-from .sources.tree import FolderTree
+from .sources.reader import Reader
+from .sources.tree import FolderTree, is_clutter
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,7 @@ def list_files(paths: Sequence[Path]) -> list[Path]:
     return list(dict.fromkeys(found))
 
 
-def _read(reader: FileReader, recipe: Recipe, refused: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
+def _read(reader: Reader, recipe: Recipe, refused: dict[str, str]) -> Iterator[tuple[str, NDArray[Any]]]:
     """The files that can be read with their frames (T, 2, H, W); the others are put into `refused`."""
     for sample in reader.samples:
         try:
@@ -126,7 +125,7 @@ def _read(reader: FileReader, recipe: Recipe, refused: dict[str, str]) -> Iterat
             refused[sample.location] = str(error)
 
 
-def _frames(reader: FileReader, sample: Sample, recipe: Recipe) -> NDArray[Any]:
+def _frames(reader: Reader, sample: Sample, recipe: Recipe) -> NDArray[Any]:
     data = reader.read_content(sample)
     recording = reader.decode(sample, data)
     assert not isinstance(recording, np.ndarray)

@@ -21,7 +21,7 @@ import pytest
 import torch
 from command_line import refuse, run_command, succeed
 from own_recordings import WRITERS, make_events
-from test_end_to_end import CONFIG
+from tiny import DEMO, TINY, merged, to_toml
 
 import dvs_transfer
 from dvs_transfer import evaluate, load_network, predict
@@ -36,7 +36,7 @@ from naive import decode_records
 PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", PAGE, re.MULTILINE) if block.strip()]
 # A network that tells recordings apart, if not rightly: predictions that are all the same would show nothing.
-TINY = CONFIG.replace("epochs = 2\n", "epochs = 4\nbase_learning_rate = 3.0\n").replace("[4,", "[8,")
+CONFIG = merged(TINY, DEMO, model={"widths": [8, "P", 8, "P"]}, train={"epochs": 4, "base_learning_rate": 3.0})
 RECORDINGS = "data/raw/demo/N-Caltech101/Caltech101"
 
 
@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     """The page's examples, one after the other, where `configs/demo.toml` is tiny."""
     root, before = tmp_path_factory.mktemp("a root"), Path.cwd()
     (root / "configs").mkdir()
-    (root / "configs" / "demo.toml").write_text(TINY)
+    (root / "configs" / "demo.toml").write_text(to_toml(CONFIG))
     names: dict[str, Any] = {}
     os.chdir(root)
     try:
