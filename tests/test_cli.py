@@ -30,8 +30,10 @@ from stores import build_store
 
 
 def list_commands() -> Iterator[tuple[str, Any]]:
-    """Every command by the words that call it."""
+    """Every command by the words that call it, but for the hidden names of before."""
     for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        if command.hidden:
+            continue
         inner = getattr(command, "commands", None)
         yield from ((f"{name} {key}", value) for key, value in inner.items()) if inner else [(name, command)]
 
@@ -209,7 +211,7 @@ def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "convert_shard", interrupt)
+    monkeypatch.setattr(conversion, "convert_shards", interrupt)
     outcome = run_command(*convert_command(raw, tmp_path / "out"), "--scheduler", "serial")
     assert (outcome.code, outcome.out) == (130, "")
     assert not list((tmp_path / "out").glob("*.zarr"))

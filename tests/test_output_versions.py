@@ -23,9 +23,10 @@ from cifar_data import write_cifar10, write_cifar10dvs
 from drawings import write_drawings
 from own_recordings import SENSOR, WRITERS, make_events
 from PIL import Image
+from recordings import judged
 
 from dvs_transfer.cache.digests import content_digest, fingerprint
-from dvs_transfer.pipeline.analysis import analyse
+from dvs_transfer.pipeline.analysis import analyse, analyses_of
 from dvs_transfer.stages import frames
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.demo.painting import SHAPES, paint
@@ -36,7 +37,7 @@ from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
 from dvs_transfer.stages.simulation import CAMERAS, simulate_image
 from dvs_transfer.stages.simulation.run import SIMULATOR_VERSION
 from dvs_transfer.stages.sources import SOURCES, open_source
-from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation, encode_records
+from dvs_transfer.stages.sources.atis import box_contour, encode_annotation, encode_records
 from dvs_transfer.stages.sources.base import AtisRecords, Events, EventStream
 
 KEPT = Path(__file__).parent / "golden" / "outputs.json"
@@ -149,7 +150,8 @@ def described(decoded: Any) -> Any:
         columns = [np.concatenate([getattr(piece, name) for piece in pieces]) for name in "xytp"]
         return described(Events(*columns, decoded.sensor_size, decoded.guessed_unit))
     if isinstance(decoded, Events):
-        columns = {name: getattr(decoded, name) for name in "xytp"}
+        checked = judged(decoded)
+        columns = {name: getattr(checked, name) for name in "xytp"}
         return [
             {name: described(column) for name, column in columns.items()},
             decoded.sensor_size,
@@ -225,7 +227,7 @@ def test_simulator() -> None:
 SMALL: Mapping[str, dict[str, Any]] = {
     "landscape": {"points_1d": 3, "points_2d": 3},
     "alignment": {"batch_size": 8},
-    "few-shot": {"ways": (2,), "shots": (1,), "queries": 1, "episodes": 20},
+    "few-shot": {"ways": (2,), "shots": (1, 2), "queries": 1, "episodes": 20},
 }
 OF_A_RUN = {"analysis", "revision", "fingerprint", "settings", "seconds", "split_digest", "weights_digest", "version"}
 OF_A_PROCESSOR = {"kl_divergence"}  # t-SNE goes another way from a last digit on
@@ -235,6 +237,7 @@ OF_A_PROCESSOR = {"kl_divergence"}  # t-SNE goes another way from a last digit o
 def test_analyses(name: str, before: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(before)
     run = Path("runs/finished")
+    assert (name in analyses_of(run)) == (ANALYSES[name].draw is not None)
     config = ANALYSES[name].config(device="cpu", threads=1, **SMALL.get(name, {}))
     analyse(name, config, run, restart=True)
     report, arrays = ANALYSES[name].read(run)

@@ -79,7 +79,8 @@ def few_shot(
     given.show(reports, text=_print_few_shot)
 
 
-command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,))(few_shot)
+_help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
+command(analyse_app, JSON, name="few-shot", models=(FewShotConfig,), text=_help)(few_shot)
 
 
 def _print_few_shot(reports: dict[Path, Any]) -> None:
@@ -111,4 +112,5 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
     for entry in results:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
-        show({**numbers, **entry}, False, numbers.pop("analysis"))
+        name = numbers.pop("analysis")
+        show({**numbers, **entry}, False, name)

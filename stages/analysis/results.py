@@ -22,10 +22,11 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ...cache.pairs import Reach
+from ..batches.data import OpenSplit
 from ..network.runtime import select_device, torch_settings
 from ..runs.checkpoint import CheckpointName, changed_weights, load_weights, require_same_data, weights_path
 from .config import AnalysisConfig
-from .subject import OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
+from .subject import Progress, Subject, choose_rows, no_progress, read_training
 
 Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
-from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
+from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
@@ -24,8 +24,6 @@ from ..evaluation.results import (
 from ..runs.checkpoint import changed_weights
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-
-OpenSplit = Callable[[Split], PairedCache]
 
 # The splits that can be evaluated, in the order in which they are shown.
 EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
