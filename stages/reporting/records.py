@@ -17,11 +17,11 @@ from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
     EvaluationReport,
     Predictions,
-    changed_weights,
     evaluation_path,
     read_evaluation,
     read_predictions,
 )
+from ..runs.checkpoint import changed_weights
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
 
@@ -109,7 +109,7 @@ def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -
     report = read_evaluation(folder, name)
     predictions = read_predictions(folder, report)
     again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
-    changed = changed_weights(folder, report)
+    changed = changed_weights(folder, report.weights)
     if changed is not None:
         raise TrainingError(
             f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now, or an earlier "

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -188,6 +189,15 @@ def _check_two_runners(file: Path, root: Path) -> None:
         assert run_cell(task).state == "busy"
 
 
+def test_the_command_s_old_name_is_kept_and_not_shown(file: Path, tmp_path: Path) -> None:
+    listed, before = (succeed("--root", tmp_path, name, "ls", file).out for name in ("study", "experiment"))
+    assert "4 missing" in listed
+    assert before == listed
+    commands = succeed("--help").out
+    assert " study " in commands
+    assert " experiment " not in commands
+
+
 class Pool:
     """Gives each task the next of its outcomes, at once."""
 
@@ -242,9 +252,9 @@ def test_a_signal_lets_cells_under_way_stop_and_starts_no_other(
     tasks = [CellTask(name, {}, "") for name in "abc"]
     with (
         pytest.raises(StudyStoppedError, match="the same command goes on") as caught,
-        LocalPool(1, []) as pool,
+        ThreadPoolExecutor(1) as threads,
     ):
-        running.run_all(pool, tasks, Reporter(0))
+        running.run_all(LocalPool(threads, 1, []), tasks, Reporter(0))
     assert (caught.value.exit_code, began) == (code, ["a"])
 
 
@@ -257,7 +267,8 @@ def test_cells_are_spread_over_the_devices(monkeypatch: pytest.MonkeyPatch) -> N
         return CellOutcome(task.name, "done", message=(task.environment or {}).get("CUDA_VISIBLE_DEVICES"))
 
     monkeypatch.setattr(running, "run_cell", work)
-    with LocalPool(2, ["3", "5"]) as pool:
+    with ThreadPoolExecutor(2) as threads:
+        pool = LocalPool(threads, 2, ["3", "5"])
         futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
         assert {future.result().message for future in futures} == {"3", "5"}
 
@@ -276,7 +287,8 @@ def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) ->
         return CellOutcome(task.name, "done")
 
     monkeypatch.setattr(running, "run_cell", work)
-    with LocalPool(4, []) as pool:
+    with ThreadPoolExecutor(4) as threads:
+        pool = LocalPool(threads, 4, [])
         futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
         time.sleep(0.1)
         assert len(entered) == 1  # nobody knows yet what a cell takes
@@ -318,8 +330,8 @@ def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
         connect(cluster.scheduler_address) as client,
-        CellPool(client.get_executor(pure=False)) as pool,
     ):
+        pool = CellPool(client.get_executor(pure=False))
         outcomes = running.run_all(pool, [CellTask("a", {"nonsense": 1}, str(tmp_path))], Reporter(0))
     assert outcomes["a"].state == "failed"
     assert "nonsense: unknown key" in str(outcomes["a"].message)
