@@ -70,7 +70,8 @@ def _stripes(width: int, height: int, rng: np.random.Generator) -> Plane:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(14, 50)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + 2 * _cloud(width, height, rng))
-    return np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1)
+    striped: Plane = np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1)
+    return striped
 
 
 def _checks(width: int, height: int, rng: np.random.Generator) -> Plane:
