@@ -136,7 +136,7 @@ def _check_against_tonic(file: Path) -> None:
 
 def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     """Bin edges, zeroing the counts and counting; the checks are not in it."""
-    events = decode_records(AtisRecords(data, SENSOR_SIZE), "benchmark")
+    events = decode_records(AtisRecords(data, SENSOR_SIZE))
     recording = CheckedEvents(events, SENSOR_SIZE, "benchmark")
     config = FramesConfig(num_bins=NUM_BINS, resize="none")
     width, height = SENSOR_SIZE

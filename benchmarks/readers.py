@@ -21,8 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
-from ..stages.sources.atis import decode_records
-from ..stages.sources.atis_writer import encode_records
+from ..stages.sources.atis import decode_records, encode_records
 from ..stages.sources.base import AtisRecords, Events
 from ..stages.sources.formats.recordings import open_recording
 from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
@@ -42,7 +41,7 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
     runs beside this one, so unlike `bench frames` this uses two cores.
     """
     records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
-    events = decode_records(records, "benchmark")
+    events = decode_records(records)
     figures: Figures = {"machine": machine(cores=2), "num_events": num_events, "mev_per_s": {}, "ratio": {}, "peer": {}}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         for contestant in CONTESTANTS:
@@ -185,7 +184,7 @@ def _ours(path: Path) -> Times:
     """All events of a file, decoded and checked."""
     recording = open_recording(FileBytes(path), path.suffix)
     if isinstance(recording, AtisRecords):
-        return decode_records(recording, str(path)).t
+        return decode_records(recording).t
     assert isinstance(recording, Events)
     return recording.t
 

@@ -14,9 +14,8 @@ from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import CAMERAS, SimulationConfig, simulate_image
 from ..stages.sources.atis import decode_records
 from ..stages.sources.base import AtisRecords, Events, Sample, UInt8Array
+from ..stages.sources.digits import Mnist, NMnist
 from ..stages.sources.images import decode_image
-from ..stages.sources.mnist import Mnist
-from ..stages.sources.nmnist import NMnist
 from .frames import SENSOR_SIZE
 from .measure import Figures, machine
 
@@ -50,7 +49,7 @@ def run(
     """
     pair_rows: dict[str, str] = {}
     if recording is not None and photo is not None:
-        real = decode_records(AtisRecords(np.fromfile(recording, np.uint8), SENSOR_SIZE), str(recording))
+        real = decode_records(AtisRecords(np.fromfile(recording, np.uint8), SENSOR_SIZE))
         pair_rows = compare_pair(real, decode_image(photo.read_bytes(), str(photo)))
     digit_rows = compare_digits(nmnist, mnist) if nmnist is not None and mnist is not None else {}
     return {"machine": machine(cores=1), "pair": pair_rows, "digits": digit_rows}
@@ -146,7 +145,7 @@ def _decoded(events: NMnist, sample: Sample) -> Events:
     records = events.decode(sample, events.read_bytes(sample))
     if not isinstance(records, AtisRecords):
         raise TypeError(f"{sample.location}: a recording of this length is read in pieces, which no digit is")
-    return decode_records(records, sample.location)
+    return decode_records(records)
 
 
 def _counts(recordings: Sequence[Events]) -> NDArray[Any]:

@@ -11,7 +11,7 @@ from cifar_data import aedat2, recording, write_cifar10, write_cifar10dvs
 from command_line import refuse, succeed
 from raw_data import make_events
 
-from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events
 
 CONFIG = """

@@ -23,6 +23,7 @@ from cifar_data import write_cifar10, write_cifar10dvs
 from drawings import write_drawings
 from own_recordings import SENSOR, WRITERS, make_events
 from PIL import Image
+from recordings import judged
 
 from dvs_transfer.cache.digests import content_digest, fingerprint
 from dvs_transfer.pipeline.analysis import analyse, analyses_of
@@ -38,7 +39,7 @@ from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
 from dvs_transfer.stages.simulation import CAMERAS, simulate_image
 from dvs_transfer.stages.simulation.run import SIMULATOR_VERSION
 from dvs_transfer.stages.sources import SOURCES, open_source
-from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation, encode_records
+from dvs_transfer.stages.sources.atis import box_contour, encode_annotation, encode_records
 from dvs_transfer.stages.sources.base import AtisRecords, Events, EventStream
 
 KEPT = Path(__file__).parent / "golden" / "outputs.json"
@@ -151,7 +152,8 @@ def described(decoded: Any) -> Any:
         columns = [np.concatenate([getattr(piece, name) for piece in pieces]) for name in "xytp"]
         return described(Events(*columns, decoded.sensor_size, decoded.guessed_unit))
     if isinstance(decoded, Events):
-        columns = {name: getattr(decoded, name) for name in "xytp"}
+        checked = judged(decoded)
+        columns = {name: getattr(checked, name) for name in "xytp"}
         return [
             {name: described(column) for name, column in columns.items()},
             decoded.sensor_size,

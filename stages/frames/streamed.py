@@ -40,6 +40,7 @@ class CheckedStream:
         """Each piece with the index of its first event."""
         start = 0
         last_us: int | None = None
+        signs: set[bool | None] = {None}
         for events in self._stream.pieces():
             if not len(events):
                 continue
@@ -48,6 +49,12 @@ class CheckedStream:
                 raise SourceError(
                     f"{self._location}: time runs backwards at event {start}: {piece.first_us} us after {last_us} us; "
                     "sort it"
+                )
+            signs.add(piece.has_signs)
+            if len(signs) == 3:
+                raise SourceError(
+                    f"{self._location}: p is 0 in some events and -1 in others, seen from event {start} on; expected "
+                    "one of the two"
                 )
             yield start, piece
             start += piece.num_events
@@ -65,30 +72,30 @@ class CheckedStream:
                 "leave the file alone while it is converted, and run the command again"
             )
 
-    def split_at_times(self, edges_us: Sequence[int]) -> Indices:
+    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
         # An edge's index is the number of events before it.
-        return sum((piece.split_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
+        return sum((piece.edges_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
 
-    def split_at_events(self, ordinals: Indices) -> Indices:
+    def edges_at_events(self, ordinals: Indices) -> Indices:
         return ordinals
 
     def num_events_between(self, start: int, stop: int) -> int:
         return stop - start
 
-    def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
+    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
         for start, piece in self._again():
-            piece.count(np.clip(splits - start, 0, piece.num_events), tables, out)
+            piece.count(np.clip(bin_edges - start, 0, piece.num_events), tables, out)
 
     def resize(
-        self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
     ) -> int:
         k = num_unread = 0  # k: the bin whose counts are being collected
         counts[:] = 0
         for start, piece in self._again():
-            local = np.clip(splits - start, 0, piece.num_events)
+            local = np.clip(bin_edges - start, 0, piece.num_events)
             while k < len(out):
                 piece.count(local[k : k + 2], tables, counts)
-                if splits[k + 1] > start + piece.num_events:
+                if bin_edges[k + 1] > start + piece.num_events:
                     break  # it goes on in the next piece
                 resize_bilinear(counts[0], *taps, out[k])
                 num_unread += int(num_spare(counts[0]))

@@ -18,7 +18,7 @@ from tiny_preprocess import assert_same_store
 from dvs_transfer.pipeline.execution import DaskRunner, WorkersLostError
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.stages.conversion import run as conversion
-from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.atis import encode_records
 
 NUM_SHARDS = 60
 ONE_EACH = {"conversion": {"samples_per_shard": 1}, "frames": {"num_bins": 10, "size": 48}}
