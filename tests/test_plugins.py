@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 from command_line import refuse, succeed
-from tiny_preprocess import make_workspace
+from tiny import RAW, make_workspace, write_config
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text()
-TRAIN = (
-    '\n[model]\nname = "vgg_snn_small"\nwidths = [4, "P", 4, "P"]\n\n[train]\nepochs = 2\nbatch_size = 4\nthreads = 1\n'
-)
+SMALL = {"model": {"name": "vgg_snn_small"}, "train": {"batch_size": 4}}
 
 
 def section(title: str) -> dict[str, str]:
@@ -35,12 +34,11 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write(root: Path, title: str) -> tuple[str | Path, ...]:
     """Put an example beside the tiny configuration; returns the options that name it."""
     files = section(title)
-    settings = TRAIN + files.pop("settings").removeprefix("[train]")
+    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")))
     for name, code in files.items():
         (root / name).write_text(code)
         sys.modules.pop(name.removesuffix(".py"), None)
-    (root / "own.toml").write_text((root / "tiny.toml").read_text() + settings)
-    return ("--quiet", "--root", root), ("--config", root / "own.toml", "--json")  # type: ignore[return-value]
+    return ("--quiet", "--root", root), ("--config", config, "--json")  # type: ignore[return-value]
 
 
 def run_all(root: Path, title: str) -> dict[str, object]:
@@ -57,7 +55,7 @@ def test_a_changed_method_is_another_run(workspace: Path) -> None:
     first = run_all(workspace, "A method")["train"]
     code = (workspace / "distillation.py").read_text()
     (workspace / "distillation.py").write_text(code.replace("temperature**2", "temperature"))
-    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "own.toml", "--json")
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     second = succeed(*before, "train", *after).document
     assert second["run"] != first["run"]  # type: ignore[index]
     refuse(*before, "train", "--run", first["run"], *after, code=1, says=["other settings", "code.method"])  # type: ignore[index]
@@ -82,8 +80,7 @@ def test_a_sliding_strategy(workspace: Path) -> None:
     ],
 )
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
-    (workspace / "own.toml").write_text((workspace / "tiny.toml").read_text() + TRAIN)
-    options = ("--config", workspace / "own.toml")
+    options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
     code = 2 if "transfers" in setting else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])
