@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, EventStream, Recording
-from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
+from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, CheckedStream, Indices
 from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
 from .spec import FramesConfig
-from .streamed import CheckedStream
 
 _RAW_ADDRESSES = 256  # x and y of a raw record are bytes
 
