@@ -10,8 +10,6 @@ from command_line import convert_command, refuse, run_command, snapshot, succeed
 from raw_data import write_raw_data
 from tiny import RAW, to_toml
 
-from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.sources import SOURCES
 
 from stores import build_store
@@ -27,11 +25,9 @@ def raw(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(built_stores: Path, tmp_path: Path) -> Path:
     """Three stores: of events, of their images, and their pairs."""
-    folder = tmp_path / "cache"
-    pairing.run(PairingConfig(), build_store(folder, "events"), build_store(folder, "images"), folder)
-    return folder
+    return Path(shutil.copytree(built_stores, tmp_path / "cache"))
 
 
 def stores_of(cache: Path) -> tuple[Path, Path, Path]:
