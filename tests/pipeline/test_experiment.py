@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from command_line import snapshot
 from raw_data import write_raw_data
+from tiny import RAW, merged
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.pipeline import experiment
@@ -18,21 +19,14 @@ from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, r
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.tasks import run_serially
 
-BASE: dict[str, Any] = {
-    "name": "small",
-    "events": {"source": "ncaltech101", "raw": "events"},
-    "images": {"source": "caltech101", "raw": "images"},
-    "frames": {"num_bins": 2, "size": 8},
-    "pairing": {"train": 0.4, "validation": 0.3, "test": 0.3},
-}
+BASE = merged(
+    RAW, name="small", frames={"num_bins": 2, "size": 8}, pairing={"train": 0.4, "validation": 0.3, "test": 0.3}
+)
 
 
 def config(**sections: Any) -> ExperimentConfig:
     """The base with some sections, or keys of them, replaced."""
-    merged = {
-        key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value for key, value in sections.items()
-    }
-    return validate_config({**BASE, **merged}, "test")
+    return validate_config(merged(BASE, sections), "test")
 
 
 @pytest.fixture
@@ -150,7 +144,7 @@ def test_a_source_of_the_wrong_kind_is_refused_before_anything_is_written(
     sections: dict[str, Any], workspace: Workspace
 ) -> None:
     before = snapshot(workspace.root)
-    with pytest.raises(ConfigError, match=r"source: no source of \w+ is called .*; there are"):
+    with pytest.raises(ConfigError, match=r"source: no source of \w+ is called .*: .* is none of "):
         preprocess(config(**sections), workspace, run_serially)
     assert snapshot(workspace.root) == before
 
