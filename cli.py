@@ -178,7 +178,7 @@ def report(
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
 def convert(
     given: Given,
-    source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
+    source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`, or `module:Reader`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
     out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
     **options: Any,
@@ -189,7 +189,9 @@ def convert(
     """
     from .pipeline.config import build
     from .stages.conversion import config, run
+    from .stages.plugins import look_in
 
+    look_in(Path.cwd())  # for a reader of one's own
     settings = build(
         config.ConvertConfig,
         source=source,

@@ -29,14 +29,14 @@ Model = TypeVar("Model", bound=BaseModel)
 class EventsSection(Frozen):
     """Where the recordings come from."""
 
-    source: str = Field(description="name of an event source, see `dvs-transfer sources`")
+    source: str = Field(description="name of an event source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
 
 
 class ImagesSection(Frozen):
     """Where the static images come from, and how they are resized; their size is that of the frames."""
 
-    source: str = Field(description="name of an image source, see `dvs-transfer sources`")
+    source: str = Field(description="name of an image source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
     value_order: Literal["after_resize", "before_resize"] = Field(
         "after_resize", description="take HSV's V after the resize (Caltech101) or before it (CEP-DVS)"

@@ -11,14 +11,14 @@ from typing import Any
 from ..cache.errors import TrainingError
 from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
-from ..stages.evaluation import compare, evaluate
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
+from ..stages.evaluation.compare import run as compare
 from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
 from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
-from .experiment import evaluation_of_run, open_splits_of, read_run
+from .experiment import evaluate, evaluation_of_run, read_run
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
@@ -41,7 +41,7 @@ def evaluate_run(
     """
     folder = Path(run)
     settings = _settings(folder, split, checkpoint, overrides)
-    return evaluate.run(settings, open_splits_of(folder), folder, save_logits)
+    return evaluate(settings, folder, save_logits)
 
 
 def compare_runs(
@@ -83,7 +83,7 @@ def compare_runs(
         return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
-    return compare.run(members, named[0], across_protocols=across_protocols)
+    return compare(members, named[0], across_protocols=across_protocols)
 
 
 def _settings(

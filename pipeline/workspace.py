@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT_VARIABLE = "DVS_TRANSFER_ROOT"
-RECIPES = "recipes"
+PAIR_NOTES = "recipes"  # folder of the cache: a note for each configuration, which pair store it leads to
 
 
 @dataclass(frozen=True)

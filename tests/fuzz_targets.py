@@ -37,16 +37,16 @@ from dvs_transfer.stages.runs.metrics import read_metrics
 from dvs_transfer.stages.runs.released import read_released
 from dvs_transfer.stages.runs.state import States
 from dvs_transfer.stages.sources import open_source
-from dvs_transfer.stages.sources.archives import open_archive
+from dvs_transfer.stages.sources.atis import parse_box
 from dvs_transfer.stages.sources.base import EventStream
 from dvs_transfer.stages.sources.cepdvs import parse_path_file
-from dvs_transfer.stages.sources.cifar10 import parse_batch
+from dvs_transfer.stages.sources.cifar import read_batch
+from dvs_transfer.stages.sources.digits import parse_idx
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import decode_image
-from dvs_transfer.stages.sources.mnist import parse_idx
-from dvs_transfer.stages.sources.ncaltech101 import parse_box
 from dvs_transfer.stages.sources.nomniglot import NUM_DRAWERS, parse_table
 from dvs_transfer.stages.sources.random_access import FileBytes, InMemory, RandomAccess
+from dvs_transfer.stages.sources.tree import ArchiveTree
 
 from stores import build_store
 
@@ -100,7 +100,7 @@ def _read_archive(data: bytes, folder: Path) -> None:
 
 
 def _read_tree(content: RandomAccess, depth: int) -> None:
-    tree = open_archive(content)
+    tree = ArchiveTree(content)
     for member in tree.members:
         tree.read(member.name)
         if member.name.endswith(".zip") and member.size and depth < 2:
@@ -314,7 +314,7 @@ TARGETS: Mapping[str, Target] = {
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),
     "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),
     "cifar-pickle": Target(
-        lambda folder: [batch(random_pixels(3), (0, 5, 9))], lambda data, folder: parse_batch(data, "batch")
+        lambda folder: [batch(random_pixels(3), (0, 5, 9))], lambda data, folder: read_batch(InMemory(data, "batch"))
     ),
     "annotation": Target(_annotations, lambda data, folder: parse_box(data, "annotation")),
     "cepdvs-table": Target(_path_files, lambda data, folder: parse_path_file(data, "pathFile.csv")),

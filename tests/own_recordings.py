@@ -12,7 +12,7 @@ import numpy as np
 from cifar_data import aedat2, dvs128
 from scipy.io import savemat
 
-from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events
 
 SENSOR = (64, 48)

@@ -11,7 +11,7 @@ from PIL import Image
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.conversion.run import ConversionReport
-from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events
 
 CLASSES = ("ant", "bee")

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 import re
 import sys
+import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import refuse, succeed
-from tiny_preprocess import make_workspace
+from tiny import RAW, make_workspace, write_config
 
 from dvs_transfer.stages.network.runtime import cpu_capabilities
 
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text()
-MODEL = '\n[model]\nname = "vgg_snn_small"\nwidths = [4, "P", 4, "P"]\n'
-TRAIN = f"{MODEL}\n[train]\nepochs = 2\nbatch_size = 4\nthreads = 1\n"
+SMALL = {"model": {"name": "vgg_snn_small"}, "train": {"batch_size": 4}}
 
 
 def section(title: str) -> dict[str, str]:
@@ -33,33 +34,26 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path / "root")
 
 
-def write(root: Path, title: str) -> tuple[str | Path, ...]:
+def write(root: Path, title: str, *changes: dict[str, Any]) -> tuple[str | Path, ...]:
     """Put an example beside the tiny configuration; returns the options that name it."""
     files = section(title)
-    settings = files.pop("settings")
-    if settings.startswith("[model]"):
-        settings += TRAIN.removeprefix(MODEL)
-    else:
-        settings = TRAIN + settings.removeprefix("[train]")
+    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")), *changes)
     for name, code in files.items():
         (root / name).write_text(code)
         sys.modules.pop(name.removesuffix(".py"), None)
-    (root / "own.toml").write_text((root / "tiny.toml").read_text() + settings)
-    return ("--quiet", "--root", root), ("--config", root / "own.toml", "--json")  # type: ignore[return-value]
+    return ("--quiet", "--root", root), ("--config", config, "--json")  # type: ignore[return-value]
 
 
-def run_all(root: Path, title: str) -> dict[str, object]:
-    before, after = write(root, title)
+def run_all(root: Path, title: str, *changes: dict[str, Any]) -> dict[str, object]:
+    before, after = write(root, title, *changes)
     return {name: succeed(*before, name, *after).document for name in ("preprocess", "train", "evaluate")}  # type: ignore[misc]
 
 
 def test_a_network(workspace: Path) -> None:
-    settings = (workspace / "tiny.toml").read_text()
-    more = settings.replace("train = 0.6", "train = 0.4").replace("validation = 0.2", "validation = 0.4")
-    (workspace / "tiny.toml").write_text(more)  # more of which are analysed
-    trained = run_all(workspace, "A network")["train"]
+    more = {"pairing": {"train": 0.4, "validation": 0.4}}  # recordings that are analysed
+    trained = run_all(workspace, "A network", more)["train"]
     assert trained["num_parameters"] == (25 * 2 + 1) * 8 + (8 * 16 + 1) * 2 + 3  # type: ignore[index]
-    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "own.toml", "--json")
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     analyses = succeed(*before, "analyse", "all", *after, "--num-recordings", "8").document
     assert {"alignment", "embedding", "landscape"} == set(analyses)
     assert analyses["alignment"]["report"]["layers"] == ["aligned features"]
@@ -99,7 +93,7 @@ def test_a_changed_method_is_another_run(workspace: Path) -> None:
     first = run_all(workspace, "A method")["train"]
     code = (workspace / "distillation.py").read_text()
     (workspace / "distillation.py").write_text(code.replace("temperature**2", "temperature"))
-    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "own.toml", "--json")
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     second = succeed(*before, "train", *after).document
     assert second["run"] != first["run"]  # type: ignore[index]
     refuse(*before, "train", "--run", first["run"], *after, code=1, says=["other settings", "code.method"])  # type: ignore[index]
@@ -128,8 +122,7 @@ def test_a_sliding_strategy(workspace: Path) -> None:
     ],
 )
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
-    (workspace / "own.toml").write_text((workspace / "tiny.toml").read_text() + TRAIN)
-    options = ("--config", workspace / "own.toml")
+    options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
     code = 2 if "is none of" in says or "has none" in says else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])

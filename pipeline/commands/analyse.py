@@ -112,4 +112,5 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
     for entry in results:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
-        show({**numbers, **entry}, False, numbers.pop("analysis"))
+        name = numbers.pop("analysis")
+        show({**numbers, **entry}, False, name)

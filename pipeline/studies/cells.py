@@ -19,7 +19,6 @@ import psutil
 from ...cache.documents import read_document
 from ...cache.errors import DvsTransferError, StoreError, TrainingError
 from ...cache.locks import is_held, writer_lock
-from ...stages.evaluation import evaluate as evaluation
 from ...stages.evaluation.results import EvaluationReport, Predictions, current_evaluation, read_predictions
 from ...stages.processes import Process, ProcessLostError
 from ...stages.runs.checkpoint import read_info, weights_path
@@ -171,7 +170,7 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
             if result is None:
                 experiment.train(config, workspace, folder, on_progress=tell)
                 tell()  # there was nothing left to train
-                evaluation.run(config.evaluate, experiment.open_splits_of(folder), folder)
+                experiment.evaluate(config.evaluate, folder)
                 result = read_result(config, folder)
     except TrainingStoppedError as stopped:
         return CellOutcome(task.name, "stopped", str(folder), str(stopped))

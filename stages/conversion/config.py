@@ -21,7 +21,7 @@ class ConversionOptions(Frozen):
 class ConvertConfig(Frozen):
     """One raw data set into one store. Which of `frames` and `images` is used depends on the source's kind."""
 
-    source: str = Field(description="name of the source, see `dvs-transfer sources`")
+    source: str = Field(description="name of the source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="folder or archive that holds the raw data")
     out: Path = Field(description="folder that gets the store")
     frames: FramesConfig = FramesConfig()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import LARGEST_SENSOR, AtisRecords, EventStream, Recording
+from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, EventStream, Recording
 from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
 from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
@@ -90,6 +90,8 @@ def _sensor_size(
             f"{location}: its sensor has {size[0]} x {size[1]} pixels, sensor_size is {wanted[0]} x {wanted[1]}; with "
             "crop = false or resize 'none' all recordings need the same: leave it out, or set crop = true"
         )
+    if size is not None and not all(1 <= side <= MAX_SENSOR_SIDE for side in size):
+        raise SourceError(f"{location}: announces a sensor of {size[0]} x {size[1]} pixels; refused")
     size = size or wanted or usual
     if size is None and config.needs_whole_sensor:
         raise SourceError(

@@ -1,20 +1,23 @@
 """Recordings after every check: what counting needs to know of a recording, whichever form it came in.
 
-Nothing gets past here that the kernels could not count: coordinates outside the sensor, time running backwards,
-half a record and recordings without events are refused, naming the event and, for raw records, the byte offset.
+Readers decode; this is the one place that judges. Nothing gets past here that the kernels could not count: coordinates
+outside the sensor, other polarities, fractions, time running backwards, half a record and recordings without events are
+refused, naming the event and, for raw records, the byte offset; then columns become the narrow types of the kernels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from ..sources.base import Events
+from ..sources.random_access import num_records
 from .kernels import (
     OVERFLOW_US,
     OVERFLOW_Y,
@@ -33,6 +36,7 @@ from .kernels import (
 
 Indices = NDArray[np.int64]
 Counts = NDArray[np.uint32]
+LATEST_US: Final = 1 << 53  # in either direction: 285 years, and exact as a double
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +93,9 @@ class CheckedRecords:
     def __init__(self, data: NDArray[np.uint8], sensor_size: tuple[int, int], location: str) -> None:
         if data.dtype != np.uint8 or data.ndim != 1:
             raise ValueError(f"records are a (5 * n,) uint8 array, not {data.shape} {data.dtype}")
-        rest = data.size % RECORD_BYTES
-        if rest:
-            raise SourceError(
-                f"{location}: {data.size} bytes is not a whole number of {RECORD_BYTES}-byte events ({rest} left over "
-                f"at byte offset {data.size - rest}); the file is truncated: fetch it again"
-            )
         self._data = np.ascontiguousarray(data)
         self.sensor_size = sensor_size
-        self.num_records = data.size // RECORD_BYTES
+        self.num_records = num_records(data.size, RECORD_BYTES, location)
         low, high = np.full(RECORD_BYTES, 255, np.uint8), np.zeros(RECORD_BYTES, np.uint8)
         byte_ranges(self._data, low, high)
         ranges = (int(low[0]), int(high[0]), int(low[1]), int(high[1]))
@@ -166,39 +164,41 @@ class CheckedRecords:
 
 
 class CheckedEvents:
-    """Decoded events that passed every check."""
+    """Decoded events that passed every check: `events` are the same with x and y uint16, t int64 (us), p 0 or 1 uint8.
+
+    first_event: index of the first one in the recording, where `events` are a piece of it; for messages.
+    has_signs: whether p was -1 or 1; None where 1 is all there is.
+    """
 
     def __init__(self, events: Events, sensor_size: tuple[int, int], location: str, first_event: int = 0) -> None:
-        """first_event: index of the first one in the recording, where `events` are a piece of it; for messages."""
         self.sensor_size = sensor_size
-        self.num_events = self.num_records = len(events.t)
-        columns: dict[str, NDArray[Any]] = {"x": events.x, "y": events.y, "t": events.t, "p": events.p}
-        for name, column in columns.items():
-            if column.shape != (self.num_events,) or column.dtype.kind not in "iu":
-                raise SourceError(
-                    f"{location}: {name} is {column.shape} {column.dtype}, expected ({self.num_events},) whole numbers"
-                )
-        if self.num_events == 0:
-            raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
-        width, height = sensor_size
-        x_low, x_high = _range("x", events.x, width, location, first_event)
-        y_low, y_high = _range("y", events.y, height, location, first_event)
-        _range("p", events.p, 2, location, first_event)
-        if (events.t[1:] < events.t[:-1]).any():
-            i = int(np.flatnonzero(events.t[1:] < events.t[:-1])[0]) + 1
+        self.num_events = self.num_records = len(events)
+        judge = partial(_judge, location=location, first_event=first_event, shape=(self.num_events,))
+        x = judge("x", events.x, np.uint16, 0, sensor_size[0] - 1)
+        y = judge("y", events.y, np.uint16, 0, sensor_size[1] - 1)
+        t = judge("t", events.t, np.int64, -LATEST_US, LATEST_US, guess=events.guessed_unit)
+        p = judge("p", events.p, np.int8, -1, 1)
+        unordered = np.flatnonzero(t[1:] < t[:-1]) + 1
+        if len(unordered):
+            i = int(unordered[0])
             raise SourceError(
-                f"{location}: time runs backwards at event {first_event + i}: "
-                f"{events.t[i]} us after {events.t[i - 1]} us; sort it"
+                f"{location}: time runs backwards at event {first_event + i}: {t[i]} us after {t[i - 1]} us; sort it"
             )
-        self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
-        self.first_us, self.last_us = int(events.t[0]), int(events.t[-1])
-        self._x = np.ascontiguousarray(events.x, np.uint16)
-        self._y = np.ascontiguousarray(events.y, np.uint16)
-        self._p = np.ascontiguousarray(events.p, np.uint8)
-        self._t = events.t
+        lowest = int(p.min())
+        self.has_signs = {-1: True, 0: False, 1: None}[lowest]
+        zeros = np.flatnonzero(p == 0) if self.has_signs else np.empty(0)
+        if len(zeros):
+            raise SourceError(
+                f"{location}: event {first_event + int(zeros[0])} has p=0 where others have -1, expected either 0 and "
+                "1 or -1 and 1"
+            )
+        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit)
+        x_low, y_low = int(x.min()), int(y.min())
+        self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
+        self.first_us, self.last_us = int(t[0]), int(t[-1])
 
     def split_at_times(self, edges_us: Sequence[int]) -> Indices:
-        return np.searchsorted(self._t, np.array(edges_us, self._t.dtype)).astype(np.int64)
+        return np.searchsorted(self.events.t, np.array(edges_us, np.int64)).astype(np.int64)
 
     def split_at_events(self, ordinals: Indices) -> Indices:
         return ordinals
@@ -207,17 +207,39 @@ class CheckedEvents:
         return stop - start
 
     def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
-        count_events(self._x, self._y, self._p, splits, tables, out)
+        count_events(self.events.x, self.events.y, self.events.p, splits, tables, out)
 
     def resize(
         self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
     ) -> int:
-        return int(resize_events(self._x, self._y, self._p, splits, tables, taps, counts, out))
+        x, y, p = self.events.x, self.events.y, self.events.p
+        return int(resize_events(x, y, p, splits, tables, taps, counts, out))
 
 
-def _range(name: str, values: NDArray[Any], limit: int, location: str, first_event: int) -> tuple[int, int]:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= limit:
-        i = int(np.flatnonzero((values < 0) | (values >= limit))[0])
-        raise SourceError(f"{location}: event {first_event + i} has {name}={values[i]}, expected 0 to {limit - 1}")
-    return low, high
+def _judge(
+    name: str,
+    values: NDArray[Any],
+    kept_as: type[np.generic],
+    low: int,
+    high: int,
+    *,
+    location: str,
+    first_event: int,
+    shape: tuple[int],
+    guess: str | None = None,
+) -> NDArray[Any]:
+    """A column in the type that it is kept as, into which all its values fit. Raises SourceError."""
+    if values.shape != shape or values.dtype.kind not in "iufb":
+        raise SourceError(f"{location}: {name} is {values.shape} {values.dtype}, expected {shape} numbers")
+    if not len(values):
+        raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
+    in_range = low <= values.min() and values.max() <= high  # also false for NaN
+    if not in_range or (values.dtype.kind == "f" and (values != np.floor(values)).any()):
+        reals = values.astype(np.float64)
+        i = int(np.argmin((reals >= low) & (reals <= high) & (reals == np.floor(reals))))
+        hint = f"; that it is in {guess} is a guess: if not, set frames.time_unit (--time-unit), for example to ns"
+        raise SourceError(
+            f"{location}: event {first_event + i} has {name}={values[i]}, expected a whole number from {low} to {high}"
+            f"{hint if guess else ''}"
+        )
+    return np.ascontiguousarray(values, kept_as)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from .hsv import value
 from .resize import half_pixel_taps
 from .spec import ImagesConfig
 
@@ -20,7 +21,7 @@ class EncodedImage(NamedTuple):
 
 
 def encode_image(rgb: NDArray[np.uint8], config: ImagesConfig) -> EncodedImage:
-    """Resize a photo (H, W, 3) uint8 RGB and take its V channel (the largest of R, G, B, over 255).
+    """Resize a photo (H, W, 3) uint8 RGB and take its V channel (see `hsv`).
 
     The image is resized by Pillow's bilinear filter, which averages over the pixels that a smaller one covers. So is V
     with order "after_resize", being taken from the result. With "before_resize" V is resized as the float tensor that
@@ -34,14 +35,16 @@ def encode_image(rgb: NDArray[np.uint8], config: ImagesConfig) -> EncodedImage:
     resized = Image.fromarray(rgb).resize((config.size, config.size), Image.Resampling.BILINEAR)
     image = np.ascontiguousarray(np.asarray(resized).transpose(2, 0, 1))
     if config.value_order == "after_resize":
-        value = image.max(axis=0).astype(np.float32) / np.float32(255)
-    else:
-        value = _resize_value(rgb.max(axis=2).astype(np.float32) / np.float32(255), config.size)
-    return EncodedImage(image, value[None])
+        return EncodedImage(image, value(_in_unit(image)))
+    return EncodedImage(image, _resize_value(value(_in_unit(rgb.transpose(2, 0, 1)))[0], config.size)[None])
 
 
-def _resize_value(value: NDArray[np.float32], size: int) -> NDArray[np.float32]:
-    rows, columns = (half_pixel_taps(length, size) for length in value.shape)
-    lines = value[rows.first] * (1 - rows.weight)[:, None] + value[rows.second] * rows.weight[:, None]
+def _in_unit(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return image.astype(np.float32) / np.float32(255)
+
+
+def _resize_value(whole: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    rows, columns = (half_pixel_taps(length, size) for length in whole.shape)
+    lines = whole[rows.first] * (1 - rows.weight)[:, None] + whole[rows.second] * rows.weight[:, None]
     resized = lines[:, columns.first] * (1 - columns.weight) + lines[:, columns.second] * columns.weight
     return resized.astype(np.float32, copy=False)

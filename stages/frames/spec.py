@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from ..sources.base import MAX_SENSOR_SIDE, TimeUnit
+
 DEFAULT_SIZE = 48
-MAX_SENSOR_SIDE = 65_536
-TimeUnit = Literal["auto", "ns", "us", "ms", "s"]
 
 
 class FramesConfig(BaseModel):

@@ -40,6 +40,7 @@ class CheckedStream:
         """Each piece with the index of its first event."""
         start = 0
         last_us: int | None = None
+        signs: set[bool | None] = {None}
         for events in self._stream.pieces():
             if not len(events):
                 continue
@@ -48,6 +49,12 @@ class CheckedStream:
                 raise SourceError(
                     f"{self._location}: time runs backwards at event {start}: {piece.first_us} us after {last_us} us; "
                     "sort it"
+                )
+            signs.add(piece.has_signs)
+            if len(signs) == 3:
+                raise SourceError(
+                    f"{self._location}: p is 0 in some events and -1 in others, seen from event {start} on; expected "
+                    "one of the two"
                 )
             yield start, piece
             start += piece.num_events

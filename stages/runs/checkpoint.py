@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from ...cache import durable
+from ...cache.digests import file_digest
 from ...cache.documents import parse_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
@@ -56,6 +58,16 @@ class CheckpointInfo(BaseModel):
 
 def weights_path(run_folder: Path, name: CheckpointName) -> Path:
     return run_folder / "checkpoints" / f"{name}.safetensors"
+
+
+def changed_weights(run_folder: Path, digests: Mapping[CheckpointName, str | None]) -> Path | None:
+    """A file of weights that does not hold what gave a kept result: such a result is not current.
+
+    digests: of each file that gave it; None: not known, so any weights count as others. One that is gone did not
+    change.
+    """
+    paths = {weights_path(run_folder, name): digest for name, digest in digests.items()}
+    return next((path for path, digest in paths.items() if path.is_file() and file_digest(path) != digest), None)
 
 
 def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:

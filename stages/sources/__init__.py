@@ -1,4 +1,4 @@
-"""Readers of raw data sets, by name. A new data set is a module here and a line in `SOURCES`."""
+"""Readers of raw data sets, by name. A new data set is a module here and a line in `_READERS`, or a plug-in."""
 
 from __future__ import annotations
 
@@ -8,53 +8,50 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from ...cache.errors import ConfigError, SourceError
-from ..frames.spec import TimeUnit
-from .base import AtisRecords, Events, EventStream, Recording, Sample, Source, UInt8Array
-from .caltech101 import Caltech101
+from ..plugins import PluginError, find, plugin_digest
+from .base import AtisRecords, Events, EventStream, Recording, Sample, TimeUnit, UInt8Array
+from .caltech import Caltech101, NCaltech101
 from .cepdvs import CepDvs, CepDvsImages
-from .cifar10 import Cifar10
-from .cifar10dvs import Cifar10Dvs
-from .mnist import Mnist
-from .ncaltech101 import NCaltech101
-from .nmnist import NMnist
+from .cifar import Cifar10, Cifar10Dvs
+from .digits import Mnist, NMnist
 from .nomniglot import NOmniglot
 from .omniglot import Omniglot
 from .own import Folder, ImageFolder
-from .reader import Reader
+from .reader import EventReader, ImageReader, Reader
 from .tonic_datasets import PREFIX as TONIC_PREFIX
 from .tonic_datasets import TonicReader, tonic_reader
 
 _READERS: Final[tuple[type[Reader], ...]] = (
-    NCaltech101,
-    Caltech101,
-    CepDvs,
-    CepDvsImages,
-    NMnist,
-    Mnist,
-    Cifar10Dvs,
-    Cifar10,
-    NOmniglot,
-    Omniglot,
-    Folder,
-    ImageFolder,
+    *(NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist, Cifar10Dvs, Cifar10, NOmniglot, Omniglot),
+    *(Folder, ImageFolder),
 )
 SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: reader for reader in _READERS})
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
 
 
 def find_source(name: str, kind: Literal["events", "images"] | None = None) -> type[Reader]:
-    """The reader called `name`, or "tonic:<class>"; with `kind`, one of that kind.
+    """The reader called `name`, "tonic:<class>", or a plug-in (see `plugins.find`); with `kind`, one of that kind.
 
     Raises SourceError, naming those there are.
     """
-    if name.startswith(TONIC_PREFIX) and kind != "images":
+    problem = f"no source of {kind} is called {name!r}" if kind else f"{name}: no such source"
+    known = {known: reader for known, reader in SOURCES.items() if kind in (None, reader.kind)}
+    if name.startswith(TONIC_PREFIX):
+        if kind == "images":
+            raise SourceError(f"{problem}; there are {', '.join(known)}")
         return tonic_reader(name.removeprefix(TONIC_PREFIX))
-    fitting = [known for known, reader in SOURCES.items() if kind in (None, reader.kind)]
-    if name in fitting:
-        return SOURCES[name]
-    problem = f"{name}: no such source" if kind is None else f"no source of {kind} is called {name!r}"
-    more = "" if kind == "images" else f", {TonicReader.name}"
-    raise SourceError(f"{problem}; there are {', '.join(fitting)}{more}")
+    try:
+        reader = find("sources", name, known | ({} if kind == "images" else {TonicReader.name: TonicReader}))
+        digest = plugin_digest("sources", name, SOURCES)
+    except PluginError as error:
+        raise SourceError(f"{problem}: {error}") from error
+    if not (isinstance(reader, type) and issubclass(reader, EventReader | ImageReader)):
+        raise SourceError(f"{name}: expected a subclass of EventReader or ImageReader, found {reader!r}")
+    if kind not in (None, reader.kind):
+        raise SourceError(f"{problem}: it is one of {reader.kind}")
+    if digest is not None:
+        reader.version = digest
+    return reader
 
 
 def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
@@ -78,12 +75,13 @@ def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
 __all__ = [
     "SOURCES",
     "AtisRecords",
+    "EventReader",
     "EventStream",
     "Events",
+    "ImageReader",
     "Reader",
     "Recording",
     "Sample",
-    "Source",
     "TonicReader",
     "UInt8Array",
     "find_source",

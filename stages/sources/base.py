@@ -1,23 +1,26 @@
-"""What every source of raw data offers: its samples with class and id, their bytes, and the decoded recording or image.
+"""What readers give: samples, recordings as their files have them, images; and the words for times and sensors.
 
-A source is opened by name and path (`stages.sources.open_source`), lists its samples once and reads them one by one.
-Reading is in two steps, so that one read of a file that can be held serves the digest and the decoding:
-`read_content` (input/output, nothing else) and `decode` (every check; reads what could not be held).
+A reader decodes; whether a recording can be (coordinates on the sensor, times in order, polarities) is judged where
+all pass, in `frames.checked`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Final, Literal, Protocol, runtime_checkable
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .random_access import RandomAccess
-
 UInt8Array = NDArray[np.uint8]
+TimeUnit = Literal["auto", "ns", "us", "ms", "s"]
 GuessedUnit = Literal["us", "s"]
+
+LARGEST_SENSOR: Final = (1280, 960)
+"""(width, height) of the largest event camera, in pixels: coordinates beyond it are a damaged file's."""
+MAX_SENSOR_SIDE: Final = 65_536
+"""Pixels; coordinates are kept as uint16."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +37,19 @@ class Sample:
     location: str
 
 
-LARGEST_SENSOR: Final = (1280, 960)
-"""(width, height) of the largest event camera, in pixels: coordinates beyond it are a damaged file's."""
-
-
 @dataclass(frozen=True, slots=True)
 class Events:
-    """The events of a recording, checked: same lengths, time ascending, polarity 0 (OFF) or 1 (ON).
+    """The events of a recording, each column (n,) of any type of numbers, not judged yet.
 
-    x, y: (n,) uint16, pixels.  t: (n,) int64, microseconds.  p: (n,) uint8.
+    x, y: pixels.  t: microseconds, ascending.  p: polarity, 0 (OFF) and 1 (ON), or -1 and 1.
     sensor_size: (width, height) in pixels, where the recording's file states it.
     guessed_unit: what t was taken for, where neither the format nor the user says its unit.
     """
 
-    x: NDArray[np.uint16]
-    y: NDArray[np.uint16]
-    t: NDArray[np.int64]
-    p: UInt8Array
+    x: NDArray[Any]
+    y: NDArray[Any]
+    t: NDArray[Any]
+    p: NDArray[Any]
     sensor_size: tuple[int, int] | None = None
     guessed_unit: GuessedUnit | None = None
 
@@ -83,36 +82,3 @@ class AtisRecords:
 
 
 Recording = Events | EventStream | AtisRecords
-
-
-@runtime_checkable
-class Source(Protocol):
-    """A raw data set. Implementations are cheap to open again by (name, path) in a worker process."""
-
-    name: ClassVar[str]
-    kind: ClassVar[Literal["events", "images"]]
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        ...
-
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """Every sample, ordered by label, then by id."""
-        ...
-
-    def read_content(self, sample: Sample) -> bytes | RandomAccess:
-        """The sample's file, or access to one that may be too large to be held. SourceError: it cannot be read."""
-        ...
-
-    def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
-        """The recording (kind "events") or the image as (H, W, 3) uint8 RGB (kind "images").
-
-        Raises SourceError, naming the file, the byte offset where there is one, and what is wrong.
-        """
-        ...
-
-    def metadata(self, sample: Sample) -> dict[str, Any]:
-        """Further facts kept with the sample (N-Caltech101: the annotation's box); {} where there are none."""
-        ...

@@ -7,26 +7,20 @@ follow the code point order of the class names, which for the published 20 is th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from functools import partial
 from typing import ClassVar, Final
 
 from ...cache.errors import SourceError
-from .base import LARGEST_SENSOR, Events, EventStream, Sample, UInt8Array
-from .formats.identify import identify
-from .formats.isolated import LocalFile
-from .formats.mat5 import open_mat5
-from .formats.pieces import hold_short
-from .images import decode_image
-from .layout import Place, open_place
+from .base import LARGEST_SENSOR, Recording, Sample
+from .formats.recordings import open_recording
 from .random_access import RandomAccess, as_access
-from .reader import FileReader
+from .reader import EventReader, ImageReader, Listing, Reader
+from .tree import Place, open_place
 
 _CLASS_WORD: Final = 4  # the fifth
 _CLASS_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]+")
 
 
-class _CepDvs(FileReader):
+class _CepDvs(Reader):
     """The part that recordings and images share: ids "<class>/<i>" by `pathFile.csv`, one file `<i>.<suffix>` each.
 
     A file that is missing is still listed: reading it raises, so it is counted and reported instead of dropped.
@@ -36,34 +30,26 @@ class _CepDvs(FileReader):
     licence = "not known; ask its authors"
     num_samples = 10_000
     num_classes = 20
-    folder: ClassVar[str]
     suffix: ClassVar[str]
 
-    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
-        root = self._find_root(open_place(self.path))
+    def list_samples(self) -> Listing:
+        root = open_place(self.path)
+        folders, _ = root.children()
+        if not root.exists("pathFile.csv") and len(folders) == 1:  # an archive may add a folder of its own
+            root = root.child(folders[0])
+        if not root.exists("pathFile.csv"):
+            raise self.wrong_layout(root)
         csv = root.where("pathFile.csv")
         classes = parse_path_file(root.read("pathFile.csv"), csv)
-        place = self._place = root.child(self.folder)
+        place = root.child(self.folder)
+        self.searched = (place,)
         files = self._files_by_number(place, len(classes), csv)
-        class_names = tuple(sorted(set(classes)))
+        class_names = sorted(set(classes))
         labels = {name: label for label, name in enumerate(class_names)}
-        samples = [
-            self._add(name, str(number), labels[name], place, files.get(number, f"{number}{self.suffix}"))
+        return tuple(class_names), [
+            self.add_file(name, str(number), labels[name], place, files.get(number, f"{number}{self.suffix}"))
             for number, name in enumerate(classes)
         ]
-        return class_names, tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
-
-    def _searched_places(self) -> Iterable[Place]:
-        return (self._place,)
-
-    def _find_root(self, start: Place) -> Place:
-        folders, files = start.children()
-        if "pathFile.csv" not in files and len(folders) == 1:  # an archive may add a folder of its own
-            start = start.child(folders[0])
-            files = start.children()[1]
-        if "pathFile.csv" not in files:
-            raise self.wrong_layout(start)
-        return start
 
     def _files_by_number(self, place: Place, num_rows: int, csv: str) -> dict[int, str]:
         numbers: dict[int, str] = {}
@@ -86,40 +72,30 @@ class _CepDvs(FileReader):
         return numbers
 
 
-class CepDvs(_CepDvs):
+class CepDvs(_CepDvs, EventReader):
     """The recordings: MAT files of version 5 or 7.3 with x, y, ts (us) and p (-1 or 1)."""
 
     name = "cepdvs"
-    kind = "events"
     title = "CEP-DVS (recordings)"
     layout = "pathFile.csv and data/MAT/img/<number>.mat"
     sensor_size = LARGEST_SENSOR
     folder = "data/MAT/img"
     suffix = ".mat"
+    access = "file"
 
-    def decode(self, sample: Sample, data: bytes | RandomAccess) -> Events | EventStream:
+    def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
         content = as_access(data, sample.location)
-        match identify(content, self.suffix):
-            case "mat5":
-                return hold_short(open_mat5(content, "whole us"), sample.location)
-            case "hdf5":
-                return hold_short(partial(LocalFile(content).read, "hdf5", "whole us"), sample.location)
-            case other:
-                raise SourceError(f"{sample.location}: is no MAT file but of the format {other}; fetch it again")
+        return open_recording(content, self.suffix, "whole us", formats=("mat5", "hdf5"))
 
 
-class CepDvsImages(_CepDvs):
+class CepDvsImages(_CepDvs, ImageReader):
     """The images, under the ids of their recordings."""
 
     name = "cepdvs-images"
-    kind = "images"
     title = "CEP-DVS (images)"
     layout = "pathFile.csv and data/img/<number>.jpg"
     folder = "data/img"
     suffix = ".jpg"
-
-    def decode(self, sample: Sample, data: bytes) -> UInt8Array:
-        return decode_image(data, sample.location)
 
 
 def parse_path_file(data: bytes, location: str) -> list[str]:

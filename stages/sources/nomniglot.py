@@ -12,47 +12,40 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
 from typing import Any, ClassVar, Final
 
-import numpy as np
-
 from ...cache.digests import file_digest
 from ...cache.errors import SourceError
 from .base import Events, Sample
+from .formats.columns import join
 from .formats.isolated import read_pieces
-from .formats.pieces import join
-from .layout import Place, open_place
-from .omniglot import NUM_DRAWERS, drawing_id, find_characters, roots_of
+from .omniglot import NUM_DRAWERS, find_characters, roots_of
 from .random_access import FileBytes
-from .reader import Reader
+from .reader import EventReader, Listing
+from .tree import Place, open_place
 
 # Left, top, width and height of the screen's image on the sensor, pixels: what the authors' loader cuts out.
 WRITING_AREA: Final = (54, 4, 250, 250)
 _PARTS: Final = ("dvs_background", "dvs_background_1", "dvs_background_2", "dvs_evaluation")
-_WHOLE: Final = re.compile(r"\s*(\d{1,18})(?:\.0*)?\s*")  # of microseconds; a table may have been saved as floats
+_LINE: Final = re.compile(r"[^,]*," + 2 * r"\s*(\d{1,18})(?:\.0*)?\s*(?:,|$)")  # a table may be saved as floats
 _MAX_EVENTS: Final = 1 << 25  # of a character, in memory 0.4 GB; 9.8 GB of archives have 1,623 characters
 _MAX_TABLE_BYTES: Final = 1 << 16  # 20 short lines
-
 _NUMBER: Final = "[0-9]" * 4
-_FILES: Final = (f"{_NUMBER}.aedat4", f"{_NUMBER}.csv")
-
 _SIGNATURE: Final = b"#!AER-DAT4"
 
 Interval = tuple[int, int]
 
 
-class NOmniglot(Reader):
+class NOmniglot(EventReader):
     """The recordings, cut to the `WRITING_AREA`; ids are those of the drawings (`omniglot.Omniglot`).
 
     A character's file is decoded once for its 20 recordings, which follow each other; each thread keeps the last one.
     """
 
     name = "nomniglot"
-    kind = "events"
     title = "N-Omniglot"
     origin = (
         "https://doi.org/10.6084/m9.figshare.16821427 (by hand: dvs_background_1.rar, dvs_background_2.rar and "
@@ -67,33 +60,27 @@ class NOmniglot(Reader):
     num_classes = 1_623
     sensor_size: ClassVar[tuple[int, int]] = WRITING_AREA[2:]
 
-    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
+    def list_samples(self) -> Listing:
         if self.path.is_file():
             raise SourceError(
                 f"{self.path}: expected a folder; unpack the archives (`unrar x`, `7z x` or `bsdtar -xf`) into one "
                 f"folder and give that"
             )
-        start = open_place(self.path)
-        characters = find_characters(start, _PARTS)
-        if not characters:
-            raise self.wrong_layout(start)
-        self._roots = roots_of(characters.values())
+        characters = find_characters(open_place(self.path), _PARTS)
+        self.searched = roots_of(characters.values())
         self._folders = {name: Path(str(place)) for name, place in characters.items()}
         self._thread = threading.local()
         samples = [
-            Sample(drawing_id(name, drawer), label, f"{folder}, drawer {drawer}")
+            Sample(f"{name}/{drawer:02d}", label, f"{folder}, drawer {drawer}")
             for label, (name, folder) in enumerate(self._folders.items())
             for drawer in range(1, NUM_DRAWERS + 1)
         ]
-        return tuple(self._folders), tuple(samples)
+        return tuple(self._folders), samples
 
-    def _searched_places(self) -> Iterable[Place]:
-        return self._roots
-
-    def _is_used(self, place: Place, name: str) -> bool:
+    def is_used(self, place: Place, name: str) -> bool:
         """A character's files; where one is missing, or there are two, each of its drawings says so."""
         character, _, file = name.rpartition("/")
-        return character in self._folders and any(map(PurePath(file).match, _FILES))
+        return character in self._folders and any(PurePath(file).match(_NUMBER + end) for end in (".aedat4", ".csv"))
 
     def read_bytes(self, sample: Sample) -> bytes:
         """What tells this recording from others: the digest of the character's file, and the interval in it.
@@ -116,10 +103,27 @@ class NOmniglot(Reader):
     def _character(self, sample: Sample) -> tuple[_Character, int]:
         """The character that the sample is of, as this thread last read it or as it lies there now; and the drawer."""
         name, _, drawer = sample.sample_id.rpartition("/")
-        found = _Character.find(self._folders[name])
+        recording, table = (_find_file(self._folders[name], ending) for ending in (".aedat4", ".csv"))
+        found = _Character(recording, table, (_version(recording), _version(table)))
         if getattr(self._thread, "last", None) != found:
             self._thread.last = found
         return self._thread.last, int(drawer)
+
+
+def _find_file(folder: Path, ending: str) -> Path:
+    found = sorted(folder.glob(_NUMBER + ending))
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise SourceError(f"{folder}: expected one file <NNNN>{ending}, found {names}; fetch the folder again")
+    return found[0]
+
+
+def _version(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    return status.st_size, status.st_mtime_ns
 
 
 @dataclass(frozen=True)
@@ -128,26 +132,7 @@ class _Character:
 
     recording: Path
     table: Path
-    version: tuple[int, ...]
-
-    @classmethod
-    def find(cls, folder: Path) -> _Character:
-        """Raises SourceError when the folder has not one of each."""
-        files = []
-        for pattern in _FILES:
-            found = sorted(folder.glob(pattern))
-            if len(found) != 1:
-                names = ", ".join(path.name for path in found) or "none"
-                raise SourceError(
-                    f"{folder}: expected one file <NNNN>{pattern.removeprefix(_NUMBER)}, found {names}; "
-                    "fetch the folder again"
-                )
-            files += found
-        try:
-            stats = [path.stat() for path in files]
-        except OSError as error:
-            raise SourceError(f"{error.filename}: cannot be read: {error.strerror}") from error
-        return cls(files[0], files[1], tuple(part for stat in stats for part in (stat.st_size, stat.st_mtime_ns)))
+    version: tuple[tuple[int, int], ...]
 
     @cached_property
     def digest(self) -> str:
@@ -168,25 +153,21 @@ class _Character:
         start, end = self.interval(drawer)
         if isinstance(self._content, str):
             raise SourceError(self._content)
-        (first, last), drawings = self._content
-        where = f"{self.table}: drawer {drawer}: the interval from {start} to {end} us"
+        first, last, drawings = self._content
         if start < first or end > last:
             raise SourceError(
-                f"{where} leaves the recording {self.recording.name}, which lasts from {first} to {last} us; fetch "
-                f"both again"
+                f"{self.table}: drawer {drawer}: the interval from {start} to {end} us leaves the recording "
+                f"{self.recording.name}, which lasts from {first} to {last} us; fetch both again"
             )
-        events = drawings[start, end]
-        if not len(events):
-            raise SourceError(f"{where} has no event in the writing area; leave the drawing out, or fetch it again")
-        return events
+        return drawings[start, end]
 
     @cached_property
     def _intervals(self) -> list[Interval | str]:
         return parse_table(self.table)
 
     @cached_property
-    def _content(self) -> tuple[Interval, Mapping[Interval, Events]] | str:
-        """Times of the recording's first and last event, us, and the drawings; or what is wrong with the file.
+    def _content(self) -> tuple[int, int, dict[Interval, Events]] | str:
+        """Earliest and latest time of the recording, us, and the drawings; or what is wrong with the file.
 
         A file that cannot be decoded is kept in mind, too: it is asked for 20 times.
         """
@@ -195,29 +176,26 @@ class _Character:
         except SourceError as error:
             return str(error)
 
-    def _decode(self) -> tuple[Interval, Mapping[Interval, Events]]:
+    def _decode(self) -> tuple[int, int, dict[Interval, Events]]:
         """One pass over the file: what lies in an interval is kept, the rest is let go piece by piece."""
-        intervals = [interval for interval in self._intervals if not isinstance(interval, str)]
-        kept: dict[Interval, list[Events]] = {interval: [] for interval in intervals}
-        span: list[int] = []
-        num_kept = 0
+        kept: dict[Interval, list[Events]] = {found: [] for found in self._intervals if not isinstance(found, str)}
+        spans: list[tuple[int, int]] = []
         if FileBytes(self.recording).read_at(0, len(_SIGNATURE)) != _SIGNATURE:
             raise SourceError(f"{self.recording}: is no AEDAT 4 file; fetch it again")
-        _, pieces = read_pieces("aedat4", self.recording)
-        for piece in pieces:
-            span = [*span[:1], *(int(piece.t[index]) for index in ((-1,) if span else (0, -1)))]
-            for interval in intervals:
-                events = _cut(piece, interval)
-                num_kept += len(events)
-                kept[interval].append(events)
-            if num_kept > _MAX_EVENTS:
+        for piece in read_pieces("aedat4", self.recording)[1]:
+            spans.append((int(piece.t.min()), int(piece.t.max())))
+            for interval, parts in kept.items():
+                if spans[-1][0] < interval[1] and interval[0] <= spans[-1][1]:
+                    parts.append(_cut(piece, interval))
+            if sum(len(part) for parts in kept.values() for part in parts) > _MAX_EVENTS:
                 raise SourceError(
                     f"{self.recording}: more than {_MAX_EVENTS} events in the drawings of one character; the file or "
                     f"{self.table.name} is damaged: fetch both again"
                 )
-        if not span:
+        if not spans:
             raise SourceError(f"{self.recording}: no event in it; fetch it again")
-        return (span[0], span[1]), {interval: join(parts, str(self.recording)) for interval, parts in kept.items()}
+        first, last = min(start for start, _ in spans), max(end for _, end in spans)
+        return first, last, {interval: join(parts) for interval, parts in kept.items()}
 
 
 def parse_table(path: Path) -> list[Interval | str]:
@@ -232,28 +210,23 @@ def parse_table(path: Path) -> list[Interval | str]:
             f"{path}: {len(lines)} lines after the header, expected one for each of {NUM_DRAWERS} drawers; "
             f"whose are missing cannot be told: fetch it again"
         )
-    return [_parse_interval(line, f"{path}: line {number}") for number, line in enumerate(lines, start=2)]
-
-
-def _parse_interval(line: str, where: str) -> Interval | str:
-    fields = [_WHOLE.fullmatch(field) for field in line.split(",")[1:3]]
-    if len(fields) == 2 and fields[0] and fields[1] and int(fields[0][1]) < int(fields[1][1]):
-        return int(fields[0][1]), int(fields[1][1])
-    return (
-        f"{where}: {line[:80]!r}, expected a number, start and end in us, the end later than the start; fetch it again"
-    )
+    found: list[Interval | str] = []
+    for number, line in enumerate(lines, start=2):
+        times = _LINE.match(line)
+        if times and int(times[1]) < int(times[2]):
+            found.append((int(times[1]), int(times[2])))
+        else:
+            found.append(
+                f"{path}: line {number}: {line[:80]!r}, expected a number, start and end in us, the end later than the "
+                "start; fetch it again"
+            )
+    return found
 
 
 def _cut(events: Events, interval: Interval) -> Events:
     """The events of an interval (start included, end not) in the writing area, x and y from its corner."""
-    first, last = np.searchsorted(events.t, interval)
     left, top, width, height = WRITING_AREA
-    x, y = events.x[first:last], events.y[first:last]
-    inside = (x >= left) & (x < left + width) & (y >= top) & (y < top + height)
-    return Events(
-        (x - np.uint16(left))[inside],
-        (y - np.uint16(top))[inside],
-        events.t[first:last][inside],
-        events.p[first:last][inside],
-        (width, height),
-    )
+    inside = (events.t >= interval[0]) & (events.t < interval[1])
+    inside &= (events.x >= left) & (events.x < left + width) & (events.y >= top) & (events.y < top + height)
+    x, y, t, p = (values[inside] for values in (events.x, events.y, events.t, events.p))
+    return Events(x - left, y - top, t, p, (width, height))

@@ -14,7 +14,6 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -32,11 +31,8 @@ _CHECKPOINT_BYTES: Final = 1 << 23  # a copy takes at most 60 kB: below 1 % of w
 class RandomAccess(Protocol):
     """Bytes of known `size` that can be read at any offset. `location` is how messages name them."""
 
-    @property
-    def location(self) -> str: ...
-
-    @property
-    def size(self) -> int: ...
+    location: str
+    size: int
 
     def read_at(self, offset: int, size: int) -> bytes:
         """The bytes [offset, offset + size), fewer at the end. Raises SourceError when they cannot be read."""
@@ -55,7 +51,7 @@ class FileBytes:
         try:
             self._descriptor = os.open(path, os.O_RDONLY)
         except OSError as error:
-            raise SourceError(f"{path}: cannot be opened: {error.strerror}") from error
+            raise SourceError(f"{path}: cannot be read: {error.strerror}; see whether it is there") from error
         weakref.finalize(self, os.close, self._descriptor)
         self._before = os.fstat(self._descriptor)
         self.size = self._before.st_size
@@ -75,16 +71,11 @@ class FileBytes:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
 
 
-@dataclass(frozen=True, slots=True)
 class InMemory:
     """Bytes that are held already."""
 
-    content: bytes
-    location: str
-
-    @property
-    def size(self) -> int:
-        return len(self.content)
+    def __init__(self, content: bytes, location: str) -> None:
+        self.content, self.location, self.size = content, location, len(content)
 
     def read_at(self, offset: int, size: int) -> bytes:
         return self.content[offset : offset + size]
@@ -115,7 +106,7 @@ class Inflated:
     """A deflated stream (`wbits` -15: raw, 31: gzip) as if it were not, in bounded memory.
 
     Opening inflates it once from end to end and keeps a copy of the decoder every 8 MiB; a read starts at the copy
-    before it, or where the last read ended, so reading in order costs nothing extra.
+    before it, or where the last read ended, so reading in order costs nothing extra. A stream of up to 8 MiB is held.
     Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size.
     """
 
@@ -126,7 +117,10 @@ class Inflated:
         self._cursor = _Decoder(parent, wbits, location)
         self._checkpoints = [self._cursor.copy()]
         limit = MAX_RATIO * parent.size
+        held: list[bytes] = []
         while self._cursor.step():
+            if self._cursor.out <= _CHECKPOINT_BYTES:
+                held.append(self._cursor.block)
             if self._cursor.out > limit:
                 raise SourceError(
                     f"{location}: {parent.size} compressed bytes inflate to more than {limit} "
@@ -135,34 +129,35 @@ class Inflated:
             if self._cursor.out - self._checkpoints[-1].out >= _CHECKPOINT_BYTES:
                 self._checkpoints.append(self._cursor.copy())
         self.size = self._cursor.out
+        self._held = b"".join(held) if self.size <= _CHECKPOINT_BYTES else None
 
     def read_at(self, offset: int, size: int) -> bytes:
+        if self._held is not None:
+            return self._held[offset : offset + size]
         end = min(offset + _checked(size, self.location), self.size)
         with self._lock:
-            if not self._cursor.start <= offset <= self._cursor.start + _CHECKPOINT_BYTES:
+            if not self._cursor.start() <= offset <= self._cursor.start() + _CHECKPOINT_BYTES:
                 nearest = bisect.bisect_right(self._checkpoints, offset, key=lambda decoder: decoder.out) - 1
                 self._cursor = self._checkpoints[nearest].copy()
             pieces = []
             while offset < end:
                 if self._cursor.out <= offset and not self._cursor.step():
                     break
-                piece = self._cursor.piece(offset, end)
-                pieces.append(piece)
-                offset += len(piece)
+                start = self._cursor.start()
+                pieces.append(self._cursor.block[offset - start : end - start])
+                offset += len(pieces[-1])
             return b"".join(pieces)
 
 
 class _Decoder:
-    """A place in a deflated stream: `block` is the last step's output, the bytes [start, out) of the plain stream."""
+    """A place in a deflated stream: `block` is the last step's output, the bytes before `out` of the plain stream."""
 
     def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
         self._parent, self._location = parent, location
         self._zlib: Any = zlib.decompressobj(wbits)
-        self._next_byte = 0
+        self._next_byte = self.out = 0
         self.block = b""
-        self.out = 0
 
-    @property
     def start(self) -> int:
         return self.out - len(self.block)
 
@@ -171,17 +166,11 @@ class _Decoder:
         twin.__dict__.update(self.__dict__, _zlib=self._zlib.copy(), block=b"")
         return twin
 
-    def piece(self, offset: int, end: int) -> bytes:
-        """What the block holds of [offset, end)."""
-        return self.block[offset - self.start : end - self.start]
-
     def step(self) -> bool:
         """Inflate the next block; False at the end of the stream."""
         while not self._zlib.eof:
-            data = self._zlib.unconsumed_tail
-            if not data:
-                data = self._parent.read_at(self._next_byte, _INPUT_BYTES)
-                self._next_byte += len(data)
+            data = self._zlib.unconsumed_tail or self._parent.read_at(self._next_byte, _INPUT_BYTES)
+            self._next_byte += 0 if self._zlib.unconsumed_tail else len(data)
             try:
                 block = self._zlib.decompress(data, _OUTPUT_BYTES)
             except zlib.error as error:
@@ -240,6 +229,17 @@ class AsFile(io.RawIOBase):
         data = self._data.read_at(self._position, wanted)
         self._position += len(data)
         return data
+
+
+def num_records(num_bytes: int, record_bytes: int, location: str, start: int = 0) -> int:
+    """How many records `num_bytes` are, from byte `start` on. Raises SourceError: not a whole number of them."""
+    count, rest = divmod(num_bytes, record_bytes)
+    if rest or count < 0:
+        raise SourceError(
+            f"{location}: {num_bytes} bytes after byte {start} are not a whole number of {record_bytes}-byte records "
+            f"({rest} left over at byte {start + count * record_bytes}); the file is truncated: fetch it again"
+        )
+    return count
 
 
 def blocks(data: RandomAccess, block_bytes: int = 1 << 22) -> Iterator[bytes]:

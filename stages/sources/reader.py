@@ -1,4 +1,9 @@
-"""What the readers share: the facts of a published data set, reopening in worker processes, samples that are files."""
+"""Readers of raw data sets: an `EventReader` or an `ImageReader` lists samples, reads their bytes and decodes them.
+
+The least that a new one needs: a name, the endings of its files, and `decode`. Where samples are not
+`<class>/<name><ending>`, in a folder or archive, it overrides `list_samples`. Reading is in two steps, so that one read
+serves the digest and the decoding. Another package's reader is named `package.module:Reader` (docs/plugins.md).
+"""
 
 from __future__ import annotations
 
@@ -13,12 +18,17 @@ from typing import Any, ClassVar, Final, Literal
 
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
-from .layout import Place, describe_children, is_clutter
+from .images import decode_image
 from .random_access import RandomAccess
-from .tree import FileTree
+from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
 
 NUM_EXAMPLES: Final = 5
 _NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
+_YOUR_OWN: Final = "your own"
+_SIMULATED: Final = ["Caltech101", "Caltech101_annotations"]  # the simulator's recordings, and what lies beside them
+_LEVELS: Final = 8  # of folders above the class folders, as `zip -r` of a long path keeps them
+
+Listing = tuple[tuple[str, ...], list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -36,138 +46,89 @@ class IgnoredFiles:
 
 
 class Reader(ABC):
-    """A raw data set at `path`, opened: its samples are listed, nothing is decoded. Implements `base.Source`.
+    """A raw data set at `path`, opened: its samples are listed, nothing is decoded.
 
+    class_names: in label order.  samples: ordered by label, then by id.
     A reader is pickled as its class and path and opened once in each worker process; threads may share one.
     The class attributes are facts of the published data set; `doctor` compares what is there with them.
     """
 
     name: ClassVar[str]
-    kind: ClassVar[Literal["events", "images"]]
-    title: ClassVar[str]
-    origin: ClassVar[str]  # where to get it
-    licence: ClassVar[str]
-    layout: ClassVar[str]  # what is expected under the path
-    num_samples: ClassVar[int | None]  # None: not published
-    num_classes: ClassVar[int | None]
-    sensor_size: ClassVar[tuple[int, int] | None] = None  # largest (width, height), pixels
-    ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
     version: ClassVar[str] = "1"  # raised when the same files come to other samples or content: stores are made again
+    kind: ClassVar[Literal["events", "images"]]
+    title: ClassVar[str] = "Your own data"
+    origin: ClassVar[str] = _YOUR_OWN  # where to get it
+    licence: ClassVar[str] = _YOUR_OWN
+    layout: ClassVar[str] = "<class>/<name>"  # what is expected under the path
+    num_samples: ClassVar[int | None] = None  # None: not published
+    num_classes: ClassVar[int | None] = None
+    sensor_size: ClassVar[tuple[int, int] | None] = None  # largest (width, height), pixels
+    folder: ClassVar[str] = ""  # the published name of the folder that holds the class folders; "": any will do
+    archives: ClassVar[tuple[str, ...]] = ()  # published archives on the way to it
+    suffixes: ClassVar[tuple[str, ...]] = ("",)  # of a sample's file, lower case
+    ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
+    access: ClassVar[Literal["bytes", "large", "file"]] = "bytes"
+    """What `decode` gets: the file's bytes; of one too large to be held, access to it; always access."""
+
+    def __init_subclass__(cls) -> None:
+        cls.name = cls.__dict__.get("name", cls.__name__)
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._class_names, self._samples = self._index()
-        for sample in self._samples:
-            if type(sample.label) is not int or not 0 <= sample.label < len(self._class_names):
+        self.searched: tuple[Place, ...] = ()  # in which, and below which, every file should be a sample
+        self._files: dict[str, tuple[FileTree, str]] = {}
+        self.class_names, samples = self.list_samples()
+        for sample in samples:
+            if type(sample.label) is not int or not 0 <= sample.label < len(self.class_names):
                 raise SourceError(
                     f"{sample.location}: label {sample.label!r} of {sample.sample_id}, expected a class index from 0 "
-                    f"to {len(self._class_names) - 1}; nothing was converted"
+                    f"to {len(self.class_names) - 1}; nothing was converted"
                 )
+        if not samples:
+            raise self.wrong_layout(self.searched[0] if self.searched else open_place(self.path))
+        self.samples = tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
 
-    @abstractmethod
-    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
-        """Class names in label order, and the samples ordered by label, then id. Raises SourceError."""
+    def list_samples(self) -> Listing:
+        """Class names in label order, and every sample; sets `searched`. Raises SourceError.
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Class names in label order."""
-        return self._class_names
+        As it stands, the class names are those of the folders, in code point order, without `ignored_classes`.
+        """
+        place = self.find_classes()
+        class_names = tuple(name for name in place.children()[0] if name not in self.ignored_classes)
+        samples: list[Sample] = []
+        for label, class_name in enumerate(class_names):
+            samples += self.add_class(class_name, label, place.child(class_name))
+        return class_names, samples
 
-    @property
-    def samples(self) -> tuple[Sample, ...]:
-        """Every sample, ordered by label, then by id."""
-        return self._samples
+    def find_classes(self) -> Place:
+        """The folder of the class folders: the one that is called `folder`, or the path itself; `way` leads to it.
 
-    @abstractmethod
-    def read_bytes(self, sample: Sample) -> bytes:
-        """The sample's file as it lies on disk. Raises SourceError when it cannot be read."""
+        Without a name it is the first on the way down whose folders lie side by side. Raises SourceError.
+        """
+        start = open_place(self.path)
+        self.way = (find_folder(start, self.folder, self.archives) or [start]) if self.folder else _way_down(start)
+        place = self.way[-1]
+        is_named = self.folder and len(self.way) > 1
+        if not is_named and not any(self._files_of(place.child(name)) for name in place.children()[0]):
+            raise self.wrong_layout(place)
+        self.searched = (place if self.folder else self.way[0],)  # files on the way down were left, too
+        return place
 
-    def read_content(self, sample: Sample) -> bytes | RandomAccess:
-        """What `decode` takes: the whole file, or access to one that may be too large to be held."""
-        return self.read_bytes(sample)
+    def _files_of(self, place: Place) -> list[str]:
+        return [name for name in place.children()[1] if name.lower().endswith(self.suffixes)]
 
-    @abstractmethod
-    def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
-        """The recording, or the image as (H, W, 3) uint8 RGB. Raises SourceError."""
+    def add_class(self, class_name: str, label: int, place: Place) -> list[Sample]:
+        """The files of a class, each under its stem. Raises SourceError when there are none."""
+        files = self._files_of(place)
+        if not files:
+            raise SourceError(
+                f"{place}: holds no sample of class {class_name} (found {describe_children(place)}); "
+                "fetch the class again, or remove its folder here and in the data set it is paired with"
+            )
+        return [self.add_file(class_name, file.rpartition(".")[0] or file, label, place, file) for file in files]
 
-    def metadata(self, sample: Sample) -> dict[str, Any]:
-        """Further facts kept with the sample; {} where there are none."""
-        return {}
-
-    def ignored_files(self) -> IgnoredFiles:
-        """The files in the folders that were searched for samples, and are none."""
-        unexpected: list[str] = []
-        num_left_out = num_harmless = 0
-        for place in self._searched_places():
-            for name in place.files_below():
-                if self._is_used(place, name):
-                    continue
-                *folders, file = parts = name.split("/")
-                if any(map(is_clutter, parts)) or _NOTES.match(file):
-                    num_harmless += 1
-                elif folders and folders[0] in self.ignored_classes:
-                    num_left_out += 1
-                else:
-                    unexpected.append(place.where(name))
-        return IgnoredFiles(len(unexpected), tuple(sorted(unexpected)[:NUM_EXAMPLES]), num_left_out, num_harmless)
-
-    def _searched_places(self) -> Iterable[Place]:
-        """The folders in which, and below which, every file should be a sample; none where samples are no files."""
-        return ()
-
-    def _is_used(self, place: Place, name: str) -> bool:
-        """Whether the file `name` of `place` is read."""
-        return False
-
-    def wrong_layout(self, found: Place) -> SourceError:
-        """The error for a path that holds something else."""
-        return SourceError(
-            f"{self.path}: expected {self.layout}; found {describe_children(found)}. "
-            f"Give the path of {self.title}, or get it: {self.origin}"
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self.path.stat().st_mtime_ns, *self._arguments())
-
-    def _arguments(self) -> tuple[Any, ...]:
-        """What the class was called with."""
-        return (self.path,)
-
-
-@lru_cache(maxsize=8)
-def _reopen(reader: type[Reader], modified_ns: int, *arguments: Any) -> Reader:
-    """One opening of a source for each worker process; `modified_ns` tells a replaced archive from the one before."""
-    return reader(*arguments)
-
-
-class FileReader(Reader):
-    """A reader whose samples are files of a folder or archive."""
-
-    def __init__(self, path: Path) -> None:
-        self._files: dict[str, tuple[FileTree, str]] = {}
-        super().__init__(path)
-
-    def read_bytes(self, sample: Sample) -> bytes:
-        tree, name = self._files[sample.sample_id]
-        return tree.read(name)
-
-    def read_content(self, sample: Sample) -> bytes | RandomAccess:
-        """The whole file; of a recording that is too large to be held, access to it."""
-        tree, name = self._files[sample.sample_id]
-        return tree.content(name) if self.kind == "events" else tree.read(name)
-
-    def _is_used(self, place: Place, name: str) -> bool:
-        return place.join(name) in self._used_files[place.tree.location]
-
-    @cached_property
-    def _used_files(self) -> Mapping[str, set[str]]:
-        used: dict[str, set[str]] = defaultdict(set)
-        for tree, name in self._files.values():
-            used[tree.location].add(name)
-        return used
-
-    def _add(self, class_name: str, stem: str, label: int, place: Place, file: str) -> Sample:
-        """Register the file of a sample. Raises SourceError when its id is taken."""
+    def add_file(self, class_name: str, stem: str, label: int, place: Place, file: str) -> Sample:
+        """A sample that is the file `file` of a place. Raises SourceError when its id is taken."""
         sample = Sample(f"{class_name}/{stem}", label, place.where(file))
         if sample.sample_id in self._files:
             tree, other = self._files[sample.sample_id]
@@ -177,12 +138,106 @@ class FileReader(Reader):
         self._files[sample.sample_id] = (place.tree, place.join(file))
         return sample
 
-    def _add_class(self, class_name: str, label: int, place: Place, files: Iterable[str]) -> list[Sample]:
-        """Register the files of a class, each under its stem. Raises SourceError when there are none."""
-        samples = [self._add(class_name, file.rpartition(".")[0], label, place, file) for file in files]
-        if not samples:
-            raise SourceError(
-                f"{place}: holds no sample of class {class_name} (found {describe_children(place)}); "
-                "fetch the class again, or remove its folder here and in the data set it is paired with"
+    def read_bytes(self, sample: Sample) -> bytes:
+        """The sample's file as it lies on disk, or what stands for it. Raises SourceError when it cannot be read."""
+        tree, name = self._files[sample.sample_id]
+        return tree.read(name)
+
+    def read_content(self, sample: Sample) -> bytes | RandomAccess:
+        """What `decode` takes (see `access`)."""
+        if self.access == "bytes":
+            return self.read_bytes(sample)
+        tree, name = self._files[sample.sample_id]
+        return tree.open(name) if self.access == "file" and isinstance(tree, FolderTree) else tree.content(name)
+
+    @abstractmethod
+    def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
+        """What the sample is of. Raises SourceError, naming `sample.location`."""
+
+    def metadata(self, sample: Sample) -> dict[str, Any]:
+        """Further facts kept with the sample, JSON-able; {} where there are none."""
+        return {}
+
+    def ignored_files(self) -> IgnoredFiles:
+        """The files in the folders that were searched for samples, and are none."""
+        unexpected: list[str] = []
+        num_left_out = num_harmless = 0
+        for place in self.searched:
+            for name in place.files_below():
+                *folders, file = parts = name.split("/")
+                if self.is_used(place, name):
+                    continue
+                if any(map(is_clutter, parts)) or _NOTES.match(file):
+                    num_harmless += 1
+                elif folders and folders[0] in self.ignored_classes:
+                    num_left_out += 1
+                else:
+                    unexpected.append(place.where(name))
+        return IgnoredFiles(len(unexpected), tuple(sorted(unexpected)[:NUM_EXAMPLES]), num_left_out, num_harmless)
+
+    def is_used(self, place: Place, name: str) -> bool:
+        """Whether the file `name` of a searched place is read."""
+        return place.join(name) in self._used_files[place.tree.location]
+
+    @cached_property
+    def _used_files(self) -> Mapping[str, set[str]]:
+        used: dict[str, set[str]] = defaultdict(set)
+        for tree, name in self._files.values():
+            used[tree.location].add(name)
+        return used
+
+    def wrong_layout(self, found: Place) -> SourceError:
+        """The error for a path that holds something else."""
+        way_out = f". Give the path of {self.title}, or get it: {self.origin}"
+        if self.origin == _YOUR_OWN:
+            way_out = (
+                ", and no file directly in a folder there. Put the files of a class into its folder, without folders "
+                "of their own"
             )
-        return sorted(samples, key=lambda sample: sample.sample_id)
+        return SourceError(f"{self.path}: expected {self.layout}; found {describe_children(found)}{way_out}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (type(self), self.path.stat().st_mtime_ns, *self.arguments())
+
+    def arguments(self) -> Iterable[Any]:
+        """What the class was called with."""
+        return (self.path,)
+
+
+def _way_down(start: Place) -> list[Place]:
+    """To the first folder that holds several, or one without folders; to the recordings of the simulator."""
+    way = [start]
+    for _ in range(_LEVELS):
+        folders, _ = way[-1].children()
+        if folders == _SIMULATED:
+            return [way[-1].child(folders[0])]
+        if len(folders) != 1 or not way[-1].child(folders[0]).children()[0]:
+            break
+        way.append(way[-1].child(folders[0]))
+    return way
+
+
+@lru_cache(maxsize=8)
+def _reopen(reader: type[Reader], modified_ns: int, *arguments: Any) -> Reader:
+    """One opening of a source for each worker process; `modified_ns` tells a replaced archive from the one before."""
+    return reader(*arguments)
+
+
+class EventReader(Reader):
+    """A data set of event recordings."""
+
+    kind = "events"
+
+    @abstractmethod
+    def decode(self, sample: Sample, data: Any) -> Recording:
+        """The recording. `frames.checked` judges its values; raise SourceError where the file cannot be decoded."""
+
+
+class ImageReader(Reader):
+    """A data set of photos or pictures."""
+
+    kind = "images"
+
+    def decode(self, sample: Sample, data: bytes) -> UInt8Array:
+        """The image as (H, W, 3) uint8 RGB. Raises SourceError."""
+        return decode_image(data, sample.location)

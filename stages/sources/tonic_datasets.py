@@ -2,7 +2,7 @@
 
 Every class of `tonic.datasets` that can be opened by name alone, whose events have x, y, t (us) and p and whose targets
 are class labels, one for each recording. tonic reads the files, in a process of its own (`formats.child`), and this
-module checks what comes out. Nothing is ever downloaded: a class that would is told that its files are there, and lists
+module checks what it is of. Nothing is ever downloaded: a class that would is told that its files are there, and lists
 those that are.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from functools import lru_cache
 from importlib.metadata import version
@@ -18,24 +18,23 @@ from pathlib import Path
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from .base import LARGEST_SENSOR, Events, Sample
 from .formats.isolated import PIECE_EVENTS, ask
-from .layout import Place
-from .reader import Reader
-from .tree import FolderTree
+from .reader import EventReader, Listing
+from .tree import FolderTree, Place
 
 PREFIX: Final = "tonic:"
 _FIELDS: Final = "xytp"
+_LARGEST: Final = np.uint64(1 << 62)  # what is beyond is no event's, and stays so
 MAX_FILE_BYTES: Final = 1 << 25  # decoded, a recording takes thirty times the memory of its file
 MAX_EVENTS: Final = 1 << 23  # 32 bytes each, held twice
 
 Label = int | str
 
 
-class TonicReader(Reader):
+class TonicReader(EventReader):
     """The recordings of `dataset`. Ids are "<label>/tonic-<part>-<number>", part train, test or all, numbers from 1.
 
     They name nobody's photo: numbers of another source's photos mean something else, and must not look the same.
@@ -44,33 +43,26 @@ class TonicReader(Reader):
     """
 
     name = f"{PREFIX}<class>"
-    kind = "events"
     title = "Any event data set of tonic"
     origin = "tonic itself: tonic.datasets.<class>(save_to=FOLDER) downloads where that is possible"
     licence = "each data set's own"
     layout = "FOLDER/<class> as tonic left it, unpacked"
     dataset: ClassVar[type[Any]]
 
-    def __init__(self, path: Path) -> None:
-        self._entries: dict[str, tuple[str, int, str]] = {}  # part, number in it, file
+    def list_samples(self) -> Listing:
         self._opened_ns = time.time_ns()
-        super().__init__(path)
-
-    def _index(self) -> tuple[tuple[str, ...], tuple[Sample, ...]]:
         folder = self._folder = self._find_folder()
         entries = list(self._list_parts())
-        if not entries:
-            raise self.wrong_layout(Place(FolderTree(folder), ""))
         labels = sorted({label for label, *_ in entries}, key=lambda label: (isinstance(label, str), label))
-        position = {label: index for index, label in enumerate(labels)}
+        self._entries: dict[str, tuple[str, int, str]] = {}  # part, number in it, file
         samples: list[Sample] = []
         counts: dict[tuple[Label, str], int] = {}
         for label, part, number, file in entries:
             count = counts[label, part] = counts.get((label, part), 0) + 1
             sample_id = f"{label}/tonic-{part}-{count:05d}"
-            samples.append(Sample(sample_id, position[label], file or f"{folder}, {part} sample {number}"))
+            samples.append(Sample(sample_id, labels.index(label), file or f"{folder}, {part} sample {number}"))
             self._entries[sample_id] = part, number, file
-        return tuple(map(str, labels)), tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
+        return tuple(map(str, labels)), samples
 
     def _find_folder(self) -> Path:
         """tonic looks in a folder that is named like the class: the path itself, or one in it."""
@@ -119,19 +111,22 @@ class TonicReader(Reader):
                 raise SourceError(f"{sample.location}: its target is {facts['target']:.80}, which is no class label")
             if facts["num_events"] > MAX_EVENTS:
                 raise _too_large(sample, f"{facts['num_events']} events", f"{MAX_EVENTS}")
-            return _joined(answer, facts["num_events"], sample.location).tobytes()
+            content = np.empty((len(_FIELDS), facts["num_events"]), np.int64)
+            start = 0
+            for piece in answer:
+                end = start + len(piece["t"])
+                for row, (name, values) in zip(content, piece.items(), strict=True):
+                    if values.dtype.kind not in "iub":
+                        raise SourceError(
+                            f"{sample.location}: expected whole numbers in x, y, t (us) and p, found {name} of type "
+                            f"{values.dtype}"
+                        )
+                    row[start:end] = np.minimum(values, _LARGEST) if values.dtype == np.uint64 else values
+                start = end
+            return content.tobytes()
 
     def decode(self, sample: Sample, data: bytes) -> Events:
-        x, y, t, p = np.frombuffer(data, np.int64).reshape(4, -1)
-        if not len(t):
-            raise SourceError(f"{sample.location}: no event in it; remove the recording")
-        width, height = self.sensor_size or LARGEST_SENSOR
-        outside = f"outside the {width} x {height} sensor"
-        _refuse(sample, "x", x, (x < 0) | (x >= width), outside)
-        _refuse(sample, "y", y, (y < 0) | (y >= height), outside)
-        _refuse(sample, "p", p, (p < 0) | (p > 1), "expected 0 or 1")
-        _refuse(sample, "t", t, np.concatenate(([False], t[1:] < t[:-1])), "us, earlier than the event before it")
-        return Events(x.astype(np.uint16), y.astype(np.uint16), t, p.astype(np.uint8))
+        return Events(*np.frombuffer(data, np.int64).reshape(len(_FIELDS), -1))
 
     def metadata(self, sample: Sample) -> dict[str, Any]:
         """{"file": path in the data set's folder}, where the class lists files."""
@@ -151,15 +146,17 @@ def _reopen(class_name: str, path: Path, modified_ns: int) -> TonicReader:
 @lru_cache
 def tonic_reader(class_name: str) -> type[TonicReader]:
     """The reader for a class of `tonic.datasets`. Raises SourceError: there is none, or it has other data."""
-    known = _event_classes()
-    if class_name not in known:
+    import tonic.datasets  # takes a second
+
+    if class_name not in tonic.datasets.__all__:
+        names = [name for name in tonic.datasets.__all__ if not _problem_with(getattr(tonic.datasets, name))]
         raise SourceError(
             f"{PREFIX}{class_name}: tonic {version('tonic')} has no data set of that name; its data sets of event "
-            f"recordings are {', '.join(name for name, problem in known.items() if not problem)}"
+            f"recordings are {', '.join(names)}"
         )
-    if known[class_name]:
-        raise SourceError(f"{PREFIX}{class_name}: cannot be a source: {known[class_name]}")
-    dataset = getattr(_tonic_datasets(), class_name)
+    dataset = getattr(tonic.datasets, class_name)
+    if problem := _problem_with(dataset):
+        raise SourceError(f"{PREFIX}{class_name}: cannot be a source: {problem}")
     size = dataset.sensor_size
     facts = {
         "name": f"tonic-{class_name}",  # also of files, which had better not hold a colon
@@ -172,44 +169,15 @@ def tonic_reader(class_name: str) -> type[TonicReader]:
     return type(f"Tonic{class_name}", (TonicReader,), facts)
 
 
-def _event_classes() -> dict[str, str]:
-    """Every data set of tonic, and why it is none of event recordings, or ""."""
-    datasets = _tonic_datasets()
-    return {name: _problem_with(getattr(datasets, name)) for name in datasets.__all__}
-
-
 def _problem_with(dataset: type[Any]) -> str:
+    """Why a data set of tonic is none of event recordings, or ""."""
     size = getattr(dataset, "sensor_size", ())
     if size is not None and (len(size) != 3 or min(size[:2]) < 2):
         return f"its sensor size is {size or 'not known'}, not that of a camera"
     if not set(_FIELDS) <= set(getattr(dataset, "ordering", ())):
         return f"its events do not have {', '.join(_FIELDS)}"
     needed = [p.name for p in inspect.signature(dataset).parameters.values() if p.default is p.empty]
-    if needed != ["save_to"]:
-        return f"it opens with {', '.join(needed)}, not with a folder alone"
-    return ""
-
-
-def _tonic_datasets() -> Any:
-    import tonic.datasets  # takes a second
-
-    return tonic.datasets
-
-
-def _joined(pieces: Iterable[Mapping[str, NDArray[Any]]], num_events: int, location: str) -> NDArray[np.int64]:
-    """The columns x, y, t and p of all pieces, (4, num_events). Raises SourceError: they are no whole numbers."""
-    content = np.empty((len(_FIELDS), num_events), np.int64)
-    start = 0
-    for piece in pieces:
-        columns = [piece[name] for name in _FIELDS]
-        if any(column.dtype.kind not in "iub" for column in columns):
-            found = ", ".join(f"{name} {column.dtype}" for name, column in zip(_FIELDS, columns, strict=True))
-            raise SourceError(f"{location}: expected whole numbers in x, y, t (us) and p, found {found}")
-        end = start + len(columns[0])
-        for row, column in zip(content, columns, strict=True):
-            row[start:end] = column
-        start = end
-    return content
+    return "" if needed == ["save_to"] else f"it opens with {', '.join(needed)}, not with a folder alone"
 
 
 def _too_large(sample: Sample, found: str, limit: str) -> SourceError:
@@ -217,9 +185,3 @@ def _too_large(sample: Sample, found: str, limit: str) -> SourceError:
         f"{sample.location}: {found}; tonic holds a recording as a whole and is given up to {limit}: convert it as "
         "`folder` or as the data set's own source, which read in pieces"
     )
-
-
-def _refuse(sample: Sample, name: str, values: NDArray[np.int64], wrong: NDArray[np.bool_], problem: str) -> None:
-    if wrong.any():
-        event = int(np.argmax(wrong))
-        raise SourceError(f"{sample.location}: {name} = {values[event]} of event {event}: {problem}; fetch it again")

@@ -142,7 +142,7 @@ def is_possible(events: list[Event], sensor_size: tuple[int, int] | None) -> boo
 
 GOOD: list[Event] = [(x, 3, 10 * x, x % 2) for x in range(40)]
 IMPOSSIBLE: dict[str, tuple[bytes, str]] = {
-    "empty": (b"", "the file is empty"),
+    "empty": (b"", "0 records and no event"),
     "cut off": (encode_records(GOOD)[:-2], "byte 195"),
     "x outside": (encode_records([*GOOD, (240, 3, 500, 1)]), r"record 40 \(byte offset 200\) lies at x=240, y=3"),
     "y outside": (encode_records([*GOOD, (1, 180, 500, 1)]), r"record 40 \(byte offset 200\) lies at x=1, y=180"),

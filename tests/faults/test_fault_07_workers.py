@@ -13,12 +13,12 @@ import psutil
 import pytest
 from fault_injection import Effort, Tally
 from raw_data import config, convert, make_events, write_raw_data
-from tiny_preprocess import assert_same_store
+from tiny import assert_same_store
 
 from dvs_transfer.pipeline.execution import DaskRunner, WorkersLostError
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.stages.conversion import run as conversion
-from dvs_transfer.stages.sources.atis_writer import encode_records
+from dvs_transfer.stages.sources.atis import encode_records
 
 NUM_SHARDS = 60
 ONE_EACH = {"conversion": {"samples_per_shard": 1}, "frames": {"num_bins": 10, "size": 48}}

@@ -18,7 +18,7 @@ from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.sources.base import Sample
-from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
+from dvs_transfer.stages.sources.caltech import NCaltech101
 
 from stores import build_store, make_arrays, make_columns, make_layout, write_shards
 
@@ -29,14 +29,14 @@ BAD_LABELS = [float("nan"), -1, 2, None, 0.5, np.int64(0), "ant"]
 def test_a_source_with_such_a_label_converts_nothing(
     label: Any, tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = NCaltech101._index
+    original = NCaltech101.list_samples
 
     def index(self: NCaltech101) -> Any:
         names, samples = original(self)
         return names, (*samples[:3], Sample("ant/image_0004", label, "image_0004.bin"), *samples[4:])
 
     raw = write_raw_data(tmp_path / "raw")
-    monkeypatch.setattr(NCaltech101, "_index", index)
+    monkeypatch.setattr(NCaltech101, "list_samples", index)
     with tally.attempt(), pytest.raises(SourceError, match=r"^image_0004\.bin: label .* of ant/image_0004, expected"):
         conversion.run(config(raw, tmp_path / "cache"))
     assert not (tmp_path / "cache").exists()

@@ -17,8 +17,9 @@ from fault_injection import Tally
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import archives
-from dvs_transfer.stages.sources.archives import ArchiveTree, extract_safely, open_archive
+from dvs_transfer.stages.sources.archives import extract_safely, list_members
 from dvs_transfer.stages.sources.random_access import FileBytes, InMemory
+from dvs_transfer.stages.sources.tree import ArchiveTree
 
 SYMLINK = stat.S_IFLNK | 0o777
 DEVICE = stat.S_IFCHR | 0o666
@@ -68,8 +69,8 @@ WRAPPINGS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def open_nested(content: bytes) -> ArchiveTree:
-    tree = open_archive(InMemory(content, "archive"))
-    return open_archive(tree.open("inner")) if tree.exists("inner") else tree
+    tree = ArchiveTree(InMemory(content, "archive"))
+    return ArchiveTree(tree.open("inner")) if tree.exists("inner") else tree
 
 
 @pytest.mark.parametrize("name", UNSAFE)
@@ -101,7 +102,7 @@ def test_a_ratio_of_one_to_a_hundred_thousand(tally: Tally) -> None:
         open_nested(outer)
     stream = zlib.compress(bytes(30_000_000), wbits=31)
     with tally.attempt(), pytest.raises(SourceError, match="200 times"):
-        open_archive(InMemory(stream, "bomb.tar.gz"))
+        list_members(InMemory(stream, "bomb.tar.gz"))
 
 
 @pytest.mark.parametrize(("limit", "value"), [("MAX_MEMBERS", 3), ("MAX_TOTAL_BYTES", 7)])
@@ -120,10 +121,10 @@ def test_the_caps_on_members_and_bytes(
         content = buffer.getvalue()
     path = tmp_path / "archive"
     path.write_bytes(content)
-    assert len(open_archive(FileBytes(path)).members) == 4
+    assert len(list_members(FileBytes(path))) == 4
     monkeypatch.setattr(archives, limit, value)
     with pytest.raises(SourceError, match=str(value)):
-        open_archive(FileBytes(path))
+        list_members(FileBytes(path))
 
 
 def test_a_header_that_takes_years_to_parse(monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:
@@ -136,7 +137,7 @@ def test_a_header_that_takes_years_to_parse(monkeypatch: pytest.MonkeyPatch, tal
     header = info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(8192, b"\0")
     monkeypatch.setattr(random_access, "MAX_LISTING_S", 0.1)
     with tally.attempt(), pytest.raises(SourceError, match="CPU time"):
-        open_archive(InMemory(header * 50 + tar_of("a"), "slow.tar"))
+        list_members(InMemory(header * 50 + tar_of("a"), "slow.tar"))
     info.size = 1 << 33
     with tally.attempt(), pytest.raises(SourceError, match="limit"):
-        open_archive(InMemory(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048), "huge.tar"))
+        list_members(InMemory(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048), "huge.tar"))

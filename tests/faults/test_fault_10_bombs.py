@@ -21,11 +21,11 @@ import scipy.io
 from fault_injection import Tally
 from own_recordings import WRITERS, make_events
 from PIL import Image
+from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore, list_stores
 from dvs_transfer.stages.sources import open_source
-from dvs_transfer.stages.sources.base import EventStream
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import MAX_SCANS, decode_image
 from dvs_transfer.stages.sources.random_access import FileBytes
@@ -227,9 +227,7 @@ def test_other_bombs_are_refused(name: str, tally: Tally, tmp_path: Path) -> Non
 
 
 def read_whole(path: Path) -> None:
-    recording = open_recording(FileBytes(path), path.suffix)
-    for _ in recording.pieces() if isinstance(recording, EventStream) else ():
-        pass
+    judged(open_recording(FileBytes(path), path.suffix), location=str(path))
 
 
 def peak_rss() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import pickle
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -23,6 +24,7 @@ Columns = dict[str, Any]  # name -> numpy array
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
 MAX_CHUNK_BYTES = 1 << 26  # of an HDF5 dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of an HDF5 group
+NAMES_IN_CIFAR = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 MAX_TENSOR_BYTES = 4  # of a checkpoint's tensors, for each byte of the file
 COLUMN_NAMES = {
     "x": ("x", "xs"),
@@ -158,6 +160,48 @@ def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Itera
         yield piece
 
 
+# CIFAR-10's pickles --------------------------------------------------------------------------------------------------
+
+
+class Inert:
+    """What becomes of a call of numpy's in a pickle: nothing but what it was called with, and its state."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class CifarUnpickler(pickle.Unpickler):
+    """Of all names that a pickle may call, three are known, and stand for `Inert`."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in NAMES_IN_CIFAR:
+            raise pickle.UnpicklingError(f"it names {module}.{name}")
+        return Inert
+
+
+def read_cifar(path: str) -> tuple[Facts, Iterator[Columns]]:
+    """The columns "data" and "labels" of a batch that Python 2 pickled."""
+    import numpy as np
+
+    try:
+        with Path(path).open("rb") as file:
+            batch = CifarUnpickler(file, encoding="latin-1").load()
+        _, shape, kind, is_fortran, content = batch["data"].state
+        if kind.arguments[0] != "u1":
+            raise ValueError(f"data are of the type {kind.arguments[0]!r}")
+        data = np.frombuffer(content.encode("latin-1"), np.uint8).reshape(shape, order="F" if is_fortran else "C")
+        columns = {"data": np.ascontiguousarray(data), "labels": np.array(batch["labels"])}
+    except Exception as error:  # whatever a hostile program makes of the stack
+        raise ValueError(
+            f"expected a dictionary with `data`, an array of uint8, and `labels`, as Python 2 pickled them; "
+            f"{type(error).__name__}: {error}. Nothing in the file was executed: do not trust it"
+        ) from error
+    return {}, iter([columns])
+
+
 # tonic's data sets ---------------------------------------------------------------------------------------------------
 
 
@@ -284,6 +328,7 @@ READERS: dict[str, Callable[..., Any]] = {
     "dat": partial(read_faery, "dat"),
     "evt": partial(read_faery, "evt"),
     "hdf5": read_hdf5,
+    "cifar": read_cifar,
     "tonic list": list_tonic,
     "tonic": read_tonic,
     "checkpoint": read_checkpoint,

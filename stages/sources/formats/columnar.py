@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
-from ..archives import open_archive
+from ..archives import list_members
 from ..random_access import RandomAccess
 from .child import match
-from .columns import Columns, Unit, as_events
-from .pieces import Pieces
+from .columns import Columns, Pieces, Unit, as_events
 
 PIECE_EVENTS: Final = 1 << 20
 _MAX_NPY_HEADER: Final = 10_000
@@ -33,52 +32,38 @@ _MAX_LINE_BYTES: Final = 10_000
 class StoredArray:
     """An array of `length` values of type `stored` that lies in a file from byte `offset` on, read in slices.
 
-    means: the type that the values are given back with, where it is another one.
+    means: the type that they are given back with.
     """
 
     content: RandomAccess
     offset: int
     stored: np.dtype[Any]
     length: int
-    means: np.dtype[Any] | None = None
+    means: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """The values [start, stop), fewer at the end. Raises SourceError, also for one that `means` cannot hold."""
-        stop = min(stop, self.length)
-        first, size = self.offset + start * self.stored.itemsize, (stop - start) * self.stored.itemsize
-        values = np.frombuffer(b"".join(_pieces_of(self.content, first, size)), self.stored)
-        if self.means is None or self.means == self.stored:
-            return values
-        with np.errstate(invalid="ignore", over="ignore"):
-            meant = values.astype(self.means)
-        if not np.can_cast(self.stored, self.means) and not np.array_equal(meant, values):
-            raise SourceError(
-                f"{self.content.location}: values of {self.stored} that are none of the announced {self.means}; refused"
-            )
-        return meant
-
-
-def _pieces_of(content: RandomAccess, offset: int, size: int) -> Iterator[bytes]:
-    step = 1 << 24
-    for first in range(offset, offset + size, step):
-        yield content.read_at(first, min(step, offset + size - first))
+        """The values [start, stop), fewer at the end. Raises SourceError."""
+        first, end = (self.offset + min(i, self.length) * self.stored.itemsize for i in (start, stop))
+        step = 1 << 24
+        parts = [self.content.read_at(offset, min(step, end - offset)) for offset in range(first, end, step)]
+        return np.frombuffer(b"".join(parts), self.stored).astype(self.means, copy=False)
 
 
 def read_npy(content: RandomAccess, time_unit: Unit) -> Pieces:
     """A structured array with the fields x, y, t and p."""
-    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), time_unit)
 
 
 def read_npz(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Arrays x, y, t and p, or one structured array with these fields."""
-    members = {member.name: member for member in open_archive(content).members}
+    members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
     columns = match(names)
     if columns is None and len(names) != 1:
         raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
     chosen = columns or dict.fromkeys([""], next(iter(names)))
     arrays = {column: _open_npy(members[names[name]].open()) for column, name in chosen.items()}
-    return None, as_events(stored_pieces(arrays, content.location), content.location, time_unit)
+    return None, as_events(stored_pieces(arrays, content.location), time_unit)
 
 
 def _open_npy(content: RandomAccess) -> StoredArray:
@@ -102,7 +87,7 @@ def _open_npy(content: RandomAccess) -> StoredArray:
             f"{content.location}: announces {length} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
             "bytes are there; the file is truncated: fetch it again"
         )
-    return StoredArray(content, start.tell(), dtype, length)
+    return StoredArray(content, start.tell(), dtype, length, dtype)
 
 
 def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[Columns]:
@@ -123,16 +108,6 @@ def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[
 # Text ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _TextLayout:
-    """columns: column -> its place in a line. offset: where the events begin, in bytes."""
-
-    separator: str | None
-    columns: Mapping[str, int]
-    sensor_size: tuple[int, int] | None
-    offset: int
-
-
 def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
 
@@ -140,63 +115,58 @@ def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
     writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines before the events that start with "#" or
     "%" are comments.
     """
-    layout = _text_layout(content)
-    pieces = as_events(_text_pieces(content, layout), content.location, time_unit, layout.sensor_size)
-    return layout.sensor_size, pieces
-
-
-def _text_layout(content: RandomAccess) -> _TextLayout:
-    start = content.read_at(0, 1 << 16)
-    offset, size = 0, None
-    names: dict[str, int] = {}
-    separator: str | None = None
-    for raw in io.BytesIO(start):
+    offset, size, separator = 0, None, None
+    places = {"t": 0, "x": 1, "y": 2, "p": 3}  # of the columns in a line
+    for raw in io.BytesIO(content.read_at(0, 1 << 16)):
         line = raw.decode("ascii").strip()
         bare = line.lstrip("#% ")
         words = re.split(r"[,;\s]+", bare)
-        found = match(word.partition("@")[0] for word in words)
-        if found is not None:
-            plain = [word.partition("@")[0] for word in words]
-            names = {column: plain.index(name) for column, name in found.items()}
+        plain = [word.partition("@")[0] for word in words]
+        if (found := match(plain)) is not None:
+            places = {column: plain.index(name) for column, name in found.items()}
             sides = [re.search(rf"\b{found[side]}@(\d+)", bare) for side in "xy"]
             size = (int(sides[0][1]), int(sides[1][1])) if sides[0] and sides[1] else size
         elif line and line == bare:
-            if not (len(words) == 2 and all(word.isdigit() for word in words) and size is None):
+            if size is not None or len(words) != 2 or not all(word.isdigit() for word in words):
                 separator = next((mark for mark in ",;" if mark in line), None)
                 break
             size = (int(words[0]), int(words[1]))
         offset += len(raw)
-    return _TextLayout(separator, names or {"t": 0, "x": 1, "y": 2, "p": 3}, size, offset)
+    return size, as_events(_text_pieces(content, offset, separator, places), time_unit, size)
 
 
-def _text_pieces(content: RandomAccess, layout: _TextLayout) -> Iterator[Columns]:
+def _text_pieces(
+    content: RandomAccess, offset: int, separator: str | None, places: Mapping[str, int]
+) -> Iterator[Columns]:
     whole_times: bool | None = None
     num_before = 0
-    for text in _whole_lines(content, layout.offset):
+    for text in _whole_lines(content, offset):
         # As whole numbers it takes half the time.
         dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:
-            table = np.loadtxt(text.splitlines(), dtype, delimiter=layout.separator, ndmin=2, comments=None)
+            table = np.loadtxt(text.splitlines(), dtype, delimiter=separator, ndmin=2, comments=None)
         except ValueError as error:
             raise SourceError(
                 f"{content.location}: after event {num_before}: {error}; expected lines of numbers, t, x, y, p"
             ) from error
         if not table.size:
             continue
-        if table.shape[1] <= max(layout.columns.values()):
+        if table.shape[1] <= max(places.values()):
             raise SourceError(
-                f"{content.location}: {table.shape[1]} columns, expected at least {max(layout.columns.values()) + 1}: "
+                f"{content.location}: {table.shape[1]} columns, expected at least {max(places.values()) + 1}: "
                 "t, x, y, p, or others under a line with their names"
             )
         if whole_times is None:
-            first_time = text.split("\n", 1)[0].strip().split(layout.separator)[layout.columns["t"]]
+            first_time = text.split("\n", 1)[0].strip().split(separator)[places["t"]]
             whole_times = first_time.strip().lstrip("+-").isdigit()
-        columns = {name: table[:, place] for name, place in layout.columns.items()}
-        if whole_times and (np.floor(columns["t"]) != columns["t"]).any():
+        columns = {name: table[:, place] for name, place in places.items()}
+        t = columns["t"]
+        if whole_times and (np.floor(t) != t).any():
             raise SourceError(
                 f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
             )
-        columns["t"] = columns["t"].astype(np.int64 if whole_times else np.float64)
+        is_whole = whole_times and np.abs(t).max() < 2**53  # others stay what they are, and are no time
+        columns["t"] = t.astype(np.int64 if is_whole else np.float64)
         num_before += len(table)
         yield columns
 

@@ -19,8 +19,7 @@ from ....cache.errors import SourceError
 from ...processes import Process, ProcessLostError, ProcessPool, RefusedError
 from ..random_access import FileBytes, RandomAccess, blocks
 from . import child
-from .columns import Unit, as_events
-from .pieces import Pieces
+from .columns import Pieces, Unit, as_events
 
 IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
 
@@ -41,14 +40,14 @@ def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", loca
 
     time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
-    was silent for too long (`processes.LIMITS`).
+    was silent for `process_main.SILENCE_S`.
     """
     location = location or str(path)
     answer = ask({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)
     size = next(answer)["sensor_size"]
     sensor_size = None if size is None else (int(size[0]), int(size[1]))
     unit: Unit = time_unit if kind == "hdf5" else "us"
-    return sensor_size, as_events(answer, location, unit, sensor_size)
+    return sensor_size, as_events(answer, unit, sensor_size)
 
 
 class LocalFile:
@@ -60,7 +59,7 @@ class LocalFile:
     def __init__(self, content: RandomAccess) -> None:
         self._content = content
         if isinstance(content, FileBytes):
-            self._path = content.path
+            self.path = content.path
             return
         try:
             descriptor, name = tempfile.mkstemp(prefix="dvs-transfer-")
@@ -70,13 +69,13 @@ class LocalFile:
                     copy.write(block)
         except OSError as error:
             raise OSError(error.errno, error.strerror, tempfile.gettempdir()) from error
-        self._path = Path(name)
+        self.path = Path(name)
         if sys.platform == "linux":  # an open file has a name there that goes with this process, however it ends
-            self._path.unlink()
-            self._path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
+            self.path.unlink()
+            self.path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
     def read(self, kind: IsolatedFormat, time_unit: Unit) -> Pieces:
-        return read_pieces(kind, self._path, time_unit, self._content.location)
+        return read_pieces(kind, self.path, time_unit, self._content.location)
 
 
 def _drop(descriptor: int, path: Path) -> None:

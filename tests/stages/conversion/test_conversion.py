@@ -21,8 +21,8 @@ from dvs_transfer.stages.demo.run import encode_mat
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import SOURCES, Events, open_source
-from dvs_transfer.stages.sources.atis_writer import box_contour, encode_annotation
-from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
+from dvs_transfer.stages.sources.atis import box_contour, encode_annotation
+from dvs_transfer.stages.sources.caltech import NCaltech101
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_broken_recordings_are_quarantined_and_named(raw: Path, tmp_path: Path) 
     break_recording(raw, "bee/image_0007", b"\x00" * 12)
     report = convert(raw, tmp_path)
     assert list(report.quarantined) == ["ant/image_0002", "bee/image_0007"]
-    assert "image_0007.bin: 12 bytes is not a whole number of 5-byte" in report.quarantined["bee/image_0007"]
+    assert "image_0007.bin: 12 bytes after byte 0 are not a whole number" in report.quarantined["bee/image_0007"]
     store = FrameStore(report.path)
     assert np.flatnonzero(~store.valid).tolist() == [1, 13]
     assert store.label[[1, 13]].tolist() == [-1, -1]

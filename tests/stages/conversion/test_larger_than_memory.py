@@ -20,9 +20,9 @@ from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import archives, atis, random_access, tree
 from dvs_transfer.stages.sources.base import Events, Sample
-from dvs_transfer.stages.sources.cifar10 import CLASS_NAMES
-from dvs_transfer.stages.sources.formats import aedat2, columnar, identify, isolated, mat5, pieces
-from dvs_transfer.stages.sources.ncaltech101 import NCaltech101
+from dvs_transfer.stages.sources.caltech import NCaltech101
+from dvs_transfer.stages.sources.cifar import CLASS_NAMES
+from dvs_transfer.stages.sources.formats import aedat2, columnar, columns, isolated, recordings
 
 
 def write_cepdvs(raw: Path, events: Events, name: str) -> None:
@@ -76,14 +76,14 @@ def test_recordings_larger_than_what_may_be_held(kind: str, tmp_path: Path, monk
         (archives, "MAX_READ_BYTES", 20_000),
         (atis, "MAX_READ_BYTES", 20_000),
         (atis, "_PIECE_RECORDS", 1000),
-        (aedat2.aedat2_pieces, "__defaults__", (1000,)),
+        (aedat2, "PIECE_RECORDS", 1000),
         (aedat2, "_MAX_HEADER_BYTES", 5000),
-        (identify, "_START_BYTES", 5000),
-        (pieces, "HELD_EVENTS", 1000),
+        (recordings, "_START_BYTES", 5000),
+        (columns, "HELD_EVENTS", 1000),
         (isolated, "PIECE_EVENTS", 1000),
         (columnar, "PIECE_EVENTS", 1000),
-        (mat5, "_HELD_BYTES", 1000),
-        (mat5, "_BLOCK_BYTES", 5000),
+        (random_access, "_CHECKPOINT_BYTES", 10_000),
+        (random_access, "_OUTPUT_BYTES", 1000),
         (random_access.blocks, "__defaults__", (20_000,)),
     ):
         monkeypatch.setattr(module, limit, value)

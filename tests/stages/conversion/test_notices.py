@@ -182,7 +182,7 @@ def test_formats_that_state_their_unit_are_believed(tmp_path: Path) -> None:
 
 
 def test_a_stream_keeps_what_its_unit_was_guessed_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dvs_transfer.stages.sources.formats.pieces.HELD_EVENTS", 1000)
+    monkeypatch.setattr("dvs_transfer.stages.sources.formats.columns.HELD_EVENTS", 1000)
     report = convert(write_times(tmp_path, 1000, int))
     assert FrameStore(report.path).column("guessed_unit").tolist() == ["us", "us"]
     assert len(report.warnings) == 1

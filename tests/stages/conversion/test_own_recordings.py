@@ -85,7 +85,7 @@ def test_files_that_do_not_say_their_sensor_take_the_configured_one(tmp_path: Pa
         )
     store = convert(raw, crop=False, sensor_size=SENSOR)
     assert store.column("sensor_size").tolist() == [list(SENSOR)] * 2
-    with pytest.raises(SourceError, match=r"npy: event \d+ has y=47, expected 0 to 46"):
+    with pytest.raises(SourceError, match=r"npy: event \d+ has y=47, expected a whole number from 0 to 46"):
         convert(raw, crop=False, sensor_size=(64, 47))
 
 

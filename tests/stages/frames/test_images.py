@@ -7,6 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
+from dvs_transfer.stages.frames import images
+from dvs_transfer.stages.frames.hsv import rgb_to_hsv
 from dvs_transfer.stages.frames.images import encode_image
 from dvs_transfer.stages.frames.spec import ImagesConfig
 
@@ -36,3 +38,15 @@ def test_other_shapes_are_refused(shape: tuple[int, ...]) -> None:
         encode_image(np.zeros(shape, np.uint8), ImagesConfig())
     with pytest.raises(ValueError, match="float64"):
         encode_image(np.zeros((5, 5, 3)), ImagesConfig())
+
+
+def test_v_comes_from_the_hsv_reader_in_both_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For Caltech101 and CEP-DVS alike: V of another reader is another V."""
+    small = np.random.default_rng(1).integers(0, 256, (20, 20, 3), np.uint8)
+    expected = rgb_to_hsv(small.transpose(2, 0, 1).astype(np.float32) / np.float32(255))[2:]
+    for order in ("after_resize", "before_resize"):
+        config = ImagesConfig(size=20, value_order=order)
+        np.testing.assert_array_equal(encode_image(small, config).value, expected)
+        with monkeypatch.context() as patched:
+            patched.setattr(images, "value", lambda rgb: np.zeros_like(rgb[:1]))
+            assert not encode_image(small, config).value.any()

@@ -60,7 +60,7 @@ def test_pieces_of_any_length_change_nothing(
     ("events", "message"),
     [
         ([(0, 0, 5, 0), (0, 0, 6, 0), (0, 0, 4, 1)], "backwards at event 2: 4 us after 6 us"),
-        ([(0, 0, 5, 0), (0, 0, 6, 0), (9, 0, 7, 1)], "event 2 has x=9, expected 0 to 8"),
+        ([(0, 0, 5, 0), (0, 0, 6, 0), (9, 0, 7, 1)], "event 2 has x=9, expected a whole number from 0 to 8"),
         ([(0, 0, 5, 0), (0, 0, 6, 0), (0, 0, 7, 2)], "event 2 has p=2"),
         ([(0, 0, 5, 0), (0, 0, 4, 0), (0, 0, 7, 1)], "backwards at event 1: 4 us after 5 us"),
     ],

@@ -11,8 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tonic.io import read_mnist_file
 
-from dvs_transfer.stages.sources.atis import decode_records
-from dvs_transfer.stages.sources.atis_writer import MAX_STORED_US, box_contour, encode_annotation, encode_records
+from dvs_transfer.stages.sources.atis import (
+    MAX_STORED_US,
+    box_contour,
+    decode_records,
+    encode_annotation,
+    encode_records,
+)
 from dvs_transfer.stages.sources.base import AtisRecords, Events
 
 TONIC_DTYPE = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
@@ -40,7 +45,7 @@ def times(longest_us: int) -> st.SearchStrategy[list[int]]:
 def test_recordings_are_read_back(t: list[int], seed: int) -> None:
     events = recording(t, seed)
     data = encode_records(events)
-    ours = decode_records(AtisRecords(np.frombuffer(data, np.uint8), (256, 240)), "test")
+    ours = decode_records(AtisRecords(np.frombuffer(data, np.uint8), (256, 240)))
     tonics = read_mnist_file(io.BytesIO(data), TONIC_DTYPE, is_stream=True)
     for name in ("x", "y", "t", "p"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(events, name))
@@ -68,11 +73,11 @@ def test_no_events_are_no_bytes() -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"x": np.array([1, 256], np.uint16)}, "x = 256 of event 1"),
-        ({"y": np.array([240, 1], np.uint16)}, "y = 240 of event 0"),
-        ({"p": np.array([0, 2], np.uint8)}, "p = 2 of event 1"),
-        ({"t": np.array([-1, 2])}, "first time is -1"),
-        ({"t": np.array([5, 4])}, "event 1 is before"),
+        ({"x": np.array([1, 256], np.uint16)}, "x from 1 to 256 does not fit"),
+        ({"y": np.array([240, 1], np.uint16)}, "y from 1 to 240"),
+        ({"p": np.array([0, 2], np.uint8)}, "p from 0 to 2"),
+        ({"t": np.array([-1, 2])}, "a time is negative"),
+        ({"t": np.array([5, 4])}, "before the one of the event before"),
     ],
 )
 def test_events_that_do_not_fit_are_refused(changed: dict[str, np.ndarray], message: str) -> None:

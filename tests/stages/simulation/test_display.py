@@ -11,12 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvs_transfer.stages.simulation import CAMERAS, SimulationConfig, simulate_image
-from dvs_transfer.stages.simulation.motion import motion_margin, shown
-from dvs_transfer.stages.simulation.sensor import log_luminance
+from dvs_transfer.stages.simulation.sensor import log_luminance, motion_margin, shown
 from dvs_transfer.stages.sources.atis import decode_records
 from dvs_transfer.stages.sources.base import AtisRecords, Events, Sample
-from dvs_transfer.stages.sources.mnist import Mnist
-from dvs_transfer.stages.sources.nmnist import NMnist
+from dvs_transfer.stages.sources.digits import Mnist, NMnist
 
 SHARP = SimulationConfig(blur_px=0)
 CALM = SHARP.model_copy(update={"threshold_sigma": 0, "noise_rate_hz": 0, "refractory_us": 0, "start_spread": 0})
@@ -118,4 +116,4 @@ def test_simulated_digits_are_like_real_ones_that_set_no_default(shared_data: Pa
 def decoded(recordings: NMnist, sample: Sample) -> Events:
     records = recordings.decode(sample, recordings.read_bytes(sample))
     assert isinstance(records, AtisRecords)
-    return decode_records(records, sample.location)
+    return decode_records(records)

@@ -13,9 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.sources import archives
-from dvs_transfer.stages.sources.archives import ArchiveTree, extract_safely, open_archive
+from dvs_transfer.stages.sources import archives, tree
+from dvs_transfer.stages.sources.archives import extract_safely
 from dvs_transfer.stages.sources.random_access import FileBytes
+from dvs_transfer.stages.sources.tree import ArchiveTree
 
 FILES = {"b/one.txt": b"one", "b/c/two.txt": b"two" * 1000, "a.txt": b"", "b/zero.bin": bytes(5000)}
 
@@ -23,12 +24,12 @@ FILES = {"b/one.txt": b"one", "b/c/two.txt": b"two" * 1000, "a.txt": b"", "b/zer
 def open_bytes(folder: Path, content: bytes) -> ArchiveTree:
     path = folder / "archive"
     path.write_bytes(content)
-    return open_archive(FileBytes(path))
+    return ArchiveTree(FileBytes(path))
 
 
 def read_all(folder: Path, content: bytes) -> dict[str, bytes]:
-    tree = open_bytes(folder, content)
-    return {member.name: tree.read(member.name) for member in tree.members}
+    opened = open_bytes(folder, content)
+    return {member.name: opened.read(member.name) for member in opened.members}
 
 
 @pytest.fixture(params=["stored zip", "deflated zip", "tar", "tar.gz"])
@@ -43,13 +44,13 @@ def archive(request: pytest.FixtureRequest, make: Any) -> bytes:
 
 
 def test_a_tree_lists_and_reads_every_member(tmp_path: Path, archive: bytes) -> None:
-    tree = open_bytes(tmp_path, archive)
-    assert tree.children("") == (["b"], ["a.txt"])
-    assert tree.children("b") == (["c"], ["one.txt", "zero.bin"])
-    assert tree.children("nowhere") == ([], [])
+    opened = open_bytes(tmp_path, archive)
+    assert opened.children("") == (["b"], ["a.txt"])
+    assert opened.children("b") == (["c"], ["one.txt", "zero.bin"])
+    assert opened.children("nowhere") == ([], [])
     assert read_all(tmp_path, archive) == FILES
-    assert tree.exists("a.txt")
-    assert not tree.exists("b")
+    assert opened.exists("a.txt")
+    assert not opened.exists("b")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -57,7 +58,8 @@ def test_a_large_member_of_a_zip_is_checked_when_it_is_opened(
     method: int, tmp_path: Path, make: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Beyond what is held in memory, a member has the same checksum and size to agree with."""
-    monkeypatch.setattr(archives, "MAX_READ_BYTES", 4000)
+    for module in (archives, tree):
+        monkeypatch.setattr(module, "MAX_READ_BYTES", 4000)
     whole = bytearray(make.zip({"a.bin": bytes(range(256)) * 20}, method))
     content = open_bytes(tmp_path, bytes(whole)).content("a.bin")
     assert not isinstance(content, bytes)

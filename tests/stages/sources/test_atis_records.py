@@ -8,20 +8,18 @@ import pytest
 import tonic.io
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events, open_source
-from dvs_transfer.stages.sources.atis import decode_records, open_records
-from dvs_transfer.stages.sources.base import AtisRecords
+from dvs_transfer.stages.sources.atis import open_records
 
 SENSOR = (240, 180)
 TONIC_EVENT = np.dtype([("x", int), ("y", int), ("t", int), ("p", int)])
 
 
 def decode(data: bytes) -> Events:
-    records = open_records(data, SENSOR, "a.bin")
-    assert isinstance(records, AtisRecords)
-    return decode_records(records, "a.bin")
+    return judged(open_records(data, SENSOR, "a.bin"), location="a.bin")
 
 
 def assert_equals_tonic(events: Events, path: Path) -> None:
@@ -73,7 +71,7 @@ def test_truncation_at_every_offset(make: Any) -> None:
         if size and size % 5 == 0:
             assert len(decode(data[:size])) == size // 5
         else:
-            problem = "empty" if size == 0 else rf"a\.bin: {size} bytes.*byte {size // 5 * 5}, after record {size // 5}"
+            problem = "no event" if size == 0 else rf"a\.bin: {size} bytes.*left over at byte {size // 5 * 5}\)"
             with pytest.raises(SourceError, match=problem):
                 decode(data[:size])
 
@@ -81,10 +79,13 @@ def test_truncation_at_every_offset(make: Any) -> None:
 @pytest.mark.parametrize(
     ("records", "problem"),
     [
-        ([(1, 1, 5, 0), (240, 1, 6, 0)], r"record 1 \(byte 5\): pixel \(240, 1\) lies outside the 240 x 180"),
-        ([(1, 1, 5, 0), (1, 180, 6, 0)], r"record 1 \(byte 5\): pixel \(1, 180\)"),
-        ([(0, 240, 0, 0), (1, 1, 5, 0), (1, 1, 4, 0)], r"record 2 \(byte 10\): time 8196 us after 8197 us"),
-        ([(0, 240, 0, 0)], "1 time overflow markers and no event"),
+        (
+            [(1, 1, 5, 0), (240, 1, 6, 0)],
+            r"record 1 \(byte offset 5\) lies at x=240, y=1, outside the sensor",
+        ),
+        ([(1, 1, 5, 0), (1, 180, 6, 0)], r"record 1 \(byte offset 5\) lies at x=1, y=180"),
+        ([(0, 240, 0, 0), (1, 1, 5, 0), (1, 1, 4, 0)], r"record 2 \(byte offset 10\): 8196 us is before"),
+        ([(0, 240, 0, 0)], "1 records and no event"),
     ],
 )
 def test_damage_is_named_by_record_and_byte(make: Any, records: Any, problem: str) -> None:

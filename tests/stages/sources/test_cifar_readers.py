@@ -14,11 +14,13 @@ import pytest
 from cifar_data import CLASSES, HEADER, aedat2, batch, dvs128, random_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.sources import Events, Source, open_source
-from dvs_transfer.stages.sources.cifar10 import parse_batch
-from dvs_transfer.stages.sources.python_pickle import read_pickled_dict
+from dvs_transfer.stages.sources import open_source
+from dvs_transfer.stages.sources.cifar import read_batch
+from dvs_transfer.stages.sources.formats import child
+from dvs_transfer.stages.sources.random_access import InMemory
 
 RECORDING = aedat2([(dvs128(0, 5, 0), 3), (dvs128(127, 100, 1), 9)])
 
@@ -46,13 +48,11 @@ def test_recordings_of_every_published_form(tmp_path: Path, make: Any, form: str
     if form == "in a folder":
         files = {f"CIFAR10DVS/{file}": data for file, data in files.items()}
     source = open_source("cifar10dvs", make.files(tmp_path, files))
-    assert isinstance(source, Source)
     assert source.class_names == CLASSES
     assert len(source.samples) == 30
     first = source.samples[0]
     assert (first.sample_id, first.label) == ("airplane/cifar10_airplane_0", 0)
-    events = source.decode(first, source.read_bytes(first))
-    assert isinstance(events, Events)
+    events = judged(source.decode(first, source.read_bytes(first)))
     # as SpikingJelly: x = 127 - (address >> 8 & 127), y = 127 - (address >> 1 & 127), p = 1 - (address & 1)
     assert [values.tolist() for values in (events.x, events.y, events.t, events.p)] == [
         *([122, 27], [127, 0], [3, 9], [1, 0])
@@ -70,7 +70,7 @@ def test_a_class_that_is_missing_or_empty(tmp_path: Path, make: Any) -> None:
 
 def test_a_broken_recording_is_named(tmp_path: Path, make: Any) -> None:
     source = open_source("cifar10dvs", make.files(tmp_path, recordings()))
-    with pytest.raises(SourceError, match=r"cifar10_airplane_0\.aedat: 13 bytes after the header is not a whole"):
+    with pytest.raises(SourceError, match=r"cifar10_airplane_0\.aedat: 13 bytes after byte \d+ are not a whole"):
         source.decode(source.samples[0], RECORDING[:-3])
     with pytest.raises(SourceError, match="recorded by"):
         source.decode(source.samples[0], aedat2([(0, 1)], HEADER + b"# AEChip: a.Cochlea64\r\n"))
@@ -91,7 +91,6 @@ def test_photos_of_every_published_form(tmp_path: Path, make: Any, form: str) ->
     make.files(tmp_path, {"cifar-10-python.tar.gz": make.tar(batches())} if "archive" in form else batches())
     inside = {"the folder itself": "cifar-10-batches-py", "archive": "cifar-10-python.tar.gz"}.get(form, ".")
     source = open_source("cifar10", tmp_path / inside)
-    assert isinstance(source, Source)
     assert source.class_names == CLASSES
     assert [sample.sample_id for sample in source.samples] == [
         *("airplane/test-00002", *(f"airplane/train-{number:05d}" for number in (2, 4, 6, 8, 10))),
@@ -114,7 +113,7 @@ def test_one_part_alone_and_one_without_a_batch(tmp_path: Path, make: Any) -> No
         *("airplane/test-00002", "truck/test-00001")
     ]
     del files["cifar-10-batches-py/data_batch_3"]
-    with pytest.raises(SourceError, match="has data_batch_1, but not data_batch_3; fetch"):
+    with pytest.raises(SourceError, match="does not hold data_batch_3; fetch"):
         open_source("cifar10", make.files(tmp_path / "b", files))
 
 
@@ -131,29 +130,35 @@ def test_a_batch_is_what_the_standard_library_unpickles(order: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # numpy.core of numpy 1
         expected = pickle.loads(data, encoding="bytes")
-    found = read_pickled_dict(data, "a")
-    np.testing.assert_array_equal(found["data"], expected[b"data"])
-    assert found["labels"] == expected[b"labels"] == [3, 1, 4]
-    assert [name.encode() for name in found["filenames"]] == expected[b"filenames"]
+    pixels, labels = read(data)
+    np.testing.assert_array_equal(pixels, expected[b"data"])
+    assert labels == expected[b"labels"] == [3, 1, 4]
+
+
+def read(data: bytes) -> tuple[np.ndarray, list[int]]:
+    return read_batch(InMemory(data, "a"))
 
 
 @pytest.mark.parametrize(
     ("data", "problem"),
     [
         (batch(PIXELS, [3, 1, 10]), r"label 10 of image 3, expected 0 to 9"),
-        (batch(PIXELS, [3, 1]), "expected a list of 3 labels, found list"),
-        (batch(PIXELS[:, :3000], [3, 1, 4]), r"expected `data` of shape \(N, 3072\), found the shape \(3, 3000\)"),
-        (pickle.dumps({"labels": [1]}, 2), r"expected `data` of shape \(N, 3072\), found NoneType"),
-        (batch(PIXELS, [3, 1, 4])[:-1], "byte .*: pickle exhausted before seeing STOP"),
-        (batch(PIXELS, [3, 1, 4]).replace(b"U\x02u1", b"U\x02O8"), "an array of the type 'O8'"),
+        (
+            batch(PIXELS, [3, 1]),
+            r"expected `data` of shape \(N, 3072\) and N whole `labels`, found \(3, 3072\) and \(2,\)",
+        ),
+        (batch(PIXELS[:, :3000], [3, 1, 4]), r"expected `data` of shape \(N, 3072\) .*found \(3, 3000\)"),
+        (pickle.dumps({"labels": [1]}, 2), "KeyError: 'data'"),
+        (batch(PIXELS, [3, 1, 4])[:-1], "UnpicklingError|EOFError"),
+        (batch(PIXELS, [3, 1, 4]).replace(b"U\x02u1", b"U\x02O8"), "data are of the type 'O8'"),
         (batch(PIXELS, [3, 1, 4]).replace(b"M\x00\x0c", b"M\x00\x0d"), "cannot reshape"),
-        (pickle.dumps([1], 2), "it holds no single dictionary"),
-        (b"", "byte 0: "),
+        (pickle.dumps([1], 2), "TypeError"),
+        (b"", "EOFError"),
     ],
 )
 def test_damaged_batches_are_named(data: bytes, problem: str) -> None:
-    with pytest.raises(SourceError, match=rf"^a: .*{problem}"):
-        parse_batch(data, "a")
+    with pytest.raises(SourceError, match=rf"^a: .*({problem})"):
+        read(data)
 
 
 class Malicious:
@@ -178,35 +183,31 @@ def test_a_pickle_that_runs_code_is_refused_and_did_not_run(tmp_path: Path, make
     assert not victim.exists()
 
 
-TYPE = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNNNK\x00tb"
-STATE = b"(K\x01K\x02\x85" + TYPE + b"\x89U\x02abtb"
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
+CALLED = b"cnumpy\nndarray\n(J\xff\xff\xff\x7fJ\xff\xff\xff\x7ftR"  # an array of 2^62 values, were it numpy's
 
 
 @pytest.mark.parametrize(
     ("program", "problem"),
     [
-        (b"cos\nsystem\nU\x02id\x85R.", "it names 'os system'"),
-        (b"(U\x02idios\nsystem\n.", "it has the instruction INST"),
-        (b"cnumpy\nndarray\nK\x01\x85R.", "it calls what it may not"),
-        (b"U\x04ndarK\x01\x85R.", "it calls what it may not|pickle exhausted"),
-        (b"}U\x01a" + ARRAY + b"sU\x01b" + ARRAY + b"s.", "it has a second array"),
-        (b"}U\x01a" + ARRAY + STATE + STATE + b"s.", "it gives a state to what is no array, or has one"),
-        (b"}U\x01a" + ARRAY + STATE.replace(TYPE, b"N") + b"s.", "an array that is not of uint8"),
-        (b"}}K\x01s.", r"the stack is empty|a key that is no text"),
-        (b"}K\x01K\x02s.", "a key that is no text"),
-        (b"K\x01K\x02a.", "it appends to what is no list"),
-        (b"}h\x05.", "5"),
-        (b"t.", "there is no mark"),
-        (b"}}b.", "it gives a state to what is no array"),
-        (b"\x80\x02}\x8a\xff.", "not enough data in stream"),
-        (b"}r\xff\xff\xff\x7f", "pickle exhausted"),  # a memo of 2^31 entries, in a real unpickler
-        (b"T\xff\xff\xff\x7fabc.", "expected 2147483647 bytes"),
+        (b"cos\nsystem\nU\x02id\x85R.", "it names os.system"),
+        (b"(U\x02idios\nsystem\n.", "it names os.system"),
+        (b"cbuiltins\neval\nU\x01a\x85R.", "it names builtins.eval"),
+        (b"cnumpy\nload\nU\x01a\x85R.", "it names numpy.load"),
+        (CALLED + b".", "TypeError"),
+        (b"}U\x04data" + CALLED + b"s.", "AttributeError"),
+        (b"}U\x04data" + ARRAY + b"s.", "AttributeError"),
+        (b"}U\x04data" + ARRAY + b"(K\x01K\x02\x85NNU\x01atbs.", "AttributeError"),
+        (b"}h\x05.", "UnpicklingError|KeyError"),
+        (b"t.", "UnpicklingError|IndexError"),
+        (b"\x80\x02}\x8a\xff.", "UnpicklingError|EOFError"),
+        (b"}r\xff\xff\xff\x7f.", "MemoryError"),  # a memo of 2^31 entries
+        (b"T\xff\xff\xff\x7fabc.", "UnpicklingError|MemoryError|EOFError"),
     ],
 )
 def test_programs_that_the_published_files_do_not_hold(program: bytes, problem: str) -> None:
-    with pytest.raises(SourceError, match=rf"^a: byte \d+: .*({problem}).*Nothing in the file was executed"):
-        read_pickled_dict(program, "a")
+    with pytest.raises(SourceError, match=rf"^a: .*({problem}).*Nothing in the file was executed"):
+        read(program)
 
 
 VALID = batch(random_pixels(1)[:, :8], [1])
@@ -215,7 +216,13 @@ OPCODES = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
 
 @settings(deadline=None, max_examples=300)
 @given(st.lists(st.sampled_from([*OPCODES, b"\x00", b"\x01", b"a\n", b"1\n"]), max_size=30), st.integers(0, len(VALID)))
-def test_any_program_is_followed_or_refused(program: list[bytes], at: int) -> None:
+def test_any_program_is_followed_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, program: list[bytes], at: int
+) -> None:
+    """In this process, which no instruction of a few bytes harms."""
+    path = tmp_path_factory.getbasetemp() / "batch"
     for data in (b"".join(program), VALID[:at] + b"".join(program[:2]) + VALID[at + 1 :]):
-        with contextlib.suppress(SourceError):
-            assert isinstance(read_pickled_dict(data, "a"), dict)
+        path.write_bytes(data)
+        with contextlib.suppress(ValueError):
+            _, (columns,) = child.read_cifar(str(path))
+            assert columns["data"].dtype == np.uint8

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from drawings import CHARACTERS, CORNER, DURATION_US, NUM_DRAWERS, SENSOR, events_of, write_aedat4, write_drawings
 from drawings import write_table as write_intervals
+from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.conversion import run as conversion
@@ -32,8 +33,7 @@ def drawings(tmp_path: Path) -> Path:
 def read(source: Reader, sample_id: str) -> Events:
     sample = next(sample for sample in source.samples if sample.sample_id == sample_id)
     recording = source.decode(sample, source.read_bytes(sample))
-    assert isinstance(recording, Events)
-    return recording
+    return judged(recording, location=sample.location)
 
 
 def problem(source: Reader, sample_id: str) -> str:
@@ -199,7 +199,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
     ),
     "empty": (
         lambda folder, rows: write_intervals(folder / "0700.csv", [(rows[0][1] + 1, rows[0][1] + 2), *rows[1:]]),
-        "no event in the writing area",
+        "drawer 1: no event in it",
     ),
 }
 

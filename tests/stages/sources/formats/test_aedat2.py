@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,15 @@ import pytest
 from cifar_data import HEADER, Record, aedat2, dvs128
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from recordings import judged
 from tonic.io import get_aer_events_from_file, read_aedat_header_from_file, read_davis_346
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events
+from dvs_transfer.stages.sources.formats import aedat2 as reader
 from dvs_transfer.stages.sources.formats.aedat2 import aedat2_pieces
-from dvs_transfer.stages.sources.formats.pieces import join
+from dvs_transfer.stages.sources.formats.columns import join
+from dvs_transfer.stages.sources.random_access import InMemory
 
 RECORDS = [(dvs128(0, 0, 0), 5), (dvs128(127, 3, 1), 5), (dvs128(9, 127, 0), 70_000)]
 DAVIS_346 = HEADER + b"# Creation time: 12:00:00 1449150420\r\n# AEChip: eu.seebetter.ini.chips.davis.Davis346blue\r\n"
@@ -25,18 +27,14 @@ Rows = list[tuple[int, int, int, int]]  # x, y, t, p
 
 
 def rows(data: bytes) -> Rows:
-    _, pieces = in_pieces(data, 1 << 20)
-    return as_rows(join(pieces, "a.aedat"))
+    size, pieces = aedat2_pieces(InMemory(data, "a.aedat"))
+    return as_rows(judged(join(pieces), size, "a.aedat"))
 
 
 def as_rows(events: Events) -> Rows:
     columns = (events.x, events.y, events.t, events.p)
     assert [values.dtype for values in columns] == [np.uint16, np.uint16, np.int64, np.uint8]
     return list(zip(*(values.tolist() for values in columns), strict=True))
-
-
-def in_pieces(data: bytes, piece_records: int) -> tuple[tuple[int, int], Iterator[Events]]:
-    return aedat2_pieces(lambda offset, size: data[offset : offset + size], len(data), "a.aedat", piece_records)
 
 
 def test_dvs128_counts_from_the_lower_right_and_0_is_on() -> None:
@@ -89,7 +87,7 @@ def test_davis_events_equal_tonic_s(tmp_path: Path) -> None:
 def test_the_davis_cameras_have_their_sizes(chip: bytes, size: tuple[int, int]) -> None:
     header = HEADER + b"# AEChip: eu.seebetter.ini.chips.davis." + chip + b"\r\n"
     assert rows(aedat2([(davis(0, 0, 1), 1)], header)) == [(size[0] - 1, size[1] - 1, 1, 1)]
-    with pytest.raises(SourceError, match=rf"record 0 \(byte {len(header)}\): a pixel outside the {size[0]} x"):
+    with pytest.raises(SourceError, match=f"event 0 has x=-1, expected a whole number from 0 to {size[0] - 1}"):
         rows(aedat2([(davis(size[0], 0, 1), 1)], header))
 
 
@@ -99,7 +97,7 @@ def test_a_record_that_looks_like_a_header_line() -> None:
     assert record.startswith(b"#")
     assert rows(DAVIS_346 + record) == [(345 - 0x123, 259 - 0x8C, 1, 0)]
     text = b"#abc\r\n##"  # a record that is a whole line, too: the header's last line tells
-    with pytest.raises(SourceError, match=r"record 0 \(byte \d+\): a pixel outside"):
+    with pytest.raises(SourceError, match=r"event 0 has [xy]=-"):
         rows(DAVIS_346 + b"#End Of ASCII Header\r\n" + text)
 
 
@@ -112,9 +110,9 @@ def test_a_record_that_looks_like_a_header_line() -> None:
         (aedat2(RECORDS, b"#!AER-DAT3.1\r\n"), "AEDAT 3.1, expected AEDAT 2.0; convert it"),
         (aedat2(RECORDS, b"#!AER-DAT4.0\r\n"), "AEDAT 4.0, expected"),
         (aedat2(RECORDS, HEADER + b"# AEChip: a.b.Cochlea64\r\n"), r"recorded by a\.b\.Cochlea64"),
-        (aedat2([]), "0 records and no event"),
-        (aedat2([(0x8000, 1)]), "1 records and no event"),
-        (aedat2([*RECORDS, (0, 69_999)]), rf"record 3 \(byte {len(HEADER) + 24}\): the time runs backwards"),
+        (aedat2([]), "no event in it"),
+        (aedat2([(0x8000, 1)]), "no event in it"),
+        (aedat2([*RECORDS, (0, 69_999)]), "time runs backwards at event 3: 69999 us after 70000 us"),
         (
             aedat2([(0x8000, 1), (0x1_0000, 2)]),
             rf"record 1 \(byte {len(HEADER) + 8}\): the address is none of a DVS128",
@@ -126,10 +124,11 @@ def test_what_cannot_be_read_is_named(data: bytes, problem: str) -> None:
         rows(data)
 
 
-def test_damage_in_a_later_piece_is_named_by_its_place_in_the_file() -> None:
-    _, pieces = in_pieces(aedat2([*RECORDS, (0, 69_999)]), 2)
-    assert as_rows(next(pieces)) == rows(aedat2(RECORDS[:2]))
-    with pytest.raises(SourceError, match=rf"record 3 \(byte {len(HEADER) + 24}\): the time runs backwards"):
+def test_damage_in_a_later_piece_is_named_by_its_place_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "PIECE_RECORDS", 2)
+    _, pieces = aedat2_pieces(InMemory(aedat2([*RECORDS, (0x1_0000, 70_001)]), "a.aedat"))
+    assert as_rows(judged(next(pieces))) == rows(aedat2(RECORDS[:2]))
+    with pytest.raises(SourceError, match=rf"record 3 \(byte {len(HEADER) + 24}\): the address"):
         next(pieces)
 
 
@@ -159,8 +158,10 @@ def test_equals_a_record_by_record_reading(steps: list[Record], time: int, piece
             expected.append((127 - (address >> 1 & 127), 127 - (address >> 8), time, 1 - (address & 1)))
     data = aedat2(records)
     assert rows(data) == expected
-    sensor_size, pieces = in_pieces(data, piece_records)
-    held = [as_rows(piece) for piece in pieces]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(reader, "PIECE_RECORDS", piece_records)
+        sensor_size, pieces = aedat2_pieces(InMemory(data, "a.aedat"))
+        held = [as_rows(judged(piece)) for piece in pieces]
     assert (sensor_size, [row for piece in held for row in piece]) == ((128, 128), expected)
     assert all(0 < len(piece) <= piece_records for piece in held)
 

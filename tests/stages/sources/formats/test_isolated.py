@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages import processes
-from dvs_transfer.stages.processes import Limits, ProcessPool
+from dvs_transfer.stages import process_main
+from dvs_transfer.stages.processes import ProcessPool
 from dvs_transfer.stages.sources.formats import isolated
+from dvs_transfer.stages.sources.formats.columns import join
 from dvs_transfer.stages.sources.formats.isolated import DECODERS, LocalFile, read_pieces
-from dvs_transfer.stages.sources.formats.pieces import join
 from dvs_transfer.stages.sources.random_access import InMemory
 
 
@@ -52,23 +52,23 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
     held = list(pieces)
     assert size == (320, 240)
     assert len(held) > 2
-    events = join(held, "here")
+    events = join(held)
     for column, name in zip("xytp", ("x", "y", "t", "on"), strict=True):
         np.testing.assert_array_equal(getattr(events, column), some_events(30_000)[name])
 
 
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
-        join(read_pieces("dat", recording)[1], "here")
-        assert DECODERS.num_idle == 1
+        join(read_pieces("dat", recording)[1])
+        assert len(DECODERS._idle) == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
     size, pieces = read_pieces("dat", recording)
     del pieces
     assert size == (320, 240)
-    assert DECODERS.num_idle == 0
-    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
+    assert len(DECODERS._idle) == 0
+    assert len(join(read_pieces("dat", recording)[1])) == 3000
 
 
 def test_threads_have_children_of_their_own(recording: Path) -> None:
@@ -78,7 +78,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     def read() -> None:
         _, pieces = read_pieces("dat", recording)
         barrier.wait(30)  # all three are being read now
-        counts.append(len(join(pieces, "here")))
+        counts.append(len(join(pieces)))
 
     threads = [threading.Thread(target=read) for _ in range(3)]
     for thread in threads:
@@ -86,7 +86,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [3000] * 3
-    assert DECODERS.num_idle == 3
+    assert len(DECODERS._idle) == 3
 
 
 def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,29 +102,29 @@ def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.M
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was ended by signal 6"):
         read_pieces("dat", recording)
     monkeypatch.undo()
-    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
+    assert len(join(read_pieces("dat", recording)[1])) == 3000
 
 
 def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
-    join(read_pieces("dat", recording)[1], "here")
+    join(read_pieces("dat", recording)[1])
     process = DECODERS._idle[0]._process
     process.kill()
     process.wait()
-    assert len(join(read_pieces("dat", recording)[1], "here")) == 3000
+    assert len(join(read_pieces("dat", recording)[1])) == 3000
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=0.5))
+    monkeypatch.setattr(process_main, "SILENCE_S", 0.5)
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
         read_pieces("dat", tmp_path / "a.dat")
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
 
 
 def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + bytes(100))
     with pytest.raises(SourceError, match=r"a\.aedat4: cannot be decoded"):
-        join(read_pieces("aedat4", tmp_path / "a.aedat4")[1], "here")
+        join(read_pieces("aedat4", tmp_path / "a.aedat4")[1])
 
 
 def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_a_child_runs_out_of_memory_alone(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("events", (1 << 20,), np.dtype([*((name, "i8") for name in "xyt"), ("p", "i8", 350)]))
     with pytest.raises(SourceError, match=r"a\.h5: cannot be decoded"):
-        join(read_pieces("hdf5", tmp_path / "a.h5")[1], "here")
+        join(read_pieces("hdf5", tmp_path / "a.h5")[1])
 
 
 def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,10 +144,10 @@ def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, mon
     if sys.platform == "linux":
         assert list(folder.iterdir()) == []
     for _ in range(2):
-        assert len(join(copy.read("dat", "auto")[1], "here"))
+        assert len(join(copy.read("dat", "auto")[1]))
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     del copy
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors - 1
     folder.rmdir()
     with pytest.raises(FileNotFoundError, match="temporary"):
-        LocalFile(InMemory(b"x", "here"))
+        LocalFile(InMemory(b"x"))

@@ -15,23 +15,20 @@ import pytest
 import scipy.io
 import tonic.io
 from own_recordings import STATED_SIZES, WRITERS, as_structured, make_events
+from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages.frames.spec import TimeUnit
 from dvs_transfer.stages.sources import atis
-from dvs_transfer.stages.sources.atis import decode_records
-from dvs_transfer.stages.sources.base import AtisRecords, Events, EventStream
-from dvs_transfer.stages.sources.formats import columnar, isolated, pieces
-from dvs_transfer.stages.sources.formats.pieces import join
+from dvs_transfer.stages.sources.base import Events, EventStream, TimeUnit
+from dvs_transfer.stages.sources.formats import columnar, columns, isolated
+from dvs_transfer.stages.sources.formats.columns import join
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.random_access import FileBytes, InMemory
 
 
 def read(path: Path, time_unit: TimeUnit = "auto", suffix: str | None = None) -> Events:
     recording = open_recording(FileBytes(path), path.suffix if suffix is None else suffix, time_unit)
-    if isinstance(recording, AtisRecords):
-        return decode_records(recording, str(path))
-    return join(recording.pieces(), str(path)) if isinstance(recording, EventStream) else recording
+    return judged(recording, location=str(path))
 
 
 def assert_same(found: Events, expected: Any) -> None:
@@ -126,7 +123,7 @@ def test_a_long_recording_is_a_stream_of_the_same_events(
 ) -> None:
     events = make_events(20_000)
     WRITERS[name](tmp_path / name, events)
-    monkeypatch.setattr(pieces, "HELD_EVENTS", 5000)
+    monkeypatch.setattr(columns, "HELD_EVENTS", 5000)
     monkeypatch.setattr(atis, "MAX_READ_BYTES", 50_000)
     monkeypatch.setattr(isolated, "PIECE_EVENTS", 1500)
     monkeypatch.setattr(columnar, "PIECE_EVENTS", 1500)
@@ -136,7 +133,7 @@ def test_a_long_recording_is_a_stream_of_the_same_events(
     for _ in range(2):
         found = list(stream.pieces())
         assert len(found) > 1 or name in ONE_PIECE
-        assert_same(join(found, name), events)
+        assert_same(judged(join(found)), events)
 
 
 def test_a_file_in_an_archive_reaches_the_other_process(tmp_path: Path) -> None:
@@ -144,7 +141,7 @@ def test_a_file_in_an_archive_reaches_the_other_process(tmp_path: Path) -> None:
     content = InMemory((tmp_path / "a.raw").read_bytes(), "a.zip!a.raw")
     recording = open_recording(content, ".raw")
     assert isinstance(recording, Events)
-    assert_same(recording, make_events())
+    assert_same(judged(recording), make_events())
 
 
 @pytest.mark.parametrize(
@@ -167,7 +164,7 @@ def test_times_become_microseconds(unit: TimeUnit, values: Any, expected: list[i
 def test_times_that_no_guess_explains_are_refused_with_the_option_that_does(tmp_path: Path) -> None:
     """Nanoseconds since 1970."""
     np.savez(tmp_path / "a.npz", x=[1, 2], y=[3, 4], t=1_700_000_000_000_000_000 + np.array([0, 5_000]), p=[0, 1])
-    with pytest.raises(SourceError, match=r"the unit is a guess: if it is not us, set frames\.time_unit"):
+    with pytest.raises(SourceError, match=r"that it is in us is a guess: if not, set frames\.time_unit"):
         read(tmp_path / "a.npz", "auto")
     with pytest.raises(SourceError) as caught:
         read(tmp_path / "a.npz", "ms")
@@ -177,16 +174,16 @@ def test_times_that_no_guess_explains_are_refused_with_the_option_that_does(tmp_
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"p": [0, 1, 2]}, "p = 2 of event 2: expected a whole number from -1 to 1"),
-        ({"p": [-1, 0, 1]}, "p = 0 of event 1: expected either 0 and 1 or -1 and 1"),
-        ({"p": ["a", "b", "c"]}, "p is of type <U1"),
-        ({"x": [0, 0.5, 1]}, "x = 0.5 of event 1"),
-        ({"x": [0, -1, 1]}, "x = -1 of event 1"),
-        ({"y": [0, 70_000, 1]}, "y = 70000 of event 1"),
-        ({"y": [0, float("nan"), 1]}, "y = nan of event 1"),
-        ({"t": [1, 5, 4]}, "t = 4 of event 2: .*earlier than the event before it"),
-        ({"t": [1, float("inf"), 4]}, "t = inf of event 1"),
-        ({"t": [1, 2**60, 2**61]}, "t = 1152921504606846976 of event 1"),
+        ({"p": [0, 1, 2]}, "event 2 has p=2, expected a whole number from -1 to 1"),
+        ({"p": [-1, 0, 1]}, "event 1 has p=0 where others have -1, expected either 0 and 1 or -1 and 1"),
+        ({"p": ["a", "b", "c"]}, r"p is \(3,\) <U1, expected \(3,\) numbers"),
+        ({"x": [0, 0.5, 1]}, "event 1 has x=0.5"),
+        ({"x": [0, -1, 1]}, "event 1 has x=-1"),
+        ({"y": [0, 70_000, 1]}, "event 1 has y=70000"),
+        ({"y": [0, float("nan"), 1]}, "event 1 has y=nan"),
+        ({"t": [1, 5, 4]}, "backwards at event 2: 4 us after 5 us"),
+        ({"t": [1, float("inf"), 4]}, "event 1 has t=inf"),
+        ({"t": [1, 2**60, 2**61]}, "event 1 has t=1152921504606846976"),
         ({"t": [1, 2]}, "x, y, t and p have different lengths"),
         ({"t": [[1, 2], [3, 4]]}, r"of shape \(2, 2\); expected numbers"),
         ({"z": [1], "t": None}, "expected the arrays x, y, t and p, found p, x, y, z"),
@@ -201,12 +198,13 @@ def test_columns_that_are_no_events(changed: dict[str, Any], message: str, tmp_p
 
 def test_polarity_must_be_the_same_in_all_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(columnar, "PIECE_EVENTS", 2)
-    for signs, message in (([1, -1, 1, 0], "p = 0 of event 3"), ([1, 0, 1, -1], "p is 0 in some events and -1")):
+    for signs, message in ([1, -1, 1, 0], "p is 0 in some"), ([1, 0, 1, -1], "p is 0 in some events and -1"):
         np.savez(tmp_path / "a.npz", x=[1] * 4, y=[1] * 4, t=[1, 2, 3, 4], p=signs)
+        monkeypatch.setattr(columns, "HELD_EVENTS", 3)
         with pytest.raises(SourceError, match=message):
             read(tmp_path / "a.npz")
     np.savez(tmp_path / "a.npz", x=[1] * 4, y=[1] * 4, t=[1, 2, 1, 4], p=[1, 1, 1, 1])
-    with pytest.raises(SourceError, match=r"t = 1 of event 2: us, earlier than the event before it \(2 us\)"):
+    with pytest.raises(SourceError, match="backwards at event 2: 1 us after 2 us"):
         read(tmp_path / "a.npz")
 
 
@@ -242,8 +240,8 @@ def test_text_that_is_no_recording(text: str, message: str, tmp_path: Path, monk
         (b"\x00\x01\x02" * 100, "is of no known format"),
         (b"#!AER-DAT3.1\r\nrest", r"AEDAT of version 3\.1; 2 and 4 are read"),
         (b"% evt 2.1\n% end\n", r"EVT of version 2\.1; 2 and 3 are read"),
-        (b"% evt 3.0\n% end\n" + bytes(7), "of 16 bytes are not a whole number of 2-byte words"),
-        (b"% Version 2\n\x0c\x08" + bytes(9), "of 14 bytes are not a whole number of 8-byte words"),
+        (b"% evt 3.0\n% end\n" + bytes(7), "7 bytes after byte 16 are not a whole number of 2-byte records"),
+        (b"% Version 2\n\x0c\x08" + bytes(9), "9 bytes after byte 14 are not a whole number of 8-byte records"),
         (b"PK\x03\x04" + bytes(50), "zip"),
         (b"\x93NUMPY\x01\x00\x10\x00" + b"(" * 16, "is no NumPy file of version 1 or 2"),
     ],

@@ -1,32 +1,39 @@
-"""N-Caltech101: Caltech101's photos on a monitor, recorded by a moving ATIS camera (Orchard et al. 2015).
-
-Box annotations: `annotation_NNNN.bin`, int16 little-endian: rows, columns, then rows x columns values by column, first
-for the box (row 0: x, row 1: y of its corners, in pixels), then for the object's outline. BACKGROUND_Google has none.
-"""
+"""Caltech101, photos of 101 kinds of objects and a background class (Li et al. 2003), and N-Caltech101, the same photos
+on a monitor, recorded by a moving ATIS camera (Orchard et al. 2015), with boxes but for BACKGROUND_Google."""
 
 from __future__ import annotations
 
-import struct
-from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
-import numpy as np
-
-from ...cache.errors import SourceError
-from .atis import open_records
+from .atis import open_records, parse_box
 from .base import AtisRecords, EventStream, Sample
-from .class_folders import ClassFolderReader
-from .layout import Place, open_place
 from .random_access import RandomAccess
+from .reader import EventReader, ImageReader, Listing
+from .tree import Place, open_place
 
-_ANNOTATIONS = "Caltech101_annotations"
+_ANNOTATIONS: Final = "Caltech101_annotations"
 
 
-class NCaltech101(ClassFolderReader):
+class Caltech101(ImageReader):
+    """The photos of the classes that N-Caltech101 has: photo NNNN of a class is the source of its recording NNNN."""
+
+    name = "caltech101"
+    title = "Caltech101"
+    origin = "https://data.caltech.edu/records/mzrjq-6wc02 (`dvs-transfer download caltech101`)"
+    licence = "CC BY 4.0"
+    layout = "101_ObjectCategories/<class>/image_NNNN.jpg, or caltech-101.zip or 101_ObjectCategories.tar.gz with it"
+    num_samples = 8_709  # 9,144 with the 435 of Faces
+    num_classes = 101
+    folder = "101_ObjectCategories"
+    archives = ("caltech-101.zip", *(f"101_ObjectCategories.{kind}" for kind in ("tar.gz", "tar", "zip")))
+    suffixes = (".jpg", ".jpeg", ".png")
+    ignored_classes = frozenset({"Faces"})  # not recorded: N-Caltech101 has Faces_easy, the same photos cropped
+
+
+class NCaltech101(EventReader):
     """Recordings of at most 240 x 180 pixels and 300 ms, in three saccades of 100 ms."""
 
     name = "ncaltech101"
-    kind = "events"
     title = "N-Caltech101"
     origin = "https://data.mendeley.com/datasets/cy6cvx3ryv (`dvs-transfer download ncaltech101`)"
     licence = "CC BY 4.0"
@@ -40,10 +47,12 @@ class NCaltech101(ClassFolderReader):
     archives = ("N-Caltech101-archive.zip", "Caltech101.zip")
     suffixes = (".bin",)
     ignored_classes = frozenset({"Faces"})  # the published set has Faces_easy alone
+    access = "large"
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def list_samples(self) -> Listing:
+        listing = super().list_samples()
         self._annotations = self._find_annotations()
+        return listing
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> AtisRecords | EventStream:
         return open_records(data, self.sensor_size, sample.location)
@@ -59,7 +68,7 @@ class NCaltech101(ClassFolderReader):
 
     def _find_annotations(self) -> Place | None:
         """The annotations lie beside the recordings: in the same folder or archive, or in an archive of their own."""
-        beside = list(reversed(self._way[:-1]))
+        beside = list(reversed(self.way[:-1]))
         if not beside or self.path.is_file():
             beside.append(open_place(self.path.parent))
         for place in beside:
@@ -70,17 +79,3 @@ class NCaltech101(ClassFolderReader):
                 root = place.archive(f"{_ANNOTATIONS}.zip")
                 return root.child(_ANNOTATIONS) if _ANNOTATIONS in root.children()[0] else root
         return None
-
-
-def parse_box(data: bytes, location: str) -> list[int]:
-    """[x_min, y_min, x_max, y_max] of an annotation's box, in pixels. Raises SourceError."""
-    if len(data) >= 4:
-        num_rows, num_columns = struct.unpack_from("<hh", data)
-        num_bytes = 2 * num_rows * num_columns
-        if num_rows == 2 and num_columns > 0 and len(data) >= 4 + num_bytes:
-            x, y = np.frombuffer(data, dtype="<i2", count=2 * num_columns, offset=4).reshape(num_columns, 2).T
-            return [int(x.min()), int(y.min()), int(x.max()), int(y.max())]
-    raise SourceError(
-        f"{location}: {len(data)} bytes do not hold a box (int16 rows = 2, columns, then their values at byte 4); "
-        "fetch it again or remove it"
-    )
