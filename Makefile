@@ -42,8 +42,8 @@ report: $(READY)  ## look into the trained network and write its report, one HTM
 	$(BIN)/dvs-transfer analyse all --config $(CONFIG) $(ARGS)
 	$(BIN)/dvs-transfer report --config $(CONFIG) $(ARGS)
 
-test: $(READY)  ## run the tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run the tests, in two processes
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(ARGS)
 
 faults: $(READY)  ## inject every fault of docs/reliability.md, and print how many were survived
 	@rm -f build/faults.jsonl

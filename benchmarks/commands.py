@@ -3,33 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from ..cache.durable import write_json
-from ..pipeline.printing import show, to_document
-
-if TYPE_CHECKING:
-    from .measure import Report
+from ..pipeline.commands.common import JSON_FILE, Given, command
 
 bench_app = typer.Typer(
     help="Measure speed on this machine, and the released code's split.", no_args_is_help=True, rich_markup_mode=None
 )
 
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
 
-
-def _tell(report: Report, title: str, json_file: Path | None) -> None:
-    show(report.rows, False, title)
-    if json_file is not None:
-        write_json(json_file, to_document(report.figures))
-
-
-@bench_app.command("frames")
+@command(bench_app, JSON_FILE, name="frames")
 def bench_frames(
+    given: Given,
     nmnist: Annotated[Path | None, typer.Option(help="Folder of real N-MNIST recordings, measured too.")] = None,
-    json_file: JsonFile = None,
 ) -> None:
     """Compare the frame kernels and the conversion with tonic and the released code, on one core.
 
@@ -37,24 +25,24 @@ def bench_frames(
     """
     from . import frames
 
-    _tell(frames.run(nmnist), "frames, one core", json_file)
+    given.show(frames.run(nmnist), "frames, one core")
 
 
-@bench_app.command("readers")
-def bench_readers(json_file: JsonFile = None) -> None:
+@command(bench_app, JSON_FILE, name="readers")
+def bench_readers(given: Given) -> None:
     """Compare the readers of your own recordings with tonic's for the same files.
 
     Example: dvs-transfer bench readers --json readers.json
     """
     from . import readers
 
-    _tell(readers.run(), "readers, raw file to events", json_file)
+    given.show(readers.run(), "readers, raw file to events")
 
 
-@bench_app.command("verify")
+@command(bench_app, JSON_FILE, name="verify")
 def bench_verify(
+    given: Given,
     num_shards: Annotated[int, typer.Option("--shards", min=1, help="Shards of about 6 MB each.")] = 60,
-    json_file: JsonFile = None,
 ) -> None:
     """Compare `cache verify` of a store in memory with reading its files alone.
 
@@ -62,16 +50,16 @@ def bench_verify(
     """
     from . import verify
 
-    _tell(verify.run(num_shards), "verify", json_file)
+    given.show(verify.run(num_shards), "verify")
 
 
-@bench_app.command("simulator")
+@command(bench_app, JSON_FILE, name="simulator")
 def bench_simulator(
+    given: Given,
     recording: Annotated[Path | None, typer.Option(help="A recording of N-Caltech101; needs --photo.")] = None,
     photo: Annotated[Path | None, typer.Option(help="The photo of Caltech101 that it is of.")] = None,
     nmnist: Annotated[Path | None, typer.Option(help="Folder of N-MNIST; needs --mnist.")] = None,
     mnist: Annotated[Path | None, typer.Option(help="Folder of MNIST.")] = None,
-    json_file: JsonFile = None,
 ) -> None:
     """Compare the simulator's recordings with real ones.
 
@@ -81,22 +69,21 @@ def bench_simulator(
 
     if (recording is None) != (photo is None) or (nmnist is None) != (mnist is None) or not (recording or nmnist):
         raise typer.BadParameter("give --recording and --photo, --nmnist and --mnist, or all four")
-    _tell(
+    given.show(
         simulator.run(recording=recording, photo=photo, nmnist=nmnist, mnist=mnist),
         "simulated and real recordings",
-        json_file,
     )
 
 
-@bench_app.command("released-split")
+@command(bench_app, JSON_FILE, name="released-split")
 def bench_released_split(
+    given: Given,
     events: Annotated[Path, typer.Argument(help="Store of N-Caltech101's recordings, or of simulated ones.")],
     images: Annotated[Path, typer.Argument(help="Store of Caltech101's photos.")],
     folder: Annotated[
         Path | None, typer.Option(help="The recordings' class folders, to be listed as they lie.")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Random orders of the folders' listings.")] = 20,
-    json_file: JsonFile = None,
 ) -> None:
     """Count the test recordings of the released code's split whose photos are in its static pool.
 
@@ -104,15 +91,15 @@ def bench_released_split(
     """
     from . import released_split
 
-    _tell(
+    given.show(
         released_split.run(events, images, folder, seeds),
         "the released split: test recordings with their photo in the static pool",
-        json_file,
     )
 
 
-@bench_app.command("train")
+@command(bench_app, JSON_FILE, name="train")
 def bench_train(
+    given: Given,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     batch_size: Annotated[int, typer.Option(min=2, help="Recordings (and as many images) in a step.")] = 8,
     precision: Annotated[
@@ -120,7 +107,6 @@ def bench_train(
     ] = "auto",
     num_steps: Annotated[int, typer.Option(min=1, help="Time steps, T.")] = 10,
     recompute: Annotated[bool, typer.Option(help="Keep the inputs of layers alone, as train.recompute does.")] = False,
-    json_file: JsonFile = None,
 ) -> None:
     """Compare training and evaluation with plain PyTorch in float32, and with the floor of this machine.
 
@@ -136,4 +122,4 @@ def bench_train(
         precision=training.choose_precision(device, precision),
         recompute=recompute,
     )
-    _tell(training.run(workload), "training", json_file)
+    given.show(training.run(workload), "training")

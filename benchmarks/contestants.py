@@ -170,14 +170,12 @@ class _Ours(_Contestant):
         assert batch.images is not None
         static = static_frames(batch.images, events, batch.replacement < 0)
         mark()
-        with MixedPrecision(network, config.precision).autocast():
-            static_logits, static_features = network.with_features(static, "static")
-            event_logits, event_features = network.with_features(events, "event")
+        mixed = MixedPrecision(network, config.precision)
+        static_logits, static_features = mixed.with_features(static, "static")
+        event_logits, event_features = mixed.with_features(events, "event")
         mark()
-        static_features, event_features = static_features.float(), event_features.float()
-        logits = static_logits.float(), event_logits.float()
-        coefficients, terms = network.coefficients, config.loss
-        loss = transfer_loss(static_features, event_features, *logits, batch.labels, coefficients, terms)
+        outputs = (static_features, event_features, static_logits, event_logits)
+        loss = transfer_loss(*outputs, batch.labels, network.coefficients, config.loss)
         mark()
         learner.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]

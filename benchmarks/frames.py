@@ -26,20 +26,23 @@ from ..stages.frames.checked import CheckedEvents
 from ..stages.frames.resize import address_tables, plan_axis
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
-from ..stages.sources.base import AtisRecords, Events
-from .measure import Report, machine, medians, one_core
+from ..stages.sources.atis import decode_records
+from ..stages.sources.base import AtisRecords
+from .measure import Figures, machine, medians, one_core
 
 SENSOR_SIZE = (240, 180)
 NUM_BINS = 10
 SIZE = 48
 NUM_EVENTS = 115_000  # the mean of N-Caltech101
 DURATION_US = 300_000
+TARGETS = {"kernel_mev_per_s": 300, "raw_to_frame_ratio": 40, "conversion_ratio": 20, "simulation_mev_per_s": 20}
 
 
 def run(
     nmnist: Path | None = None, *, folder: Path | None = None, num_recordings: int = 2048, num_turns: int = 5
-) -> Report:
-    """Measure everything in this process, on one core: medians; times of one recording of `NUM_EVENTS` events, in us.
+) -> Figures:
+    """Measure everything in this process, on one core: medians; times of one recording of `NUM_EVENTS` events, in us;
+    ratios to tonic, `conversion_ratio` to the released way. The floor reads the recording's bytes once, from memory.
 
     nmnist: a folder with N-MNIST's `.bin` files, at any depth, to measure on real recordings (34 x 34, about 4,000
     events) too: `nmnist_ratio`, None without them.
@@ -53,39 +56,22 @@ def run(
         converted, released = _conversion(Path(name), files, num_turns)
         data = np.fromfile(files[0], np.uint8)
         words = data[: data.size // 8 * 8].view(np.uint64)
-        floor_us = medians([words.sum], num_turns, num_calls=20)[0] * 1e6
-        kernel = NUM_EVENTS / _kernel_seconds(data, num_turns) / 1e6
-        simulation = _simulation_mev_per_s(num_turns)
-        nmnist_ratio = None if nmnist is None else _nmnist_ratio(nmnist, num_turns)
-        here = machine(cores)
-    rows = {
-        "events in arrays to counts": f"{kernel:.0f} Mev/s (target 300)",
-        "raw file to frames": f"{tonics / ours:.1f} times tonic (target 40): {ours * 1e6:.0f} us, "
-        f"tonic {tonics * 1e6:.0f} us",
-        "whole conversion": f"{released / converted:.1f} times the released way (target 20): "
-        f"{converted * 1e6:.0f} us, released {released * 1e6:.0f} us",
-        "floor": f"{floor_us:.0f} us to read the bytes from memory",
-        "simulator": f"{simulation:.0f} Mev/s of a photo with the spectrum of natural ones (target 20)",
-        "real N-MNIST to frames": f"{nmnist_ratio or 0:.1f} times tonic",
-    }
-    if nmnist_ratio is None:
-        del rows["real N-MNIST to frames"]
-    figures = {
-        "kernel_mev_per_s": kernel,
-        "raw_to_frame_ratio": tonics / ours,
-        "conversion_ratio": released / converted,
-        "nmnist_ratio": nmnist_ratio,
-        "raw_to_frame_us": ours * 1e6,
-        "tonic_raw_to_frame_us": tonics * 1e6,
-        "conversion_us": converted * 1e6,
-        "released_conversion_us": released * 1e6,
-        "floor_us": floor_us,
-        "simulation_mev_per_s": simulation,
-        "num_events": NUM_EVENTS,
-        "num_recordings": num_recordings,
-        "machine": here,
-    }
-    return Report(rows | here, figures)
+        return {
+            "machine": machine(cores),
+            "targets": TARGETS,
+            "num_events": NUM_EVENTS,
+            "num_recordings": num_recordings,
+            "kernel_mev_per_s": NUM_EVENTS / _kernel_seconds(data, num_turns) / 1e6,
+            "raw_to_frame_ratio": tonics / ours,
+            "raw_to_frame_us": ours * 1e6,
+            "tonic_raw_to_frame_us": tonics * 1e6,
+            "nmnist_ratio": None if nmnist is None else _nmnist_ratio(nmnist, num_turns),
+            "conversion_ratio": released / converted,
+            "conversion_us": converted * 1e6,
+            "released_conversion_us": released * 1e6,
+            "floor_us": medians([words.sum], num_turns, num_calls=20)[0] * 1e6,
+            "simulation_mev_per_s": _simulation_mev_per_s(num_turns),
+        }
 
 
 def synthetic_records(num_events: int, seed: int) -> NDArray[np.uint8]:
@@ -150,10 +136,8 @@ def _check_against_tonic(file: Path) -> None:
 
 def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     """Bin edges, zeroing the counts and counting; the checks are not in it."""
-    x, y = data[0::5].astype(np.uint16), data[1::5].astype(np.uint16)
-    t = (data[2::5] & 127).astype(np.int64) << 16 | data[3::5].astype(np.int64) << 8 | data[4::5]
-    p = (data[2::5] >> 7).astype(np.uint8)
-    recording = CheckedEvents(Events(x, y, t, p), SENSOR_SIZE, "benchmark")
+    events = decode_records(AtisRecords(data, SENSOR_SIZE))
+    recording = CheckedEvents(events, SENSOR_SIZE, "benchmark")
     config = FramesConfig(num_bins=NUM_BINS, resize="none")
     width, height = SENSOR_SIZE
     tables = address_tables(plan_axis(0, width, width, "none", width), plan_axis(0, height, height, "none", height))
@@ -190,6 +174,7 @@ def _conversion(folder: Path, files: Sequence[Path], num_turns: int) -> tuple[fl
 
 
 def _simulation_mev_per_s(num_turns: int) -> float:
+    """Million events a second that the simulator makes of a photo with the spectrum of natural ones."""
     photo, config = natural_photo(seed=0), SimulationConfig()
     (took,) = medians([lambda: simulate_image(photo, config, "benchmark/0")], num_turns, num_calls=20)
     return len(simulate_image(photo, config, "benchmark/0")) / took / 1e6

@@ -1,4 +1,4 @@
-"""What all benchmarks share: measuring in turns, one core, the machine's description, and the report."""
+"""What all benchmarks share: measuring in turns, one core, the machine's description."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +20,8 @@ Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
-@dataclass(frozen=True)
-class Report:
-    """rows: a table for people, by what was measured.  figures: the same for programs, named as in the JSON file."""
-
-    rows: dict[str, str]
-    figures: dict[str, Any]
+Figures = dict[str, Any]
+"""What a benchmark found, under the names that are printed and that its JSON file has."""
 
 
 def in_turns(tasks: Mapping[Key, Callable[[], Value]], num_turns: int) -> dict[Key, list[Value]]:

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-WIDTHS: tuple[int | str, ...] = (64, 128, "P", 256, 256, "P", 512, 512, "P", 512, 512, "P")
-
 
 class QuadraticGate(torch.autograd.Function):
     """1 where x > 0; backward alpha - alpha^2 |x| within 1/alpha of 0."""
@@ -47,7 +45,7 @@ class Lif(nn.Module):
 class PlainVGG(nn.Module):
     """VGG-SNN with a head for each domain. Its parameters come in the order of this project's network."""
 
-    def __init__(self, num_classes: int, num_steps: int, size: int, widths: tuple[int | str, ...] = WIDTHS) -> None:
+    def __init__(self, num_classes: int, num_steps: int, size: int, widths: tuple[int | str, ...]) -> None:
         super().__init__()
         blocks: list[nn.Module] = []
         channels = 2

@@ -28,13 +28,13 @@ from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
 from ..stages.sources.omniglot import NUM_DRAWERS
 from ..stages.sources.random_access import FileBytes
 from .frames import SENSOR_SIZE, synthetic_records
-from .measure import Report, machine, medians
+from .measure import Figures, machine, medians
 
 NUM_EVENTS: Final = 1_000_000
 Times = NDArray[Any]
 
 
-def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> Report:
+def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> Figures:
     """Read one recording of each format in turns with the other reader. folder: for the files; temporary if None.
 
     By file name: `mev_per_s`, million events a second of this project; `ratio` to that of `peer`. The decoding process
@@ -42,8 +42,7 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
     """
     records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
     events = decode_records(records)
-    rows: dict[str, str] = {}
-    figures: dict[str, Any] = {"mev_per_s": {}, "ratio": {}, "peer": {}, "num_events": num_events}
+    figures: Figures = {"machine": machine(cores=2), "num_events": num_events, "mev_per_s": {}, "ratio": {}, "peer": {}}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         for contestant in CONTESTANTS:
             if find_spec(contestant.needs) is None:
@@ -52,13 +51,10 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
             contestant.write(path, events)
             _check(contestant, path)
             ours, theirs = medians([partial(contestant.ours, path), partial(contestant.read, path)], num_turns)
-            speed, ratio = num_events / ours / 1e6, theirs / ours
-            found = {"mev_per_s": speed, "ratio": ratio, "peer": contestant.peer}
+            found = {"mev_per_s": num_events / ours / 1e6, "ratio": theirs / ours, "peer": contestant.peer}
             for figure, value in found.items():
                 figures[figure][path.name] = value
-            rows[path.name] = f"{speed:.0f} Mev/s, {ratio:.2f} times {contestant.peer}"
-    here = machine(cores=2)
-    return Report(rows | here, {**figures, "machine": here})
+    return figures
 
 
 def _check(contestant: Contestant, path: Path) -> None:

@@ -21,7 +21,7 @@ from ..cache.store import FrameStore
 from ..stages.leakage.audit import Audited, audit_photos, audit_recordings
 from ..stages.leakage.originals import find_originals
 from ..stages.pairing_config import PairingConfig
-from .measure import Report
+from .measure import Figures
 
 IntArray = NDArray[np.int64]
 Listing = Callable[[str, list[str]], list[str]]
@@ -30,36 +30,27 @@ Listing = Callable[[str, list[str]], list[str]]
 PORTION: Final = 0.9
 
 
-def run(events_path: Path, images_path: Path, folder: Path | None, num_random: int = 20) -> Report:
+def run(events_path: Path, images_path: Path, folder: Path | None, num_random: int = 20) -> Figures:
     """Make the released split of two stores and audit it.
 
     folder: the class folders of the recordings, whose own order is one of the listings.
-    `listings`: each order with the audit of its photos (`test`) and of test beside training recordings (`between`).
-    `random`: of seeded random orders, test recordings whose photo is in the pool, of `num_test`.
+    `listings`: by order, the audit of the test recordings' photos, and how many are like a training recording.
+    `random`: of seeded random orders, how many test recordings have their own photo in the pool.
     """
     events, images = FrameStore(events_path), FrameStore(images_path)
     listings: dict[str, Listing] = {"sorted": lambda class_name, stems: sorted(stems)}
     if folder is not None:
         listings["as os.walk gives it here"] = lambda class_name, stems: list(walked(folder / class_name))
     orders = {f"random, seed {seed}": shuffled(seed) for seed in range(num_random)}
-    rows, audits = {}, []
+    found = {}
     for name, listing in {**listings, **dict(list(orders.items())[:1])}.items():
         audited = released_split(events, images, listing)
         (test,), _ = audit_photos(audited)
         (between,), _ = audit_recordings(audited)
-        audits.append({"listing": name, "test": test, "between": between})
-        num_test = test.num_recordings
-        rows[name] = (
-            f"{test.num_in_reach} of {num_test} test recordings: {test.by_id} the photo itself, {test.by_digest} the "
-            f"same file, {test.by_near_duplicate} one that looks the same; recordings like a training one: "
-            f"{between.num_alike}"
-        )
-    random = [_num_own(released_split(events, images, listing)) for listing in orders.values()]
-    if random:
-        rows["random orders"] = (
-            f"the photo itself: {min(random)} to {max(random)}, mean {np.mean(random):.1f} ({len(random)} seeds)"
-        )
-    return Report(rows, {"num_test": num_test, "listings": audits, "random": random})
+        found[name] = {**vars(test), "num_like_a_training_one": between.num_alike}
+    own = [_num_own(released_split(events, images, listing)) for listing in orders.values()]
+    random = {"least": min(own), "most": max(own), "mean": float(np.mean(own))}
+    return {"listings": found, "random": own, "random_orders": random}
 
 
 def released_split(events: FrameStore, images: FrameStore, listing: Listing) -> Audited:

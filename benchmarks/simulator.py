@@ -17,7 +17,7 @@ from ..stages.sources.base import AtisRecords, Events, Sample, UInt8Array
 from ..stages.sources.digits import Mnist, NMnist
 from ..stages.sources.images import decode_image
 from .frames import SENSOR_SIZE
-from .measure import Report, machine
+from .measure import Figures, machine
 
 FRAMES: Final = FramesConfig(num_bins=10, size=48, resize="sum", dtype="float32")
 MOST: Final = 10  # counts above say more of one pixel than of the picture
@@ -41,7 +41,7 @@ ABLATIONS: Final[dict[str, dict[str, Any]]] = {
 
 def run(
     *, recording: Path | None = None, photo: Path | None = None, nmnist: Path | None = None, mnist: Path | None = None
-) -> Report:
+) -> Figures:
     """Compare with a recording and the photo that it is of (`pair`), and with N-MNIST's digits beyond the 300th
     (`digits`); empty where not asked for.
 
@@ -52,8 +52,7 @@ def run(
         real = decode_records(AtisRecords(np.fromfile(recording, np.uint8), SENSOR_SIZE))
         pair_rows = compare_pair(real, decode_image(photo.read_bytes(), str(photo)))
     digit_rows = compare_digits(nmnist, mnist) if nmnist is not None and mnist is not None else {}
-    here = machine(cores=1)
-    return Report(pair_rows | digit_rows | here, {"pair": pair_rows, "digits": digit_rows, "machine": here})
+    return {"machine": machine(cores=1), "pair": pair_rows, "digits": digit_rows}
 
 
 def compare_pair(real: Events, photo: UInt8Array) -> dict[str, str]:
@@ -88,38 +87,35 @@ def compare_digits(nmnist: Path, mnist: Path) -> dict[str, str]:
     The digits are spread over MNIST's file, whose halves are of different writers.
     """
     events, images = NMnist(nmnist), Mnist(mnist)
-    held_out = [
-        sample
-        for sample in events.samples
-        if "train-" in sample.sample_id and CALIBRATED < int(sample.sample_id[-5:]) <= CALIBRATED + MOST_DIGITS
-    ]
-    digits = [
-        digit
-        for label in range(10)
-        for digit in _spread([s for s in images.samples if s.label == label], sum(s.label == label for s in held_out))
-    ]
+    last = CALIBRATED + MOST_DIGITS
+    held_out = [s for s in events.samples if "train-" in s.sample_id and CALIBRATED < int(s.sample_id[-5:]) <= last]
+    pictures = []
+    for label in range(10):
+        digits = [sample for sample in images.samples if sample.label == label]
+        count = sum(sample.label == label for sample in held_out)
+        spread = [digits[i] for i in np.linspace(0, len(digits) - 1, count).astype(int)]
+        pictures += [images.decode(digit, images.read_bytes(digit)) for digit in spread]
+
+    def simulated(**changes: Any) -> list[Events]:
+        config = CAMERAS["nmnist"].model_copy(update=changes)
+        return [simulate_image(picture, config, str(i)) for i, picture in enumerate(pictures)]
+
     real = [_decoded(events, sample) for sample in held_out]
-    pictures = [images.decode(sample, images.read_bytes(sample)) for sample in digits]
-    ours = _simulated(pictures, CAMERAS["nmnist"])
-    upright = _simulated(pictures, CAMERAS["nmnist"].model_copy(update={"inverted": False}))
-    glowing = _simulated(pictures, CAMERAS["nmnist"].model_copy(update={"black_level": 0.001}))
+    ours, upright, glowing = simulated(), simulated(inverted=False), simulated(black_level=0.001)
     labels = np.array([sample.label for sample in held_out])
-    by_class = [np.array([_counts(some)[labels == label].mean() for label in range(10)]) for some in (real, ours)]
+    means = [np.array([_counts(some)[labels == label].mean() for label in range(10)]) for some in (ours, real)]
+    shares = [float(_joined(some).p.mean()) for some in (real, ours)]
     return {
         "held-out digits": str(len(real)),
         "events, real": _summary(real),
         "events, simulated": _summary(ours),
         "events, simulated, black level 0.001": _summary(glowing),
-        "mean of each digit, simulated to real": ", ".join(f"{share:.2f}" for share in by_class[1] / by_class[0]),
-        "ON share, real and simulated": f"{_on_share(real):.3f}, {_on_share(ours):.3f}",
+        "mean of each digit, simulated to real": ", ".join(f"{share:.2f}" for share in means[0] / means[1]),
+        "ON share, real and simulated": f"{shares[0]:.3f}, {shares[1]:.3f}",
         "course of the digits": f"{_course_error(*map(_joined, (real, ours))):.2f} of them in another bin of 10 ms",
         "mean frames, correlation": f"{correlation(*map(_mean_frames, (real, ours))):.3f}",
         "the same, not inverted": f"{correlation(*map(_mean_frames, (real, upright))):.3f}",
     }
-
-
-def _spread(samples: Sequence[Sample], count: int) -> list[Sample]:
-    return [samples[i] for i in np.linspace(0, len(samples) - 1, count).astype(int)]
 
 
 def correlation(a: NDArray[Any], b: NDArray[Any]) -> float:
@@ -152,10 +148,6 @@ def _decoded(events: NMnist, sample: Sample) -> Events:
     return decode_records(records)
 
 
-def _simulated(pictures: Sequence[UInt8Array], config: SimulationConfig) -> list[Events]:
-    return [simulate_image(picture, config, str(i)) for i, picture in enumerate(pictures)]
-
-
 def _counts(recordings: Sequence[Events]) -> NDArray[Any]:
     return np.array([len(events) for events in recordings])
 
@@ -165,10 +157,6 @@ def _summary(recordings: Sequence[Events]) -> str:
     return f"mean {counts.mean():,.0f}, standard deviation {counts.std():,.0f}"
 
 
-def _on_share(recordings: Sequence[Events]) -> float:
-    return float(_joined(recordings).p.mean())
-
-
 def _joined(recordings: Sequence[Events]) -> Events:
-    x, y, t, p = (np.concatenate([getattr(events, name) for events in recordings]) for name in ("x", "y", "t", "p"))
+    x, y, t, p = (np.concatenate([getattr(events, name) for events in recordings]) for name in "xytp")
     return Events(x, y, t, p)

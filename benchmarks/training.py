@@ -19,13 +19,13 @@ import torch
 
 from ..stages.network.runtime import has_native_bfloat16, select_device
 from .contestants import NUM_CLASSES, PARTS, Precision, Workload, answer
-from .measure import Report, in_turns, machine
+from .measure import Figures, in_turns, machine
 
 EPOCH_PAIRS = 7838  # training recordings of N-Caltech101 in the released code's split
 Ask = Callable[..., Any]
 
 
-def run(workload: Workload | None = None, *, num_turns: int = 5) -> Report:
+def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
     """Measure plain PyTorch (in float32) and this project in each precision: medians of a whole step and of a whole
     batch's evaluation, in ms, of the workload's precision unless said otherwise.
 
@@ -70,35 +70,31 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Report:
             "machine_gb_per_s": bytes_per_s / 1e9,
         }
     shares = {name: floors[name]["floor_ms"] / steps_ms[name] for name in precisions}
-    figures = {
-        "step_ms": steps_ms[chosen],
-        "plain_step_ms": plain_ms,
-        "train_ratio": plain_ms / steps_ms[chosen],
-        "train_ratios": {name: plain_ms / ms for name, ms in steps_ms.items()},
+    return {
+        "machine": {"threads": str(torch.get_num_threads()), **machine(packages="torch")},
+        "targets": {"train_ratio": 2.5, "evaluate_ratio": 4.0},
+        **{name: getattr(workload, name) for name in ("batch_size", "num_steps", "size", "precision", "recompute")},
+        "device": device,
+        **floors[chosen],
+        "floor_share": shares[chosen],
+        "floor_shares": shares,
+        "parts_ms": parts_ms,
+        "data_share": parts_ms["data"] / sum(parts_ms.values()),
         "evaluate_precision": fastest,
         "evaluate_ms": evaluations_ms[fastest],
         "plain_evaluate_ms": plain_evaluate_ms,
         "evaluate_ratio": plain_evaluate_ms / evaluations_ms[fastest],
         "evaluate_ratios": {name: plain_evaluate_ms / ms for name, ms in evaluations_ms.items()},
         "agreement": agreement,
+        "train_ratio": plain_ms / steps_ms[chosen],
+        "train_ratios": {name: plain_ms / ms for name, ms in steps_ms.items()},
+        "step_ms": steps_ms[chosen],
+        "plain_step_ms": plain_ms,
         "pairs_per_s": workload.batch_size / steps_ms[chosen] * 1e3,
         "epoch_s": EPOCH_PAIRS / workload.batch_size * steps_ms[chosen] / 1e3,
-        "parts_ms": parts_ms,
-        "data_share": parts_ms["data"] / sum(parts_ms.values()),
-        **floors[chosen],
-        "floor_share": shares[chosen],
-        "floor_shares": shares,
         "peak_memory_mb": peak_mb,
         "plain_peak_memory_mb": plain_peak_mb,
-        "batch_size": workload.batch_size,
-        "num_steps": workload.num_steps,
-        "size": workload.size,
-        "precision": chosen,
-        "recompute": workload.recompute,
-        "device": device,
-        "machine": {"threads": str(torch.get_num_threads()), **machine(packages="torch")},
     }
-    return Report(_rows(figures), figures)
 
 
 def _process(stack: ExitStack, name: str, workload: Workload) -> Ask:
@@ -107,32 +103,6 @@ def _process(stack: ExitStack, name: str, workload: Workload) -> Ask:
     """
     pool = stack.enter_context(ProcessPoolExecutor(1, mp_context=get_context("spawn")))
     return lambda *question: pool.submit(answer, name, workload, *question).result()
-
-
-def _rows(found: dict[str, Any]) -> dict[str, str]:
-    parts = ", ".join(f"{name} {ms:.0f}" for name, ms in found["parts_ms"].items())
-    trained = ", ".join(
-        f"{name} {ratio:.2f} ({found['floor_shares'][name]:.0%} of its floor)"
-        for name, ratio in found["train_ratios"].items()
-    )
-    evaluated = ", ".join(
-        f"{name} {ratio:.2f} ({found['agreement'][name]:.0%} predicted as in float32)"
-        for name, ratio in found["evaluate_ratios"].items()
-    )
-    return {
-        "step": f"{found['step_ms']:.0f} ms in {found['precision']}, {found['pairs_per_s']:.2f} pairs/s",
-        "epoch": f"{found['epoch_s']:.1f} s for {EPOCH_PAIRS:,} pairs",
-        "parts": f"{parts} ms; data {found['data_share']:.1%} of the step",
-        "training": f"times plain ({found['plain_step_ms']:.0f} ms; target 2.5): {trained}",
-        "evaluation": f"times plain ({found['plain_evaluate_ms']:.0f} ms; target 4): {evaluated}",
-        "floor": f"{found['floor_ms']:.0f} ms for {found['step_gflop']:.0f} GFLOP and {found['step_gb']:.1f} GB; "
-        f"{found['floor_share']:.0%} reached",
-        "machine speed": f"{found['machine_gflop_per_s']:.0f} GFLOP/s, {found['machine_gb_per_s']:.1f} GB/s",
-        "peak memory": f"{found['peak_memory_mb']:.0f} MB, plain {found['plain_peak_memory_mb']:.0f} MB",
-        "workload": f"batch {found['batch_size']}, {found['num_steps']} steps, {found['size']} x {found['size']}, "
-        f"{'recompute, ' if found['recompute'] else ''}{found['device']}; plain PyTorch in float32",
-        **found["machine"],
-    }
 
 
 def choose_precision(device: str, precision: Literal["auto", "float32", "bfloat16"]) -> Precision:

@@ -196,7 +196,8 @@ class PairedCache(Dataset[PairedSample]):
             return np.full(len(self), -1, np.int64)
         position = np.full(len(self._images) + 1, -1, np.int64)  # the last one: of a recording without a photo
         position[self.pool_rows] = np.arange(len(self.pool_rows))
-        return position[self.pairs.store.column("photo_row")[self.rows]]
+        own: IntArray = self.pairs.store.column("photo_row")[self.rows]
+        return position[own]
 
     @cached_property
     def image_rows(self) -> IntArray:

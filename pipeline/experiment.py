@@ -19,102 +19,114 @@ from ..cache.locks import once
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
-from ..stages import demo, pairing, preview, simulation
-from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
-from ..stages.evaluation import evaluate as evaluation
+from ..stages.conversion.run import ConversionReport
+from ..stages.conversion.run import run as convert
+from ..stages.demo import DemoReport
+from ..stages.demo import run as draw_demo
 from ..stages.evaluation.config import EvaluateConfig
+from ..stages.evaluation.evaluate import run as measure
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.pairing import PairingReport
-from ..stages.runs import released
+from ..stages.pairing import run as pair
+from ..stages.preview import run as draw_preview
+from ..stages.runs.released import ImportReport
+from ..stages.runs.released import run as import_released
+from ..stages.simulation import SimulateConfig, SimulationReport
+from ..stages.simulation import run as simulate
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
-from ..stages.training import loop as training
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
+from ..stages.training.loop import run as train_network
 from ..stages.training.methods import plugin_code
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
-from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
-from .workspace import RECIPES, Workspace
+from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build, load_config
+from .execution import ALL_CORES
+from .workspace import PAIR_NOTES, AnyRoot, Workspace
 
 
 @dataclass(frozen=True)
 class PreprocessReport:
     """What `preprocess` made or found. demo, simulated, images: None where the configuration has no such section."""
 
-    demo: demo.DemoReport | None
-    simulated: simulation.SimulationReport | None
-    events: conversion.ConversionReport
-    images: conversion.ConversionReport | None
+    demo: DemoReport | None
+    simulated: SimulationReport | None
+    events: ConversionReport
+    images: ConversionReport | None
     pairs: PairingReport
     picture: Path
 
 
 def preprocess(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    map_tasks: TaskRunner,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    map_tasks: TaskRunner = ALL_CORES,
     on_message: OnMessage = lambda message: None,
 ) -> PreprocessReport:
     """Everything up to the pair store: drawn or simulated raw data, both conversions, the pairing, a picture.
 
-    on_message: gets warnings.
+    config: a model, a file, or the name of a shipped one, see `load_config`.  root: folder of data/ and runs/; by
+    default $DVS_TRANSFER_ROOT, or the current one.  map_tasks: see `stages.tasks`.  on_message: gets warnings.
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
-    _require_kind("events", config.events.source)
+    config, workspace = load_config(config), Workspace.at(root)
+    sections: dict[Literal["events", "images"], EventsSection | ImagesSection] = {"events": config.events}
     if config.images is not None:
-        _require_kind("images", config.images.source)
-    drawn = None
+        sections["images"] = config.images
+    for kind, section in sections.items():
+        try:
+            find_source(section.source, kind)
+        except SourceError as error:
+            raise ConfigError(f"{kind}.source: {error}") from None
+    drawn = simulated = None
     if config.demo is not None:
-        drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
-    simulated = None
+        drawn = draw_demo(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
     if config.simulate is not None and config.images is not None:
         photos, recordings = workspace.raw / config.images.raw, workspace.raw / config.events.raw
-        simulate = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
-        simulated = simulation.run(simulate, map_tasks)
-    events = conversion.run(_conversion_config(config, workspace, config.events), map_tasks)
-    images = None
-    if config.images is not None:
-        images = conversion.run(_conversion_config(config, workspace, config.images), map_tasks)
-    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
-    note, picture = _recipe_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
-    recipe = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
+        settings = SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
+        simulated = simulate(settings, map_tasks)
+    made = {kind: convert(_conversion_config(config, workspace, at), map_tasks) for kind, at in sections.items()}
+    events, images = made["events"], made.get("images")
+    pairs = pair(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
+    note_path, picture = _note_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
+    note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
 
     def tidy() -> None:
-        for path in (note, picture):
+        for path in (note_path, picture):
             durable.remove_temporaries(path.parent, f"{path.stem}*")
 
     def write() -> bool:
         tidy()
-        note.parent.mkdir(exist_ok=True)
-        durable.write_json(note, recipe)
+        note_path.parent.mkdir(exist_ok=True)
+        durable.write_json(note_path, note)
         if not picture.exists():
-            preview.run(pairs.path, picture)
+            draw_preview(pairs.path, picture)
         return True
 
-    once(workspace.cache, pairs.path.name, lambda: (_holds(note, recipe) and picture.exists()) or None, write, tidy)
+    once(workspace.cache, pairs.path.name, lambda: (_holds(note_path, note) and picture.exists()) or None, write, tidy)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
 
 
-def _holds(note: Path, recipe: dict[str, Any]) -> bool:
+def _holds(path: Path, note: dict[str, Any]) -> bool:
     try:
-        return bool(read_json(note) == recipe)
+        return bool(read_json(path) == note)
     except (FileNotFoundError, ValueError):
         return False
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
-    recipe = _recipe_path(config, workspace)
+    note_path = _note_path(config, workspace)
     try:
-        name = read_json(recipe)["pairs"]
+        name = read_json(note_path)["pairs"]
     except FileNotFoundError:
         raise StoreError(
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
             "run `dvs-transfer preprocess` with the same file first"
         ) from None
     except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{recipe}: damaged; run `dvs-transfer preprocess` again") from None
+        raise StoreError(f"{note_path}: damaged; run `dvs-transfer preprocess` again") from None
     return workspace.cache / str(name)
 
 
@@ -125,27 +137,29 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
     }
-    if code := plugin_code(config.train):
+    if code := plugin_code(config.model, config.train):
         described["code"] = code
     return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
 
 
 def train(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    folder: Path | None = None,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    folder: str | Path | None = None,
     restart: bool = False,
     on_progress: OnProgress = lambda progress: None,
     on_message: OnMessage = lambda message: None,
 ) -> tuple[Path, TrainingReport | None]:
     """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report.
 
+    config, root: as those of `preprocess`, which has made the data.  restart: delete what the run has so far.
     Of the processes that `torchrun` starts, the first alone gets the report.
     """
+    config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
-    folder = folder or run_folder(config, workspace)
+    folder = Path(folder) if folder else run_folder(config, workspace)
     resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
-    report = training.run(
+    report = train_network(
         config.model,
         config.train,
         lambda split: PairedCache.open(pairs, split),
@@ -158,17 +172,28 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def evaluate(config: EvaluateConfig, folder: Path, save_logits: Path | None = None) -> EvaluationReport:
-    """Evaluate the run in `folder` on the data that it was trained on.
+def evaluate(
+    run: str | Path,
+    settings: EvaluateConfig | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    save_logits: Path | None = None,
+    **options: Any,
+) -> EvaluationReport:
+    """Evaluate the run in a folder on recordings of the data that it was trained on; see `EvaluationReport`.
 
-    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    settings: by default the run's own, with overrides ("evaluate.KEY=VALUE") and options (split, checkpoint ...).
+    Writes `evaluation-<split>.json` and `predictions-<split>.csv` into the folder, and the logits of each step to
+    `save_logits` (.npz). Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
-    return evaluation.run(config, open_splits_of(folder), folder, save_logits)
+    folder = Path(run)
+    settings = settings or evaluation_of_run(folder, overrides, **options)
+    return measure(settings, open_splits_of(folder), folder, save_logits)
 
 
-def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
+def import_checkpoint(path: Path, pairs: Path, folder: Path) -> ImportReport:
     """Make the run `folder` of a published checkpoint, to be evaluated on the pair store `pairs`."""
-    return released.run(path, PairedCache.open(pairs, "test"), folder, pairs)
+    return import_released(path, PairedCache.open(pairs, "test"), folder, pairs)
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
@@ -190,11 +215,13 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     return open_split
 
 
-def evaluation_of_run(folder: Path, overrides: Iterable[str] = ()) -> EvaluateConfig:
-    """How a run's own configuration evaluates, with overrides. Raises TrainingError when there is no such run."""
+def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: Any) -> EvaluateConfig:
+    """How a run's own configuration evaluates, with overrides and options. Raises TrainingError: no such run."""
     document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
     apply_overrides(document, overrides)
-    return build(EvaluateConfig, **document["evaluate"])
+    return build(
+        EvaluateConfig, **document["evaluate"] | {key: value for key, value in options.items() if value is not None}
+    )
 
 
 def read_run(folder: Path) -> dict[str, Any]:
@@ -216,13 +243,6 @@ def read_run(folder: Path) -> dict[str, Any]:
     return document
 
 
-def _require_kind(kind: Literal["events", "images"], source: str) -> None:
-    try:
-        find_source(source, kind)
-    except SourceError as error:
-        raise ConfigError(f"{kind}.source: {error}") from None
-
-
 def _conversion_config(
     config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
 ) -> ConvertConfig:
@@ -236,7 +256,7 @@ def _conversion_config(
     )
 
 
-def _recipe_path(config: ExperimentConfig, workspace: Workspace) -> Path:
+def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:
     """Named by all that decides the pair store, but for the raw data's contents."""
     data = config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
-    return workspace.cache / RECIPES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"
+    return workspace.cache / PAIR_NOTES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

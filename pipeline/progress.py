@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,28 +53,34 @@ class Reporter:
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
         """Show how many of `total` pieces are done; yields the function to call after each."""
-        if self.verbosity < 1 or total == 0:
-            yield lambda: None
-        elif self.console.is_terminal:
-            with self._bar() as bar:
-                task = bar.add_task(label, total=total)
-                yield lambda: bar.advance(task)
-        else:
-            yield self._lines(label, total)
+        began = last = time.monotonic()
+        done = 0
+        with self._bar(*_pieces()) as bar:
+            task = bar.add_task(label, total=total)
+
+            def advance() -> None:
+                nonlocal done, last
+                done += 1
+                bar.advance(task)
+                now = time.monotonic()
+                if bar.disable and (done == total or now - last >= SECONDS_BETWEEN_LINES):
+                    last = now
+                    left = (now - began) / done * (total - done)
+                    more = f", {left:.0f} s left" if left else ""
+                    self.say(f"{label}: {done} of {total}, {now - began:.1f} s{more}")
+
+            yield advance
 
     @contextmanager
     def training(self) -> Iterator[Callable[[TrainingProgress], None]]:
         """Show a training run; yields the function that takes its progress."""
-        with self._bar() if self.verbosity >= 1 and self.console.is_terminal else nullcontext() as bar:
-            task = bar.add_task("train", total=None) if bar is not None else None
+        with self._bar(*_pieces()) as bar:
+            task = bar.add_task("train", total=None)
 
             def tell(at: TrainingProgress) -> None:
-                if bar is not None and task is not None:
-                    done = (at.epoch - 1) * at.num_steps + at.step
-                    bar.update(
-                        task, completed=done, total=at.num_epochs * at.num_steps, description=describe_training(at)
-                    )
-                elif at.ends_epoch:
+                done, total = (at.epoch - 1) * at.num_steps + at.step, at.num_epochs * at.num_steps
+                bar.update(task, completed=done, total=total, description=describe_training(at))
+                if bar.disable and at.ends_epoch:
                     self.say(describe_training(at))
 
             yield tell
@@ -82,11 +88,7 @@ class Reporter:
     @contextmanager
     def bytes(self) -> Iterator[Callable[[str, int, int | None], None]]:
         """Show downloads; yields the function that takes a file's name, its bytes so far, and their number if known."""
-        if self.verbosity < 1 or not self.console.is_terminal:
-            yield lambda name, num_bytes, total: None
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-        with Progress(*columns, console=self.console) as bar:
+        with self._bar(DownloadColumn(), TransferSpeedColumn()) as bar:
             tasks: dict[str, TaskID] = {}
 
             def tell(name: str, num_bytes: int, total: int | None) -> None:
@@ -96,31 +98,15 @@ class Reporter:
 
             yield tell
 
-    def _bar(self) -> Progress:
-        return Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _RateColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(compact=True),
-            console=self.console,
-        )
+    def _bar(self, *columns: ProgressColumn) -> Progress:
+        """Nothing is drawn, but where there is somebody to look at it."""
+        is_drawn = self.verbosity >= 1 and self.console.is_terminal
+        drawn = (TextColumn("{task.description}"), BarColumn(), *columns)
+        return Progress(*drawn, console=self.console, disable=not is_drawn)
 
-    def _lines(self, label: str, total: int) -> Callable[[], None]:
-        began = last = time.monotonic()
-        done = 0
 
-        def advance() -> None:
-            nonlocal done, last
-            done += 1
-            now = time.monotonic()
-            if done == total or now - last >= SECONDS_BETWEEN_LINES:
-                last = now
-                left = (now - began) / done * (total - done)
-                self.say(f"{label}: {done} of {total}, {now - began:.1f} s" + (f", {left:.0f} s left" if left else ""))
-
-        return advance
+def _pieces() -> tuple[ProgressColumn, ...]:
+    return MofNCompleteColumn(), _RateColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True)
 
 
 class _RateColumn(ProgressColumn):

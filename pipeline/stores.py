@@ -16,7 +16,7 @@ from ..cache.pairs import PairDescription
 from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
 from ..cache.store import FrameStore, list_partials, list_stores, read_attributes
 from ..stages.conversion.repair import WORK_SUFFIX
-from .workspace import RECIPES, Workspace
+from .workspace import PAIR_NOTES, Workspace
 
 
 @dataclass(frozen=True)
@@ -72,23 +72,23 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
 
 def raw_data_of(store: Path, workspace: Workspace) -> Path:
     """Where the raw data lie that `preprocess` made a store of. Raises StoreError when no note of it says so."""
-    for note in workspace.cache.glob(f"{RECIPES}/*.json"):
-        recipe = read_json(note)
+    for path in workspace.cache.glob(f"{PAIR_NOTES}/*.json"):
+        note = read_json(path)
         with suppress(StoreError):
-            pairs = PairDescription.model_validate(read_attributes(workspace.cache / recipe["pairs"]).config)
+            pairs = PairDescription.model_validate(read_attributes(workspace.cache / note["pairs"]).config)
             for section, reference in (("events", pairs.events), ("images", pairs.images)):
                 if reference is not None and reference.name == store.name:
-                    return workspace.raw / str(recipe["config"][section]["raw"])
+                    return workspace.raw / str(note["config"][section]["raw"])
     raise StoreError(f"{store}: no configuration's preprocess made it here, so say where its raw data lie: --raw PATH")
 
 
 def _used_stores(workspace: Workspace) -> set[str]:
-    """The names of the pair stores that recipes and runs name, and of the stores that those join.
+    """The names of the pair stores that notes and runs name, and of the stores that those join.
 
     Raises StoreError when a note or a pair store is damaged: what it leads to cannot be known, so nothing may go.
     """
     used = set()
-    for note in [*workspace.cache.glob(f"{RECIPES}/*.json"), *workspace.runs.glob("*/config.json")]:
+    for note in [*workspace.cache.glob(f"{PAIR_NOTES}/*.json"), *workspace.runs.glob("*/config.json")]:
         try:
             name = Path(read_json(note)["pairs"]).name
         except (ValueError, KeyError, TypeError) as error:

@@ -92,12 +92,13 @@ def run(
         )
     if config.protocol == "disjoint" and reach == "unknown":
         on_message(_warning(originals.known[_held_out(plan.split)]))
-    split: dict[str, NDArray[np.str_]] = {
-        name: events.sample_id[plan.split == code]
-        for name, code in SPLIT_CODES.items()
-        if name != "novel" or config.novel_classes
+    parts: dict[str, NDArray[np.str_]] = {
+        name: events.sample_id[plan.split == code] for name, code in SPLIT_CODES.items()
     }
-    digest = split_digest({**split, "pool": images.sample_id[plan.pool_rows] if images else ()})
+    num_of = {f"num_{name}": len(ids) for name, ids in parts.items()}
+    if not config.novel_classes:
+        del parts["novel"]  # of which the digest does not know then, as before there were any
+    digest = split_digest({**parts, "pool": images.sample_id[plan.pool_rows] if images else ()})
     description = PairDescription(
         events=reference_to(events),
         images=reference_to(images) if images else None,
@@ -111,10 +112,7 @@ def run(
         protocol=config.protocol,
         split_digest=digest,
         num_classes=len(classes.names),
-        num_train=len(plan.train_rows),
-        num_validation=len(split["validation"]),
-        num_test=len(split["test"]),
-        num_novel=len(split.get("novel", ())),
+        **num_of,
         num_unused=int(np.count_nonzero(plan.split == NO_SPLIT)),
         num_pool=len(plan.pool_rows),
         num_with_photo=int(np.count_nonzero(plan.photo_row >= 0)),
@@ -137,29 +135,30 @@ class Classes:
 def match_classes(config: PairingConfig, events: FrameStore, images: FrameStore | None) -> Classes:
     """Which classes are used, and which samples are theirs. Raises StoreError: fewer than two, or they differ."""
     taught_by = {name: config.image_classes.get(name, name) for name in events.class_names}
-    if images is None:
-        names = events.class_names
-    else:
-        _require_known_classes(config, events, images)
-        names = tuple(name for name in events.class_names if taught_by[name] in images.class_names)
-        if config.classes == "same":
-            _require_same_classes(events, images, taught_by, names)
+    names = events.class_names
+    if images is not None:
+        _require_known_classes(config, events, images, [*taught_by.values()])
+        names = tuple(name for name in names if taught_by[name] in images.class_names)
+        missing, extra = {*taught_by} - {*names}, {*images.class_names} - {*taught_by.values()}
+        if config.classes == "same" and (missing or extra):
+            raise StoreError(
+                f"the classes differ: {events.path.name} has {len(taught_by)}, {images.path.name} has "
+                f"{len(images.class_names)}; without images: {', '.join(sorted(missing)) or 'none'}; without "
+                f"recordings: {', '.join(sorted(extra)) or 'none'}. Convert both from the same set of classes, use the "
+                "shared ones alone (pairing.classes = shared), or say which class teaches which (pairing.image_classes)"
+            )
     if len(names) < 2:
         raise StoreError(
             f"{events.path.name}: {len(names)} of its {len(events.class_names)} classes can be used; there is nothing "
             "to tell apart"
         )
-    return Classes(
-        names,
-        of_events=_labels(events, {name: label for label, name in enumerate(names)}),
-        of_images=_labels(images, {taught_by[name]: label for label, name in enumerate(names)}),
-    )
+    return Classes(names, _labels(events, names), _labels(images, [taught_by[name] for name in names]))
 
 
-def _labels(store: FrameStore | None, label_of: dict[str, int]) -> IntArray:
+def _labels(store: FrameStore | None, names: Sequence[str]) -> IntArray:
     if store is None:
         return np.zeros(0, np.int64)
-    labels = np.array([label_of.get(name, -1) for name in store.class_names], np.int64)
+    labels = np.array([names.index(name) if name in names else -1 for name in store.class_names], np.int64)
     return np.where(store.valid, labels[store.label], -1)
 
 
@@ -214,14 +213,13 @@ def _warning(known: NDArray[np.bool_]) -> str:
 
 def find_novel(patterns: Sequence[str], class_names: Sequence[str]) -> NDArray[np.bool_]:
     """(C,) which classes a pattern names. Raises StoreError: a pattern names none, fewer than 2 are left to train."""
-    found = {pattern: [fnmatchcase(name, pattern) for name in class_names] for pattern in patterns}
-    idle = [pattern for pattern, matches in found.items() if not any(matches)]
+    idle = [pattern for pattern in patterns if not any(fnmatchcase(name, pattern) for name in class_names)]
     if idle:
         raise StoreError(
             f"novel_classes: {', '.join(idle)}: no class is called so; they are {', '.join(class_names[:5])}"
             f"{' ...' if len(class_names) > 5 else ''}"
         )
-    is_novel = np.array([any(matches) for matches in zip(*found.values(), strict=True)] or [False] * len(class_names))
+    is_novel = np.array([any(fnmatchcase(name, pattern) for pattern in patterns) for name in class_names], np.bool_)
     if np.count_nonzero(~is_novel) < 2:
         raise StoreError(f"novel_classes leaves {np.count_nonzero(~is_novel)} classes to train on; leave at least 2")
     return is_novel
@@ -247,20 +245,18 @@ def split_recordings(
     split = np.full(len(labels), NO_SPLIT, np.int8)
     subset_seed = config.seed if config.subset_seed is None else config.subset_seed
     for label in range(num_classes):
-        rows = sorted(np.flatnonzero(labels == label), key=lambda row: _rank(config.seed, str(sample_ids[row])))
+        rows = _ranked(np.flatnonzero(labels == label), sample_ids, f"{config.seed}/")
         count = len(rows)
         num_test = min(max(1, round(config.test * count)), max(0, count - 1))
         wanted = max(1, round(config.validation * count)) if config.validation else 0
         num_validation = min(wanted, max(0, count - num_test - 1))
-        uses_all = config.train + config.validation + config.test > 1 - 1e-9
         remaining = count - num_test - num_validation
-        num_train = remaining if uses_all else min(remaining, max(1, round(config.train * count)))
+        num_train = remaining if config.uses_all else min(remaining, max(1, round(config.train * count)))
         first = num_test + num_validation
         split[rows[:num_test]] = SPLIT_CODES["test"]
         split[rows[num_test:first]] = SPLIT_CODES["validation"]
         num_used = min(config.train_per_class or num_train, max(1, round(config.train_share * num_train)))
-        others = sorted(rows[first:], key=lambda row: _rank(subset_seed, str(sample_ids[row])))
-        split[others[:num_used]] = SPLIT_CODES["train"]
+        split[_ranked(rows[first:], sample_ids, f"{subset_seed}/")[:num_used]] = SPLIT_CODES["train"]
     return split
 
 
@@ -273,14 +269,15 @@ def _share_of_pool(
     """
     used = np.zeros(len(labels), np.bool_)
     for label in range(num_classes):
-        rows = np.flatnonzero(labels == label)
-        ranked = sorted(rows, key=lambda row: _rank(config.seed, f"pool/{image_ids[row]}"))
-        used[ranked[: max(1, round(config.pool_share * len(rows)))]] = True
+        rows = _ranked(np.flatnonzero(labels == label), image_ids, f"{config.seed}/pool/")
+        used[rows[: max(1, round(config.pool_share * len(rows)))]] = True
     return used
 
 
-def _rank(seed: int, sample_id: str) -> bytes:
-    return hashlib.sha256(f"{seed}/{sample_id}".encode()).digest()
+def _ranked(rows: IntArray, ids: NDArray[np.str_], key: str) -> IntArray:
+    """The rows in the order of the hashes of key and id."""
+    hashes = [hashlib.sha256(f"{key}{ids[row]}".encode()).digest() for row in rows]
+    return rows[sorted(range(len(rows)), key=hashes.__getitem__)]
 
 
 def _open(path: Path, kind: str, out: Path) -> FrameStore:
@@ -292,7 +289,9 @@ def _open(path: Path, kind: str, out: Path) -> FrameStore:
     return store
 
 
-def _require_known_classes(config: PairingConfig, events: FrameStore, images: FrameStore) -> None:
+def _require_known_classes(
+    config: PairingConfig, events: FrameStore, images: FrameStore, taught_by: Sequence[str]
+) -> None:
     """Every name in `image_classes` is a class, and no class of the images teaches two."""
     for store, given in ((events, config.image_classes.keys()), (images, config.image_classes.values())):
         unknown = sorted(set(given) - set(store.class_names))
@@ -301,24 +300,9 @@ def _require_known_classes(config: PairingConfig, events: FrameStore, images: Fr
                 f"image_classes: {store.path.name} has no class {', '.join(unknown[:5])}; it has "
                 f"{', '.join(store.class_names[:10])}{' ...' if len(store.class_names) > 10 else ''}"
             )
-    taught_by = [config.image_classes.get(name, name) for name in events.class_names]
     twice = sorted({name for name in taught_by if taught_by.count(name) > 1 and name in images.class_names})
     if twice:
         raise StoreError(f"image_classes: {', '.join(twice)} of {images.path.name} would teach several classes")
-
-
-def _require_same_classes(
-    events: FrameStore, images: FrameStore, taught_by: dict[str, str], names: tuple[str, ...]
-) -> None:
-    missing = sorted(set(events.class_names) - set(names))
-    extra = sorted(set(images.class_names) - set(taught_by.values()))
-    if missing or extra:
-        raise StoreError(
-            f"the classes differ: {events.path.name} has {len(events.class_names)}, {images.path.name} has "
-            f"{len(images.class_names)}; without images: {', '.join(missing) or 'none'}; without recordings: "
-            f"{', '.join(extra) or 'none'}. Convert both from the same set of classes, use the shared ones alone "
-            "(pairing.classes = shared), or say which class teaches which (pairing.image_classes)"
-        )
 
 
 def _require_same_size(events: FrameStore, images: FrameStore) -> None:

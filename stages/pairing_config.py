@@ -6,24 +6,14 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
 
-from ..cache.documents import MAX_CONFIG_BYTES, read_document
+from ..cache.documents import MAX_CONFIG_BYTES, Frozen, read_document
 from ..cache.errors import DvsTransferError
 
 
-class PairingConfig(BaseModel):
+class PairingConfig(Frozen):
     """How recordings and photos are joined and split."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     protocol: Literal["disjoint", "unrestricted"] = Field(
         "disjoint",
@@ -77,10 +67,14 @@ class PairingConfig(BaseModel):
             raise ValueError(f"expected a TOML file of class names: {error}") from None
 
     @property
+    def uses_all(self) -> bool:
+        """Whether the ratios leave no recording over."""
+        return self.train + self.validation + self.test > 1 - 1e-9
+
+    @property
     def draws_labels(self) -> bool:
         """Whether some recordings that could train do not, so that `subset_seed` chooses those that do."""
-        uses_all = self.train + self.validation + self.test > 1 - 1e-9
-        return not uses_all or self.train_share < 1 or self.train_per_class is not None
+        return not self.uses_all or self.train_share < 1 or self.train_per_class is not None
 
     @model_serializer(mode="wrap")
     def _without_unset_subset_seed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from ..cache import durable
 from ..cache.errors import ConfigError, StoreError
 from ..cache.pairs import PairStore
 from ..cache.store import FrameStore
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 FULL_SCALE_PERCENTILE = 95
 ANIMATION_SCALE = 4
@@ -49,15 +46,8 @@ def run(store_path: Path, out: Path, num_samples: int = 4) -> tuple[Path, Path |
     animated = out.with_name(f"{out.stem}-animated.png") if recordings else None
     if animated is not None:
         animate(recordings, animated)
-    draw_to(out, samples)  # last: where it is, both are
+    draw(samples, out)  # last: where it is, both are
     return out, animated
-
-
-def draw_to(path: Path, samples: Sequence[PreviewSample]) -> None:
-    """Write what `draw` draws as a PNG, whole or not at all."""
-    png = io.BytesIO()
-    draw(samples).savefig(png, format="png", dpi=110)
-    durable.write_bytes(path, png.getbuffer())
 
 
 def choose_samples(store: FrameStore, num_samples: int) -> list[PreviewSample]:
@@ -68,52 +58,65 @@ def choose_samples(store: FrameStore, num_samples: int) -> list[PreviewSample]:
     if not len(valid):
         raise StoreError(f"{store.path}: every sample is quarantined, there is nothing to draw")
     rows = valid[np.unique(np.linspace(0, len(valid) - 1, num_samples).astype(int))]
-    if pairs is None:
-        return [_sample(shown, int(row)) for row in rows]
-    return [_sample(pairs.events, int(row), pairs.images, _image_row(pairs, int(row))) for row in rows]
+    return [_sample(shown, int(row), pairs) for row in rows]
 
 
-def _image_row(pairs: PairStore, row: int) -> int | None:
-    """The recording's own photo, else the first image of its class that may teach, if there is one."""
-    photo = int(pairs.store.column("photo_row")[row])
-    if photo >= 0:
+def _sample(store: FrameStore, row: int, pairs: PairStore | None) -> PreviewSample:
+    """Titled by the sample's id, and what its frames show of a recording's events, where the store says it."""
+    title, rows = str(store.sample_id[row]), np.array([row])
+    if "num_in_frames/zarr.json" in store.attributes.files:
+        num_events, seen = (int(store.column(name)[row]) for name in ("num_events", "num_in_frames"))
+        title = f"{title}: {num_events:,} events, {seen / num_events:.1%} in these frames"
+    frames = None if store.kind == "images" else store.read("frames", rows)[0]
+    images = store if store.kind == "images" else pairs.images if pairs else None
+    if pairs and images:
+        rows = _image_rows(pairs, row)
+    if images is None or not len(rows):
+        return PreviewSample(title, frames)
+    return PreviewSample(title, frames, images.read("images", rows)[0], images.read("value", rows)[0])
+
+
+def _image_rows(pairs: PairStore, row: int) -> NDArray[np.int64]:
+    """(1,) the recording's own photo, else the first image of its class that may teach; (0,) where there is none."""
+    photo: NDArray[np.int64] = pairs.store.column("photo_row")[[row]]
+    if photo[0] >= 0:
         return photo
     label = int(pairs.labels_of(np.array([row]))[0])
     first, last = pairs.store.column("pool_offsets")[[label, label + 1]] if label >= 0 else (0, 0)
-    return int(pairs.store.column("pool_rows")[first]) if first < last else None
+    in_pool: NDArray[np.int64] = pairs.store.column("pool_rows")[first:last][:1]
+    return in_pool
 
 
-def draw(samples: Sequence[PreviewSample]) -> Figure:
-    """One row for each sample: its time bins in order, then its image and V."""
+def draw(samples: Sequence[PreviewSample], path: Path) -> None:
+    """Write a PNG, whole or not at all: one row for each sample, its time bins in order, then its image and V."""
     from matplotlib.figure import Figure
 
     cells = [pictures_of(sample) for sample in samples]
-    columns = max(map(len, cells))
-    figure = Figure(figsize=(1.15 * columns, 1.6 * len(samples)), layout="constrained")
-    rows = figure.subfigures(len(samples), 1, squeeze=False)[:, 0]
-    for row, sample, pictures in zip(rows, samples, cells, strict=True):
-        row.suptitle(sample.title, fontsize=8, x=0.01, ha="left", parse_math=False)
-        axes = row.subplots(1, columns, squeeze=False)[0]
-        for axis in axes:
-            axis.axis("off")
-        for axis, (caption, picture) in zip(axes, pictures, strict=False):
-            axis.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            axis.set_title(caption, fontsize=6, pad=2)
-    return figure
+    width, height = 1.15 * max(map(len, cells)), 1.6 * len(samples)
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))  # one for all: twenty of their own take half a second
+    axes.axis("off")
+    for row, (sample, pictures) in enumerate(zip(samples, cells, strict=True)):
+        axes.text(0.06, 1.6 * row + 0.08, sample.title, fontsize=8, va="top", parse_math=False)
+        for column, (caption, picture) in enumerate(pictures):
+            left, top, sides = 1.15 * column + 0.04, 1.6 * row + 0.48, np.array(picture.shape[:2])
+            high, wide = 1.07 * sides / sides.max()
+            place = (left, left + wide, top + high, top)
+            axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=place, aspect="auto")
+            axes.text(left + wide / 2, top - 0.03, caption, fontsize=6, ha="center", va="bottom")
+    axes.set(xlim=(0, width), ylim=(height, 0))  # in inches, from the upper left corner
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110)
+    durable.write_bytes(path, png.getbuffer())
 
 
 def animate(recordings: Sequence[NDArray[Any]], path: Path) -> None:
     """Write the recordings side by side as an animated PNG that repeats, one picture for each time bin."""
-    strips = [
-        np.concatenate([event_picture(frames)[step] for frames in recordings], axis=1)
-        for step in range(len(recordings[0]))
-    ]
-    pictures = [Image.fromarray(np.uint8(strip * 255)) for strip in strips]
-    larger = [
-        p.resize((p.width * ANIMATION_SCALE, p.height * ANIMATION_SCALE), Image.Resampling.NEAREST) for p in pictures
-    ]
+    strips = np.concatenate([event_picture(frames) for frames in recordings], axis=2)
+    larger = np.uint8(strips * 255).repeat(ANIMATION_SCALE, axis=1).repeat(ANIMATION_SCALE, axis=2)
+    first, *others = map(Image.fromarray, larger)
     png = io.BytesIO()
-    larger[0].save(png, "PNG", save_all=True, append_images=larger[1:], duration=ANIMATION_FRAME_MS, loop=0)
+    first.save(png, "PNG", save_all=True, append_images=others, duration=ANIMATION_FRAME_MS, loop=0)
     durable.write_bytes(path, png.getbuffer())
 
 
@@ -140,26 +143,3 @@ def pictures_of(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
     if sample.value is not None:
         cells.append(("V", sample.value[0]))
     return cells
-
-
-def _title(store: FrameStore, row: int) -> str:
-    """The sample's id, and what its frames show of a recording's events, where the store says it."""
-    title = str(store.sample_id[row])
-    if "num_in_frames/zarr.json" not in store.attributes.files:
-        return title
-    num_events, shown = (int(store.column(name)[row]) for name in ("num_events", "num_in_frames"))
-    return f"{title}: {num_events:,} events, {shown / num_events:.1%} in these frames"
-
-
-def _sample(
-    store: FrameStore, row: int, images: FrameStore | None = None, image_row: int | None = None
-) -> PreviewSample:
-    rows = np.array([row])
-    title = _title(store, row)
-    if store.kind == "images":
-        return PreviewSample(title, image=store.read("images", rows)[0], value=store.read("value", rows)[0])
-    frames = store.read("frames", rows)[0]
-    if images is None or image_row is None:
-        return PreviewSample(title, frames)
-    wanted = np.array([image_row])
-    return PreviewSample(title, frames, images.read("images", wanted)[0], images.read("value", wanted)[0])

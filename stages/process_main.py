@@ -3,7 +3,7 @@
 Its standard input is a connection (`multiprocessing.connection`) to the process that started it. When that one ends, or
 lets go of it, this one ends too: at once where it waits, else by SIGTERM, for which training saves its state.
 
-The first message is JSON: `path`, what `sys.path` is to be; `script` (null: calls); `limits`, see `processes.Limits`.
+The first message is JSON: `path`, what `sys.path` is to be, and `script` (null: calls).
 
 Without a script each request is a pickled (function, arguments, takes_notes: whether a function that sends a note is to
 be its last argument). Answers are pickled: ("note", value) any number of times, ("result", value) or ("error", error).
@@ -25,15 +25,24 @@ import os
 import pickle
 import queue
 import resource
+import runpy
 import signal
 import sys
 import threading
 import traceback
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
+
+# Bounds on reading what may be damaged or hostile. Also, no file is written, and no core dump left.
+MEMORY_BYTES = 2 << 30  # of address space; what torch takes for itself is not counted
+CPU_S = 60  # for a file, and one more for each `BYTES_PER_CPU_S` of it
+BYTES_PER_CPU_S = 4_000_000  # the slowest decoder takes 20 million in a second
+OPEN_FILES = 64
+SILENCE_S = 60.0  # between two messages
+ALONE_S = 90  # until a silent one ends by itself: nobody is left who would have ended it before
+PIECE_BYTES = 1 << 28  # of an answer
 
 
 def main() -> None:
@@ -42,7 +51,7 @@ def main() -> None:
     os.dup2(2, 1)  # what libraries print is no answer
     setup = json.loads(connection.recv_bytes())
     sys.path[:] = setup["path"]
-    reading = None if setup["script"] is None else load(setup["script"])
+    script = setup["script"] and runpy.run_path(setup["script"])
     requests: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     working = threading.Event()
 
@@ -57,29 +66,20 @@ def main() -> None:
     threading.Thread(target=listen, daemon=True).start()
     while (request := requests.get()) is not None:
         working.set()
-        if reading is None:
-            answer_call(connection, request)
-        elif not answer_with_data(connection, reading, setup["limits"], json.loads(request)):
+        if not script:
+            connection.send_bytes(answer_call(connection, request))
+        elif not answer_with_data(connection, script, json.loads(request)):
             return
         working.clear()
 
 
-def load(script: str) -> Any:
-    spec = spec_from_file_location(Path(script).stem, script)
-    assert spec is not None
-    assert spec.loader is not None
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def answer_call(connection: Connection, request: bytes) -> None:
+def answer_call(connection: Connection, request: bytes) -> bytes:
     """The result, or the error, also one of unpacking the request; as text where an error cannot be packed."""
     try:
         function, arguments, takes_notes = pickle.loads(request)
         if takes_notes:
             arguments = (*arguments, lambda value: connection.send_bytes(pickle.dumps(("note", value))))
-        answer = pickle.dumps(("result", function(*arguments)))
+        return pickle.dumps(("result", function(*arguments)))
     except Exception as error:
         error.add_note(f"in a process of its own:\n{traceback.format_exc()}")
         try:
@@ -87,10 +87,10 @@ def answer_call(connection: Connection, request: bytes) -> None:
             pickle.loads(answer)  # an error whose constructor takes other arguments cannot be made again
         except Exception:
             answer = pickle.dumps(("error", RuntimeError(traceback.format_exc())))
-    connection.send_bytes(answer)
+        return answer
 
 
-def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int], request: dict[str, Any]) -> bool:
+def answer_with_data(connection: Connection, script: dict[str, Any], request: dict[str, Any]) -> bool:
     """Whether the request was answered to its end."""
 
     def say(**document: Any) -> None:
@@ -98,17 +98,19 @@ def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int
 
     try:
         reader = request.pop("reader")
-        if (library := reading.LIBRARIES.get(reader)) and library not in sys.modules:
-            limits["memory_bytes"] += import_library(library)
-        set_limits(limits, Path(request["path"]).stat().st_size)
-        facts, pieces = reading.READERS[reader](**request)
+        set_limits(script["LIBRARIES"].get(reader), Path(request["path"]).stat().st_size)
+        signal.alarm(ALONE_S)  # `listen` cannot end one that hangs in a library which lets no other thread run
+        facts, pieces = script["READERS"][reader](**request)
         say(facts=facts)
         for columns in pieces:
+            signal.alarm(0)  # who asked may take its time
             say(columns=[[name, values.dtype.str, values.shape] for name, values in columns.items()])
             for values in columns.values():
                 left = memoryview(values.reshape(-1).view("B"))
                 while left:
                     left = left[os.write(connection.fileno(), left) :]
+            signal.alarm(ALONE_S)
+        signal.alarm(0)
         say(done=True)
     except BaseException as error:  # a panic of Rust code is no Exception
         say(error=f"{type(error).__name__}: {error}"[:2000])
@@ -116,32 +118,16 @@ def answer_with_data(connection: Connection, reading: Any, limits: dict[str, int
     return True
 
 
-def import_library(name: str) -> int:
-    """Returns the bytes of address space that it takes, or 0 where the system does not say."""
-    resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
-    before = address_space()
-    import_module(name)
-    return address_space() - before
-
-
-def address_space() -> int:
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
-
-
-def set_limits(limits: dict[str, int], num_bytes: int) -> None:
-    """Bounds for reading a file of so many bytes: SIGXCPU ends what needs more time; no core dump, no file written."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    bounds = {
-        resource.RLIMIT_AS: limits["memory_bytes"],
-        resource.RLIMIT_CPU: int(usage.ru_utime + usage.ru_stime)
-        + limits["cpu_s"]
-        + num_bytes // limits["bytes_per_cpu_s"],
-        resource.RLIMIT_NOFILE: limits["open_files"],
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_FSIZE: 0,
-    }
-    for kind, bound in bounds.items():
+def set_limits(library: str | None, num_bytes: int) -> None:
+    """For a file of so many bytes; SIGXCPU ends what needs more time. library: a large one that its reader needs."""
+    usage, statm, memory = resource.getrusage(resource.RUSAGE_SELF), Path("/proc/self/statm"), MEMORY_BYTES
+    if library is not None and statm.exists():
+        resource.setrlimit(resource.RLIMIT_AS, (resource.getrlimit(resource.RLIMIT_AS)[1],) * 2)
+        import_module(library)
+        memory += int(statm.read_text().split()[0]) * resource.getpagesize()
+    seconds = int(usage.ru_utime + usage.ru_stime) + CPU_S + num_bytes // BYTES_PER_CPU_S
+    bounds = {resource.RLIMIT_AS: memory, resource.RLIMIT_CPU: seconds, resource.RLIMIT_NOFILE: OPEN_FILES}
+    for kind, bound in {**bounds, resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}.items():
         with contextlib.suppress(ValueError, OSError):  # a lower limit is set already, or there is none of these
             resource.setrlimit(kind, (bound, resource.getrlimit(kind)[1]))
 

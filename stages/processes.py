@@ -20,34 +20,13 @@ import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any
 
 import numpy as np
 
 from ..cache.errors import DvsTransferError
 from . import process_main
-
-
-@dataclass(frozen=True)
-class Limits:
-    """For a process that reads what may be damaged or hostile. Of each file, but for `memory_bytes` and `open_files`.
-
-    memory_bytes: of address space, of which torch's own is not counted. cpu_s: and one more for each `bytes_per_cpu_s`
-    of the file; the slowest decoder takes 20 million in a second. silence_s: between two messages. piece_bytes: of a
-    piece of the answer.
-    """
-
-    memory_bytes: int = 2 << 30
-    cpu_s: int = 60
-    bytes_per_cpu_s: int = 4_000_000
-    silence_s: float = 60.0
-    piece_bytes: int = 1 << 28
-    open_files: int = 64
-
-
-LIMITS: Final = Limits()
 
 
 class ProcessLostError(DvsTransferError):
@@ -59,13 +38,6 @@ class ProcessLostError(DvsTransferError):
     def __init__(self, how: str, code: int | None = None) -> None:
         super().__init__(how)
         self.code = code
-
-    @classmethod
-    def ended(cls, code: int | None) -> ProcessLostError:
-        if code is None or code >= 0:
-            return cls(f"ended with exit code {code}", code)
-        hint = ", maybe because memory ran out" if code == -signal.SIGKILL else ""
-        return cls(f"was ended by signal {-code} ({signal.strsignal(-code)}){hint}", code)
 
 
 class RefusedError(DvsTransferError):
@@ -93,9 +65,8 @@ class Process:
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
-        setup = {"path": sys.path, "script": script and str(script), "limits": asdict(LIMITS)}
         with suppress(ProcessLostError):  # whoever asks for something is told
-            self.send(json.dumps(setup).encode())
+            self.send(json.dumps({"path": sys.path, "script": script and str(script)}).encode())
 
     @property
     def is_alive(self) -> bool:
@@ -141,7 +112,7 @@ class Process:
         """
         self.send(json.dumps(request).encode())
         while True:
-            message = json.loads(self.receive(LIMITS.silence_s, LIMITS.piece_bytes))
+            message = json.loads(self.receive(process_main.SILENCE_S, process_main.PIECE_BYTES))
             if "done" in message:
                 return
             if "error" in message:
@@ -152,12 +123,12 @@ class Process:
                 yield {name: self._receive_column(np.dtype(dtype), shape) for name, dtype, shape in message["columns"]}
 
     def _receive_column(self, dtype: np.dtype[Any], shape: list[int]) -> Any:
-        if dtype.hasobject or math.prod(shape) * dtype.itemsize > LIMITS.piece_bytes:
+        if dtype.hasobject or math.prod(shape) * dtype.itemsize > process_main.PIECE_BYTES:
             raise RefusedError(f"an answer of {shape} of {dtype}")
         column = np.empty(shape, dtype)
-        left = memoryview(column.reshape(-1).view("B"))
+        left = column.reshape(-1).view("B").data
         while left:
-            self._wait(LIMITS.silence_s)
+            self._wait(process_main.SILENCE_S)
             with suppress(ConnectionError):
                 count = 0
                 count = os.readv(self._connection.fileno(), [left])
@@ -178,7 +149,10 @@ class Process:
         except subprocess.TimeoutExpired:
             code = None
         self.end()
-        return ProcessLostError.ended(code)
+        if code is None or code >= 0:
+            return ProcessLostError(f"ended with exit code {code}", code)
+        hint = ", maybe because memory ran out" if code == -signal.SIGKILL else ""
+        return ProcessLostError(f"was ended by signal {-code} ({signal.strsignal(-code)}){hint}", code)
 
     def stop(self) -> None:
         """Tell it to save what it must and leave (SIGTERM)."""
@@ -205,10 +179,6 @@ class ProcessPool:
         self._start = start
         self._idle: list[Process] = []
         self._lock = threading.Lock()
-
-    @property
-    def num_idle(self) -> int:
-        return len(self._idle)
 
     @contextmanager
     def lend(self) -> Iterator[Process]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fault_injection import Effort, Tally
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported: tensors are small, and the cores taken
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 FIGURES = REPOSITORY / "build" / "faults.jsonl"

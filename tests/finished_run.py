@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluations import evaluation_of
+from tiny import RAW
 
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.config import validate_config
@@ -16,7 +17,6 @@ from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, 
 from stores import CLASS_NAMES
 
 MakeRun = Callable[..., Path]
-SOURCES = {"events": {"source": "ncaltech101", "raw": "a"}, "images": {"source": "caltech101", "raw": "b"}}
 
 
 def make_run(folder: Path, pairs: Path, train: dict[str, Any] | None = None, **changes: Any) -> Path:
@@ -24,7 +24,7 @@ def make_run(folder: Path, pairs: Path, train: dict[str, Any] | None = None, **c
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
         (folder / "checkpoints" / f"{name}.safetensors").write_bytes(folder.name.encode())
-    config = validate_config({"name": "x", **SOURCES, "train": train or {}}, "test").model_dump(mode="json")
+    config = validate_config({"name": "x", **RAW, "train": train or {}}, "test").model_dump(mode="json")
     (folder / "config.json").write_text(json.dumps({"experiment": config, "pairs": str(pairs)}))
     metrics = [
         {

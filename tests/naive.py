@@ -84,16 +84,13 @@ def bounding_box(events: Sequence[Event]) -> tuple[int, int, int, int]:
 
 def bilinear(image: NDArray[np.int64], size: int) -> NDArray[np.float64]:
     """One image (H, W) resized to (size, size) with aligned corners, in double precision."""
-    height, width = image.shape
-    out = np.zeros((size, size))
-    for i in range(size):
-        for j in range(size):
-            y = i * (height - 1) / (size - 1) if size > 1 else 0.0
-            x = j * (width - 1) / (size - 1) if size > 1 else 0.0
-            for row in range(height):
-                for column in range(width):
-                    out[i, j] += max(0.0, 1 - abs(y - row)) * max(0.0, 1 - abs(x - column)) * image[row, column]
-    return out
+
+    def weights(length: int) -> NDArray[np.float64]:
+        """(size, length): how much of each pixel of an axis is in each of the result."""
+        positions = np.arange(size) * (length - 1) / max(size - 1, 1)
+        return np.maximum(0, 1 - abs(positions[:, None] - np.arange(length)))
+
+    return weights(image.shape[0]) @ image @ weights(image.shape[1]).T
 
 
 def pixels_read(length: int, size: int) -> set[int]:

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 from fault_injection import command_line, kill_after, processes_of, start
-from tiny_preprocess import assert_stores_are_whole, files_below, make_workspace
+from tiny import assert_stores_are_whole, files_below, make_workspace
 
 SETTINGS = [
     *("--set", "train.epochs=3", "--set", "train.warmup_epochs=1", "--set", "train.batch_size=10"),

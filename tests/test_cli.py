@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(conversion, "convert_shard", interrupt)
+    monkeypatch.setattr(conversion, "convert_shards", interrupt)
     outcome = run_command(*convert_command(raw, tmp_path / "out"), "--scheduler", "serial")
     assert (outcome.code, outcome.out) == (130, "")
     assert not list((tmp_path / "out").glob("*.zarr"))
@@ -220,9 +220,10 @@ def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
 @pytest.mark.parametrize("code", ["import dvs_transfer", "from dvs_transfer import cli; cli.main(['--help'])"])
 def test_starting_is_quick_and_imports_no_heavy_library(code: str) -> None:
     check = "import sys; print(sorted({'torch', 'zarr', 'numba', 'dask', 'matplotlib', 'scipy'} & set(sys.modules)))"
-    began = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", f"{code}; {check}"], capture_output=True, text=True, timeout=60)
-    assert time.monotonic() - began < 2
+    after = os.times()  # of processors: the other tests' work is not its own
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "[]"
 

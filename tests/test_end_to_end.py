@@ -14,53 +14,14 @@ import pytest
 from command_line import refuse, snapshot, succeed
 from html_page import Page
 from PIL import Image
+from tiny import DEMO, write_config
 
-from dvs_transfer import compare_runs, evaluate_run
+from dvs_transfer import compare_runs, evaluate
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.pipeline.printing import to_document
 
-CONFIG = """
-name = "tiny"
-
-[demo]
-out = "demo"
-images_per_class = 5
-pairs_per_class = 4
-
-[demo.simulation]
-sensor_width = 64
-sensor_height = 48
-
-[events]
-source = "ncaltech101"
-raw = "demo/N-Caltech101"
-
-[images]
-source = "caltech101"
-raw = "demo/Caltech101"
-
-[frames]
-num_bins = 3
-size = 16
-
-[conversion]
-samples_per_shard = 16
-
-[pairing]
-train = 0.6
-validation = 0.2
-test = 0.2
-
-[model]
-widths = [4, "P", 8, "P"]
-
-[train]
-epochs = 2
-batch_size = 10
-warmup_epochs = 1
-threads = 1
-"""
+FOUR_PAIRS = {"demo": {"pairs_per_class": 4}, "conversion": {"samples_per_shard": 16}}
 CEPDVS = [
     *("--set", 'events.source="cepdvs"', "--set", 'events.raw="demo/CEP-DVS"'),
     *("--set", 'images.source="cepdvs-images"', "--set", 'images.raw="demo/CEP-DVS"'),
@@ -105,9 +66,7 @@ def do_all(root: Path, config: Path, *overrides: str) -> Experiment:
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """The demo in a folder with a space and letters beyond ASCII."""
     folder = tmp_path_factory.mktemp("wörk space")
-    config = folder / "tiny.toml"
-    config.write_text(CONFIG)
-    return do_all(folder / "the röot", config)
+    return do_all(folder / "the röot", write_config(folder, DEMO, FOUR_PAIRS))
 
 
 def pictures_below(folder: Path) -> dict[str, int]:
@@ -325,7 +284,7 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     assert (difference["verdict"], found["draws"], found["p"], found["recordings"]) == (None, None, None, None)
     report = to_document(compare_runs([demo.run, events]))
     assert report == outcome.document
-    assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
+    assert evaluate(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
     alone = succeed("--quiet", "compare", demo.run, seed).out
     seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
     assert f"train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42; {seen})" in alone

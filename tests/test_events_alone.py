@@ -7,49 +7,20 @@ from pathlib import Path
 import pytest
 from command_line import refuse, succeed
 from html_page import Page
+from tiny import DEMO, write_config
 
-CONFIG = """
-name = "alone"
-
-[demo]
-out = "demo"
-images_per_class = 4
-pairs_per_class = 1
-[demo.simulation]
-sensor_width = 48
-sensor_height = 40
-
-[events]
-source = "ncaltech101"
-raw = "demo/N-Caltech101"
-
-[frames]
-num_bins = 3
-size = 16
-
-[pairing]
-train = 0.5
-validation = 0.25
-test = 0.25
-
-[model]
-widths = [4, "P", 8, "P"]
-
-[train]
-method = "events"
-epochs = 2
-batch_size = 5
-warmup_epochs = 1
-threads = 1
-"""
+EVENTS_ALONE = {
+    "demo": {**DEMO["demo"], "images_per_class": 4},
+    "events": DEMO["events"],
+    "pairing": {"train": 0.5, "validation": 0.25, "test": 0.25},
+    "train": {"method": "events", "batch_size": 5},
+}
 QUICK = ("--num-recordings", "10")
 
 
 @pytest.fixture(scope="module")
 def config(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("alone") / "alone.toml"
-    path.write_text(CONFIG)
-    return path
+    return write_config(tmp_path_factory.mktemp("alone"), EVENTS_ALONE)
 
 
 def test_the_chain_from_recordings_to_the_report(config: Path) -> None:

@@ -10,44 +10,21 @@ import pytest
 from cifar_data import aedat2, recording, write_cifar10, write_cifar10dvs
 from command_line import refuse, succeed
 from raw_data import make_events
+from tiny import write_config
 
 from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events
 
-CONFIG = """
-name = "tiny"
-[events]
-source = "{events}"
-raw = "{events_raw}"
-[images]
-source = "{images}"
-raw = "{images_raw}"
-[frames]
-num_bins = 3
-size = 16
-[conversion]
-samples_per_shard = 32
-[pairing]
-train = 0.5
-validation = 0.25
-test = 0.25
-[model]
-widths = [4, "P", 8, "P"]
-[train]
-epochs = 2
-batch_size = 10
-warmup_epochs = 0
-threads = 1
-"""
+HALVES = {"pairing": {"train": 0.5, "validation": 0.25, "test": 0.25}, "conversion": {"samples_per_shard": 32}}
 
 
-def write_cifar(raw: Path) -> dict[str, str]:
+def write_cifar(raw: Path) -> dict[str, Any]:
     write_cifar10dvs(raw / "cifar10dvs", 4)
     write_cifar10(raw / "cifar10", 2)
-    return {"events": "cifar10dvs", "events_raw": "cifar10dvs", "images": "cifar10", "images_raw": "cifar10"}
+    return {"events": {"source": "cifar10dvs", "raw": "cifar10dvs"}, "images": {"source": "cifar10", "raw": "cifar10"}}
 
 
-def write_nmnist_and_mnist(raw: Path) -> dict[str, str]:
+def write_nmnist_and_mnist(raw: Path) -> dict[str, Any]:
     for digit in range(10):
         for number in range(4):
             file = raw / "tonic" / "NMNIST" / "Train" / str(digit) / f"{number:05}.bin"
@@ -61,13 +38,12 @@ def write_nmnist_and_mnist(raw: Path) -> dict[str, str]:
         ("labels-idx1", [0x801, 20], bytes(range(10)) * 2),
     ):
         (raw / "mnist" / f"train-{name}-ubyte").write_bytes(np.array(header, ">u4").tobytes() + content)
-    return {"events": "tonic:NMNIST", "events_raw": "tonic", "images": "mnist", "images_raw": "mnist"}
+    return {"events": {"source": "tonic:NMNIST", "raw": "tonic"}, "images": {"source": "mnist", "raw": "mnist"}}
 
 
 @pytest.mark.parametrize("write", [write_cifar, write_nmnist_and_mnist])
 def test_from_raw_data_to_an_evaluated_network(write: Any, tmp_path: Path) -> None:
-    config = tmp_path / "tiny.toml"
-    config.write_text(CONFIG.format(**write(tmp_path / "data" / "raw")))
+    config = write_config(tmp_path, HALVES, write(tmp_path / "data" / "raw"), train={"warmup_epochs": 0})
     root = ("--quiet", "--root", tmp_path)
     processes = ("--scheduler", "processes", "--workers", "2")
     made = succeed(*root, "preprocess", "--config", config, "--json", *processes).document

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from command_line import snapshot, succeed
-from tiny_training import metrics_of
+from tiny import metrics_of
 
 from dvs_transfer.cache.store import list_stores
 

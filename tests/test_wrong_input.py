@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import convert_command, refuse, run_command, snapshot, succeed
 from raw_data import write_raw_data
+from tiny import RAW, to_toml
 
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.pairing_config import PairingConfig
@@ -17,7 +18,7 @@ from stores import build_store
 
 EVENT_FILE = "events/Caltech101/ant/image_0001.bin"
 IMAGE_FILE = "images/101_ObjectCategories/ant/image_0001.jpg"
-MINIMAL = 'name = "x"\n[events]\nsource = "ncaltech101"\nraw = "a"\n[images]\nsource = "caltech101"\nraw = "b"\n'
+MINIMAL = to_toml({"name": "x", **RAW})
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def test_impossible_configurations_are_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == [config]
 
 
-@pytest.mark.parametrize("text", ["name = ", "\0", MINIMAL.replace("=", ":"), MINIMAL + "raw = 'twice'"])
+@pytest.mark.parametrize("text", ["name = ", "\0", MINIMAL.replace("=", ":"), MINIMAL + "name = 'twice'"])
 def test_a_garbled_configuration_is_named(text: str, tmp_path: Path) -> None:
     config = tmp_path / "x.toml"
     config.write_text(text)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
+from tiny import TINY, metrics_of
 from tiny_split import open_tiny_split
 
 from dvs_transfer.stages.network.config import ModelConfig
@@ -14,9 +14,10 @@ from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import TrainConfig
 from dvs_transfer.stages.training.progress import TrainingReport
 
-MODEL = ModelConfig(widths=(8, "P", 8, "P"))
+MODEL = ModelConfig(**TINY["model"])
 CONFIG = TrainConfig(
-    epochs=3, batch_size=8, base_learning_rate=0.3, warmup_epochs=1, threads=1, deterministic=True, log_interval=2
+    **TINY["train"]
+    | {"epochs": 3, "batch_size": 8, "base_learning_rate": 0.3, "deterministic": True, "log_interval": 2}
 )
 
 
@@ -30,12 +31,7 @@ def changed(config: TrainConfig = CONFIG, **changes: Any) -> TrainConfig:
     return TrainConfig(**{**config.model_dump(), **changes})
 
 
-def metrics(folder: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl without the timing, which is nobody's to repeat."""
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    for line in lines:
-        del line["pairs_per_s"], line["data_share"]
-    return lines
+metrics = metrics_of
 
 
 def weights(folder: Path, name: Any = "last") -> bytes:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from tiny import TINY
 
 from dvs_transfer.cache.pairs import Reach
 
 CLASS_NAMES = ("ant", "bee", "cat", "dog")
-NUM_BINS, SIZE = 3, 16
+NUM_BINS, SIZE = TINY["frames"]["num_bins"], TINY["frames"]["size"]
 Rows = NDArray[np.int64] | slice
 SPLIT_SIZES = {"train": 24, "validation": 12, "test": 16}
 

@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ...cache import durable
 from .. import printing
 from ..progress import Reporter
 from ..workspace import Workspace
@@ -39,6 +40,8 @@ CONFIG: Final[Options] = {"config": (Config, DEFAULT_CONFIG), "override": (Overr
 OVERRIDE: Final[Options] = {"override": (Override, [])}
 TASKS: Final[Options] = {"workers": (Workers, 0), "scheduler": (Scheduler, "threads")}
 JSON: Final[Options] = {"as_json": (Json, False)}
+_JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
+JSON_FILE: Final[Options] = {"json_file": (_JsonFile, None)}
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Given:
     workers: int = 0
     scheduler: str = "threads"
     as_json: bool = False
+    json_file: Path | None = None
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
@@ -70,6 +74,8 @@ class Given:
             printing.show(report, self.as_json, title)
         else:
             text(report)
+        if self.json_file is not None:
+            durable.write_json(self.json_file, printing.to_document(report))
 
 
 def command(
@@ -117,8 +123,3 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
-
-
-def chosen(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:
-    """The options that are fields of `model`."""
-    return {name: value for name, value in options.items() if name in model.model_fields}

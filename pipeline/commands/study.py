@@ -10,8 +10,7 @@ import typer
 
 from ...cache import durable
 from ...cache.errors import DvsTransferError
-from ..printing import show
-from .common import Json, Override, Settings
+from .common import JSON, OVERRIDE, Given, Settings, command
 
 study_app = typer.Typer(
     help="Train and evaluate many runs that one file describes.", no_args_is_help=True, rich_markup_mode=None
@@ -24,15 +23,14 @@ class MetricName(StrEnum):  # typer knows no list of Literal
     MEAN_CLASS_ACCURACY = "mean_class_accuracy"
 
 
-@study_app.command("run")
+@command(study_app, OVERRIDE, JSON, name="run")
 def run_study(
+    given: Given,
     file: File,
-    override: Override = [],
     parallel: Annotated[int, typer.Option(min=0, help="Cells at a time, where memory has room; 0: by cores.")] = 0,
     threads: Annotated[int, typer.Option(min=0, help="Threads of a cell; 0: cores, shared out among all cells.")] = 0,
     scheduler: Annotated[str, typer.Option(help="processes, or a dask cluster's tcp://host:port.")] = "processes",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file, and say what is to do.")] = False,
-    as_json: Json = False,
 ) -> None:
     """Train and evaluate every cell of a study that is not there yet; exit code 1 when one failed.
 
@@ -41,59 +39,61 @@ def run_study(
     from ..studies import running
     from ..studies.study import load_study
 
-    study = load_study(file, override)
+    study = load_study(file, given.override)
     if dry_run:
-        return _list(study, as_json)
+        return _list(given, study)
     how: dict[str, Any] = {"parallel": parallel, "threads": threads, "scheduler": scheduler}
     outcomes = running.run(study, Settings.workspace, Settings.reporter, **how)
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "stopped")]
-    if as_json:
-        show(outcomes, as_json)
-    else:
+
+    def tell(outcomes: Any) -> None:
         print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cells are done")
         for reason in dict.fromkeys((outcome.state, outcome.message) for outcome in failed):
             names = [outcome.name for outcome in failed if (outcome.state, outcome.message) == reason]
             print(f"  {'; '.join(names)}: {reason[0]}: {reason[1]}")
+
+    given.show(outcomes, text=tell)
     if failed:
         raise typer.Exit(DvsTransferError.exit_code)
 
 
-@study_app.command("ls")
-def list_study(file: File, override: Override = [], as_json: Json = False) -> None:
+@command(study_app, OVERRIDE, JSON, name="ls")
+def list_study(given: Given, file: File) -> None:
     """List a study's cells: done, running, begun or missing.
 
     Example: dvs-transfer study ls configs/studies/demo-ablation.toml
     """
     from ..studies.study import load_study
 
-    _list(load_study(file, override), as_json)
+    _list(given, load_study(file, given.override))
 
 
-def _list(study: Any, as_json: bool) -> None:
+def _list(given: Given, study: Any) -> None:
     from ..studies.cells import status_of
     from ..studies.running import cells_by_data
 
-    states = [status_of(cell.name, cell.config, Settings.workspace) for cell in study.cells]
-    if as_json:
-        return show(states, as_json)
-    for state in states:
-        where = f"  {state.folder}" if state.epochs else ""
-        print(f"{state.state:<8} {state.epochs:>4} of {state.num_epochs} epochs  {state.name}{where}")
-    counts = {name: sum(state.state == name for state in states) for name in ("done", "running", "begun", "missing")}
-    found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-    print(f"{len(states)} cells on {len(cells_by_data(study.cells))} pair stores: {found}")
+    def tell(states: Any) -> None:
+        for state in states:
+            where = f"  {state.folder}" if state.epochs else ""
+            print(f"{state.state:<8} {state.epochs:>4} of {state.num_epochs} epochs  {state.name}{where}")
+        counts = {
+            name: sum(state.state == name for state in states) for name in ("done", "running", "begun", "missing")
+        }
+        found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+        print(f"{len(states)} cells on {len(cells_by_data(study.cells))} pair stores: {found}")
+
+    given.show([status_of(cell.name, cell.config, Settings.workspace) for cell in study.cells], text=tell)
 
 
-@study_app.command("table")
+@command(study_app, OVERRIDE, JSON, name="table")
 def show_table(
+    given: Given,
     file: File,
-    override: Override = [],
     style: Annotated[
         Literal["markdown", "csv", "latex"], typer.Option("--format", help="How the table is written.")
     ] = "markdown",
     metric: Annotated[list[MetricName], typer.Option(help="Accuracies to show; by default the file's.")] = [],
     out: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
-    as_json: Json = False,
 ) -> None:
     """Show a study's results: mean and standard deviation over draws, differences with their intervals.
 
@@ -103,12 +103,14 @@ def show_table(
     from ..studies.study import load_study
     from ..studies.table import make_table
 
-    table = make_table(load_study(file, override), Settings.workspace, [name.value for name in metric])
-    if as_json:
-        return show(table, as_json)
-    text = {"markdown": formats.to_markdown, "csv": formats.to_csv, "latex": formats.to_latex}[style](table)
-    if out is None:
-        print(text, end="")
-    else:
-        durable.write_bytes(out, text.encode())
-        print(out)
+    table = make_table(load_study(file, given.override), Settings.workspace, [name.value for name in metric])
+
+    def tell(table: Any) -> None:
+        text = {"markdown": formats.to_markdown, "csv": formats.to_csv, "latex": formats.to_latex}[style](table)
+        if out is None:
+            print(text, end="")
+        else:
+            durable.write_bytes(out, text.encode())
+            print(out)
+
+    given.show(table, text=tell)

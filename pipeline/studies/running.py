@@ -7,9 +7,8 @@ import signal
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import ExitStack
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 import psutil
@@ -71,9 +70,10 @@ def run(
         if scheduler == PROCESSES:
             devices = _cuda_devices() if all(cell.config.train.device in ("auto", "cuda") for cell in missing) else []
             parallel = parallel or len(devices) or max(1, (os.cpu_count() or 1) // threads)
-            pool = stack.enter_context(LocalPool(max(1, min(parallel, len(missing))), devices))
+            parallel = max(1, min(parallel, len(missing)))
+            pool = LocalPool(stack.enter_context(ThreadPoolExecutor(parallel)), parallel, devices)
         else:
-            pool = stack.enter_context(CellPool(stack.enter_context(connect(scheduler)).get_executor(pure=False)))
+            pool = CellPool(stack.enter_context(connect(scheduler)).get_executor(pure=False))
         convert = DaskRunner(reporter, "threads" if scheduler == PROCESSES else scheduler)
         outcomes = _preprocess(missing, workspace, convert)
         tasks = [_task(cell, workspace, threads) for cell in missing if cell.name not in outcomes]
@@ -109,10 +109,12 @@ def _preprocess(cells: list[Cell], workspace: Workspace, convert: DaskRunner) ->
 
 
 def _task(cell: Cell, workspace: Workspace, threads: int) -> CellTask:
-    document = cell.config.model_dump(mode="json")
-    for section in ("train", "evaluate"):
-        document[section]["threads"] = document[section]["threads"] or threads
-    return CellTask(cell.name, document, str(workspace.root.resolve()))
+    train, evaluate = cell.config.train, cell.config.evaluate
+    own = {
+        "train": train.model_copy(update={"threads": train.threads or threads}),
+        "evaluate": evaluate.model_copy(update={"threads": evaluate.threads or threads}),
+    }
+    return CellTask(cell.name, cell.config.model_copy(update=own), Workspace(workspace.root.resolve()))
 
 
 def _cuda_devices() -> list[str]:
@@ -123,8 +125,8 @@ def _cuda_devices() -> list[str]:
     return visible.split(",")[:count] if visible else [str(index) for index in range(count)]
 
 
-class CellPool(AbstractContextManager["CellPool"]):
-    """Context manager: an executor's workers run the cells, each in a process that the worker starts."""
+class CellPool:
+    """An executor's workers run the cells, each in a process that the worker starts."""
 
     def __init__(self, executor: Any, work: Callable[[CellTask], CellOutcome] | None = None) -> None:
         self._executor = executor
@@ -140,23 +142,17 @@ class CellPool(AbstractContextManager["CellPool"]):
         for future in self._futures:
             future.cancel()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if error is not None:
-            self.stop()
-
 
 class LocalPool(CellPool):
     """Up to `parallel` cells at a time on this machine, fewer where its free memory has no room for one more.
 
     It goes by the largest cell seen; one may always run, and until it has told what it takes, it runs alone.
+    threads: as many; each waits for a process.
     devices: CUDA devices to spread the cells over, as CUDA_VISIBLE_DEVICES names them; none: cells see what there is.
-    `stop` lets the cells under way save their state and leave, too.
     """
 
-    def __init__(self, parallel: int, devices: list[str]) -> None:
-        super().__init__(ThreadPoolExecutor(parallel), self._run)  # a thread waits for each process
+    def __init__(self, threads: ThreadPoolExecutor, parallel: int, devices: list[str]) -> None:
+        super().__init__(threads, self._run)
         self._free = [devices[index % len(devices)] if devices else None for index in range(parallel)]
         self._changed = threading.Condition()
         self._num_running = 0
@@ -165,11 +161,8 @@ class LocalPool(CellPool):
         self._largest = 0
         self._stopping = False
 
-    def __exit__(self, *raised: Any) -> None:
-        super().__exit__(*raised)
-        self._executor.shutdown()
-
     def stop(self) -> None:
+        """Also, let the cells under way save their state and leave."""
         super().stop()
         with self._changed:
             self._stopping = True
@@ -219,24 +212,27 @@ def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[s
     outcomes = {}
     with reporter.progress("cells", len(tasks)) as advance, StopSignals(hold=False) as signals:
         waiting = {pool.submit(task): task for task in tasks}
-        while waiting and not signals.received:
-            for future in wait(waiting, POLL_S, FIRST_COMPLETED).done:
-                task = waiting.pop(future)
-                outcome = _outcome(future, task)
-                if outcome.state == "busy":
-                    reporter.say(f"{task.name}: another process works on it; waiting for that one later")
-                    waiting[pool.submit(replace(task, waits=True))] = task
-                    continue
-                outcomes[task.name] = outcome
-                result = f"{outcome.state}: {outcome.message or ''}"
-                if outcome.top1 is not None:
-                    result = f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
-                reporter.say(f"{outcome.name}: {result}")
-                advance()
-        if signals.received:
+        try:
+            while waiting and not signals.received:
+                for future in wait(waiting, POLL_S, FIRST_COMPLETED).done:
+                    task = waiting.pop(future)
+                    outcome = _outcome(future, task)
+                    if outcome.state == "busy":
+                        reporter.say(f"{task.name}: another process works on it; waiting for that one later")
+                        waiting[pool.submit(replace(task, waits=True))] = task
+                        continue
+                    outcomes[task.name] = outcome
+                    result = f"{outcome.state}: {outcome.message or ''}"
+                    if outcome.top1 is not None:
+                        result = f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
+                    reporter.say(f"{outcome.name}: {result}")
+                    advance()
+            if signals.received:
+                raise StudyStoppedError(signals.received)
+        except BaseException:
             pool.stop()
             wait(waiting)
-            raise StudyStoppedError(signals.received)
+            raise
     return outcomes
 
 

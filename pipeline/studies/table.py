@@ -10,18 +10,19 @@ from ...stages.evaluation.differences import (
     NO_LAST,
     Metric,
     Verdict,
-    find_difference,
+    common,
+    find_differences,
     find_verdict,
     lacks_last,
+    over_draws,
     shown_checkpoints,
 )
-from ...stages.evaluation.results import MIN_SELECTING, EvaluationReport
+from ...stages.evaluation.results import MIN_SELECTING
 from ...stages.evaluation.statistics import (
     MIN_DRAWS,
     NUM_RESAMPLES,
     MeanAndStd,
     PairedDifference,
-    mean_and_std,
 )
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
@@ -138,6 +139,11 @@ def _row(
 ) -> TableRow:
     own, table = results[row.name], study.file.table
     reports = [result.report for result in own.values()]
+    accuracies = {
+        f"{metric}_{checkpoint}": spread
+        for checkpoint in checkpoints
+        for metric, spread in over_draws(reports, checkpoint).items()
+    }
     published = {
         number: figure.top1 / 100
         for number, source in enumerate(table.published, 1)
@@ -148,8 +154,8 @@ def _row(
         labels=row.labels,
         num_done=len(own),
         num_seeds=len(row.cells),
-        seen=Labels(_common(reports, "train_labels"), _common(reports, "selection_labels")),
-        accuracies=_accuracies(reports, columns),
+        seen=Labels(common(reports, "train_labels"), common(reports, "selection_labels")),
+        accuracies={column: accuracies[column] for column in columns if column in accuracies},
         comparisons=tuple(
             _compare(row, study.baseline_of(row, baseline), results, checkpoints) for baseline in table.baselines
         ),
@@ -157,23 +163,6 @@ def _row(
         photos_in_reach=worst_reach(report.photos_in_reach for report in reports) if reports else None,
         selection=row.cells[0].config.train.select,
     )
-
-
-def _common(reports: list[EvaluationReport], field: str) -> int | None:
-    """What all reports say; None where they differ."""
-    found = {getattr(report, field) for report in reports}
-    return next(iter(found)) if len(found) == 1 else None
-
-
-def _accuracies(reports: list[EvaluationReport], columns: tuple[str, ...]) -> dict[str, MeanAndStd]:
-    """By column, those that all of the row's results have."""
-    found = {}
-    for column in columns:
-        metric, _, checkpoint = column.rpartition("_")
-        chosen = [report.at("last" if checkpoint == "last" else "best") for report in reports]
-        if chosen and None not in chosen:
-            found[column] = mean_and_std([getattr(accuracies, metric) for accuracies in chosen])
-    return found
 
 
 def _compare(
@@ -187,8 +176,7 @@ def _compare(
     differences = {}
     if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
         first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
-        found = {checkpoint: find_difference(first, second, checkpoint) for checkpoint in checkpoints}
-        differences = {checkpoint: difference for checkpoint, difference in found.items() if difference is not None}
+        differences = find_differences(first, second, checkpoints)
     return Comparison(baseline.name, len(pairs), differences, find_verdict(differences))
 
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -34,7 +35,6 @@ from .config import Distance, FewShotConfig
 from .results import AnalysisReport, Arrays, Fields
 from .subject import Progress, Subject
 
-Features = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 ClassSet = Literal["seen", "novel"]
 
@@ -100,11 +100,8 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
 class Pool:
     """Features (n, D) and labels (n,) of the recordings that supports or queries are drawn from."""
 
-    features: Features
+    features: NDArray[np.float32]
     labels: IntArray
-
-    def rows_of(self, label: int) -> IntArray:
-        return np.flatnonzero(self.labels == label)
 
 
 @torch.inference_mode()
@@ -118,13 +115,21 @@ def _pool(subject: Subject, split: Split, batch_size: int) -> Pool:
 
 def measure_episodes(config: FewShotConfig, classes: ClassSet, support: Pool, queries: Pool) -> list[FewShotResult]:
     """A result for each number of ways with each number of shots. Raises TrainingError as `Episodes` does."""
-    return [
-        Episodes(support, queries, way, shot, config.queries).measure(
-            classes, config.episodes, config.seed, config.distance
+    results = []
+    for way, shot in product(config.ways, config.shots):
+        episodes = Episodes(support, queries, way, shot, config.queries)
+        accuracy, interval = episodes.measure(config.episodes, config.seed, config.distance)
+        results.append(
+            FewShotResult(
+                classes=classes,
+                way=way,
+                shot=shot,
+                accuracy=accuracy,
+                interval=interval,
+                num_classes=len(episodes.rows),
+            )
         )
-        for way in config.ways
-        for shot in config.shots
-    ]
+    return results
 
 
 @dataclass(frozen=True)
@@ -142,58 +147,51 @@ class Episodes:
     num_queries: int
 
     def __post_init__(self) -> None:
-        if len(self.classes) < self.way:
+        if len(self.rows) < self.way:
             kinds = (" +", "") if self.support is self.queries else (" training and", " test")
             raise TrainingError(
                 f"{self.way}-way {self.shot}-shot episodes need {self.way} classes with {self.shot}{kinds[0]} "
-                f"{self.num_queries}{kinds[1]} recordings each, {len(self.classes)} of "
+                f"{self.num_queries}{kinds[1]} recordings each, {len(self.rows)} of "
                 f"{len(np.unique(self.queries.labels))} have them; lower --ways, --shots or --queries"
             )
 
     @cached_property
-    def classes(self) -> list[int]:
-        """The labels that have enough recordings."""
+    def rows(self) -> dict[int, tuple[IntArray, IntArray]]:
+        """The rows in both pools of each class that has enough recordings."""
+        pools, labels = (self.support, self.queries), np.unique(self.queries.labels).tolist()
+        found = {label: tuple(np.flatnonzero(pool.labels == label) for pool in pools) for label in labels}
         needed = self.shot + (self.num_queries if self.support is self.queries else 0)
-        return [
-            label
-            for label in np.unique(self.queries.labels).tolist()
-            if len(self.support.rows_of(label)) >= needed and len(self.queries.rows_of(label)) >= self.num_queries
-        ]
+        return {label: (a, b) for label, (a, b) in found.items() if len(a) >= needed and len(b) >= self.num_queries}
 
     def draw(self, count: int, seed: int) -> Iterator[tuple[IntArray, IntArray]]:
         """Rows of the support (way, shot) and of the queries (way, num_queries), row i of both being one class's."""
         rng = np.random.default_rng([seed, self.way, self.shot])
-        support, queries = (
-            {label: pool.rows_of(label) for label in self.classes} for pool in (self.support, self.queries)
-        )
 
-        def draw_each(rows: dict[int, IntArray], number: int) -> IntArray:
-            return np.stack([rng.choice(rows[label], number, replace=False) for label in chosen])
+        def draw_each(rows: list[IntArray], number: int) -> IntArray:
+            return np.stack([rng.choice(own, number, replace=False) for own in rows])
 
         for _ in range(count):
-            chosen = rng.choice(self.classes, self.way, replace=False).tolist()
+            chosen = rng.choice(list(self.rows), self.way, replace=False).tolist()
+            support, queries = ([self.rows[label][side] for label in chosen] for side in (0, 1))
             if self.support is self.queries:
                 drawn = draw_each(support, self.shot + self.num_queries)
                 yield drawn[:, : self.shot], drawn[:, self.shot :]
             else:
                 yield draw_each(support, self.shot), draw_each(queries, self.num_queries)
 
-    def measure(self, classes: ClassSet, count: int, seed: int, distance: Distance) -> FewShotResult:
-        """The accuracy over `count` episodes, at least 2."""
-        drawn = self.draw(count, seed)
-        shares = np.array([share_right(self.support.features[a], self.queries.features[b], distance) for a, b in drawn])
-        mean, margin = float(shares.mean()), float(_Z_95 * shares.std(ddof=1) / np.sqrt(count))
-        return FewShotResult(
-            classes=classes,
-            way=self.way,
-            shot=self.shot,
-            accuracy=mean,
-            interval=(max(0.0, mean - margin), min(1.0, mean + margin)),
-            num_classes=len(self.classes),
+    def measure(self, count: int, seed: int, distance: Distance) -> tuple[float, tuple[float, float]]:
+        """The accuracy over `count` episodes, at least 2, and its interval (see `FewShotResult`)."""
+        shares = np.array(
+            [
+                share_right(self.support.features[rows], self.queries.features[asked], distance)
+                for rows, asked in self.draw(count, seed)
+            ]
         )
+        mean, margin = float(shares.mean()), float(_Z_95 * shares.std(ddof=1) / np.sqrt(count))
+        return mean, (max(0.0, mean - margin), min(1.0, mean + margin))
 
 
-def share_right(support: Features, queries: Features, distance: Distance) -> float:
+def share_right(support: NDArray[np.float32], queries: NDArray[np.float32], distance: Distance) -> float:
     """Share of queries (N, q, D) whose nearest prototype, of support (N, k, D), is their own class's.
 
     Of prototypes that are equally near the first one counts. A feature of zeros is as near to all, by cosine.

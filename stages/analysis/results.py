@@ -22,10 +22,11 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ...cache.pairs import Reach
+from ..batches.data import OpenSplit
 from ..network.runtime import select_device, torch_settings
-from ..runs.checkpoint import CheckpointName, load_weights, require_same_data, weights_path
+from ..runs.checkpoint import CheckpointName, changed_weights, load_weights, require_same_data, weights_path
 from .config import AnalysisConfig
-from .subject import OpenSplit, Progress, Subject, choose_rows, no_progress, read_training
+from .subject import Progress, Subject, choose_rows, no_progress, read_training
 
 Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]
@@ -63,6 +64,7 @@ class Analysis:
     version: to be raised when `measure` finds something else than before; results of another one are neither used nor
     shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
     analyses". reading: how to read it, for a report. needs_images: it says nothing of a run without images.
+    needs_known_layers: it looks into layers, and a user's network may have others.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Analysis:
     title: str
     reading: str
     needs_images: bool = False
+    needs_known_layers: bool = False
 
     def exists(self, run_folder: Path) -> bool:
         """Whether the run folder holds a result."""
@@ -96,9 +99,9 @@ class Analysis:
         except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"{path}: damaged, or of another version ({reason}); {again}") from None
-        weights = weights_path(run_folder, report.checkpoint)
-        if report.weights_digest is not None and weights.is_file() and file_digest(weights) != report.weights_digest:
-            raise TrainingError(f"{path}: of other weights than {weights.name} holds now; {again} again")
+        known = {} if report.weights_digest is None else {report.checkpoint: report.weights_digest}
+        if changed := changed_weights(run_folder, known):
+            raise TrainingError(f"{path}: of other weights than {changed.name} holds now; {again} again")
         return report, arrays
 
     def run(

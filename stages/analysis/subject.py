@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,11 +17,11 @@ from torch import Tensor
 
 from ...cache.documents import read_json
 from ...cache.errors import TrainingError
-from ...cache.paired import PairedBatch
-from ..batches.data import Encoding, PairedSplit, SplitName, read_static
-from ..network.adaptation import adapted
+from ...cache.paired import PairedCache
+from ..batches.data import OpenSplit, encode_images
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
+from ..network.prediction import adapted
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
 from ..training.methods import method_class
@@ -36,10 +36,6 @@ Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
     return nullcontext(lambda: None)
-
-
-AnalysedSplit: TypeAlias = PairedSplit
-OpenSplit = Callable[[SplitName], AnalysedSplit]
 
 
 class Samples(NamedTuple):
@@ -65,7 +61,7 @@ class Subject:
     info: CheckpointInfo
     training: TrainConfig | None
     open_split: OpenSplit
-    split: AnalysedSplit
+    split: PairedCache
     rows: IntArray
     device: torch.device
     folder: Path
@@ -87,10 +83,12 @@ class Subject:
         batch = self.split.read(rows)
         photos = None
         if self.split.has_images:
-            encoded = read_static(_Images(self.split, rows, batch), self._encoding, np.arange(len(rows)))
-            images = torch.from_numpy(encoded).to(self.device)
+            encoding = "value" if self.training is None else self.training.encoding
+            images = batch["value"]
+            if encoding != "value":
+                images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
             num_steps, num_polarities = batch["events"].shape[1:3]
-            photos = images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
+            photos = images.to(self.device).expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
         return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
 
     def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
@@ -113,26 +111,6 @@ class Subject:
     def photo_head(self) -> Domain:
         """The head that was trained to name images: their own, but for methods that train one head alone."""
         return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
-
-    @property
-    def _encoding(self) -> Encoding:
-        return "value" if self.training is None else self.training.encoding
-
-
-@dataclass(frozen=True)
-class _Images:
-    """The images of some recordings, as `read_static` reads a pool."""
-
-    split: AnalysedSplit
-    rows: IntArray
-    batch: PairedBatch
-
-    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
-        return self.split.read_images(self.rows if indices is None else self.rows[indices])
-
-    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
-        values: NDArray[np.float32] = self.batch["value"].numpy()
-        return values if indices is None else values[indices]
 
 
 def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:

@@ -45,18 +45,21 @@ def read_events(split: PairedCache, rows: IntArray) -> NDArray[Any]:
 
 
 def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
-    """Images, such as a split's static pool, as one channel (n, 1, H, W) in [0, 1].
+    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]."""
+    return source.load_values(rows) if encoding == "value" else encode_images(source.load_images(rows), encoding)
+
+
+def encode_images(rgb: NDArray[np.uint8], encoding: Encoding) -> NDArray[np.float32]:
+    """RGB images (n, 3, H, W) as one channel (n, 1, H, W) in [0, 1], by another encoding than "value".
 
     Always computed on the CPU, one image at a time: an image has the same bits wherever and with whichever it is used.
     """
-    if encoding == "value":
-        return source.load_values(rows)
     weights = torch.tensor(_CHANNEL_WEIGHTS[encoding])
-    images = torch.from_numpy(source.load_images(rows))
-    pool = torch.empty(len(images), 1, *images.shape[-2:])
-    for image, encoded in zip(images, pool, strict=True):
+    images = torch.from_numpy(rgb)
+    channel = torch.empty(len(images), 1, *images.shape[-2:])
+    for image, encoded in zip(images, channel, strict=True):
         encoded.copy_(torch.tensordot(weights, image / 255, dims=1))
-    return pool.numpy()
+    return channel.numpy()
 
 
 def event_frames(events: Tensor) -> Tensor:

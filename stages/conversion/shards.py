@@ -30,25 +30,11 @@ Identity = tuple[str, str, str]  # of a sample: id, digest of its file, metadata
 
 SAMPLES_PER_TASK = 256
 UNREADABLE = "unreadable"
-STRING = "string"
-COMMON_COLUMNS = {
-    "label": "int64",
-    "sample_id": STRING,
-    "source_digest": STRING,
-    "problem": STRING,
-    "metadata": STRING,
-    "sensor_size": "int64",
-}
-COLUMNS_OF_KIND: Mapping[str, Mapping[str, str]] = {
-    "events": {
-        **COMMON_COLUMNS,
-        "num_events": "int64",
-        "num_dropped": "int64",
-        "num_in_frames": "int64",
-        "num_saturated": "int64",
-        "duration_us": "int64",
-        "guessed_unit": STRING,
-    },
+TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit")  # columns; the others are int64
+COMMON_COLUMNS = ("label", "sample_id", "source_digest", "problem", "metadata", "sensor_size")
+COUNTS = ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us")
+COLUMNS_OF_KIND: Mapping[str, tuple[str, ...]] = {
+    "events": (*COMMON_COLUMNS, *COUNTS, "guessed_unit"),
     "images": COMMON_COLUMNS,
 }
 _OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
@@ -122,8 +108,8 @@ def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayou
 def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
     """The rows of a store as columns; strings as numpy's variable-width strings."""
     return {
-        name: np.array([row[name] for row in rows], np.dtypes.StringDType() if dtype == STRING else dtype)
-        for name, dtype in COLUMNS_OF_KIND[kind].items()
+        name: np.array([row[name] for row in rows], np.dtypes.StringDType() if name in TEXTS else np.int64)
+        for name in COLUMNS_OF_KIND[kind]
     }
 
 
@@ -146,7 +132,7 @@ def _identify(task: tuple[Reader, Sequence[Sample]]) -> list[Identity]:
 def _read(source: Reader, sample: Sample) -> tuple[Row, bytes | RandomAccess]:
     """A sample's file, what `decode` takes, and what is known of it so far; why it cannot be read is the `problem`."""
     data: bytes | RandomAccess = b""
-    row: Row = {name: "" if dtype == STRING else 0 for name, dtype in COLUMNS_OF_KIND[source.kind].items()}
+    row: Row = {name: "" if name in TEXTS else 0 for name in COLUMNS_OF_KIND[source.kind]}
     row |= {"sample_id": sample.sample_id, "source_digest": UNREADABLE, "label": -1, "sensor_size": [0, 0]}
     try:
         data = source.read_content(sample)
@@ -168,8 +154,7 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
     row, data = _read(source, sample)
     if not row["problem"]:
         try:
-            convert = _convert_events if source.kind == "events" else _convert_image
-            converted = convert(source.decode(sample, data), source, sample, config, out)
+            converted = _convert(source.decode(sample, data), source, sample, config, out)
             if not isinstance(data, bytes):  # was read more than once: the digest must be of what was converted
                 data.require_unchanged()
             return row | {"label": sample.label} | converted
@@ -182,21 +167,15 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
     return row
 
 
-def _convert_events(
-    recording: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]
-) -> Row:
-    frames = make_frames(recording, config.frames, source.sensor_size, sample.location)
+def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
+    """Fill `out` from a recording or an image; what its row says of it."""
+    if source.kind == "images":
+        out["images"][...], out["value"][...] = encode_image(decoded, config.images)
+        return {"sensor_size": [decoded.shape[1], decoded.shape[0]]}
+    frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data
-    counts = ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us")
     return {
-        **{name: getattr(frames, name) for name in counts},
-        "guessed_unit": "" if isinstance(recording, AtisRecords) else recording.guessed_unit or "",
+        **{name: getattr(frames, name) for name in COUNTS},
+        "guessed_unit": "" if isinstance(decoded, AtisRecords) else decoded.guessed_unit or "",
         "sensor_size": list(frames.extent),
     }
-
-
-def _convert_image(
-    rgb: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]
-) -> Row:
-    out["images"][...], out["value"][...] = encode_image(rgb, config.images)
-    return {"sensor_size": [rgb.shape[1], rgb.shape[0]]}

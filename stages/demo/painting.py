@@ -1,22 +1,36 @@
-"""Painting a photo of an object: textured background, clutter, shadow, shading, light."""
+"""The ten objects of the demo, and painting a photo of one: textured background, clutter, shadow, shading, light."""
 
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter
 
 from ..sources.base import UInt8Array
-from .shapes import BODY, HOLE, SHAPES, Part
 
 Plane = NDArray[np.floating[Any]]
 
+BODY: Final = 255
+DARK: Final = 120
+HOLE: Final = 0
 _OVERSAMPLING = 2  # outlines are drawn larger and averaged: their edges are as soft as a lens makes them
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A polygon (n, 2) of an object, painted over the parts before it.
+
+    tone: of the object's colour, 1 (dark) to 255 (full), or `HOLE`, through which the background shows.
+    """
+
+    points: NDArray[np.float64]
+    tone: int = BODY
 
 
 def paint(class_name: str, rng: np.random.Generator) -> UInt8Array:
@@ -56,16 +70,15 @@ def _stripes(width: int, height: int, rng: np.random.Generator) -> Plane:
     y, x = np.mgrid[0:height, 0:width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(14, 50)
     wave = np.sin((x * np.cos(angle) + y * np.sin(angle)) * (2 * np.pi / period) + 2 * _cloud(width, height, rng))
-    plane: Plane = np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1)
-    return plane
+    striped: Plane = np.clip(0.5 + rng.uniform(0.5, 3) * wave, 0, 1)
+    return striped
 
 
 def _checks(width: int, height: int, rng: np.random.Generator) -> Plane:
     """Tiles: each with its own brightness."""
     rows, columns = rng.integers(3, 8, size=2)
     tiles = Image.fromarray(rng.random((rows, columns), dtype=np.float32))
-    plane: Plane = np.asarray(tiles.resize((width, height), Image.Resampling.NEAREST), np.float32)
-    return plane
+    return np.asarray(tiles.resize((width, height), Image.Resampling.NEAREST), np.float32)
 
 
 def _resized(plane: Plane, width: int, height: int) -> Plane:
@@ -78,14 +91,6 @@ def _scrap(rng: np.random.Generator) -> tuple[Part, ...]:
     angles = np.sort(rng.uniform(0, 2 * np.pi, rng.integers(3, 8)))
     radii = rng.uniform(0.3, 1, len(angles))
     return (Part(np.stack([radii * np.cos(angles), radii * np.sin(angles)], axis=1), BODY),)
-
-
-@dataclass(frozen=True, slots=True)
-class _Pose:
-    """Where an outline lies: points -> points @ matrix + centre, in pixels."""
-
-    matrix: NDArray[np.float64]
-    centre: NDArray[np.float64]
 
 
 def _place(
@@ -115,22 +120,23 @@ def _place(
     picture += weight * np.clip(shade[:, :, None] * colour, 0, 1)
 
 
-def _pose(width: int, height: int, half: float, rng: np.random.Generator, anywhere: bool) -> _Pose:
+def _pose(width: int, height: int, half: float, rng: np.random.Generator, anywhere: bool) -> tuple[Plane, Plane]:
+    """Where an outline lies, in pixels: at points @ matrix (2, 2) + centre (2,)."""
     angle = rng.uniform(-np.pi, np.pi) if anywhere else rng.normal(0, np.radians(12))
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     stretch = np.diag(rng.uniform(0.8, 1.1, 2) * (rng.choice([-1, 1]), 1))
     shear = np.array([[1, rng.uniform(-0.15, 0.15)], [0, 1]])
     middle = np.array([width, height]) / 2
     reach = middle if anywhere else 0.5 * np.maximum(middle - half, 0)
-    return _Pose(half * stretch @ shear @ turn, middle + reach * rng.uniform(-1, 1, 2))
+    return half * stretch @ shear @ turn, middle + reach * rng.uniform(-1, 1, 2)
 
 
-def _masks(width: int, height: int, parts: Sequence[Part], pose: _Pose) -> tuple[Plane, Plane]:
+def _masks(width: int, height: int, parts: Sequence[Part], pose: tuple[Plane, Plane]) -> tuple[Plane, Plane]:
     """How much of each pixel the object covers, and the tone of its parts there; both (height, width) in [0, 1]."""
     size = (width * _OVERSAMPLING, height * _OVERSAMPLING)
     alpha, tone = Image.new("L", size), Image.new("L", size, BODY)
     for part in parts:
-        points = [tuple(point) for point in ((part.points @ pose.matrix + pose.centre) * _OVERSAMPLING).tolist()]
+        points = [tuple(point) for point in ((part.points @ pose[0] + pose[1]) * _OVERSAMPLING).tolist()]
         ImageDraw.Draw(alpha).polygon(points, fill=HOLE if part.tone == HOLE else 255)
         ImageDraw.Draw(tone).polygon(points, fill=part.tone or BODY)
     smaller = [np.asarray(mask.reduce(_OVERSAMPLING), np.float32) / 255 for mask in (alpha, tone)]
@@ -165,3 +171,93 @@ def _colour(
     rng: np.random.Generator, *, saturation: tuple[float, float], value: tuple[float, float]
 ) -> NDArray[np.float32]:
     return np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value)), np.float32)
+
+
+# The objects, as outlines in a square from -1 to 1, x to the right and y down
+
+
+def _polygon(*points: tuple[float, float], tone: int = BODY) -> Part:
+    return Part(np.array(points), tone)
+
+
+def _box(x_min: float, y_min: float, x_max: float, y_max: float, tone: int = BODY) -> Part:
+    return _polygon((x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max), tone=tone)
+
+
+def _arc(x: float, y: float, radius_x: float, radius_y: float, first: float, last: float) -> NDArray[np.float64]:
+    """Points on an ellipse from angle `first` to `last`, degrees, clockwise from the right."""
+    angles = np.radians(np.linspace(first, last, 40))
+    return np.stack([x + radius_x * np.cos(angles), y + radius_y * np.sin(angles)], axis=1)
+
+
+def _ellipse(x: float, y: float, radius_x: float, radius_y: float, tone: int = BODY) -> Part:
+    return Part(_arc(x, y, radius_x, radius_y, 0, 360), tone)
+
+
+def _band(x: float, y: float, radius: float, width: float, first: float, last: float) -> Part:
+    """A piece of a ring."""
+    inner = radius - width
+    return Part(np.concatenate([_arc(x, y, radius, radius, first, last), _arc(x, y, inner, inner, last, first)]))
+
+
+def _star(num_points: int, inner: float) -> Part:
+    corners = [
+        ((1.0 if i % 2 == 0 else inner) * math.sin(angle), -(1.0 if i % 2 == 0 else inner) * math.cos(angle))
+        for i, angle in enumerate(math.pi * k / num_points for k in range(2 * num_points))
+    ]
+    return _polygon(*corners)
+
+
+SHAPES: Final[Mapping[str, tuple[Part, ...]]] = {
+    "anchor": (
+        _band(0, 0.0, 0.85, 0.2, 15, 165),
+        _polygon((0.95, -0.05), (0.98, 0.45), (0.55, 0.28)),
+        _polygon((-0.95, -0.05), (-0.98, 0.45), (-0.55, 0.28)),
+        _box(-0.1, -0.6, 0.1, 0.8),
+        _box(-0.45, -0.48, 0.45, -0.3),
+        _ellipse(0, -0.76, 0.22, 0.22),
+        _ellipse(0, -0.76, 0.1, 0.1, HOLE),
+    ),
+    "arrow": (_box(-0.95, -0.17, 0.25, 0.17), _polygon((0.15, -0.55), (0.95, 0), (0.15, 0.55))),
+    "cup": (
+        _ellipse(0.5, 0.0, 0.42, 0.42),
+        _ellipse(0.5, 0.0, 0.24, 0.24, HOLE),
+        _polygon((-0.75, -0.6), (0.45, -0.6), (0.3, 0.75), (-0.6, 0.75)),
+        _ellipse(-0.15, -0.6, 0.6, 0.16, DARK),
+    ),
+    "fish": (
+        _polygon((0.35, 0), (0.98, -0.45), (0.82, 0), (0.98, 0.45)),
+        _polygon((-0.3, -0.3), (0.15, -0.75), (0.25, -0.2)),
+        _ellipse(-0.2, 0, 0.75, 0.42),
+        _ellipse(-0.62, -0.1, 0.08, 0.08, DARK),
+        _band(-0.55, 0, 0.35, 0.05, -50, 50),
+    ),
+    "hammer": (
+        _box(-0.1, -0.5, 0.1, 0.98, DARK),
+        _box(-0.25, -0.8, 0.6, -0.4),
+        _polygon((-0.25, -0.8), (-0.25, -0.45), (-0.85, -0.35), (-0.6, -0.6)),
+    ),
+    "key": (
+        _ellipse(0, -0.58, 0.4, 0.4),
+        _ellipse(0, -0.58, 0.2, 0.2, HOLE),
+        _box(-0.1, -0.25, 0.1, 0.95),
+        _box(0.05, 0.4, 0.42, 0.55),
+        _box(0.05, 0.72, 0.34, 0.88),
+    ),
+    "moon": (_ellipse(0, 0, 0.9, 0.9), _ellipse(0.42, -0.12, 0.72, 0.72, HOLE)),
+    "mushroom": (
+        _polygon((-0.2, -0.1), (0.2, -0.1), (0.3, 0.85), (-0.3, 0.85), tone=DARK),
+        Part(np.concatenate([_arc(0, -0.02, 0.88, 0.78, 180, 360), _arc(0, -0.02, 0.88, 0.18, 0, 180)])),
+        _ellipse(-0.35, -0.35, 0.14, 0.12, DARK),
+        _ellipse(0.25, -0.5, 0.12, 0.1, DARK),
+        _ellipse(0.5, -0.2, 0.1, 0.08, DARK),
+    ),
+    "star": (_star(5, 0.42),),
+    "umbrella": (
+        _box(-0.05, -0.9, 0.05, 0.75, DARK),
+        _band(0.17, 0.72, 0.22, 0.1, 0, 180),
+        Part(np.concatenate([_arc(0, 0, 0.92, 0.78, 180, 360)])),
+        *(_ellipse(x, 0, 0.31, 0.14, HOLE) for x in (-0.61, 0.0, 0.61)),
+        _box(-0.05, -0.2, 0.05, 0.3, DARK),
+    ),
+}

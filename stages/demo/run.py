@@ -24,8 +24,7 @@ from ..sources.base import Events
 from ..sources.images import decode_image
 from ..tasks import TaskRunner, run_serially
 from .config import DemoConfig
-from .painting import paint
-from .shapes import SHAPES
+from .painting import SHAPES, paint
 
 _Item = TypeVar("_Item")
 
@@ -137,7 +136,7 @@ def _jpeg(class_name: str, seed_key: str) -> bytes:
 def encode_mat(events: Events) -> bytes:
     """A recording as CEP-DVS stores it: a MAT 5 file with columns x, y, ts (us) and p (-1 or 1)."""
     signs = np.where(events.p == 1, 1, -1).astype(np.int8)
-    columns = {"x": events.x, "y": events.y, "ts": events.t.astype(np.int32), "p": signs}
+    columns: dict[str, Any] = {"x": events.x, "y": events.y, "ts": events.t.astype(np.int32), "p": signs}
     buffer = io.BytesIO()
     savemat(buffer, {name: values[:, None] for name, values in columns.items()}, do_compression=True)
     data = bytearray(buffer.getvalue())

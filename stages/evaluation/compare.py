@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,15 +13,16 @@ from .differences import (
     NO_LAST,
     Outcome,
     Verdict,
+    common,
     correct_at,
-    find_difference,
+    find_differences,
     find_verdict,
     lacks_last,
+    over_draws,
     shown_checkpoints,
 )
-from .metrics import Accuracies
 from .results import MIN_SELECTING, EvaluationReport, Predictions
-from .statistics import MIN_DRAWS, McNemar, MeanAndStd, PairedDifference, mcnemar, mean_and_std
+from .statistics import MIN_DRAWS, McNemar, MeanAndStd, PairedDifference, mcnemar
 
 
 @dataclass(frozen=True)
@@ -129,29 +130,19 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
 
 
 def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[CheckpointName]) -> MethodResult:
-    found = {checkpoint: [member.report.at(checkpoint) for member in members] for checkpoint in checkpoints}
+    reports = [member.report for member in members]
+    found = {checkpoint: over_draws(reports, checkpoint) for checkpoint in checkpoints}
     return MethodResult(
         method=name,
         runs=tuple(member.folder for member in members),
         seeds=tuple(member.seed for member in members),
         subset_seeds=tuple(member.subset_seed for member in members),
-        protocol=members[0].report.protocol,
-        photos_in_reach=worst_reach(member.report.photos_in_reach for member in members),
-        train_labels=_common(member.report.train_labels for member in members),
-        selection_labels=_common(member.report.selection_labels for member in members),
-        accuracies={
-            checkpoint: {
-                field: mean_and_std([getattr(of, field) for of in listed]) for field in Accuracies.model_fields
-            }
-            for checkpoint, listed in found.items()
-            if None not in listed
-        },
+        protocol=reports[0].protocol,
+        photos_in_reach=worst_reach(report.photos_in_reach for report in reports),
+        train_labels=common(reports, "train_labels"),
+        selection_labels=common(reports, "selection_labels"),
+        accuracies={checkpoint: accuracies for checkpoint, accuracies in found.items() if accuracies},
     )
-
-
-def _common(values: Iterable[int | None]) -> int | None:
-    found = set(values)
-    return found.pop() if len(found) == 1 else None
 
 
 def _difference(
@@ -162,14 +153,13 @@ def _difference(
     checkpoints: Sequence[CheckpointName],
 ) -> MethodDifference:
     own, against = ([member.outcome for member in side] for side in (members, others))
-    found = {}
-    for checkpoint in checkpoints:
-        top1 = find_difference(own, against, checkpoint)
-        by_class = find_difference(own, against, checkpoint, "mean_class_accuracy")
-        if top1 is not None and by_class is not None:
-            found[checkpoint] = CheckpointDifference(top1, by_class, _mcnemar(own, against, checkpoint))
-    verdict = find_verdict({checkpoint: of.top1 for checkpoint, of in found.items()})
-    return MethodDifference(name, baseline, verdict, found)
+    top1 = find_differences(own, against, checkpoints)
+    by_class = find_differences(own, against, checkpoints, "mean_class_accuracy")
+    found = {
+        checkpoint: CheckpointDifference(top1[checkpoint], by_class[checkpoint], _mcnemar(own, against, checkpoint))
+        for checkpoint in top1
+    }
+    return MethodDifference(name, baseline, find_verdict(top1), found)
 
 
 def _mcnemar(own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName) -> tuple[McNemar, ...]:

@@ -1,4 +1,4 @@
-"""Two methods' draws against each other: for each checkpoint, and the verdict that all its intervals must agree on."""
+"""A method over its draws, and two against each other: for each checkpoint, and the verdict that all must agree on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runs.checkpoint import CheckpointName
+from .metrics import Accuracies
 from .results import EvaluationReport, Predictions
-from .statistics import Interval, PairedDifference, paired_difference, recordings_interval
+from .statistics import (
+    Interval,
+    MeanAndStd,
+    PairedDifference,
+    mean_and_std,
+    paired_difference,
+    recordings_interval,
+)
 
 Metric = Literal["top1", "mean_class_accuracy"]
 Verdict = Literal["ahead", "behind", "open"]
@@ -32,18 +40,34 @@ def shown_checkpoints(reports: Iterable[EvaluationReport]) -> tuple[CheckpointNa
     return ("last", "best") if any(report.leads_with_last for report in chosen) else ("best", "last")
 
 
-def find_difference(
-    own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName, metric: Metric = "top1"
-) -> PairedDifference | None:
-    """`own` minus `others`, the draw at each place the same; None where one of them has no such checkpoint.
+def common(reports: Sequence[EvaluationReport], field: str) -> int | None:
+    """What all reports say; None where they differ."""
+    found = {getattr(report, field) for report in reports}
+    return found.pop() if len(found) == 1 else None
+
+
+def over_draws(reports: Sequence[EvaluationReport], checkpoint: CheckpointName) -> dict[str, MeanAndStd]:
+    """By the names of `Accuracies`; empty without draws, or where one of them has no such checkpoint."""
+    found = [report.at(checkpoint) for report in reports]
+    if not found or None in found:
+        return {}
+    return {field: mean_and_std([getattr(of, field) for of in found]) for field in Accuracies.model_fields}
+
+
+def find_differences(
+    own: Sequence[Outcome], others: Sequence[Outcome], checkpoints: Iterable[CheckpointName], metric: Metric = "top1"
+) -> dict[CheckpointName, PairedDifference]:
+    """`own` minus `others`, the draw at each place the same, by those of the checkpoints that all of them have.
 
     Both outcomes of a draw are of the same recordings; the draws may be of different ones.
     """
-    found = [[report.at(checkpoint) for report, _ in side] for side in (own, others)]
-    a, b = ([float(getattr(of, metric)) for of in side if of is not None] for side in found)
-    if len(a) < len(own) or len(b) < len(others):
-        return None
-    return paired_difference(a, b, _over_recordings(own, others, checkpoint, metric))
+    found = {}
+    for checkpoint in checkpoints:
+        sides = [[report.at(checkpoint) for report, _ in side] for side in (own, others)]
+        if None not in (*sides[0], *sides[1]):
+            a, b = ([float(getattr(of, metric)) for of in side] for side in sides)
+            found[checkpoint] = paired_difference(a, b, _over_recordings(own, others, checkpoint, metric))
+    return found
 
 
 def find_verdict(top1: Mapping[CheckpointName, PairedDifference]) -> Verdict | None:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
-from ..batches.data import OpenSplit, PairedSplit
+from ...cache.paired import PairedCache
+from ..batches.data import OpenSplit
 from ..batches.loading import load
 from ..network.prediction import predict_steps
 from ..network.runtime import select_device, torch_settings
@@ -123,7 +124,7 @@ def _measure_with_intervals(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _count_labels(info: CheckpointInfo, split: PairedSplit) -> dict[str, int | None]:
+def _count_labels(info: CheckpointInfo, split: PairedCache) -> dict[str, int | None]:
     """The labelled recordings that the run saw; without those of another run's data, as imported weights have it."""
     if info.method == "imported":
         return {}
@@ -136,7 +137,7 @@ def _count_labels(info: CheckpointInfo, split: PairedSplit) -> dict[str, int | N
     }
 
 
-def _logits_file(split: PairedSplit, logits: Tensor) -> bytes:
+def _logits_file(split: PairedCache, logits: Tensor) -> bytes:
     buffer = io.BytesIO()
     np.savez(
         buffer,

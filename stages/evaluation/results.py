@@ -18,7 +18,7 @@ from ...cache.digests import file_digest
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
-from ..runs.checkpoint import CheckpointName, require_weights, weights_path
+from ..runs.checkpoint import CheckpointName, changed_weights, require_weights, weights_path
 from .config import EvaluateConfig, EvaluatedSplit, Precision
 from .metrics import Accuracies, ClassAccuracy
 
@@ -86,6 +86,11 @@ class EvaluationReport(Accuracies):
         enough = self.validation_per_class is not None and self.validation_per_class >= MIN_SELECTING
         return self.last is not None and not (self.selection == "validation" and enough)
 
+    @property
+    def weights(self) -> dict[CheckpointName, str | None]:
+        """The digest of each file of weights that gave this, as far as it is known."""
+        return {"last": self.last_weights_digest, self.checkpoint: self.weights_digest}
+
     def at(self, checkpoint: CheckpointName) -> Accuracies | None:
         """The accuracies of one checkpoint; None where they are not in this evaluation."""
         if self.holds(checkpoint):
@@ -138,17 +143,6 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
     return file_digest(path)
 
 
-def changed_weights(run_folder: Path, report: EvaluationReport) -> Path | None:
-    """A file whose weights are not, as far as is known, those that gave `report`. One that is gone did not change."""
-    digests: dict[CheckpointName, str | None] = {"last": report.last_weights_digest}
-    digests[report.checkpoint] = report.weights_digest
-    for name, digest in digests.items():
-        path = weights_path(run_folder, name)
-        if path.is_file() and file_digest(path) != digest:
-            return path
-    return None
-
-
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -192,7 +186,7 @@ def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationRe
     except TrainingError:
         return None
     same = (report.weights_digest, report.precision) == (digest, config.precision)
-    return report if same and changed_weights(run_folder, report) is None else None
+    return report if same and changed_weights(run_folder, report.weights) is None else None
 
 
 def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:

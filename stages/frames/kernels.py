@@ -1,6 +1,6 @@
 """The numba kernels between recordings and frames: serial, nogil, no configuration, no input or output.
 
-Counting does not look at time or geometry. `splits` says which records belong to which bin, two look-up tables say
+Counting does not look at time or geometry. `bin_edges` says which records belong to which bin, two look-up tables say
 where in the frame an address lies: `columns[x]`, and `rows[2 * y + p]`, which holds polarity and row at once: shifting
 to the origin, cropping, summing into a smaller frame and leaving out the pixels that a bilinear resize never reads are
 all the same loop with other tables. Unwanted events go to a spare last row or column: no branch for each event, and how
@@ -15,7 +15,7 @@ big endian. y = 240 is no event but adds 2**13 us to all later times.
 # mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -55,47 +55,39 @@ class Taps(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def count_records(
-    data: NDArray[np.uint8],
-    splits: NDArray[np.int64],
-    tables: Tables,
-    out: NDArray[np.uint32],
-) -> None:
-    """Add the raw records splits[k] <= i < splits[k + 1] to frame k.
-
-    data: (5 * n,).  splits: (T + 1,), ascending, 0 to n.  tables: 256 columns, 512 rows.  out: (T, 2, H, W), C order.
-    """
-    frame_size = _U(out.shape[1] * out.shape[2] * out.shape[3])
-    flat = out.reshape(-1)
-    for k in range(out.shape[0]):
-        frame = _U(k) * frame_size
-        for i in range(splits[k], splits[k + 1]):
-            at = _U(i) * _U(RECORD_BYTES)
-            address = (_U(data[at + _U(1)]) << _U(1)) | (_U(data[at + _U(2)]) >> _U(7))
-            flat[frame + _U(tables.rows[address]) + _U(tables.columns[data[at]])] += np.uint32(1)
-
-
-@njit(nogil=True, cache=True)
 def count_events(
     x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    p: NDArray[np.uint8],
-    splits: NDArray[np.int64],
+    y: NDArray[np.uint16] | None,
+    p: NDArray[np.uint8] | None,
+    bin_edges: NDArray[np.int64],
     tables: Tables,
     out: NDArray[np.uint32],
 ) -> None:
-    """Add the events splits[k] <= i < splits[k + 1] to frame k.
+    """Add the events bin_edges[k] <= i < bin_edges[k + 1] to frame k.
 
-    x, y, p: (n,).  splits: (T + 1,), ascending, 0 to n.  tables: the sensor's width and 2 * height at least.
+    x, y, p: (n,); y and p None: x are raw records (5 * n,) uint8, and the branch for it is chosen by the compiler.
+    bin_edges: (T + 1,), ascending, 0 to n.  tables: the sensor's width and 2 * height at least, of records 256 and 512.
     out: (T, 2, H, W), C order.
     """
     frame_size = _U(out.shape[1] * out.shape[2] * out.shape[3])
     flat = out.reshape(-1)
     for k in range(out.shape[0]):
         frame = _U(k) * frame_size
-        for i in range(splits[k], splits[k + 1]):
-            address = (_U(y[i]) << _U(1)) | _U(p[i])
-            flat[frame + _U(tables.rows[address]) + _U(tables.columns[x[i]])] += np.uint32(1)
+        for i in range(bin_edges[k], bin_edges[k + 1]):
+            if y is None:
+                at = _U(i) * _U(RECORD_BYTES)
+                address = (_U(x[at + _U(1)]) << _U(1)) | (_U(x[at + _U(2)]) >> _U(7))
+            else:
+                at = _U(i)
+                address = (_U(y[at]) << _U(1)) | _U(p[at])  # type: ignore[index]
+            flat[frame + _U(tables.rows[address]) + _U(tables.columns[x[at]])] += np.uint32(1)
+
+
+def count_records(
+    data: NDArray[np.uint8], bin_edges: NDArray[np.int64], tables: Tables, out: NDArray[np.uint32]
+) -> None:
+    """As `count_events`, for raw records (5 * n,)."""
+    count_events(data, None, None, bin_edges, tables, out)
 
 
 @njit(nogil=True, cache=True)
@@ -237,47 +229,33 @@ def num_spare(counts: NDArray[np.uint32]) -> np.int64:
 
 
 @njit(nogil=True, cache=True)
-def resize_records(
-    data: NDArray[np.uint8],
-    splits: NDArray[np.int64],
+def resize_events(
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16] | None,
+    p: NDArray[np.uint8] | None,
+    bin_edges: NDArray[np.int64],
     tables: Tables,
     taps: tuple[Taps, Taps],
     counts: NDArray[np.uint32],
     out: NDArray[np.float32],
 ) -> np.int64:
-    """`count_records` and `resize_bilinear`, bin by bin, so that one bin's counts stay in the cache.
+    """`count_events` and `resize_bilinear`, bin by bin, so that one bin's counts stay in the cache.
 
-    Returns how many of the records no output pixel reads.
+    Returns how many of the events no output pixel reads.
     taps: of rows and columns.  counts: (1, 2, H, W), overwritten.  out: (T, 2, S, S), filled.
     """
     num_unread = np.int64(0)
     for k in range(out.shape[0]):
         counts[:] = 0
-        count_records(data, splits[k : k + 2], tables, counts)
+        count_events(x, y, p, bin_edges[k : k + 2], tables, counts)
         resize_bilinear(counts[0], taps[0], taps[1], out[k])
         num_unread += num_spare(counts[0])
     return num_unread
 
 
-@njit(nogil=True, cache=True)
-def resize_events(
-    x: NDArray[np.uint16],
-    y: NDArray[np.uint16],
-    p: NDArray[np.uint8],
-    splits: NDArray[np.int64],
-    tables: Tables,
-    taps: tuple[Taps, Taps],
-    counts: NDArray[np.uint32],
-    out: NDArray[np.float32],
-) -> np.int64:
-    """As `resize_records`, for decoded events."""
-    num_unread = np.int64(0)
-    for k in range(out.shape[0]):
-        counts[:] = 0
-        count_events(x, y, p, splits[k : k + 2], tables, counts)
-        resize_bilinear(counts[0], taps[0], taps[1], out[k])
-        num_unread += num_spare(counts[0])
-    return num_unread
+def resize_records(data: NDArray[np.uint8], *arguments: Any) -> int:
+    """As `resize_events`, for raw records (5 * n,)."""
+    return int(resize_events(data, None, None, *arguments))
 
 
 @njit(nogil=True, cache=True)

@@ -16,7 +16,6 @@ from typing import Any, Final, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL.Image import Image
 
 from ...cache.errors import ConfigError
 from ...cache.pairs import HELD_OUT, SPLIT_CODES, PairStore, Reach, Split
@@ -24,7 +23,7 @@ from ...cache.store import FrameStore
 from ..pairing_config import PairingConfig
 from .likeness import IMAGES_ALIKE, RECORDINGS_ALIKE, Pictures, find_nearest, pictures_of
 from .originals import Originals, find_copies, find_originals, is_told
-from .picture import draw_sheet, event_tile, image_tile
+from .picture import Case, draw_sheet
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -32,7 +31,6 @@ BoolArray = NDArray[np.bool_]
 NUM_WORST: Final = 20
 _NUM_CLASSES: Final = 5  # that are named
 Way = Literal["id", "digest", "near-duplicate", "no"]
-_VERDICTS: Final = {"digest": "the same file", "near-duplicate": "looks the same", "no": "not counted"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,10 +79,8 @@ class Match:
     distance: int
     correlation: float
 
-    @property
-    def verdict(self) -> str:
-        how = f", {self.distance} bits, {self.correlation:.3f}"
-        return "the photo itself" if self.way == "id" else _VERDICTS[self.way] + how
+    def __str__(self) -> str:
+        return f"{self.way}, {self.distance} bits, {self.correlation:.3f}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,27 +313,25 @@ def _has_picture(images: FrameStore, photo: IntArray) -> BoolArray:
 
 def _draw(out: Path, audited: Audited, photos: tuple[PhotoMatch, ...], recordings: tuple[RecordingMatch, ...]) -> None:
     """Each match of photos: the recording, its photo, the image; of recordings: both, and their photos."""
-    events, images = audited.events, audited.images
     event_rows, image_rows = (
-        {str(name): row for row, name in enumerate(store.sample_id if store else ())} for store in (events, images)
+        {str(name): row for row, name in enumerate(store.sample_id if store else ())}
+        for store in (audited.events, audited.images)
     )
-
-    def recorded(*names: str) -> list[Image | None]:
-        return [event_tile(events.read("frames", np.array([event_rows[name]]))[0]) for name in names]
-
-    def pictured(*rows: int) -> list[Image | None]:
-        return [image_tile(images.read("images", np.array([row]))[0]) if images and row >= 0 else None for row in rows]
-
-    left = []
-    for match in photos:
-        caption = f"{match.split}: {match.recording}, of {match.photo}\n{match.image}: {match.verdict}"
-        tiles = recorded(match.recording) + pictured(image_rows[match.photo], image_rows[match.image])
-        left.append((caption, tiles))
+    left = [
+        Case(
+            f"{match.split}: {match.recording}, of {match.photo}\n{match.image}: {match}",
+            [event_rows[match.recording]],
+            [image_rows[match.photo], image_rows[match.image]],
+        )
+        for match in photos
+    ]
     right = []
     for both in recordings:
-        caption = f"{both.split}: {both.recording}\n{both.other_split}: {both.other}: {both.verdict}"
-        names = (both.recording, both.other)
-        tiles = recorded(*names) + pictured(*(int(audited.originals.rows[event_rows[name]]) for name in names))
-        right.append((caption, tiles))
-    photo_title = "held-out recording | its photo | most like it in the static pool"
-    draw_sheet(out, {photo_title: left, "two recordings of different splits | their photos": right})
+        rows = [event_rows[both.recording], event_rows[both.other]]
+        caption = f"{both.split}: {both.recording}\n{both.other_split}: {both.other}: {both}"
+        right.append(Case(caption, rows, audited.originals.rows[rows].tolist()))
+    columns = {
+        "held-out recording | its photo | most like it in the static pool": left,
+        "two recordings of different splits | their photos": right,
+    }
+    draw_sheet(out, audited.events, audited.images, columns)

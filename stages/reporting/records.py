@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
-from ...cache.pairs import Split
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
+from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import (
     EvaluationReport,
     Predictions,
-    changed_weights,
     evaluation_path,
     read_evaluation,
     read_predictions,
 )
+from ..runs.checkpoint import changed_weights
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-
-OpenSplit = Callable[[Split], PairedCache]
 
 # The splits that can be evaluated, in the order in which they are shown.
 EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
@@ -111,7 +109,7 @@ def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -
     report = read_evaluation(folder, name)
     predictions = read_predictions(folder, report)
     again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
-    changed = changed_weights(folder, report)
+    changed = changed_weights(folder, report.weights)
     if changed is not None:
         raise TrainingError(
             f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now, or an earlier "

@@ -91,7 +91,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Confusion:
-    """counts (C, C): recordings by class and predicted class, all runs of a group together. Lengths in pixels."""
+    """counts (C, C): recordings by class and predicted class, all runs of a group together."""
 
     class_names: tuple[str, ...]
     counts: NDArray[np.int64]
@@ -114,14 +114,6 @@ class Confusion:
         ]
 
     @property
-    def num_recordings(self) -> int:
-        return int(self.counts.sum())
-
-    @property
-    def num_right(self) -> int:
-        return int(np.trace(self.counts))
-
-    @property
     def labels(self) -> list[str]:
         return [name if len(name) <= MAX_LABEL else name[: MAX_LABEL - 2] + ".." for name in self.class_names]
 
@@ -130,21 +122,11 @@ class Confusion:
         return len(self.class_names) <= MAX_NUMBERED
 
     @property
-    def cell(self) -> int:
-        return 32 if self.is_numbered else 10
-
-    @property
-    def font(self) -> int:
-        return 11 if self.is_numbered else 9
-
-    @property
-    def margin(self) -> int:
-        """Room for the labels: a character is about 0.6 of its height wide."""
-        return round(0.6 * self.font * max(map(len, self.labels))) + 24
-
-    @property
-    def side(self) -> int:
-        return self.cell * len(self.class_names)
+    def size(self) -> dict[str, int]:
+        """Pixels: of a cell, a letter, the room for labels (a letter is about 0.6 of its height wide), all cells."""
+        cell, font = (32, 11) if self.is_numbered else (10, 9)
+        margin = round(0.6 * font * max(map(len, self.labels))) + 24
+        return {"cell": cell, "font": font, "margin": margin, "side": cell * len(self.class_names)}
 
 
 def confusion_of(group: Group, split: EvaluatedSplit) -> Confusion:

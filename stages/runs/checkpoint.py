@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +15,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError, safe_open
 
 from ...cache import durable
+from ...cache.digests import file_digest
 from ...cache.documents import parse_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
 from ..network.config import ModelConfig
-from ..network.networks import SpikingNetwork, build_network
+from ..network.networks import SpikingNetwork, build_network, code_of
 
 _METADATA_KEY = "dvs_transfer"
 MAX_POOLS = 64  # more halvings than a frame can have
@@ -56,6 +58,16 @@ class CheckpointInfo(BaseModel):
 
 def weights_path(run_folder: Path, name: CheckpointName) -> Path:
     return run_folder / "checkpoints" / f"{name}.safetensors"
+
+
+def changed_weights(run_folder: Path, digests: Mapping[CheckpointName, str | None]) -> Path | None:
+    """A file of weights that does not hold what gave a kept result: such a result is not current.
+
+    digests: of each file that gave it; None: not known, so any weights count as others. One that is gone did not
+    change.
+    """
+    paths = {weights_path(run_folder, name): digest for name, digest in digests.items()}
+    return next((path for path, digest in paths.items() if path.is_file() and file_digest(path) != digest), None)
 
 
 def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
@@ -95,15 +107,17 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
 
 def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors: dict[str, torch.Tensor]) -> None:
     """Raise TrainingError unless the tensors are those of this network; of a network that takes no memory, since a
-    damaged file may name any size."""
+    damaged file may name any size (but for a user's network that cannot be made so)."""
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(model.layers) > len(tensors) + MAX_POOLS:
         raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")
     try:
         with torch.device("meta"):
-            network = SpikingNetwork(model, **shape)
+            network = build_network(model, **shape, seed=0)
     except (RuntimeError, TypeError, OverflowError) as error:  # a side that is no 64-bit number, for example
-        raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+        if code_of(model) is None:
+            raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+        network = build_network(model, **shape, seed=0)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if found != expected:
         differing = sorted(name for name in {**found, **expected} if found.get(name) != expected.get(name))

@@ -16,9 +16,8 @@ from ..sources.images import IMAGE_SUFFIXES, decode_image
 from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially
 from .config import SimulateConfig
-from .motion import shown
 from .provenance import Provenance
-from .sensor import simulate_image
+from .sensor import shown, simulate_image
 
 SIMULATOR_VERSION: Final = 2  # raised whenever the same image and configuration give other events
 RECORDINGS: Final = "Caltech101"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dvs_transfer.cache.errors import StoreError
-from dvs_transfer.cache.locks import is_held, lock_path, writer_lock
+from dvs_transfer.cache.locks import is_held, lock_path, once, writer_lock
 
 
 def hold(folder: Path, link: Connection) -> None:
@@ -23,10 +23,15 @@ def hold(folder: Path, link: Connection) -> None:
 
 
 @pytest.fixture
-def holder(tmp_path: Path) -> Iterator[SpawnProcess]:
-    """A process that holds the lock of a.zarr."""
+def ends() -> tuple[Connection, Connection]:
+    return multiprocessing.get_context("spawn").Pipe()
+
+
+@pytest.fixture
+def holder(tmp_path: Path, ends: tuple[Connection, Connection]) -> Iterator[SpawnProcess]:
+    """A process that holds the lock of a.zarr until it is sent something."""
     context = multiprocessing.get_context("spawn")
-    mine, theirs = context.Pipe()
+    mine, theirs = ends
     process = context.Process(target=hold, args=(tmp_path, theirs))
     process.start()
     assert mine.recv() == "held"
@@ -63,3 +68,39 @@ def test_nothing_is_left_behind(tmp_path: Path) -> None:
     with writer_lock(tmp_path, "a.zarr"):
         assert lock_path(tmp_path, "a.zarr").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_once_makes_what_is_not_there_under_the_lock_and_then_finds_it(tmp_path: Path) -> None:
+    file, tidied = tmp_path / "a", []
+
+    def find() -> str | None:
+        return file.read_text() if file.exists() else None
+
+    def make() -> str:
+        assert is_held(tmp_path, "a")
+        file.write_text("made")
+        return "made"
+
+    results = [once(tmp_path, "a", find, make, lambda: tidied.append(1)) for _ in range(2)]
+    assert results == [("made", True), ("made", False)]
+    assert (tidied, list(tmp_path.iterdir())) == ([], [file])
+    lock_path(tmp_path, "a").touch()  # as one leaves it who was killed at the very end
+    assert once(tmp_path, "a", find, make, lambda: tidied.append(1)) == ("made", False)
+    assert (tidied, list(tmp_path.iterdir())) == ([1], [file])
+
+
+def test_once_waits_for_who_is_making_it(
+    tmp_path: Path, holder: SpawnProcess, ends: tuple[Connection, Connection]
+) -> None:
+    """What the other one made meanwhile is found, not made again."""
+    looks = []
+
+    def find() -> str | None:
+        looks.append(is_held(tmp_path, "a.zarr"))
+        if len(looks) == 1:
+            ends[0].send("go on")
+            return None
+        return "by the other"
+
+    assert once(tmp_path, "a.zarr", find, lambda: pytest.fail("it was made already")) == ("by the other", False)
+    assert looks == [True, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import shutil
 from pathlib import Path
 
@@ -176,6 +177,70 @@ def test_pairing_again_finds_the_store(tmp_path: Path) -> None:
     written = first.path.stat().st_mtime_ns
     assert pair(tmp_path) == first
     assert first.path.stat().st_mtime_ns == written
+
+
+def fewer_steps(events: torch.Tensor) -> torch.Tensor:
+    return events[:2] * 2
+
+
+def test_a_transform_is_done_to_the_frames_of_items_alone(tmp_path: Path) -> None:
+    path = pair(tmp_path).path
+    plain, changed = PairedCache.open(path), PairedCache.open(path, transform=fewer_steps)
+    assert plain[3]["events"].shape == (3, 2, 6, 6)
+    torch.testing.assert_close(changed[3]["events"], plain[3]["events"][:2] * 2)
+    torch.testing.assert_close(changed[3]["value"], plain[3]["value"])
+    rows = np.array([3])
+    torch.testing.assert_close(changed.read(rows)["events"], plain.read(rows)["events"])
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_torch_s_data_loader_makes_batches_of_it(tmp_path: Path, num_workers: int) -> None:
+    cache = PairedCache.open(pair(tmp_path).path, transform=fewer_steps)
+    loader = torch.utils.data.DataLoader(
+        cache, batch_size=20, num_workers=num_workers, multiprocessing_context="spawn" if num_workers else None
+    )
+    batches = list(loader)
+    assert [tuple(batch["events"].shape) for batch in batches] == [(20, 2, 2, 6, 6)] * 2 + [(8, 2, 2, 6, 6)]
+    assert [name for batch in batches for name in batch["sample_id"]] == list(cache.sample_ids)
+    assert torch.cat([batch["label"] for batch in batches]).tolist() == cache.event_labels.tolist()
+
+
+def test_it_says_what_it_is(tmp_path: Path) -> None:
+    path = pair(tmp_path).path
+    assert repr(PairedCache.open(path)) == (
+        f"PairedCache('{path}': train, 48 recordings of 3 classes in (3, 2, 6, 6) frames, 48 images in the static "
+        "pool, protocol disjoint)"
+    )
+
+
+def test_a_store_is_found_by_pattern_and_by_fingerprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = tmp_path / "data" / "cache"
+    first = pair(cache)
+    opened = PairedCache.open(first.path)
+    (cache / "toy-events-0123456789ab.zarr").mkdir()  # damaged: it stands in nobody's way
+    for given in (str(cache / "*"), cache / "toy-events+*", str(cache / "toy-ev?nts+toy-[a-i]*")):
+        assert PairedCache.open(given).pairs.path == first.path
+    for digits in (opened.fingerprint[:4], opened.fingerprint[:12], opened.fingerprint):
+        assert PairedCache.open(digits, "test", root=tmp_path).fingerprint == opened.fingerprint
+    monkeypatch.chdir(tmp_path)
+    assert PairedCache.open(opened.fingerprint[:8]).pairs.path == Path("data/cache", first.path.name)
+    assert len(PairedCache.open("data/cache/*", "test")) == 6
+
+    second = pair(cache, seed=1)
+    with pytest.raises(StoreError, match="fits several stores") as several:
+        PairedCache.open("data/cache/toy*")
+    assert first.path.name in str(several.value)
+    assert second.path.name in str(several.value)
+    with pytest.raises(
+        StoreError, match=rf"nmnist\*: fits no store; the stores of data/cache: .*{re.escape(first.path.name)}"
+    ):
+        PairedCache.open("data/cache/nmnist*")
+    with pytest.raises(StoreError, match=rf"00000000: fits no store in data/cache; .*{re.escape(first.path.name)}"):
+        PairedCache.open("00000000")
+    with pytest.raises(StoreError, match="a store of images; expected a pair store"):
+        PairedCache.open("data/cache/toy-images*")
+    with pytest.raises(StoreError, match=r"fits no store in elsewhere/data/cache; the stores of .*: none"):
+        PairedCache.open(opened.fingerprint[:8], root="elsewhere")
 
 
 def read_one(cache: PairedCache, index: int) -> float:

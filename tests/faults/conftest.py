@@ -6,8 +6,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from fault_injection import ForkedCommands, Undisturbed, command_line, start, wait_for
-from tiny_preprocess import make_workspace, preprocess
+from fault_injection import Fault, ForkedCommands, Undisturbed, wait_for
+from tiny import make_workspace, preprocess
 
 
 @pytest.fixture(scope="session")
@@ -18,12 +18,12 @@ def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedCommands]
 
 
 @pytest.fixture(scope="session")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Undisturbed:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, forked: ForkedCommands) -> Undisturbed:
     """The demo, preprocessed by one worker."""
     root = make_workspace(tmp_path_factory.mktemp("undisturbed") / "root", demo=True)
     began = time.monotonic()
-    process = start(command_line(*preprocess(root, "--scheduler", "serial")))
+    command = forked.start(Fault(root), *preprocess(root, "--scheduler", "serial"))
     wait_for((root / "data").exists)
     first_s = time.monotonic() - began
-    assert process.wait(600) == 0
+    assert command.wait().code == 0
     return Undisturbed(root, first_s, time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 
 import psutil
@@ -16,13 +17,11 @@ from fault_injection import (
     Tally,
     Undisturbed,
     command_line,
-    kill_after,
-    processes_of,
     random_moments,
     start,
     wait_for,
 )
-from tiny_preprocess import assert_same, assert_stores_are_whole, make_workspace, preprocess
+from tiny import assert_same, assert_stores_are_whole, make_workspace, preprocess
 
 Files = dict[str, tuple[int, int]]
 
@@ -55,7 +54,13 @@ def assert_not_rewritten(root: Path, shards: Files) -> None:
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize(("scheduler", "short"), [("threads", 2), ("processes", 1)])
 def test_killed_at_random_moments(
-    scheduler: str, short: int, undisturbed: Undisturbed, effort: Effort, tally: Tally, tmp_path: Path
+    scheduler: str,
+    short: int,
+    undisturbed: Undisturbed,
+    forked: ForkedCommands,
+    effort: Effort,
+    tally: Tally,
+    tmp_path: Path,
 ) -> None:
     """Each in a workspace of its own, at a moment between the first file and the end of an undisturbed run."""
     options = ("--scheduler", scheduler, "--workers", "2")
@@ -65,11 +70,13 @@ def test_killed_at_random_moments(
     ):
         root = make_workspace(tmp_path / f"killed {number}", demo=True)
         with tally.attempt():
-            tally.notes["still_running"] += kill_after(command_line(*preprocess(root, *options)), moment)
-            wait_for(lambda root=root: not processes_of(root))
+            command = forked.start(Fault(root), *preprocess(root, *options))
+            if scheduler == "processes":  # which must start before they write anything
+                wait_for(lambda root=root: any(root.glob("data/raw/demo/**/*.jpg")))
+            tally.notes["still_running"] += command.wait(kill_after=moment).code == -signal.SIGKILL
             assert_stores_are_whole(root)
             shards = finished_shards(root)
-            assert start(command_line(*preprocess(root, *options))).wait(600) == 0
+            assert forked.run(Fault(root), *preprocess(root, *options)).code == 0
             assert_not_rewritten(root, shards)
             assert_same(root, undisturbed.root)
 

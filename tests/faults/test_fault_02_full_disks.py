@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import errno
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
-from fault_injection import WRITING, Effort, Fault, ForkedCommands, Tally, command_line, small_disk
-from tiny_preprocess import assert_same, assert_stores_are_whole, files_below, make_workspace, preprocess
+from fault_injection import WRITING, Effort, Fault, ForkedCommands, Tally, small_disk
+from tiny import assert_same, assert_stores_are_whole, files_below, make_workspace, preprocess
 
 SAYS = {errno.ENOSPC: "No space left on device; free some space", errno.EIO: "Input/output error"}
 
@@ -47,10 +46,10 @@ def test_the_nth_write_fails(
 
 
 @pytest.mark.slow
-def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, tmp_path: Path) -> None:
+def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, forked: ForkedCommands, tmp_path: Path) -> None:
     """A real one: a tmpfs with room for the raw data and a part of the cache, then with more, until all has room."""
     alone = make_workspace(tmp_path / "alone")
-    subprocess.run(command_line(*preprocess(alone, "--scheduler", "serial")), check=True, capture_output=True)
+    assert forked.run(Fault(alone), *preprocess(alone, "--scheduler", "serial")).code == 0
     with small_disk(tmp_path / "small", 700_000) as disk:
         root = make_workspace(disk / "root")
         ballast = disk / "ballast"
@@ -59,15 +58,14 @@ def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, tmp_path: Path)
             with tally.attempt():
                 ballast.write_bytes(b"")
                 fill(ballast, num_bytes)
-                command = command_line(*preprocess(root, "--workers", "2"))
-                failed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+                failed = forked.run(Fault(root), *preprocess(root, "--workers", "2"))
                 assert_stores_are_whole(root)
-                if failed.returncode == 0 and num_bytes > 30_000:  # earlier ones have done most of the work
+                if failed.code == 0 and num_bytes > 30_000:  # earlier ones have done most of the work
                     break
-                assert failed.returncode == 1, failed
-                assert_tells(failed.stderr, root, errno.ENOSPC)
+                assert failed.code == 1, failed
+                assert_tells(failed.err, root, errno.ENOSPC)
         ballast.unlink()
-        subprocess.run(command_line(*preprocess(root, "--workers", "2")), check=True, capture_output=True)
+        assert forked.run(Fault(root), *preprocess(root, "--workers", "2")).code == 0
         assert_same(root, alone)
 
 

@@ -102,7 +102,7 @@ def test_any_file(
     """Of the arrays and columns: reading raises, verify names it alone, repair makes it again and converts no more."""
     made: list[int] = []
     original = shards.convert_shard
-    monkeypatch.setattr(repair, "convert_shard", lambda task: made.append(task.shard) or original(task))
+    monkeypatch.setattr(shards, "convert_shard", lambda task: made.append(task.shard) or original(task))
     keys = sorted(converted.files)
     for key in effort([SHARD, "frames/zarr.json", "label/c/0", "sample_id/zarr.json"], keys):
         path, data = converted.store / key, converted.files[key]

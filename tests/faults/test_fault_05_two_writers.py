@@ -3,34 +3,33 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fault_injection import Effort, Tally, Undisturbed, command_line, kill_group, start, wait_for
+from fault_injection import Effort, Fault, Forked, ForkedCommands, Tally, Undisturbed, wait_for
 from raw_data import convert, write_raw_data
-from tiny_preprocess import assert_same, assert_same_store, make_workspace, preprocess
+from tiny import assert_same, assert_same_store, make_workspace, preprocess
 
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.cache.verify import verify_store
 
 
-def begin(root: Path) -> subprocess.Popen[bytes]:
-    command = command_line(*preprocess(root, "--workers", "2", "--json"))
-    return start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+def begin(forked: ForkedCommands, root: Path) -> Forked:
+    return forked.start(Fault(root), *preprocess(root, "--workers", "2", "--json"))
 
 
 @pytest.mark.slow
 def test_two_started_together_do_the_work_once(
-    effort: Effort, tally: Tally, undisturbed: Undisturbed, tmp_path: Path
+    effort: Effort, tally: Tally, undisturbed: Undisturbed, forked: ForkedCommands, tmp_path: Path
 ) -> None:
     for number in range(effort(1, 10)):
         root = make_workspace(tmp_path / f"{number}", demo=True)
         with tally.attempt():
-            outputs = [process.communicate(timeout=600) for process in (begin(root), begin(root))]
-            first, second = (json.loads(out) for out, _ in outputs)
+            both = [begin(forked, root) for _ in range(2)]
+            outputs = [command.wait().out for command in both]
+            first, second = map(json.loads, outputs)
             for stage in ("events", "images"):
                 assert sorted([first[stage]["was_built"], second[stage]["was_built"]]) == [False, True], outputs
             assert sorted([first["demo"]["up_to_date"], second["demo"]["up_to_date"]]) == [False, True]
@@ -39,19 +38,19 @@ def test_two_started_together_do_the_work_once(
 
 @pytest.mark.slow
 def test_the_second_takes_over_when_the_first_dies(
-    effort: Effort, tally: Tally, undisturbed: Undisturbed, tmp_path: Path
+    effort: Effort, tally: Tally, undisturbed: Undisturbed, forked: ForkedCommands, tmp_path: Path
 ) -> None:
     """The first holds the lock and is killed; the second, which waits, or was just started, finishes its work."""
     for number in range(effort(1, 10)):
         root = make_workspace(tmp_path / f"{number}", demo=True)
         with tally.attempt():
-            first = begin(root)
+            first = begin(forked, root)
             wait_for(lambda root=root: (root / "data" / "raw" / "demo" / "demo.begun.json").exists())
-            second = begin(root)
+            second = begin(forked, root)
             wait_for(lambda root=root: list(root.glob("data/cache/*.partial/shards/*.json")))
-            kill_group(first)
-            _, said = second.communicate(timeout=600)
-            assert second.returncode == 0, said
+            first.kill()
+            ended = second.wait()
+            assert ended.code == 0, ended
             assert_same(root, undisturbed.root)
 
 

@@ -19,7 +19,7 @@ from dvs_transfer.cache import durable
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.pipeline.config import EventsSection, ExperimentConfig, ImagesSection
 from dvs_transfer.pipeline.experiment import _conversion_config as conversion_config
-from dvs_transfer.pipeline.experiment import _recipe_path as recipe_path
+from dvs_transfer.pipeline.experiment import _note_path as note_path
 from dvs_transfer.pipeline.experiment import run_folder
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages import demo, pairing
@@ -51,6 +51,8 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (FramesConfig, "window_us"): ({"mode": "window"}, 1000, 2000),
     (FramesConfig, "mode"): ({}, "time", "exact"),
     (ModelConfig, "widths"): ({}, None, [8, "P", 8, "P"]),
+    (ModelConfig, "name"): ({}, "vgg_snn", "resnet18"),
+    (ModelConfig, "options"): ({"name": "tiny_networks:tiny_network"}, {}, {"seed": 3}),
     (TrainConfig, "released"): ({}, None, "without_v"),
     (TrainConfig, "pretrain_epochs"): ({"method": "finetune"}, None, 3),
     (TrainConfig, "epoch_steps"): ({}, None, 3),
@@ -189,7 +191,7 @@ class Identities:
 
     def _run(self, values: dict[str, Any]) -> str:
         config = self._experiment(values)
-        note = recipe_path(config, self.workspace)
+        note = note_path(config, self.workspace)
         note.parent.mkdir(exist_ok=True)
         durable.write_json(note, {"pairs": self._pairs})
         return run_folder(config, self.workspace).name

@@ -13,7 +13,7 @@ import psutil
 import pytest
 from fault_injection import Effort, Tally
 from raw_data import config, convert, make_events, write_raw_data
-from tiny_preprocess import assert_same_store
+from tiny import assert_same_store
 
 from dvs_transfer.pipeline.execution import DaskRunner, WorkersLostError
 from dvs_transfer.pipeline.progress import Reporter

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fault_injection import EVERYTHING, Effort, Fault, ForkedCommands, Tally, flip, truncate
-from tiny_training import assert_same_run, make_trainable, train_command
+from tiny import assert_same_run, make_trainable, train_command
 
 
 @pytest.fixture(scope="module")

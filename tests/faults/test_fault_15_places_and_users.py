@@ -7,29 +7,44 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from command_line import run_command, snapshot, succeed
-from fault_injection import Tally
-from tiny_preprocess import assert_same, assert_same_store, make_workspace, preprocess
-from tiny_training import TRAINING
+from fault_injection import Ended, Fault, ForkedCommands, Tally, Undisturbed
+from tiny import assert_same, assert_same_store, make_workspace, preprocess
 
 NOBODY = 65534
+NOBODYS = {**os.environ, "HOME": "/nonexistent", "MPLCONFIGDIR": "/nonexistent"}
 
 
 @pytest.fixture(scope="module")
-def root() -> Iterator[Path]:
+def root(undisturbed: Undisturbed) -> Iterator[Path]:
     """A workspace of the demo that anybody may enter and read, preprocessed by this user."""
     with tempfile.TemporaryDirectory(prefix="dvs-transfer faults ü ") as name:
         Path(name).chmod(0o755)
-        made = make_workspace(Path(name) / "root", demo=True)
-        with (made / "tiny.toml").open("a") as file:
-            file.write(TRAINING)
-        succeed(*preprocess(made))
-        yield made
+        yield Path(shutil.copytree(undisturbed.root, Path(name) / "root"))
+
+
+@pytest.fixture(scope="module")
+def as_nobody(forked: ForkedCommands) -> Callable[..., Ended]:
+    """`dvs-transfer` as the user nobody, with no right of root's, in a forked process."""
+    command = [*start_as_nobody(), "--help"]
+    if subprocess.run(command, capture_output=True, env=NOBODYS, check=False).returncode:
+        pytest.skip("needs an interpreter and an installation that the user nobody may read")
+    return lambda *arguments: forked.run(Fault(Path("/nowhere")), *arguments, user=NOBODY)
+
+
+def start_as_nobody() -> list[str]:
+    """The same as a process of its own. Skips the test where that is impossible."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root and setpriv, to become another user")
+    rights = ["--clear-groups", "--inh-caps=-all", "--bounding-set=-all"]
+    become = [setpriv, f"--reuid={NOBODY}", f"--regid={NOBODY}", *rights]
+    return [*become, sys.executable, "-B", "-m", "dvs_transfer"]
 
 
 @contextmanager
@@ -77,23 +92,27 @@ def test_a_read_only_cache_is_read_and_not_written(root: Path, tally: Tally, tmp
             assert snapshot(root) == before
 
 
-def test_another_user_reads_and_writes_nothing(root: Path, tally: Tally) -> None:
+def test_another_user_reads_and_writes_nothing(root: Path, as_nobody: Callable[..., Ended], tally: Tally) -> None:
     """The first user's cache, for the second to read; what only the first may change is refused with the path."""
     before = snapshot(root)
     for command in readings(root):
         with tally.attempt():
             done = as_nobody(*command)
-            assert done.returncode == 0, (command, done.stderr)
+            assert done.code == 0, (command, done)
             assert snapshot(root) == before
     with tally.attempt():
+        started = subprocess.run([*start_as_nobody(), *preprocess(root)], capture_output=True, env=NOBODYS, check=False)
+        assert started.returncode == 0, started  # what a new process keeps for the next one must lie elsewhere
+        assert snapshot(root) == before
+    with tally.attempt():
         refused = as_nobody(*preprocess(root, "--set", "frames.num_bins=4"))
-        assert refused.returncode == 1, refused.stderr
-        assert f"{root}/data/cache" in refused.stderr
-        assert "Permission denied" in refused.stderr
+        assert refused.code == 1, refused
+        assert f"{root}/data/cache" in refused.err
+        assert "Permission denied" in refused.err
         assert snapshot(root) == before
 
 
-def test_two_users_share_a_cache_that_both_may_write(tally: Tally) -> None:
+def test_two_users_share_a_cache_that_both_may_write(as_nobody: Callable[..., Ended], tally: Tally) -> None:
     """The first user's umask lets others write; each adds a store, and uses what the other has made."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
@@ -107,33 +126,13 @@ def test_two_users_share_a_cache_that_both_may_write(tally: Tally) -> None:
         stores = {path: snapshot(path) for path in cache.glob("*.zarr")}
         with tally.attempt():
             added = as_nobody(*preprocess(root, "--set", "frames.num_bins=4"))
-            assert added.returncode == 0, added.stderr
+            assert added.code == 0, added
             assert {path: snapshot(path) for path in stores} == stores
             theirs = set(cache.glob("*.zarr")) - set(stores)
             assert {(path / "zarr.json").stat().st_uid for path in theirs} == {NOBODY}
             after = snapshot(root)
             succeed(*preprocess(root, "--set", "frames.num_bins=4"))
             assert snapshot(root) == after
-
-
-def as_nobody(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """`dvs-transfer` as the user nobody, with no right of root's. Skips the test where that is impossible."""
-    setpriv = shutil.which("setpriv")
-    if os.geteuid() != 0 or setpriv is None:
-        pytest.skip("needs root and setpriv, to become another user")
-    become = [
-        setpriv,
-        f"--reuid={NOBODY}",
-        f"--regid={NOBODY}",
-        "--clear-groups",
-        "--inh-caps=-all",
-        "--bounding-set=-all",
-    ]
-    start = [*become, sys.executable, "-B", "-m", "dvs_transfer"]
-    environment = {**os.environ, "HOME": "/nonexistent", "MPLCONFIGDIR": "/nonexistent"}
-    if subprocess.run([*start, "--help"], capture_output=True, env=environment, check=False).returncode:
-        pytest.skip("needs an interpreter and an installation that the user nobody may read")
-    return subprocess.run([*start, *arguments], capture_output=True, text=True, env=environment, check=False)
 
 
 def test_other_places_give_the_same(tally: Tally, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

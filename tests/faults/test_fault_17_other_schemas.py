@@ -9,7 +9,7 @@ import pytest
 from command_line import refuse, run_command, succeed
 from fault_injection import Tally
 from raw_data import convert, write_raw_data
-from tiny_preprocess import make_workspace, preprocess
+from tiny import make_workspace, preprocess
 
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.paired import PairedCache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import multiprocessing
 import os
@@ -57,6 +58,14 @@ def test_an_error_tells_where_in_the_worker_it_was() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         list(DaskRunner(Reporter(0), "processes", 2)(divide, range(2), label="divide"))
     assert "return 1 / number" in caught.value.__notes__[0]
+
+
+def test_workers_find_what_this_process_can_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a plug-in's module beside a configuration file."""
+    (tmp_path / "beside_the_file.py").write_text("def double(number):\n    return 2 * number\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    double = importlib.import_module("beside_the_file").double
+    assert list(DaskRunner(Reporter(0), "processes", 2)(double, range(3), label="double")) == [0, 2, 4]
 
 
 class TwoWordsError(Exception):

@@ -114,7 +114,7 @@ def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"pairs": "nowhere.zarr"}', "\0"])
 def test_a_damaged_recipe_is_not_followed(text: str, workspace: Workspace) -> None:
     made = preprocess(config(), workspace, run_serially)
-    (recipe,) = (workspace.cache / experiment.RECIPES).iterdir()
+    (recipe,) = (workspace.cache / experiment.PAIR_NOTES).iterdir()
     recipe.write_text(text)
     with pytest.raises(StoreError, match=r"damaged; run `dvs-transfer preprocess` again|nowhere\.zarr: no such store"):
         run_folder(config(), workspace)

@@ -14,7 +14,7 @@ from dvs_transfer.cache.locks import lock_path
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.stores import list_cache, prune
-from dvs_transfer.pipeline.workspace import RECIPES, Workspace
+from dvs_transfer.pipeline.workspace import PAIR_NOTES, Workspace
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.pairing_config import PairingConfig
 
@@ -92,8 +92,9 @@ def stores(workspace: Workspace) -> dict[str, Path]:
         if day < 3:
             report = pairing.run(PairingConfig(), made[f"events {day}"], made[f"images {day}"], workspace.cache)
             made[f"pairs {day}"] = report.path
-    recipe, run = workspace.cache / RECIPES / "0123456789ab.json", workspace.runs / "demo-0123456789ab" / "config.json"
-    for note, pairs in ((recipe, made["pairs 1"].name), (run, str(made["pairs 2"]))):
+    of_pairs = workspace.cache / PAIR_NOTES / "0123456789ab.json"
+    run = workspace.runs / "demo-0123456789ab" / "config.json"
+    for note, pairs in ((of_pairs, made["pairs 1"].name), (run, str(made["pairs 2"]))):
         note.parent.mkdir(parents=True)
         note.write_text(json.dumps({"pairs": pairs}))
     return made
@@ -123,7 +124,7 @@ def test_a_store_that_cannot_be_read_does_not_stop_it(stores: dict[str, Path], w
 def test_nothing_goes_while_it_is_unknown_what_is_used(
     what: str, stores: dict[str, Path], workspace: Workspace
 ) -> None:
-    recipe = next((workspace.cache / RECIPES).iterdir())
+    recipe = next((workspace.cache / PAIR_NOTES).iterdir())
     damaged = recipe if what == "recipe" else stores["pairs 1"] / "zarr.json"
     damaged.write_text("{}")
     with pytest.raises(StoreError, match=damaged.name):

@@ -40,7 +40,7 @@ def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", loca
 
     time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
-    was silent for too long (`processes.LIMITS`).
+    was silent for `process_main.SILENCE_S`.
     """
     location = location or str(path)
     answer = ask({"reader": kind, "path": str(path.absolute()), "num_events": PIECE_EVENTS}, location)

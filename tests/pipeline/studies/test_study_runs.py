@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 from command_line import run_command, snapshot, succeed
+from tiny import DEMO, write_config
 
 from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.locks import is_held, writer_lock
@@ -23,43 +25,15 @@ from dvs_transfer.pipeline.config import ExperimentConfig
 from dvs_transfer.pipeline.execution import connect
 from dvs_transfer.pipeline.experiment import find_pairs
 from dvs_transfer.pipeline.progress import Reporter
-from dvs_transfer.pipeline.studies import running
+from dvs_transfer.pipeline.studies import cells, running
 from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run, lock_name, run_cell
 from dvs_transfer.pipeline.studies.running import CellPool, LocalPool, StudyStoppedError
 from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.workspace import Workspace
 
-BASE = """
-name = "tiny"
-[demo]
-out = "demo"
-images_per_class = 5
-pairs_per_class = 2
-simulation = { sensor_width = 64, sensor_height = 48 }
-[events]
-source = "ncaltech101"
-raw = "demo/N-Caltech101"
-[images]
-source = "caltech101"
-raw = "demo/Caltech101"
-[frames]
-num_bins = 3
-size = 16
-[pairing]
-train = 0.6
-validation = 0.2
-test = 0.2
-[model]
-widths = [4, "P", 8, "P"]
-[train]
-epochs = 40
-batch_size = 10
-base_learning_rate = 0.5
-warmup_epochs = 1
-"""
 FILE = """
 title = "tiny"
-base = "base.toml"
+base = "tiny.toml"
 data = "demo"
 seeds = [42, 1024]
 [[axis.way]]
@@ -72,7 +46,7 @@ set = { train.method = "events" }
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    (tmp_path / "base.toml").write_text(BASE)
+    write_config(tmp_path, DEMO, train={"epochs": 40, "base_learning_rate": 0.5})
     path = tmp_path / "wäys.toml"
     path.write_text(FILE)
     return path
@@ -89,12 +63,21 @@ def wait_until(condition: Any, seconds: float = 120) -> None:
         time.sleep(0.02)
 
 
+def run_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells, one at a time."""
+    monkeypatch.setattr(running, "run_cell", lambda task, on_start, on_memory: cells._work(task, on_memory))
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # a dozen processes, each of which imports torch
-def test_killed_in_the_middle_it_ends_as_if_undisturbed(file: Path, tmp_path: Path) -> None:
+@pytest.mark.timeout(900)  # seven processes, each of which imports torch
+def test_killed_in_the_middle_it_ends_as_if_undisturbed(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also: a finished cell is left alone, a failing one does not keep the others, another runner's is waited for."""
     undisturbed, killed = tmp_path / "undisturbed", tmp_path / "killed"
-    told = succeed("--root", undisturbed, "study", "run", file)
+    with monkeypatch.context() as here:
+        run_in_this_process(here)
+        told = succeed("--root", undisturbed, "study", "run", file, "--parallel", "1")
     assert told.out == "4 of 4 cells are done\n"
     assert "the method, seed 1024: top-1 " in told.err
     killed.mkdir()
@@ -121,7 +104,8 @@ def test_killed_in_the_middle_it_ends_as_if_undisturbed(file: Path, tmp_path: Pa
     assert "| the method | 2 |" in one
     assert not list(killed.glob("runs/.*.lock"))
 
-    again = succeed("--root", killed, "study", "run", file, "--json").document
+    run_in_this_process(monkeypatch)
+    again = succeed("--root", killed, "study", "run", file, "--parallel", "1", "--json").document
     assert [cell["state"] for cell in again] == ["found"] * 4
     assert weights(killed).keys() == weights(undisturbed).keys()
     _check_a_failing_cell(file, killed)
@@ -132,7 +116,7 @@ def _check_a_failing_cell(file: Path, root: Path) -> None:
     path = file.with_name("failing.toml")
     too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.batch_size = 31 }\n'
     path.write_text(FILE.replace("[42, 1024]", "[42]") + too_large)
-    outcome = run_command("--root", root, "study", "run", path)
+    outcome = run_command("--root", root, "study", "run", path, "--parallel", "1")
     assert outcome.code == 1
     assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: the training split has 30 rec")
     table = succeed("--root", root, "study", "table", path).out
@@ -188,6 +172,20 @@ def _check_two_runners(file: Path, root: Path) -> None:
         assert run_cell(task).state == "busy"
 
 
+def test_the_command_s_old_name_is_kept_and_not_shown(file: Path, tmp_path: Path) -> None:
+    listed, before = (succeed("--root", tmp_path, name, "ls", file).out for name in ("study", "experiment"))
+    assert "4 missing" in listed
+    assert before == listed
+    commands = succeed("--help").out
+    assert " study " in commands
+    assert " experiment " not in commands
+
+
+def named(name: str) -> CellTask:
+    nothing: Any = None
+    return CellTask(name, nothing, nothing)
+
+
 class Pool:
     """Gives each task the next of its outcomes, at once."""
 
@@ -213,7 +211,7 @@ class Pool:
 
 
 def tasks_of(pool: Pool) -> list[CellTask]:
-    return [CellTask(name, {}, "") for name in pool.outcomes]
+    return [named(name) for name in pool.outcomes]
 
 
 def test_a_cell_of_another_runner_is_waited_for_after_the_others() -> None:
@@ -239,12 +237,12 @@ def test_a_signal_lets_cells_under_way_stop_and_starts_no_other(
         return CellOutcome(task.name, "stopped")
 
     monkeypatch.setattr(running, "run_cell", work)
-    tasks = [CellTask(name, {}, "") for name in "abc"]
+    tasks = [named(name) for name in "abc"]
     with (
         pytest.raises(StudyStoppedError, match="the same command goes on") as caught,
-        LocalPool(1, []) as pool,
+        ThreadPoolExecutor(1) as threads,
     ):
-        running.run_all(pool, tasks, Reporter(0))
+        running.run_all(LocalPool(threads, 1, []), tasks, Reporter(0))
     assert (caught.value.exit_code, began) == (code, ["a"])
 
 
@@ -257,8 +255,9 @@ def test_cells_are_spread_over_the_devices(monkeypatch: pytest.MonkeyPatch) -> N
         return CellOutcome(task.name, "done", message=(task.environment or {}).get("CUDA_VISIBLE_DEVICES"))
 
     monkeypatch.setattr(running, "run_cell", work)
-    with LocalPool(2, ["3", "5"]) as pool:
-        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+    with ThreadPoolExecutor(2) as threads:
+        pool = LocalPool(threads, 2, ["3", "5"])
+        futures = [pool.submit(named(name)) for name in "abcd"]
         assert {future.result().message for future in futures} == {"3", "5"}
 
 
@@ -276,8 +275,9 @@ def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) ->
         return CellOutcome(task.name, "done")
 
     monkeypatch.setattr(running, "run_cell", work)
-    with LocalPool(4, []) as pool:
-        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+    with ThreadPoolExecutor(4) as threads:
+        pool = LocalPool(threads, 4, [])
+        futures = [pool.submit(named(name)) for name in "abcd"]
         time.sleep(0.1)
         assert len(entered) == 1  # nobody knows yet what a cell takes
         telling.set()  # 100: the free 250 have room for two more, with their margins
@@ -290,17 +290,20 @@ def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) ->
     assert (len(entered), states.count("done"), states.count("stopped")) == (3, 3, 1)
 
 
-def test_what_kills_a_cell_s_process_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = CellTask("a", {"nonsense": 1}, str(tmp_path))
+def test_what_kills_a_cell_s_process_is_said(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(file, tmp_path)
+    told = run_cell(task)
+    assert told.state == "failed"
+    assert str(told.message).startswith(f"{tmp_path}/data/cache: no data for this configuration")
     monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "sleep 0.2; kill -9 $$")))
     killed = "its process was ended by signal 9 (Killed), maybe because memory ran out: no word"
     assert run_cell(task).message == killed
     monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "echo Segment >&2; exit 3")))
     assert run_cell(task).message == "its process ended with exit code 3: Segment"
-    monkeypatch.undo()
-    told = run_cell(task).message
-    assert told is not None
-    assert "nonsense: unknown key" in told
+
+
+def task_of(file: Path, root: Path) -> CellTask:
+    return running._task(load_study(file).cells[0], Workspace(root), threads=1)
 
 
 def _script(folder: Path, text: str) -> Path:
@@ -312,17 +315,17 @@ def _script(folder: Path, text: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # distributed's own clean-up warns of sockets
-def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
+def test_a_cluster_s_workers_run_cells(file: Path, tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (
         LocalCluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
         connect(cluster.scheduler_address) as client,
-        CellPool(client.get_executor(pure=False)) as pool,
     ):
-        outcomes = running.run_all(pool, [CellTask("a", {"nonsense": 1}, str(tmp_path))], Reporter(0))
-    assert outcomes["a"].state == "failed"
-    assert "nonsense: unknown key" in str(outcomes["a"].message)
+        pool = CellPool(client.get_executor(pure=False))
+        (outcome,) = running.run_all(pool, [task_of(file, tmp_path)], Reporter(0)).values()
+    assert outcome.state == "failed"
+    assert "no data for this configuration" in str(outcome.message)
 
 
 def test_no_cluster_no_run(file: Path, tmp_path: Path) -> None:

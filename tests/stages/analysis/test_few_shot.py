@@ -121,16 +121,16 @@ def test_the_seed_decides_the_episodes() -> None:
 @pytest.mark.parametrize("way", [2, 5, 20])
 def test_shuffled_features_give_chance(way: int, distance: Any) -> None:
     mixed = pool(num_classes=25, per_class=20, shuffled=True)
-    found = Episodes(mixed, mixed, way, 5, 5).measure("novel", 400, 0, distance)
-    assert found.accuracy == pytest.approx(1 / way, abs=0.03)
-    assert found.num_classes == 25
+    episodes = Episodes(mixed, mixed, way, 5, 5)
+    assert episodes.measure(400, 0, distance)[0] == pytest.approx(1 / way, abs=0.03)
+    assert len(episodes.rows) == 25
 
 
 @pytest.mark.parametrize("distance", ["cosine", "euclidean"])
 def test_more_shots_are_better_and_more_ways_harder(distance: Any) -> None:
     novel = pool(num_classes=25, per_class=20)
     accuracy = {
-        (way, shot): Episodes(novel, novel, way, shot, 5).measure("novel", 300, 0, distance).accuracy
+        (way, shot): Episodes(novel, novel, way, shot, 5).measure(300, 0, distance)[0]
         for way in (5, 20)
         for shot in (1, 5)
     }
@@ -140,8 +140,8 @@ def test_more_shots_are_better_and_more_ways_harder(distance: Any) -> None:
 
 def test_the_interval_covers_the_accuracy_of_many_more_episodes() -> None:
     novel = pool(num_classes=12, per_class=12)
-    truth = Episodes(novel, novel, 5, 1, 5).measure("novel", 20_000, 99, "cosine").accuracy
-    found = [Episodes(novel, novel, 5, 1, 5).measure("novel", 100, seed, "cosine").interval for seed in range(60)]
+    truth = Episodes(novel, novel, 5, 1, 5).measure(20_000, 99, "cosine")[0]
+    found = [Episodes(novel, novel, 5, 1, 5).measure(100, seed, "cosine")[1] for seed in range(60)]
     covered = np.mean([low <= truth <= high for low, high in found])
     assert 0.85 <= covered <= 1
     assert 0.01 < np.mean([high - low for low, high in found]) < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -76,13 +77,22 @@ def test_directions_have_the_length_of_each_filter(name: str) -> None:
 
 def test_the_network_is_as_before_and_batch_norm_never_changes() -> None:
     network = tiny_network(NETWORKS["vgg_snn"])
+    with torch.no_grad():
+        for layer in (network.backbone[0], network.backbone[2]):
+            layer.conv.weight.mul_(20)  # or their neurons would stay silent
     before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
-    frames = torch.rand(3, 4, 2, 16, 16)
+    frames = 20 * torch.rand(3, 4, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     batch = Samples(frames, frames, torch.arange(4))
-    losses = [point.loss for point in losses_at([(0.5, -0.5), (1.0, 1.0)], network, [batch], LossConfig(), seed=0)]
-    assert len({*losses, mean_loss(network, {}, [batch], LossConfig())[0]}) == 3
+    point, _ = losses_at([(0.5, -0.5), (1.0, 1.0)], network, [batch], LossConfig(), seed=0)
+    elsewhere = copy.deepcopy(network)
+    directions = [random_direction(network, seed=0, index=index) for index in range(2)]
+    with torch.no_grad():
+        for key, parameter in elsewhere.named_parameters():
+            parameter.copy_(parameter + 0.5 * directions[0][key] - 0.5 * directions[1][key])
+    assert (point.loss, point.accuracy) == mean_loss(elsewhere, {}, [batch], LossConfig())
+    assert point.loss != mean_loss(network, {}, [batch], LossConfig())[0]
     assert all(torch.equal(before[key], tensor) for key, tensor in network.state_dict().items())
-    moved = {key for key, along in random_direction(network, seed=0, index=0).items() if along.any()}
+    moved = {key for key, along in directions[0].items() if along.any()}
     assert moved == {"backbone.0.conv.weight", "backbone.2.conv.weight", "event_head.weight", "static_head.weight"}
 
 

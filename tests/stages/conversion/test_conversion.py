@@ -114,9 +114,7 @@ def test_broken_recordings_are_quarantined_and_named(raw: Path, tmp_path: Path) 
     break_recording(raw, "bee/image_0007", b"\x00" * 12)
     report = convert(raw, tmp_path)
     assert list(report.quarantined) == ["ant/image_0002", "bee/image_0007"]
-    assert (
-        "image_0007.bin: 12 bytes after byte 0 are not a whole number" in report.quarantined["bee/image_0007"]
-    )
+    assert "image_0007.bin: 12 bytes after byte 0 are not a whole number" in report.quarantined["bee/image_0007"]
     store = FrameStore(report.path)
     assert np.flatnonzero(~store.valid).tolist() == [1, 13]
     assert store.label[[1, 13]].tolist() == [-1, -1]

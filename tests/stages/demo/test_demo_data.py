@@ -16,9 +16,8 @@ from tonic.io import read_mnist_file
 
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.stages.demo import DemoConfig, run
-from dvs_transfer.stages.demo.painting import paint
+from dvs_transfer.stages.demo.painting import HOLE, SHAPES, paint
 from dvs_transfer.stages.demo.run import encode_mat
-from dvs_transfer.stages.demo.shapes import HOLE, SHAPES
 from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.sources.base import Events
 

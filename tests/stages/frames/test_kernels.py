@@ -76,15 +76,15 @@ def test_first_unordered_record_across_blocks(at: int) -> None:
 
 def test_both_counting_kernels_add_to_what_is_there() -> None:
     records = np.array([[3, 1, 128, 0, 0], [2, 0, 0, 0, 0]], np.uint8)
-    splits = np.array([0, 1, 2])
+    bin_edges = np.array([0, 1, 2])
     rows = (np.arange(512) // 2 * 4 + np.arange(512) % 2 * 8).astype(np.uint32)
     tables = Tables(np.arange(256, dtype=np.uint32), rows)
     expected = np.ones((2, 2, 2, 4), np.uint32)
     expected[0, 1, 1, 3] = expected[1, 0, 0, 2] = 2
     out = np.ones_like(expected)
-    count_records(records.reshape(-1), splits, tables, out)
+    count_records(records.reshape(-1), bin_edges, tables, out)
     np.testing.assert_array_equal(out, expected)
     out = np.ones_like(expected)
     x, y = (records[:, i].astype(np.uint16) for i in (0, 1))
-    count_events(x, y, records[:, 2] >> 7, splits, tables, out)
+    count_events(x, y, records[:, 2] >> 7, bin_edges, tables, out)
     np.testing.assert_array_equal(out, expected)

@@ -37,7 +37,7 @@ def test_cells_count_all_runs_together_and_empty_ones_are_left_out() -> None:
         (0, 0, 5, 5 / 8),
         (0, 1, 3, 3 / 8),
     ]
-    assert (matrix.num_right, matrix.num_recordings, matrix.num_runs) == (5, 8, 2)
+    assert (matrix.counts.trace(), matrix.counts.sum(), matrix.num_runs) == (5, 8, 2)
 
 
 def test_most_confused_pairs_are_the_largest_and_equal_ones_stand_in_label_order() -> None:
@@ -61,7 +61,7 @@ def test_101_classes_fit_in_a_matrix_with_labels_and_in_short_tables() -> None:
     group = make_group(np.diag(np.full(101, 7)))
     matrix = confusion_of(group, "test")
     assert not matrix.is_numbered
-    assert matrix.margin + matrix.side < 1170  # of a page of 1280 pixels
-    assert matrix.cell > matrix.font >= 9
+    assert matrix.size["margin"] + matrix.size["side"] < 1170  # of a page of 1280 pixels
+    assert matrix.size["cell"] > matrix.size["font"] >= 9
     tables = class_tables([group], "test")
     assert [len(rows) for rows in tables] == [34, 34, 33]

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dvs_transfer.stages.simulation import CAMERAS, SimulationConfig, simulate_image
-from dvs_transfer.stages.simulation.motion import motion_margin, shown
-from dvs_transfer.stages.simulation.sensor import log_luminance
+from dvs_transfer.stages.simulation.sensor import log_luminance, motion_margin, shown
 from dvs_transfer.stages.sources.atis import decode_records
 from dvs_transfer.stages.sources.base import AtisRecords, Events, Sample
 from dvs_transfer.stages.sources.digits import Mnist, NMnist

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from dvs_transfer.stages.simulation.config import CAMERAS, SimulationConfig
-from dvs_transfer.stages.simulation.motion import motion_margin, saccade_path, shown
+from dvs_transfer.stages.simulation.sensor import motion_margin, saccade_path, shown
 
 
 @given(amplitude=st.floats(0.1, 60), step=st.floats(0.05, 1), saccade=st.integers(1_000, 1_000_000))

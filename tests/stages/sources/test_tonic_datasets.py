@@ -15,8 +15,7 @@ from own_recordings import WRITERS, make_events
 from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages import process_main, processes
-from dvs_transfer.stages.processes import Limits
+from dvs_transfer.stages import process_main
 from dvs_transfer.stages.sources import Events, Reader, find_source, open_source, tonic_datasets
 from dvs_transfer.stages.sources.formats import child
 from dvs_transfer.stages.sources.formats.isolated import DECODERS
@@ -279,11 +278,11 @@ def test_a_recording_that_hangs_tonic_costs_itself(nmnist: Path, make: Any, monk
     """tonic adds to all times after an overflow, for each overflow."""
     (nmnist / "NMNIST" / "Train" / "0" / "00002.bin").write_bytes(make.records([(0, 240, 0, 0)]) * 1_000_000)
     source = open_source("tonic:NMNIST", nmnist)
-    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=1.0))
+    monkeypatch.setattr(process_main, "SILENCE_S", 1.0)
     with pytest.raises(SourceError, match=r"00002\.bin: its decoder was silent for 1 s"):
         source.read_bytes(source.samples[0])
     monkeypatch.undo()
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
     assert len(decoded(source, 1)) == 2
     assert decoders() == []
 

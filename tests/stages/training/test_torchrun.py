@@ -10,51 +10,11 @@ from pathlib import Path
 
 import pytest
 from command_line import succeed
+from tiny import DEMO, write_config
 
 from dvs_transfer import PairedCache
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.training.config import TrainConfig
-
-CONFIG = """
-name = "tiny"
-
-[demo]
-out = "demo"
-images_per_class = 3
-pairs_per_class = 3
-
-[demo.simulation]
-sensor_width = 32
-sensor_height = 32
-
-[events]
-source = "ncaltech101"
-raw = "demo/N-Caltech101"
-
-[images]
-source = "caltech101"
-raw = "demo/Caltech101"
-
-[frames]
-num_bins = 2
-size = 16
-
-[pairing]
-train = 0.6
-validation = 0.2
-test = 0.2
-
-[model]
-widths = [4, "P", 4, "P"]
-
-[train]
-epochs = 2
-batch_size = 4
-warmup_epochs = 1
-threads = 1
-log_interval = 1
-"""
-
 
 # "--": else torchrun takes --run for a short form of options of its own
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--")
@@ -62,8 +22,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2",
 
 @pytest.mark.slow
 def test_two_processes_by_the_command_line(tmp_path: Path) -> None:
-    config = tmp_path / "tiny.toml"
-    config.write_text(CONFIG)
+    config = write_config(tmp_path, DEMO, train={"batch_size": 4, "log_interval": 1})
     made = succeed("--quiet", "--root", tmp_path, "preprocess", "--config", config, "--json").document
     script = Path(__file__).with_name("recorded_command.py")
     command = [sys.executable, *TORCHRUN, script, tmp_path, "--root", tmp_path, "train", "--config", config]

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from dvs_transfer.cache.errors import SourceError
-from dvs_transfer.stages import processes
-from dvs_transfer.stages.processes import Limits, ProcessPool
+from dvs_transfer.stages import process_main
+from dvs_transfer.stages.processes import ProcessPool
 from dvs_transfer.stages.sources.formats import isolated
 from dvs_transfer.stages.sources.formats.columns import join
 from dvs_transfer.stages.sources.formats.isolated import DECODERS, LocalFile, read_pieces
@@ -60,14 +60,14 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
         join(read_pieces("dat", recording)[1])
-        assert DECODERS.num_idle == 1
+        assert len(DECODERS._idle) == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
     size, pieces = read_pieces("dat", recording)
     del pieces
     assert size == (320, 240)
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
     assert len(join(read_pieces("dat", recording)[1])) == 3000
 
 
@@ -86,7 +86,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     for thread in threads:
         thread.join()
     assert counts == [3000] * 3
-    assert DECODERS.num_idle == 3
+    assert len(DECODERS._idle) == 3
 
 
 def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,11 +114,11 @@ def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "LIMITS", Limits(silence_s=0.5))
+    monkeypatch.setattr(process_main, "SILENCE_S", 0.5)
     os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
     with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
         read_pieces("dat", tmp_path / "a.dat")
-    assert DECODERS.num_idle == 0
+    assert len(DECODERS._idle) == 0
 
 
 def test_what_the_decoder_says_is_told(tmp_path: Path) -> None:
@@ -150,4 +150,4 @@ def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, mon
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors - 1
     folder.rmdir()
     with pytest.raises(FileNotFoundError, match="temporary"):
-        LocalFile(InMemory(b"x", "here"))
+        LocalFile(InMemory(b"x"))
