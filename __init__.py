@@ -1,6 +1,6 @@
 """dvs-transfer: from raw event recordings and static images to a trained spiking network.
 
-from dvs_transfer import PairedCache, compare_runs, evaluate_run, measure_few_shot, open_cache
+The public names are imported from here: `from dvs_transfer import PairedCache, train` (docs/python.md).
 """
 
 from __future__ import annotations
@@ -10,19 +10,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
-    from .pipeline.analysis import measure_few_shot
-    from .pipeline.results import compare_runs, evaluate_run
+    from .pipeline.analysis import analyse
+    from .pipeline.api import convert, load_network, pair, predict
+    from .pipeline.config import load_config
+    from .pipeline.experiment import evaluate, preprocess, train
+    from .pipeline.reporting import report
+    from .pipeline.results import compare_runs
 
-__all__ = ["FrameStore", "PairedCache", "__version__", "compare_runs", "evaluate_run", "measure_few_shot", "open_cache"]
+__all__ = ["FrameStore", "PairedCache", "__version__", "analyse", "compare_runs", "convert", "evaluate", "load_config"]
+__all__ += ["load_network", "open_cache", "pair", "predict", "preprocess", "report", "train"]
 
-_HOME = {
-    "FrameStore": ".cache.store",
-    "PairedCache": ".cache.paired",
-    "compare_runs": ".pipeline.results",
-    "evaluate_run": ".pipeline.results",
-    "measure_few_shot": ".pipeline.analysis",
-    "open_cache": ".cache.store",
+_NAMES = {
+    ".cache.paired": ["PairedCache"],
+    ".cache.store": ["FrameStore", "open_cache"],
+    ".pipeline.analysis": ["analyse"],
+    ".pipeline.api": ["convert", "load_network", "pair", "predict"],
+    ".pipeline.config": ["load_config"],
+    ".pipeline.experiment": ["evaluate", "preprocess", "train"],
+    ".pipeline.reporting": ["report"],
+    ".pipeline.results": ["compare_runs"],
 }
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,8 +15,9 @@ from .cache.errors import DvsTransferError
 from .pipeline.commands.analyse import analyse_app, few_shot
 from .pipeline.commands.audit import audit
 from .pipeline.commands.cache import cache_app
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, chosen, command
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
 from .pipeline.commands.compare import compare
+from .pipeline.commands.predict import predict
 from .pipeline.commands.study import study_app
 from .pipeline.printing import to_document
 from .pipeline.progress import Reporter
@@ -44,6 +45,7 @@ command(app, OVERRIDE, JSON)(compare)
 app.add_typer(study_app, name="study")
 app.add_typer(study_app, name="experiment", hidden=True)  # its name before
 command(app, JSON, models=(FewShotConfig,))(few_shot)
+command(app, OVERRIDE, JSON)(predict)
 
 
 @app.callback()
@@ -135,7 +137,7 @@ def evaluate(
     folder = run or experiment.run_folder(given.load(*more), Settings.workspace)
     overrides = [*given.override, *more]
     settings = experiment.evaluation_of_run(run, overrides) if run else given.load(*more).evaluate
-    report = experiment.evaluate(settings, folder, save_logits)
+    report = experiment.evaluate(folder, settings, save_logits=save_logits)
     document = report.model_dump(mode="json", exclude=None if given.as_json else TABLES)
     given.show({"run": folder, **document}, "evaluated")
 
@@ -172,7 +174,7 @@ def report(
     from .pipeline import experiment, reporting
 
     folders = runs or [experiment.run_folder(given.load(), Settings.workspace)]
-    given.show(reporting.report(folders, out or reporting.default_page(folders, Settings.workspace)), "report")
+    given.show(reporting.report(folders, out, Settings.workspace), "report")
 
 
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
@@ -187,21 +189,12 @@ def convert(
 
     Example: dvs-transfer convert ncaltech101 ~/N-Caltech101 --num-bins 10 --size 48
     """
-    from .pipeline.config import build
-    from .stages.conversion import config, run
+    from .pipeline import api
     from .stages.plugins import look_in
 
     look_in(Path.cwd())  # for a reader of one's own
-    settings = build(
-        config.ConvertConfig,
-        source=source,
-        raw=raw,
-        out=out or Settings.workspace.cache,
-        frames=build(FramesConfig, **chosen(FramesConfig, options)),
-        images=build(ImagesConfig, size=options["size"] or None, value_order=options["value_order"]),
-        conversion=build(ConversionOptions, **chosen(ConversionOptions, options)),
-    )
-    given.show(run.run(settings, given.runner()), "converted")
+    root, runner = Settings.workspace, given.runner()
+    given.show(api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
 
 
 @command(app, JSON, models=(PairingConfig,))
@@ -215,11 +208,9 @@ def pair(
 
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
-    from .pipeline.config import build
-    from .stages import pairing
+    from .pipeline import api
 
-    settings = build(PairingConfig, **options)
-    given.show(pairing.run(settings, events, images, events.parent, Settings.reporter.say), "paired")
+    given.show(api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
 
 
 @command(app, OVERRIDE, TASKS, JSON)

@@ -111,15 +111,26 @@ class ExperimentConfig(Frozen):
         return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
 
 
-def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
-    """Read a configuration file and apply overrides like "train.epochs=5" (the value in TOML, or a bare word).
+AnyConfig = str | Path | ExperimentConfig
 
+
+def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """A configuration with overrides like "train.epochs=5" (the value in TOML, or a bare word) applied.
+
+    config: a file, the name of a shipped one ("demo"), or a model.
     Raises ConfigError that lists every problem: unreadable file, unknown keys, impossible values.
     """
-    document = read_toml(path)
+    if isinstance(config, ExperimentConfig):
+        if not overrides:
+            return config
+        document, where = config.model_dump(mode="json"), config.name
+    else:
+        path = Path(config)
+        path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
+        document, where = read_toml(path), str(path)
+        look_in(path.resolve().parent)
     apply_overrides(document, overrides)
-    look_in(path.resolve().parent)
-    return validate_config(document, str(path))
+    return validate_config(document, where)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import dask
 from dask.callbacks import Callback
@@ -76,6 +76,10 @@ class DaskRunner:
             threads = stack.enter_context(ThreadPoolExecutor(workers))
             options = {"scheduler": "threads", "pool": threads, "num_workers": workers}
             yield from dask.compute(*tasks, **options, traverse=False, optimize_graph=False)
+
+
+ALL_CORES: Final = DaskRunner(Reporter(verbosity=0))
+"""Threads, one for each core, and nothing is shown."""
 
 
 def _call_in(pool: ProcessPool, function: Callable[[Item], Result], item: Item) -> Result:

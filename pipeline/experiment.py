@@ -42,8 +42,9 @@ from ..stages.training.distributed import is_main_process
 from ..stages.training.loop import run as train_network
 from ..stages.training.methods import plugin_code
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
-from .config import EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build
-from .workspace import PAIR_NOTES, Workspace
+from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build, load_config
+from .execution import ALL_CORES
+from .workspace import PAIR_NOTES, AnyRoot, Workspace
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,18 @@ class PreprocessReport:
 
 
 def preprocess(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    map_tasks: TaskRunner,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    map_tasks: TaskRunner = ALL_CORES,
     on_message: OnMessage = lambda message: None,
 ) -> PreprocessReport:
     """Everything up to the pair store: drawn or simulated raw data, both conversions, the pairing, a picture.
 
-    on_message: gets warnings.
+    config: a model, a file, or the name of a shipped one, see `load_config`.  root: folder of data/ and runs/; by
+    default $DVS_TRANSFER_ROOT, or the current one.  map_tasks: see `stages.tasks`.  on_message: gets warnings.
     Raises ConfigError (a source of the wrong kind), SourceError, StoreError, OSError.
     """
+    config, workspace = load_config(config), Workspace.at(root)
     sections: dict[Literal["events", "images"], EventsSection | ImagesSection] = {"events": config.events}
     if config.images is not None:
         sections["images"] = config.images
@@ -133,25 +136,27 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
     }
-    if code := plugin_code(config.train):
+    if code := plugin_code(config.model, config.train):
         described["code"] = code
     return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
 
 
 def train(
-    config: ExperimentConfig,
-    workspace: Workspace,
-    folder: Path | None = None,
+    config: AnyConfig,
+    root: AnyRoot = None,
+    folder: str | Path | None = None,
     restart: bool = False,
     on_progress: OnProgress = lambda progress: None,
     on_message: OnMessage = lambda message: None,
 ) -> tuple[Path, TrainingReport | None]:
     """Train, or go on with, the configuration's run (or the run in `folder`); its folder and report.
 
+    config, root: as those of `preprocess`, which has made the data.  restart: delete what the run has so far.
     Of the processes that `torchrun` starts, the first alone gets the report.
     """
+    config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
-    folder = folder or run_folder(config, workspace)
+    folder = Path(folder) if folder else run_folder(config, workspace)
     resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
     report = train_network(
         config.model,
@@ -166,12 +171,23 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def evaluate(config: EvaluateConfig, folder: Path, save_logits: Path | None = None) -> EvaluationReport:
-    """Evaluate the run in `folder` on the data that it was trained on.
+def evaluate(
+    run: str | Path,
+    settings: EvaluateConfig | None = None,
+    *,
+    overrides: Iterable[str] = (),
+    save_logits: Path | None = None,
+    **options: Any,
+) -> EvaluationReport:
+    """Evaluate the run in a folder on recordings of the data that it was trained on; see `EvaluationReport`.
 
-    Raises TrainingError when there is no such run, StoreError when its cache is gone.
+    settings: by default the run's own, with overrides ("evaluate.KEY=VALUE") and options (split, checkpoint ...).
+    Writes `evaluation-<split>.json` and `predictions-<split>.csv` into the folder, and the logits of each step to
+    `save_logits` (.npz). Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
-    return measure(config, open_splits_of(folder), folder, save_logits)
+    folder = Path(run)
+    settings = settings or evaluation_of_run(folder, overrides, **options)
+    return measure(settings, open_splits_of(folder), folder, save_logits)
 
 
 def import_checkpoint(path: Path, pairs: Path, folder: Path) -> ImportReport:
@@ -198,11 +214,13 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     return open_split
 
 
-def evaluation_of_run(folder: Path, overrides: Iterable[str] = ()) -> EvaluateConfig:
-    """How a run's own configuration evaluates, with overrides. Raises TrainingError when there is no such run."""
+def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: Any) -> EvaluateConfig:
+    """How a run's own configuration evaluates, with overrides and options. Raises TrainingError: no such run."""
     document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
     apply_overrides(document, overrides)
-    return build(EvaluateConfig, **document["evaluate"])
+    return build(
+        EvaluateConfig, **document["evaluate"] | {key: value for key, value in options.items() if value is not None}
+    )
 
 
 def read_run(folder: Path) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
 from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
 from ..stages.evaluation.compare import run as compare
-from ..stages.evaluation.config import EvaluateConfig, EvaluatedSplit
-from ..stages.evaluation.results import EvaluationReport, current_evaluation, read_predictions
+from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.results import current_evaluation, read_predictions
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import validate_config
@@ -23,25 +23,6 @@ from .experiment import evaluate, evaluation_of_run, read_run
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
 _NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
-
-
-def evaluate_run(
-    run: str | Path,
-    *,
-    split: EvaluatedSplit = "test",
-    checkpoint: CheckpointName = "best",
-    overrides: Iterable[str] = (),
-    save_logits: Path | None = None,
-) -> EvaluationReport:
-    """Evaluate the run in a folder on the data that it was trained on; see `EvaluationReport` for what it tells.
-
-    overrides: "evaluate.KEY=VALUE", as the command's --set. Writes `evaluation-<split>.json` and
-    `predictions-<split>.csv` into the folder, and the logits of each step to `save_logits` (.npz).
-    Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
-    """
-    folder = Path(run)
-    settings = _settings(folder, split, checkpoint, overrides)
-    return evaluate(settings, folder, save_logits)
 
 
 def compare_runs(
@@ -72,25 +53,21 @@ def compare_runs(
     if not named:
         raise TrainingError(f"{base}: the baseline is not one of the runs to compare: {_listed(found)}")
     evaluations = {
-        run.folder: current_evaluation(run.folder, _settings(run.folder, split, checkpoint, overrides)) for run in found
+        run.folder: current_evaluation(
+            run.folder, evaluation_of_run(run.folder, overrides, split=split, checkpoint=checkpoint)
+        )
+        for run in found
     }  # of all of them first: a run without weights is refused before another is evaluated
 
     def evaluated(run: _Run) -> EvaluatedRun:
         report = evaluations[run.folder]
         if report is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
-            report = evaluate_run(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
+            report = evaluate(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
         return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare(members, named[0], across_protocols=across_protocols)
-
-
-def _settings(
-    folder: Path, split: EvaluatedSplit, checkpoint: CheckpointName, overrides: Iterable[str]
-) -> EvaluateConfig:
-    """The run's own way of being evaluated, with what the caller wants otherwise."""
-    return evaluation_of_run(folder, [*overrides, f"evaluate.split={split}", f"evaluate.checkpoint={checkpoint}"])
 
 
 @dataclass(frozen=True)

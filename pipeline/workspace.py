@@ -17,9 +17,11 @@ class Workspace:
     root: Path
 
     @classmethod
-    def at(cls, root: Path | None = None) -> Workspace:
+    def at(cls, root: Workspace | str | Path | None = None) -> Workspace:
         """The workspace at `root`; without one, at $DVS_TRANSFER_ROOT, or here."""
-        return cls((root or Path(os.environ.get(ROOT_VARIABLE) or ".")).expanduser())
+        if isinstance(root, Workspace):
+            return root
+        return cls(Path(root or os.environ.get(ROOT_VARIABLE) or ".").expanduser())
 
     @property
     def raw(self) -> Path:
@@ -32,3 +34,6 @@ class Workspace:
     @property
     def runs(self) -> Path:
         return self.root / "runs"
+
+
+AnyRoot = Workspace | str | Path | None

@@ -13,10 +13,9 @@ import typer
 from command_line import refuse, succeed
 from drawings import write_drawings
 
-from dvs_transfer import PairedCache, measure_few_shot
+from dvs_transfer import PairedCache, analyse
 from dvs_transfer.cli import app
 from dvs_transfer.pipeline.config import load_config
-from dvs_transfer.stages.analysis.config import FewShotConfig
 
 # The shipped values, but for one epoch of few steps.
 QUICK = ("--set", "train.epochs=1", "--set", "train.threads=1", "--set", "train.batch_size=15")
@@ -64,8 +63,8 @@ def test_a_network_is_trained_evaluated_and_asked_for_few_shot(root: Path) -> No
         ("novel", 1),
         ("novel", 5),
     ]
-    config = FewShotConfig(ways=(2,), shots=(1, 5), episodes=30, threads=1)
-    assert measure_few_shot(trained, config).model_dump(mode="json") == report
+    again = analyse(trained, "few-shot", ways=(2,), shots=(1, 5), episodes=30, threads=1).report
+    assert again.model_dump(mode="json") == report
     told = succeed("--root", root, "few-shot", trained, *shots).out.splitlines()
     how = "30 episodes each, 5 queries a class, cosine distance, best weights (epoch 1), photos in reach: none"
     assert told[0] == f"{trained}: {how}"

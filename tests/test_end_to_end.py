@@ -16,7 +16,7 @@ from html_page import Page
 from PIL import Image
 from tiny import DEMO, write_config
 
-from dvs_transfer import compare_runs, evaluate_run
+from dvs_transfer import compare_runs, evaluate
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.pipeline.printing import to_document
@@ -284,7 +284,7 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     assert (difference["verdict"], found["draws"], found["p"], found["recordings"]) == (None, None, None, None)
     report = to_document(compare_runs([demo.run, events]))
     assert report == outcome.document
-    assert evaluate_run(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
+    assert evaluate(events, overrides=["evaluate.threads=1"]).top1 == best[1]["mean"]
     alone = succeed("--quiet", "compare", demo.run, seed).out
     seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
     assert f"train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42; {seen})" in alone

@@ -31,7 +31,7 @@ def _declare(name: str, config: type[AnalysisConfig], example: str) -> None:
     """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
 
     def analysis(given: Given, run: Run, restart: Restart = False, **options: Any) -> None:
-        _show(given, [to_document(_analyse(name, config, run, restart, options))])
+        _show(given, [to_document(_analyse(name, run, restart, options))])
 
     text = f"{cleandoc(config.__doc__ or '')}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
     analysis.__doc__ = text.rstrip()
@@ -56,12 +56,11 @@ def all_analyses(
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
-    from ...stages.analysis.catalogue import ANALYSES
     from ..analysis import analyses_of
     from ..experiment import run_folder
 
     folder = run or run_folder(given.load(), Settings.workspace)
-    made = [_analyse(name, ANALYSES[name].config, folder, restart, options) for name in analyses_of(folder)]
+    made = [_analyse(name, folder, restart, options) for name in analyses_of(folder)]
     _show(given, [to_document(entry) for entry in made])
 
 
@@ -75,7 +74,7 @@ def few_shot(
 
     Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
     """
-    reports = {run: _analyse("few-shot", FewShotConfig, run, restart, options).report for run in runs}
+    reports = {run: _analyse("few-shot", run, restart, options).report for run in runs}
     given.show(reports, text=_print_few_shot)
 
 
@@ -97,11 +96,10 @@ def _print_few_shot(reports: dict[Path, Any]) -> None:
             )
 
 
-def _analyse(name: str, kind: type[AnalysisConfig], run: Path, restart: bool, options: dict[str, Any]) -> Any:
+def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:
     from ..analysis import analyse
-    from ..config import build
 
-    return analyse(name, build(kind, **options), run, restart=restart, progress=Settings.reporter.progress)
+    return analyse(run, name, restart=restart, progress=Settings.reporter.progress, **options)
 
 
 def _show(given: Given, results: list[dict[str, Any]]) -> None:

@@ -123,8 +123,3 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
-
-
-def chosen(model: type[BaseModel], options: dict[str, Any]) -> dict[str, Any]:
-    """The options that are fields of `model`."""
-    return {name: value for name, value in options.items() if name in model.model_fields}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -72,6 +72,23 @@ def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
     return reader(Path(path))
 
 
+def open_files(name: str, files: Sequence[Path], time_unit: TimeUnit = "auto") -> Reader:
+    """A reader of recordings that lie anywhere and have no class, each read as a file of the source `name`.
+
+    Raises SourceError for a source of another name or kind, and for one whose recordings are no files of their own.
+    """
+    reader = find_source(name, "events")
+    if reader.read_bytes is not Reader.read_bytes:
+        raise SourceError(
+            f"{name}: its recordings are no files of their own, so a file cannot be read as one of it; with the source "
+            f"{Folder.name} a file is read as what its content is, if it holds one recording, cut as {name}'s are"
+        )
+    opened = reader.of_files(files)
+    if isinstance(opened, Folder):
+        opened.time_unit = time_unit
+    return opened
+
+
 __all__ = [
     "SOURCES",
     "AtisRecords",
@@ -85,5 +102,6 @@ __all__ = [
     "TonicReader",
     "UInt8Array",
     "find_source",
+    "open_files",
     "open_source",
 ]

@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal, Self
 
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
@@ -87,6 +87,14 @@ class Reader(ABC):
         if not samples:
             raise self.wrong_layout(self.searched[0] if self.searched else open_place(self.path))
         self.samples = tuple(sorted(samples, key=lambda sample: (sample.label, sample.sample_id)))
+
+    @classmethod
+    def of_files(cls, files: Sequence[Path]) -> Self:
+        """A reader of files that lie anywhere, their samples without a class: for `read_content` and `decode` alone."""
+        reader = cls.__new__(cls)  # looks for no folders
+        reader._files = {str(file): (FolderTree(file.parent), file.name) for file in files}
+        reader.class_names, reader.samples = (), tuple(Sample(str(file), -1, str(file)) for file in files)
+        return reader
 
     def list_samples(self) -> Listing:
         """Class names in label order, and every sample; sets `searched`. Raises SourceError.

@@ -14,8 +14,7 @@ from html_page import Page
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.paired import PairedCache
-from dvs_transfer.pipeline.reporting import default_page, report
-from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.pipeline.reporting import report
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.pairing_config import PairingConfig
@@ -95,10 +94,10 @@ def test_a_leaky_run_among_others_is_named(make_run: MakeRun, tmp_path: Path) ->
     assert "Runs: B, seed 1." in page.text
 
 
-def test_where_the_page_goes(tmp_path: Path) -> None:
-    runs = [tmp_path / "a", tmp_path / "b"]
-    assert default_page(runs[:1], Workspace(tmp_path)) == runs[0] / "report" / "report.html"
-    assert default_page(runs, Workspace(tmp_path)) == tmp_path / "runs" / "report.html"
+def test_where_the_page_goes(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(name, {"seed": seed}) for seed, name in enumerate(("a", "b"))]
+    assert report(runs[0]).page == runs[0] / "report" / "report.html"
+    assert report(runs, root=tmp_path).page == tmp_path / "runs" / "report.html"
 
 
 def test_runs_of_other_data(make_run: MakeRun, tmp_path: Path) -> None:
