@@ -170,7 +170,7 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
             if result is None:
                 experiment.train(config, workspace, folder, on_progress=tell)
                 tell()  # there was nothing left to train
-                experiment.evaluate(config.evaluate, folder)
+                experiment.evaluate(folder, config.evaluate)
                 result = read_result(config, folder)
     except TrainingStoppedError as stopped:
         return CellOutcome(task.name, "stopped", str(folder), str(stopped))
