@@ -33,11 +33,11 @@ def verify_store(path: Path, num_threads: int | None = None) -> VerifyReport:
     Attributes that cannot be read or are not sealed are told as what is wrong with zarr.json.
     num_threads: by default one for each core.  Raises StoreError when nothing is at `path`.
     """
-    if not path.exists():
-        read_attributes(path)  # says so, and what else is there
     try:
         attributes = read_attributes(path)
     except StoreError as error:
+        if not path.exists():
+            raise
         return VerifyReport(path=path, num_files=0, num_bytes=0, bad={"zarr.json": str(error)})
     with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)

@@ -11,8 +11,9 @@ from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.results import AnalysisReport, result_path
 from ..stages.analysis.subject import Progress, no_progress
+from ..stages.network.config import ARCHITECTURES
 from .config import build
-from .experiment import open_splits_of
+from .experiment import open_splits_of, read_run
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,13 @@ class AnalysisFiles:
 def analyses_of(folder: Path) -> list[str]:
     """The names of "all analyses" of the run in `folder`: those with a picture. Raises as `analyse` does."""
     has_images = open_splits_of(folder)("test").has_images
-    return [name for name, of in ANALYSES.items() if of.draw is not None and (has_images or not of.needs_images)]
+    network = read_run(folder).get("experiment", {}).get("model", {}).get("name")
+    is_known = network is None or network in ARCHITECTURES
+    return [
+        name
+        for name, of in ANALYSES.items()
+        if of.draw is not None and (has_images or not of.needs_images) and (is_known or not of.needs_known_layers)
+    ]
 
 
 def analyse(

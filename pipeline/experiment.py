@@ -137,7 +137,7 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
     }
-    if code := plugin_code(config.train):
+    if code := plugin_code(config.model, config.train):
         described["code"] = code
     return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
 

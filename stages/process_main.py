@@ -41,6 +41,7 @@ CPU_S = 60  # for a file, and one more for each `BYTES_PER_CPU_S` of it
 BYTES_PER_CPU_S = 4_000_000  # the slowest decoder takes 20 million in a second
 OPEN_FILES = 64
 SILENCE_S = 60.0  # between two messages
+ALONE_S = 90  # until a silent one ends by itself: nobody is left who would have ended it before
 PIECE_BYTES = 1 << 28  # of an answer
 
 
@@ -98,14 +99,18 @@ def answer_with_data(connection: Connection, script: dict[str, Any], request: di
     try:
         reader = request.pop("reader")
         set_limits(script["LIBRARIES"].get(reader), Path(request["path"]).stat().st_size)
+        signal.alarm(ALONE_S)  # `listen` cannot end one that hangs in a library which lets no other thread run
         facts, pieces = script["READERS"][reader](**request)
         say(facts=facts)
         for columns in pieces:
+            signal.alarm(0)  # who asked may take its time
             say(columns=[[name, values.dtype.str, values.shape] for name, values in columns.items()])
             for values in columns.values():
                 left = memoryview(values.reshape(-1).view("B"))
                 while left:
                     left = left[os.write(connection.fileno(), left) :]
+            signal.alarm(ALONE_S)
+        signal.alarm(0)
         say(done=True)
     except BaseException as error:  # a panic of Rust code is no Exception
         say(error=f"{type(error).__name__}: {error}"[:2000])

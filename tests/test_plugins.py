@@ -12,6 +12,8 @@ import pytest
 from command_line import refuse, succeed
 from tiny import RAW, make_workspace, write_config
 
+from dvs_transfer.stages.network.runtime import cpu_capabilities
+
 PAGE = (Path(__file__).parent.parent / "docs" / "plugins.md").read_text()
 SMALL = {"model": {"name": "vgg_snn_small"}, "train": {"batch_size": 4}}
 
@@ -31,19 +33,54 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path / "root")
 
 
-def write(root: Path, title: str) -> tuple[str | Path, ...]:
+def write(root: Path, title: str, **sections: object) -> tuple[str | Path, ...]:
     """Put an example beside the tiny configuration; returns the options that name it."""
     files = section(title)
-    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")))
+    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")), **sections)
     for name, code in files.items():
         (root / name).write_text(code)
         sys.modules.pop(name.removesuffix(".py"), None)
     return ("--quiet", "--root", root), ("--config", config, "--json")  # type: ignore[return-value]
 
 
-def run_all(root: Path, title: str) -> dict[str, object]:
-    before, after = write(root, title)
+def run_all(root: Path, title: str, **sections: object) -> dict[str, object]:
+    before, after = write(root, title, **sections)
     return {name: succeed(*before, name, *after).document for name in ("preprocess", "train", "evaluate")}  # type: ignore[misc]
+
+
+def test_a_network(workspace: Path) -> None:
+    more = {"train": 0.4, "validation": 0.4}  # of which analyses are
+    trained = run_all(workspace, "A network", pairing=more)["train"]
+    assert trained["num_parameters"] == (25 * 2 + 1) * 8 + (8 * 16 + 1) * 2 + 3  # type: ignore[index]
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
+    analyses = succeed(*before, "analyse", "all", *after, "--num-recordings", "8").document
+    assert {"alignment", "embedding", "landscape"} == set(analyses)
+    assert analyses["alignment"]["report"]["layers"] == ["aligned features"]
+    run = Path(trained["run"])  # type: ignore[index]
+    for name, says in (("activity", "built-in networks"), ("grad-cam", "none of this network's layers")):
+        refuse(*before, "analyse", name, run, code=1, says=[says])
+    says = ["int8 is for vgg_snn"] if cpu_capabilities() & {"avx512_vnni", "avx_vnni"} else ["int8 needs a CPU"]
+    refuse(*before, "evaluate", *after[:2], "--set", "evaluate.precision=int8", code=1, says=says)
+    succeed(*before, "report", run, "--out", workspace / "page.html")
+
+    code = (workspace / "leaky.py").read_text()
+    (workspace / "leaky.py").write_text(code.replace("beta=0.9", "beta=0.8"))
+    other = succeed(*before, "train", *after).document
+    assert other["run"] != trained["run"]  # type: ignore[index]
+    refuse(*before, "train", "--run", run, *after, code=1, says=["other settings", "code.network"])
+
+
+def test_a_changed_network_does_not_fit_its_weights(workspace: Path) -> None:
+    run_all(workspace, "A network")
+    before = ("--quiet", "--root", workspace)
+    run = next((workspace / "runs").iterdir())
+    code = (workspace / "leaky.py").read_text()
+    (workspace / "leaky.py").write_text(code.replace("self.conv", "self.convolution"))
+    sys.modules.pop("leaky")
+    refuse(*before, "evaluate", run, code=1, says=["do not fit the network that it names", "backbone.module.conv"])
+    (workspace / "leaky.py").unlink()
+    sys.modules.pop("leaky")
+    refuse(*before, "evaluate", run, code=1, says=["leaky:Network: cannot be imported"])
 
 
 def test_a_method(workspace: Path) -> None:
@@ -77,10 +114,14 @@ def test_a_sliding_strategy(workspace: Path) -> None:
         ("train.method='math:pi'", "expected a class derived from"),
         ("train.method='transfers'", "'transfers' is none of events, finetune, transfer"),
         ("train.sliding='math:nothing'", "has no attribute 'nothing'"),
+        ("model.name='vgg'", "'vgg' is none of resnet18, scnn, vgg_snn, vgg_snn_small"),
+        ("model.options={channels=3}", "vgg_snn_small has none"),
+        ("model.name='nowhere:Network'", "No module named 'nowhere'"),
+        ("model.name='math:floor'", "cannot be called as a network is"),
     ],
 )
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
     options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
-    code = 2 if "transfers" in setting else 1
+    code = 2 if "is none of" in says or "has none" in says else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])

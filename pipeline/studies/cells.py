@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
@@ -25,7 +25,7 @@ from ...stages.runs.checkpoint import read_info, weights_path
 from ...stages.runs.metrics import metrics_path
 from ...stages.training.stopping import TrainingStoppedError
 from .. import experiment
-from ..config import ExperimentConfig, validate_config
+from ..config import ExperimentConfig
 from ..workspace import Workspace
 
 WAIT_S = 7 * 24 * 3600.0  # for another study's cell
@@ -53,11 +53,11 @@ class CellStatus:
 
 @dataclass(frozen=True)
 class CellTask:
-    """What to do. config: the cell's whole configuration. waits: for another process that has the cell; else "busy"."""
+    """What to do. waits: for another process that has the cell; else "busy"."""
 
     name: str
-    config: dict[str, Any]
-    root: str
+    config: ExperimentConfig
+    workspace: Workspace
     waits: bool = False
     environment: Mapping[str, str] | None = None
 
@@ -158,20 +158,19 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
             tell_memory(told[0])
 
     try:
-        config, workspace = validate_config(task.config, task.name), Workspace(Path(task.root))
-        folder = experiment.run_folder(config, workspace)
+        folder = experiment.run_folder(task.config, task.workspace)
         if not task.waits and is_worked_on(folder):
             return CellOutcome(task.name, "busy", str(folder))
         with writer_lock(folder.parent, lock_name(folder), timeout_s=WAIT_S):
             while is_held(folder, "train"):
                 time.sleep(1)
-            result = read_result(config, folder)
+            result = read_result(task.config, folder)
             found = result is not None
             if result is None:
-                experiment.train(config, workspace, folder, on_progress=tell)
+                experiment.train(task.config, task.workspace, folder, on_progress=tell)
                 tell()  # there was nothing left to train
-                experiment.evaluate(folder, config.evaluate)
-                result = read_result(config, folder)
+                experiment.evaluate(folder, task.config.evaluate)
+                result = read_result(task.config, folder)
     except TrainingStoppedError as stopped:
         return CellOutcome(task.name, "stopped", str(folder), str(stopped))
     except (DvsTransferError, OSError) as error:

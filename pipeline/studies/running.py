@@ -109,10 +109,12 @@ def _preprocess(cells: list[Cell], workspace: Workspace, convert: DaskRunner) ->
 
 
 def _task(cell: Cell, workspace: Workspace, threads: int) -> CellTask:
-    document = cell.config.model_dump(mode="json")
-    for section in ("train", "evaluate"):
-        document[section]["threads"] = document[section]["threads"] or threads
-    return CellTask(cell.name, document, str(workspace.root.resolve()))
+    train, evaluate = cell.config.train, cell.config.evaluate
+    own = {
+        "train": train.model_copy(update={"threads": train.threads or threads}),
+        "evaluate": evaluate.model_copy(update={"threads": evaluate.threads or threads}),
+    }
+    return CellTask(cell.name, cell.config.model_copy(update=own), Workspace(workspace.root.resolve()))
 
 
 def _cuda_devices() -> list[str]:

@@ -28,9 +28,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from ...cache.errors import TrainingError
 from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
-from ..network.networks import ResNet, SpikingNetwork
-from ..network.spikes import spikes_of
+from ..network.networks import OwnBackbone, ResNet, SpikingNetwork
+from ..network.prediction import spikes_of
 from . import style
 from .config import ActivityConfig
 from .results import AnalysisReport, Arrays, Fields
@@ -85,6 +86,10 @@ class ActivityReport(AnalysisReport):
 @torch.inference_mode()
 def measure(subject: Subject, config: ActivityConfig, progress: Progress) -> tuple[Fields, Arrays]:
     network, num_steps, num = subject.network, subject.info.num_steps, len(subject.rows)
+    if isinstance(network.backbone, OwnBackbone):
+        raise TrainingError(
+            f"spikes and operations are counted in built-in networks; {subject.info.model.name} is none"
+        )
     spikes: dict[str, Tensor] = {}
     num_neurons: dict[str, int] = {}
     with count_operations(network, num_steps) as operations:

@@ -24,7 +24,7 @@ from torch import Tensor
 from ...cache.errors import TrainingError
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork, build_network
-from ..network.spikes import spikes_of
+from ..network.prediction import spikes_of
 from ..runs.metrics import read_metrics
 from ..training.methods import method_class
 from . import style

@@ -19,6 +19,7 @@ ANALYSES = {
             title="Activity and energy",
             reading="A firing rate of 0.1 is one spike in ten time steps for each neuron; the energy counts arithmetic "
             "alone, so compare it between networks, not with a device.",
+            needs_known_layers=True,
         ),
         Analysis(
             name="alignment",
@@ -53,6 +54,7 @@ ANALYSES = {
             title="Grad-CAM",
             reading="Bright regions are those whose activity raised the score of the explained class; the time steps "
             "of a row can be compared, different rows and the mean cannot.",
+            needs_known_layers=True,
         ),
         Analysis(
             name="landscape",

@@ -28,7 +28,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ...cache.errors import ConfigError
+from ...cache.errors import ConfigError, TrainingError
 from ..network.layers import Domain, ResidualBlock, SpikingConv
 from ..network.networks import SpikingNetwork
 from ..preview import event_picture
@@ -89,8 +89,13 @@ def measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tupl
 
 
 def find_layer(network: SpikingNetwork, name: str | None) -> str:
-    """The name of a layer with feature maps, the last one for None. Raises ConfigError: no such layer."""
+    """The name of a layer with feature maps, the last one for None. Raises ConfigError: no such layer.
+
+    TrainingError: a user's network that has none.
+    """
     layers = [key for key, module in network.named_modules() if isinstance(module, SpikingConv | ResidualBlock)]
+    if not layers:
+        raise TrainingError("none of this network's layers is one that Grad-CAM explains: SpikingConv or ResidualBlock")
     if name is not None and name not in layers:
         raise ConfigError(f"layer: this network has no feature maps called {name!r}; it has {', '.join(layers)}")
     return name or layers[-1]

@@ -64,6 +64,7 @@ class Analysis:
     version: to be raised when `measure` finds something else than before; results of another one are neither used nor
     shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
     analyses". reading: how to read it, for a report. needs_images: it says nothing of a run without images.
+    needs_known_layers: it looks into layers, and a user's network may have others.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Analysis:
     title: str
     reading: str
     needs_images: bool = False
+    needs_known_layers: bool = False
 
     def exists(self, run_folder: Path) -> bool:
         """Whether the run folder holds a result."""

@@ -19,9 +19,9 @@ from ...cache.documents import read_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ..batches.data import OpenSplit, encode_images
-from ..network.adaptation import adapted
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
+from ..network.prediction import adapted
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import TrainConfig
 from ..training.methods import method_class

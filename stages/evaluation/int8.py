@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from ...cache.errors import TrainingError
 from ..network import compiled
 from ..network.layers import EPSILON, AveragePool, BatchNormOverTime, Domain, SpikingConv
+from ..network.lif import LifConstants
 from ..network.networks import FeedForward, SpikingNetwork
-from ..network.neurons import LifConstants
 from ..network.runtime import cpu_capabilities
 
 _LARGEST_COUNT = 255

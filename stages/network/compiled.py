@@ -10,69 +10,61 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ..network import kernels
-
-if TYPE_CHECKING:
-    from .neurons import LifConstants
-
-# Elements of a layer from which training uses the operations here, with several threads and with one: on two threads
-# torch's own were faster below, on one they are slower by half (docs/performance.md).
-smallest = 5_000_000
-smallest_alone = 100_000
+from . import kernels
+from .lif import LifConstants
 
 # Elements of a layer from which threads share its work. Below, the calling thread is done before it pays: torch's own
 # threads still spin for some milliseconds after a convolution, and stand in the way (docs/performance.md).
-shared_from = 2_000_000
+SHARED_FROM = 2_000_000
 
 _TYPES = (torch.bfloat16, torch.float32, torch.float64)
 _ROW = 1024  # most neurons of a row where there are no channels; a row of 32 steps fits the second cache
 
 
-def supports(x: Tensor) -> bool:
-    """Whether the operations here can take x, and are worth it."""
-    least = smallest if torch.get_num_threads() > 1 else smallest_alone
-    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() >= least
+class Norm(NamedTuple):
+    """A batch norm before neurons, whose current is (x - mean) * rstd * weight + bias. weight, bias: (C,).
 
-
-def lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """Spikes, and membranes after reset where wanted, of current (T, ...), contiguous."""
-    width = math.gcd(current[0].numel(), _ROW)
-    rows = current.reshape(len(current), -1, width)
-    spikes, membrane = _NormLif.apply(rows, None, None, None, None, 1, constants, want_membrane)  # type: ignore[no-untyped-call]
-    return spikes.view(current.shape), None if membrane is None else membrane.view(current.shape)
-
-
-def norm_lif(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    mean: Tensor,
-    rstd: Tensor,
-    batch_statistics: bool,
-    constants: LifConstants,
-    want_membrane: bool,
-) -> tuple[Tensor, Tensor | None]:
-    """Spikes and membranes of neurons that receive (x - mean) * rstd * weight + bias; x (T, B, C, H, W).
-
-    `mean` and `rstd` (T, C) are constants, or x's own statistics with `batch_statistics`: (T, C) then stands for each
-    step alone, (1, C) for all steps together.
+    `mean` and `rstd` (T, C) are constants, or x's own statistics with `of_batch`: (T, C) then stands for each step
+    alone, (1, C) for all steps together.
     """
-    num_steps, batch, channels, height, width = x.shape
-    rows = x.permute(0, 1, 3, 4, 2).reshape(num_steps, -1, channels)
-    spikes, membrane = _NormLif.apply(  # type: ignore[no-untyped-call]
-        rows, weight, bias, mean, rstd, batch if batch_statistics else -batch, constants, want_membrane
-    )
 
-    def images(out: Tensor) -> Tensor:
-        return out.view(num_steps, batch, height, width, channels).permute(0, 1, 4, 2, 3)
+    weight: Tensor
+    bias: Tensor
+    mean: Tensor
+    rstd: Tensor
+    of_batch: bool
 
-    return images(spikes), None if membrane is None else images(membrane)
+
+def can_take(x: Tensor) -> bool:
+    """Whether the operations here can."""
+    return x.device.type == "cpu" and x.dtype in _TYPES and x.numel() > 0
+
+
+def lif(
+    current: Tensor, constants: LifConstants, want_membrane: bool, norm: Norm | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """Spikes, and membranes after reset where wanted, of current (T, ...), contiguous.
+
+    With `norm`, of what it makes of (T, B, C, H, W), channels last.
+    """
+    if norm is not None:
+        current = current.permute(0, 1, 3, 4, 2)
+    width = math.gcd(current[0].numel(), _ROW) if norm is None else current.shape[-1]
+    rows = current.reshape(len(current), -1, width)
+    images = 1 if norm is None else current.shape[1]
+    spikes, membrane = _NormLif.apply(rows, constants, want_membrane, images, *(norm or ()))  # type: ignore[no-untyped-call]
+
+    def like_current(out: Tensor) -> Tensor:
+        out = out.view(current.shape)
+        return out if norm is None else out.permute(0, 1, 4, 2, 3)
+
+    return like_current(spikes), None if membrane is None else like_current(membrane)
 
 
 def pooled_spikes(x: Tensor, scale: Tensor, shift: Tensor, constants: LifConstants, pool: int) -> Tensor:
@@ -83,7 +75,7 @@ def pooled_spikes(x: Tensor, scale: Tensor, shift: Tensor, constants: LifConstan
     num_steps, batch, channels, height, width = x.shape
     counts = torch.empty(num_steps, batch, height // pool, width // pool, channels, dtype=torch.uint8)
     inputs = _array(x.permute(0, 1, 3, 4, 2).contiguous()), _array(scale), _array(shift)
-    neuron, out = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha), counts.numpy()
+    neuron, out = _numbers(scale, constants), counts.numpy()
     squares = counts[0, ..., 0].numel()
     _each_rows(lambda first, last: kernels.lif_counts(*inputs, neuron, pool, first, last, out), squares, x.numel())
     return counts.permute(0, 1, 4, 2, 3)
@@ -112,59 +104,48 @@ def statistics(x: Tensor, merged: bool) -> tuple[Tensor, Tensor]:
 
 
 class _NormLif(torch.autograd.Function):
-    """Rows (T, M, C) to spikes and membranes. Keeps the rows alone; potentials are computed again.
+    """Rows (T, M, C) of `num_images` images to spikes and membranes. Keeps the rows; potentials are computed again.
 
-    `num_images` shares the rows among threads; negative: mean and rstd are constants; without weight: no norm.
+    norm: the fields of `Norm`, or nothing.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        x: Tensor,
-        weight: Tensor | None,
-        bias: Tensor | None,
-        mean: Tensor | None,
-        rstd: Tensor | None,
-        num_images: int,
-        constants: LifConstants,
-        want_membrane: bool,
+        ctx: Any, x: Tensor, constants: LifConstants, want_membrane: bool, num_images: int, *norm: Any
     ) -> tuple[Tensor, Tensor | None]:
-        num_steps, num_rows, width = x.shape
         number = _computing_type(x)
-        if weight is None or bias is None or mean is None or rstd is None:
-            scale = torch.ones(num_steps, width, dtype=number)
-            shift = torch.zeros_like(scale)
-            mean = rstd = None
-        else:
-            scale = (rstd * weight).expand(num_steps, -1).contiguous()
+        if norm:
+            weight, bias, mean, rstd, of_batch = norm
+            scale = (rstd * weight).expand(len(x), -1).contiguous()
             shift = (bias - mean * scale).contiguous()
+        else:
+            scale = torch.ones(len(x), x.shape[2], dtype=number)
+            shift, of_batch = torch.zeros_like(scale), False
         spikes = torch.empty_like(x)
         membrane = torch.empty_like(x, dtype=number) if want_membrane else None
-        neuron = _numbers(scale, 1 / constants.tau, constants.threshold, constants.alpha)
+        neuron = _numbers(scale, constants)
         arrays = _array(x), _array(scale), _array(shift), neuron
         out = _array(spikes), None if membrane is None else _array(membrane)
-        _each_rows(lambda first, last: kernels.lif_forward(*arrays, first, last, *out), num_rows, x.numel())
+        _each_rows(lambda first, last: kernels.lif_forward(*arrays, first, last, *out), x.shape[1], x.numel())
         if any(ctx.needs_input_grad):
-            ctx.save_for_backward(x, scale, shift, mean, rstd)
-            ctx.neuron, ctx.num_images = neuron, num_images
+            ctx.save_for_backward(x, scale, shift, *norm[2:4])
+            ctx.neuron, ctx.num_images, ctx.of_batch = neuron, num_images, of_batch
         return spikes, membrane
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor | None) -> tuple[Tensor | None, ...]:
-        x, scale, shift, mean, rstd = ctx.saved_tensors
-        upstream = (
-            _array(grad_spikes.contiguous()),
-            None if grad_membrane is None else _array(grad_membrane.contiguous()),
-        )
+        x, scale, shift, *statistics = ctx.saved_tensors
+        upstream = [None if part is None else _array(part.contiguous()) for part in (grad_spikes, grad_membrane)]
         inputs = _array(x), _array(scale), _array(shift), ctx.neuron, *upstream
-        grad_weight = grad_bias = None
         slope = offset = torch.zeros_like(scale)
-        if mean is not None:
-            sums = _gradient_sums(inputs, mean.expand(len(x), -1).contiguous(), abs(ctx.num_images))
+        of_norm: tuple[Tensor | None, ...] = ()
+        if statistics:
+            mean, rstd = statistics
+            sums = _gradient_sums(inputs, mean.expand(len(x), -1).contiguous(), ctx.num_images)
             sum_grad, sum_moment = sums[0], sums[1] * rstd  # the second: of grad * normalised x
-            grad_weight, grad_bias = sum_moment.sum(0).to(scale.dtype), sum_grad.sum(0).to(scale.dtype)
-            if ctx.num_images > 0:  # x moves its own statistics; one mean for all steps has all steps' sums
+            of_norm = (sum_moment.sum(0).to(scale.dtype), sum_grad.sum(0).to(scale.dtype), None, None, None)
+            if ctx.of_batch:  # x moves its own statistics; one mean for all steps has all steps' sums
                 num_rows = x.shape[1]
                 if len(mean) == 1:
                     sum_grad, sum_moment = sum_grad.sum(0, keepdim=True), sum_moment.sum(0, keepdim=True)
@@ -173,13 +154,9 @@ class _NormLif(torch.autograd.Function):
                 offset = -scale * sum_grad / num_rows - slope * mean
         affine = [_array(part.to(scale.dtype).contiguous()) for part in (slope, offset)]
         grad = torch.empty_like(x)
-        out = *affine, _array(grad)
-        _each_rows(
-            lambda first, last: kernels.lif_backward(*inputs, first, last, None, None, None, *out),
-            x.shape[1],
-            x.numel(),
-        )
-        return grad, grad_weight, grad_bias, *[None] * 5
+        rest = None, None, None, *affine, _array(grad)  # no sums this time
+        _each_rows(lambda first, last: kernels.lif_backward(*inputs, first, last, *rest), x.shape[1], x.numel())
+        return grad, None, None, None, *of_norm
 
 
 def _gradient_sums(inputs: tuple[Any, ...], mean: Tensor, num_images: int) -> Tensor:
@@ -207,7 +184,9 @@ def _array(x: Tensor) -> kernels.Array:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _numbers(like: Tensor, *values: float) -> tuple[Any, ...]:
+def _numbers(like: Tensor, constants: LifConstants) -> tuple[Any, ...]:
+    """What the kernels take for constants, in the type of `like`."""
+    values = 1 / constants.tau, constants.threshold, constants.alpha
     return tuple(like.numpy().dtype.type(value) for value in values)
 
 
@@ -221,7 +200,7 @@ def _each_rows(function: Callable[[int, int], object], num_rows: int, num_elemen
 def _each(function: Callable[[int], object], number: int, num_elements: int) -> None:
     """Call function(0) to function(number - 1), on torch's number of threads where there are elements enough."""
     threads = torch.get_num_threads()
-    if threads == 1 or number == 1 or num_elements < shared_from:
+    if threads == 1 or number == 1 or num_elements < SHARED_FROM:
         for i in range(number):
             function(i)
     else:

@@ -96,20 +96,7 @@ def lif_counts(x, scale, shift, constants, pool, first, last, counts):  # type: 
 
 @njit(nogil=True, cache=True)
 def lif_backward(  # type: ignore[no-untyped-def]
-    x,
-    scale,
-    shift,
-    constants,
-    grad_spikes,
-    grad_membrane,
-    first,
-    last,
-    mean,
-    sums,
-    moments,
-    slope,
-    offset,
-    grad_x,
+    x, scale, shift, constants, grad_spikes, grad_membrane, first, last, mean, sums, moments, slope, offset, grad_x
 ):
     """Take the gradients of spikes and (unless None) membrane back to x, in one of two passes over the rows, or both.
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
-from ..network import compiled
-from .neurons import LifConstants, spike
+from . import compiled
+from .config import BatchNormMode, RunningStatistics
+from .lif import LifConstants
+from .neurons import implementation_for, spike
 
 Domain = Literal["static", "event"]
-BatchNormMode = Literal["per_step", "merged"]
-RunningStatistics = Literal["shared", "per_domain"]
 
 # Batch norm's, as in torch: weight of new statistics in the running ones, and what is added to variances.
 MOMENTUM = 0.1
@@ -69,7 +71,7 @@ class BatchNormOverTime(nn.Module):
 
         In one operation where there is one: what lies between norm and neuron is then neither written nor kept.
         """
-        if not compiled.supports(x):
+        if implementation_for(x) != "compiled":
             return spike(self(x, domain), constants, want_membrane)
         running_mean, running_var = self.running(domain)
         if self.training:
@@ -80,8 +82,8 @@ class BatchNormOverTime(nn.Module):
                 running_var.lerp_(variance_of_step, self.momentum)
         else:
             mean, variance = running_mean[None], running_var[None]
-        rstd = (variance + EPSILON).rsqrt()
-        return compiled.norm_lif(x, self.weight, self.bias, mean, rstd, self.training, constants, want_membrane)
+        norm = compiled.Norm(self.weight, self.bias, mean, (variance + EPSILON).rsqrt(), of_batch=self.training)
+        return compiled.lif(x, constants, want_membrane, norm)
 
     def _normalize(self, images: Tensor, domain: Domain) -> Tensor:
         running, affine = self.running(domain), (self.weight, self.bias)
@@ -95,28 +97,40 @@ class Neurons(nn.Module):
         super().__init__()
         self.constants = constants
 
-    def forward(self, x: Tensor, domain: Domain, norm: BatchNormOverTime | None) -> Tensor:
-        """The spikes; x is the current, or what `norm` makes it of."""
-        return self._spike(x, domain, norm, want_membrane=False)[0]
-
-    def with_membrane(self, x: Tensor, domain: Domain, norm: BatchNormOverTime | None) -> tuple[Tensor, Tensor]:
-        """The spikes and the membrane potentials after reset."""
-        spikes, membrane = self._spike(x, domain, norm, want_membrane=True)
-        assert membrane is not None
-        return spikes, membrane
-
-    def _spike(
-        self, x: Tensor, domain: Domain, norm: BatchNormOverTime | None, want_membrane: bool
+    def forward(
+        self, x: Tensor, domain: Domain, norm: BatchNormOverTime | None, want_membrane: bool = False
     ) -> tuple[Tensor, Tensor | None]:
-        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and not compiled.supports(x):
+        """Spikes, and where wanted the membranes after reset; x is the current, or what `norm` makes it of."""
+        if x.device.type == "cpu" and x.dtype == torch.bfloat16 and implementation_for(x) != "compiled":
             x = x.float()  # of autocast; torch's batch norm on a CPU is slow in bfloat16
         if norm is None:
             return spike(x, self.constants, want_membrane)
         return norm.then_lif(x, domain, self.constants, want_membrane)
 
 
-class SpikingConv(nn.Module):
-    """Convolution, batch norm over time if there is one, LIF: (T, B, C_in, H, W) to (T, B, C_out, H', W')."""
+class SpikingLayer(nn.Module):
+    """What gives currents, batch norm over time if there is one, LIF."""
+
+    norm: BatchNormOverTime | None
+    neurons: Neurons
+
+    def currents(self, x: Tensor) -> Tensor:
+        """From x (T, B, ...)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, domain: Domain) -> Tensor:
+        """The spikes."""
+        spikes: Tensor = self.neurons(self.currents(x), domain, self.norm)[0]
+        return spikes
+
+    def with_membrane(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
+        """The spikes and the membrane potentials after reset."""
+        spikes, membrane = self.neurons(self.currents(x), domain, self.norm, want_membrane=True)
+        return spikes, membrane
+
+
+class SpikingConv(SpikingLayer):
+    """Of a convolution: (T, B, C_in, H, W) to (T, B, C_out, H', W')."""
 
     def __init__(
         self,
@@ -133,35 +147,22 @@ class SpikingConv(nn.Module):
         self.norm = norm
         self.neurons = Neurons(constants)
 
-    def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        """The spikes."""
-        spikes: Tensor = self.neurons(self._convolve(x), domain, self.norm)
-        return spikes
-
-    def with_membrane(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """The spikes and the membrane potentials after reset."""
-        return self.neurons.with_membrane(self._convolve(x), domain, self.norm)
-
-    def _convolve(self, x: Tensor) -> Tensor:
+    def currents(self, x: Tensor) -> Tensor:
         return _over_time(self.conv(x.flatten(0, 1)), x)
 
 
-class SpikingLinear(nn.Module):
-    """Linear, LIF: (T, B, ...) to (T, B, out_features)."""
+class SpikingLinear(SpikingLayer):
+    """Of a linear layer: (T, B, ...) to (T, B, out_features)."""
 
     def __init__(self, in_features: int, out_features: int, constants: LifConstants) -> None:
         super().__init__()
         self.linear = nn.Linear(in_features, out_features)
+        self.norm = None
         self.neurons = Neurons(constants)
 
-    def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        """The spikes."""
-        spikes: Tensor = self.neurons(self.linear(x.flatten(2)), domain, None)
-        return spikes
-
-    def with_membrane(self, x: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        """The spikes and the membrane potentials after reset."""
-        return self.neurons.with_membrane(self.linear(x.flatten(2)), domain, None)
+    def currents(self, x: Tensor) -> Tensor:
+        currents: Tensor = self.linear(x.flatten(2))
+        return currents
 
 
 class PreActivationConv(nn.Module):
@@ -187,7 +188,7 @@ class PreActivationConv(nn.Module):
         self.neurons = Neurons(constants)
 
     def forward(self, x: Tensor, domain: Domain) -> Tensor:
-        spikes = self.neurons(x, domain, self.norm)[..., :: self.every, :: self.every]
+        spikes = self.neurons(x, domain, self.norm)[0][..., :: self.every, :: self.every]
         return _over_time(self.conv(spikes.flatten(0, 1)), x)
 
 
@@ -230,3 +231,31 @@ class AveragePool(nn.Module):
 def _over_time(images: Tensor, like: Tensor) -> Tensor:
     """Images (T * B, C, H, W) as (T, B, C, H, W), with T and B of `like`."""
     return images.view(*like.shape[:2], *images.shape[1:])
+
+
+def recomputed(function: Callable[[Tensor], Any], layers: Iterable[nn.Module], x: Tensor) -> Any:
+    """function(x), which runs `layers` in training mode; their activations are not kept (Chen et al., 2016).
+
+    The backward pass computes them once more. Outputs, gradients and the layers' statistics have the same bits.
+    """
+    if not torch.is_grad_enabled():
+        return function(x)
+    modules = [module for layer in layers for module in layer.modules()]
+    contexts = lambda: (nullcontext(), _statistics_aside(modules))  # noqa: E731 - of the first time, of the second
+    return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+
+
+@contextmanager
+def _statistics_aside(modules: list[nn.Module]) -> Iterator[None]:
+    """Within it the modules' buffers are copies: running statistics see a batch once, not again when recomputing.
+
+    The buffers are exchanged and not written back, for a write would make what autograd kept of them invalid.
+    """
+    aside = [module._buffers for module in modules]
+    for module in modules:
+        module._buffers = {key: buffer if buffer is None else buffer.clone() for key, buffer in module._buffers.items()}
+    try:
+        yield
+    finally:
+        for module, buffers in zip(modules, aside, strict=True):
+            module._buffers = buffers

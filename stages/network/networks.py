@@ -1,24 +1,47 @@
-"""The method's networks: a backbone and a linear head for each domain, from the parts in `layers`.
+"""Networks: a backbone and a linear head for each domain, from the parts in `layers`; or a module of the user's.
 
-A backbone maps frames (T, B, 2, H, W) of either domain to what the head reads, and with `with_features` also to the
+Frames are (T, B, 2, H, W). A backbone maps those of either domain to what the head reads and, where wanted, to the
 features that are aligned between the domains; both are (T, B, D) once flattened.
 """
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
-from .config import ModelConfig, Widths
-from .layers import AveragePool, BatchNormOverTime, Domain, Neurons, ResidualBlock, SpikingConv, SpikingLinear
-from .neurons import LifConstants
-from .recomputing import recomputed
+from ..plugins import find, plugin_digest
+from .config import ARCHITECTURES, Architecture, ModelConfig, Widths
+from .layers import (
+    AveragePool,
+    BatchNormOverTime,
+    Domain,
+    ResidualBlock,
+    SpikingConv,
+    SpikingLayer,
+    SpikingLinear,
+    recomputed,
+)
+from .lif import LifConstants
 
 NUM_POLARITIES = 2
 BLOCKS_PER_STAGE = 2  # of ResNet18
+
+
+class NetworkFactory(Protocol):
+    """What `model.name` stands for: a function, or the module's class. It gets `model.options` by name, too.
+
+    The module maps frames (T, B, 2, H, W), `forward(frames)`, to logits (T, B, num_classes); each call starts at rest.
+    It may ask for the domain of the frames, "static" or "event": `forward(frames, domain)`. With a method
+    `with_features` of the same arguments it gives the logits and what is aligned between the domains (T, B, ...);
+    without, its logits are aligned.
+    """
+
+    def __call__(self, config: ModelConfig, *, num_classes: int, num_steps: int, size: int) -> nn.Module: ...
 
 
 class FeedForward(nn.Sequential):
@@ -29,23 +52,17 @@ class FeedForward(nn.Sequential):
 
     recompute: bool = False
 
-    def forward(self, frames: Tensor, domain: Domain) -> Tensor:  # type: ignore[override]
-        return self._run(frames, domain, want_features=False)[0]
-
-    def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        x, features = self._run(frames, domain, want_features=True)
-        assert features is not None
-        return x, features
-
-    def _run(self, frames: Tensor, domain: Domain, want_features: bool) -> tuple[Tensor, Tensor | None]:
-        blocks: list[list[nn.Module]] = [[]]
+    def forward(  # type: ignore[override]
+        self, frames: Tensor, domain: Domain, want_features: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
+        blocks: list[list[nn.Module]] = []
         for layer in self:
-            if isinstance(layer, SpikingConv | SpikingLinear) and blocks[-1]:
+            if isinstance(layer, SpikingLayer) or not blocks:
                 blocks.append([])
             blocks[-1].append(layer)
         x, features = frames, None
-        for block in blocks:
-            function = partial(_through, block, domain, want_features and block is blocks[-1])
+        for number, block in enumerate(blocks, 1):
+            function = partial(_through, block, domain, want_features and number == len(blocks))
             x, features = recomputed(function, block, x) if self.recompute and self.training else function(x)
         return x, features
 
@@ -53,7 +70,7 @@ class FeedForward(nn.Sequential):
 def _through(block: list[nn.Module], domain: Domain, want_features: bool, x: Tensor) -> tuple[Tensor, Tensor | None]:
     features = None
     for layer in block:
-        if want_features and isinstance(layer, SpikingConv | SpikingLinear):
+        if want_features and isinstance(layer, SpikingLayer):
             x, features = layer.with_membrane(x, domain)
         else:
             x = layer(x, domain)
@@ -70,57 +87,81 @@ class ResNet(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        widths, constants = _channels(config.layers), _constants(config)
+        widths = _channels(config.layers)
         self.stem = nn.Conv2d(NUM_POLARITIES, widths[0], 3, padding=1, bias=False)
         blocks = []
         channels = widths[0]
         for stage, width in enumerate(widths):
             for block in range(BLOCKS_PER_STAGE):
                 stride = 2 if stage > 0 and block == 0 else 1
-                blocks.append(ResidualBlock(channels, width, partial(_norm, config), constants, stride))
+                blocks.append(ResidualBlock(channels, width, partial(_norm, config), _constants(config), stride))
                 channels = width
         self.blocks = nn.Sequential(*blocks)
         self.norm = _norm(config, channels)
 
-    def forward(self, frames: Tensor, domain: Domain) -> Tensor:
+    def forward(self, frames: Tensor, domain: Domain, want_features: bool = False) -> tuple[Tensor, Tensor]:
         currents = self.stem(frames.flatten(0, 1))
         x = currents.view(*frames.shape[:2], *currents.shape[1:])
         for block in self.blocks:
             function = partial(block, domain=domain)
             x = recomputed(function, [block], x) if self.recompute and self.training else function(x)
-        return self.norm(x, domain).mean((3, 4))  # type: ignore[no-any-return]
-
-    def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
-        x = self(frames, domain)
+        x = self.norm(x, domain).mean((3, 4))
         return x, x
 
 
-class SpikingNetwork(nn.Module):
-    """VGG-SNN, ResNet18-SNN or SCNN (Deng et al., ICLR 2022; Li et al., 2022) as in He et al., AAAI 2024.
+class OwnBackbone(nn.Module):
+    """A user's module with heads of its own, see `NetworkFactory`. `recompute` changes nothing."""
 
-    `coefficients` (T,) are the loss's learnable eta_t. The SCNN has one head for both domains, the others one for each.
+    recompute: bool = False
+
+    def __init__(self, name: str, module: nn.Module, num_classes: int) -> None:
+        super().__init__()
+        self.name, self.num_classes = name, num_classes
+        self.module = module
+
+    def forward(self, frames: Tensor, domain: Domain, want_features: bool = False) -> tuple[Tensor, Tensor]:
+        takes_domain = "domain" in inspect.signature(self.module.forward).parameters
+        inputs = (frames, domain) if takes_domain else (frames,)
+        with_features: Any = getattr(self.module, "with_features", None)
+        if want_features and with_features is not None:
+            logits, features = with_features(*inputs)
+        else:
+            logits = features = self.module(*inputs)
+        expected = (*frames.shape[:2], self.num_classes)
+        if logits.shape != expected or features.shape[:2] != expected[:2]:
+            raise TrainingError(
+                f"model.name = {self.name}: expected logits (T, B, classes) = {expected} of frames "
+                f"{tuple(frames.shape)}, and features (T, B, ...); found {tuple(logits.shape)}, {tuple(features.shape)}"
+            )
+        return logits, features
+
+
+class SpikingNetwork(nn.Module):
+    """A backbone with its heads. `coefficients` (T,) are the loss's learnable eta_t.
+
+    Without a static head the event head is that of both domains.
     """
 
-    def __init__(self, config: ModelConfig, *, num_classes: int, num_steps: int, size: int) -> None:
-        """`size`: height and width of the frames, pixels. Raises TrainingError when the layers leave no pixel of it."""
+    def __init__(
+        self,
+        backbone: FeedForward | ResNet | OwnBackbone,
+        static_head: nn.Module | None,
+        event_head: nn.Module,
+        num_steps: int,
+    ) -> None:
         super().__init__()
-        self.backbone: FeedForward | ResNet
-        if config.name == "resnet18":
-            self.backbone = ResNet(config)
-            num_features = _channels(config.layers)[-1]
-        else:
-            self.backbone, num_features = _feed_forward(config, size)
-        self.static_head = None if config.name == "scnn" else nn.Linear(num_features, num_classes)
-        self.event_head = nn.Linear(num_features, num_classes)
+        self.backbone = backbone
+        self.static_head = static_head
+        self.event_head = event_head
         self.coefficients = nn.Parameter(torch.ones(num_steps))
 
     def forward(self, frames: Tensor, domain: Domain) -> Tensor:
         """Logits (T, B, num_classes) of frames (T, B, 2, H, W) from the domain's head."""
-        return self._head(domain, self.backbone(frames, domain))
+        return self._head(domain, self.backbone(frames, domain)[0])
 
     def with_features(self, frames: Tensor, domain: Domain) -> tuple[Tensor, Tensor]:
         """Logits (T, B, num_classes) and the features to align (T, B, D)."""
-        x, features = self.backbone.with_features(frames, domain)
+        x, features = self.backbone(frames, domain, want_features=True)
         return self._head(domain, x), features.flatten(2)
 
     def _head(self, domain: Domain, x: Tensor) -> Tensor:
@@ -130,12 +171,33 @@ class SpikingNetwork(nn.Module):
 
 
 def build_network(config: ModelConfig, *, num_classes: int, num_steps: int, size: int, seed: int) -> SpikingNetwork:
-    """The network that `config` names, with the initial weights of `seed`; torch's own generator is left alone."""
+    """The network that `config` names, with the initial weights of `seed`; torch's own generator is left alone.
+
+    size: height and width of the frames, pixels. Raises PluginError: no such network. TrainingError: the layers leave
+    no pixel, or a user's network does not take the arguments or is none.
+    """
+    factory = find("networks", config.name, NETWORKS)
+    arguments: dict[str, Any] = {"num_classes": num_classes, "num_steps": num_steps, "size": size, **config.options}
+    try:
+        signature = inspect.signature(factory)
+        signature.bind(config, **arguments)
+        if "num_classes" not in signature.parameters:  # takes anything: not made to be a network
+            raise TypeError("it has no parameter 'num_classes'")
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"model.name = {config.name}: cannot be called as a network is ({error})") from error
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = SpikingNetwork(config, num_classes=num_classes, num_steps=num_steps, size=size)
-        _draw_weights(network, config)
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        network = factory(config, **arguments)
+    if isinstance(network, SpikingNetwork):
+        return network
+    if not isinstance(network, nn.Module):
+        raise TrainingError(f"model.name = {config.name}: gave a {type(network).__name__}, expected a torch module")
+    return SpikingNetwork(OwnBackbone(config.name, network, num_classes), None, nn.Identity(), num_steps)
+
+
+def code_of(config: ModelConfig) -> str | None:
+    """Digest of the code of a user's network, which belongs to a run's identity; None of this package's."""
+    return plugin_digest("networks", config.name, NETWORKS)
 
 
 def num_parameters(network: nn.Module) -> int:
@@ -143,20 +205,31 @@ def num_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def num_neuron_layers(network: nn.Module) -> int:
-    """Layers of neurons, each with a threshold and a surrogate gradient that the released code counts as learnable."""
-    return sum(isinstance(module, Neurons) for module in network.modules())
+def _built_in(config: ModelConfig, *, num_classes: int, num_steps: int, size: int) -> SpikingNetwork:
+    """VGG-SNN, ResNet18-SNN or SCNN, see `ARCHITECTURES`."""
+    architecture = ARCHITECTURES[config.name]
+    backbone: FeedForward | ResNet
+    if architecture.is_residual:
+        backbone, num_features = ResNet(config), _channels(config.layers)[-1]
+    else:
+        backbone, num_features = _feed_forward(config, architecture, size)
+    static_head = None if architecture.one_head else nn.Linear(num_features, num_classes)
+    network = SpikingNetwork(backbone, static_head, nn.Linear(num_features, num_classes), num_steps)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d) and architecture.spreads_over is not None:
+            nn.init.kaiming_normal_(module.weight, mode=architecture.spreads_over, nonlinearity="relu")
+        elif isinstance(module, nn.Linear) and architecture.linear_bound is not None:
+            nn.init.uniform_(module.weight, -architecture.linear_bound, architecture.linear_bound)
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:
-    """VGG-SNN: padded 3x3 convolutions with batch norm. SCNN: 5x5 ones without either, then a linear layer.
+NETWORKS: dict[str, NetworkFactory] = dict.fromkeys(ARCHITECTURES, _built_in)
 
-    Returns the layers and how many numbers the last one gives for each frame.
-    """
-    constants = _constants(config)
-    is_scnn = config.name == "scnn"
-    kernel_size, padding = (5, 0) if is_scnn else (3, 1)
-    widths = config.layers[:-1] if is_scnn else config.layers
+
+def _feed_forward(config: ModelConfig, architecture: Architecture, size: int) -> tuple[FeedForward, int]:
+    """The layers, and how many numbers the last one gives for each frame of size x size pixels."""
+    kernel_size, padding = architecture.kernel_size, architecture.padding
+    widths = config.layers[:-1] if architecture.ends_linear else config.layers
     layers: list[nn.Module] = []
     channels, pixels = NUM_POLARITIES, size
     for width in widths:
@@ -164,8 +237,9 @@ def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:
             layers.append(AveragePool())
             pixels //= 2
         else:
-            norm = None if is_scnn else _norm(config, width)
-            layers.append(SpikingConv(channels, width, norm, constants, kernel_size=kernel_size, padding=padding))
+            norm = _norm(config, width) if architecture.has_norm else None
+            convolution = {"kernel_size": kernel_size, "padding": padding}
+            layers.append(SpikingConv(channels, width, norm, _constants(config), **convolution))
             channels = width
             pixels += 2 * padding - kernel_size + 1
         if pixels < 1:
@@ -174,26 +248,11 @@ def _feed_forward(config: ModelConfig, size: int) -> tuple[FeedForward, int]:
                 f"use fewer of them or larger frames"
             )
     num_features = channels * pixels**2
-    if is_scnn:
+    if architecture.ends_linear:
         (hidden,) = _channels(config.layers[-1:])
-        layers.append(SpikingLinear(num_features, hidden, constants))
+        layers.append(SpikingLinear(num_features, hidden, _constants(config)))
         num_features = hidden
     return FeedForward(*layers), num_features
-
-
-def _draw_weights(network: SpikingNetwork, config: ModelConfig) -> None:
-    """The released constructors' initial weights where they are not torch's own, which the VGG-SNN keeps.
-
-    ResNet18-SNN: convolutions normal of deviation sqrt(2 / fan out). SCNN: convolutions normal of sqrt(2 / fan in),
-    weights of linear layers uniform in [-0.1, 0.1].
-    """
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d) and config.name in ("resnet18", "scnn"):
-            nn.init.kaiming_normal_(
-                module.weight, mode="fan_out" if config.name == "resnet18" else "fan_in", nonlinearity="relu"
-            )
-        elif isinstance(module, nn.Linear) and config.name == "scnn":
-            nn.init.uniform_(module.weight, -0.1, 0.1)
 
 
 def _norm(config: ModelConfig, num_channels: int) -> BatchNormOverTime:

@@ -1,52 +1,60 @@
-"""The leaky integrate-and-fire neuron, all time steps of a layer in one operation with a hand-written backward pass.
-
-Equations of He et al. (AAAI 2024), section "LIF neuron", with the surrogate "quadratic gate":
-
-    u[t] = v[t-1] + (x[t] - v[t-1]) / tau         charge, v[-1] = 0
-    s[t] = 1 if u[t] > threshold else 0           fire
-    v[t] = u[t] * (1 - s[t])                      hard reset; no gradient through s here
-    ds/du = max(0, alpha - alpha^2 |u - threshold|)
-"""
+"""The door to the neurons: one function chooses what computes them, by device, type, number of neurons and threads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from importlib.util import find_spec
+from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from ..network import compiled
+from . import compiled
+from .lif import LifConstants, pytorch_lif
 
+Implementation = Literal["pytorch", "compiled", "triton"]
 
-class LifConstants(NamedTuple):
-    """tau: time constant in steps.  threshold: potential to exceed.  alpha: height of the surrogate gradient."""
+# Elements of a layer from which the compiled kernels are chosen, with several threads and with one: on two threads
+# torch's own operations were faster below, on one they are slower by half (docs/performance.md).
+SMALLEST = 5_000_000
+SMALLEST_ALONE = 100_000
 
-    tau: float = 2.0
-    threshold: float = 0.5
-    alpha: float = 2.0
-
-
-Implementation = Callable[[Tensor, LifConstants, bool], tuple[Tensor, Tensor | None]]
-
-
-def lif(current: Tensor, constants: LifConstants) -> Tensor:
-    """Spikes (T, B, ...) in {0, 1} of neurons that start at rest and receive `current` (T, B, ...)."""
-    return spike(current, constants, want_membrane=False)[0]
+_has_triton = find_spec("triton") is not None
+_wanted: ContextVar[Implementation | None] = ContextVar("wanted implementation", default=None)
 
 
-def lif_with_membrane(current: Tensor, constants: LifConstants) -> tuple[Tensor, Tensor]:
-    """As `lif`, and the membrane potentials after reset (T, B, ...). Gradients flow through both."""
-    spikes, membrane = spike(current, constants, want_membrane=True)
-    assert membrane is not None
-    return spikes, membrane
+@contextmanager
+def using(implementation: Implementation) -> Iterator[None]:
+    """Within it neurons are computed this way wherever it can take them (else by torch), however many they are.
+
+    It is for comparisons: without it the fastest way is chosen.
+    """
+    token = _wanted.set(implementation)
+    try:
+        yield
+    finally:
+        _wanted.reset(token)
+
+
+def implementation_for(x: Tensor) -> Implementation:
+    """What computes neurons that receive x (T, ...): what `using` says, else the fastest that can take it."""
+    wanted = _wanted.get()
+    if wanted in ("triton", None) and x.device.type == "cuda" and x.numel() and _has_triton:
+        return "triton"
+    least = SMALLEST if torch.get_num_threads() > 1 else SMALLEST_ALONE
+    if compiled.can_take(x) and (wanted == "compiled" or (wanted is None and x.numel() >= least)):
+        return "compiled"
+    return "pytorch"
 
 
 def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """`lif` or `lif_with_membrane`, by the fastest implementation that can take `current`, in its memory layout."""
-    function = _fastest(current)
+    """Spikes (T, B, ...) in {0, 1} of neurons that start at rest and receive `current` (T, B, ...), in its layout.
+
+    With `want_membrane` also the membrane potentials after reset; gradients flow through both.
+    """
+    function = _LIF[implementation_for(current)]
     if current.is_contiguous():
         return function(current, constants, want_membrane)
     strides = current.stride()
@@ -56,72 +64,10 @@ def spike(current: Tensor, constants: LifConstants, want_membrane: bool) -> tupl
     return spikes.permute(back), None if membrane is None else membrane.permute(back)
 
 
-def _fastest(current: Tensor) -> Implementation:
-    if compiled.supports(current):
-        return compiled.lif
-    if current.device.type == "cuda" and current.numel() and (triton_lif := _triton_lif()) is not None:
-        return triton_lif
-    return plain_lif
+def _triton_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
+    from .triton_lif import lif  # Triton takes a second to import
+
+    return lif(current, constants, want_membrane)
 
 
-@cache
-def _triton_lif() -> Implementation | None:
-    """The Triton kernel; None where Triton is not installed."""
-    try:
-        from ..network import triton_lif
-    except ImportError:
-        return None
-    return triton_lif.lif
-
-
-def plain_lif(current: Tensor, constants: LifConstants, want_membrane: bool) -> tuple[Tensor, Tensor | None]:
-    """In torch's own operations, for every device and type; what the others are tested against.
-
-    Spikes have the type of `current`; potentials, and so the membranes, of a bfloat16 current are float32.
-    """
-    wide = current.float() if current.dtype == torch.bfloat16 else current
-    spikes, membrane = _LifOverTime.apply(wide, constants, want_membrane)  # type: ignore[no-untyped-call]
-    return spikes.to(current.dtype), membrane
-
-
-class _LifOverTime(torch.autograd.Function):
-    """Keeps the charged potentials u, from which the backward pass restores spikes and surrogate gradient."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, current: Tensor, constants: LifConstants, want_membrane: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        spikes = torch.empty_like(current)
-        membrane = torch.empty_like(current) if want_membrane else None
-        charged = torch.empty_like(current) if ctx.needs_input_grad[0] else None
-        u = torch.empty_like(current[0])
-        v = torch.zeros_like(current[0])
-        for t in range(len(current)):
-            u = u if charged is None else charged[t]
-            torch.sub(current[t], v, out=u)
-            torch.add(v, u, alpha=1 / constants.tau, out=u)
-            torch.gt(u, constants.threshold, out=spikes[t])
-            v = v if membrane is None else membrane[t]
-            torch.addcmul(u, u, spikes[t], value=-1, out=v)
-        if charged is not None:
-            ctx.save_for_backward(charged)
-            ctx.constants = constants
-        return spikes, membrane
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad_spikes: Tensor, grad_membrane: Tensor | None) -> tuple[Tensor, None, None]:
-        (charged,) = ctx.saved_tensors
-        tau, threshold, alpha = ctx.constants
-        grad_current = torch.empty_like(charged)
-        grad = torch.zeros_like(charged[0])  # with respect to v[t], then to u[t]
-        for t in reversed(range(len(charged))):
-            u = charged[t]
-            if grad_membrane is not None:
-                grad.add_(grad_membrane[t])
-            grad.mul_(u <= threshold)
-            surrogate = (u - threshold).abs_().mul_(-alpha * alpha).add_(alpha).clamp_(min=0)
-            grad.addcmul_(grad_spikes[t], surrogate)
-            torch.mul(grad, 1 / tau, out=grad_current[t])
-            grad.mul_(1 - 1 / tau)
-        return grad_current, None, None
+_LIF = {"pytorch": pytorch_lif, "compiled": compiled.lif, "triton": _triton_lif}

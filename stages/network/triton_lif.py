@@ -6,7 +6,7 @@ currents, so that nothing but them is kept; potentials and gradients are float32
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import triton
@@ -14,8 +14,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-if TYPE_CHECKING:
-    from .neurons import LifConstants
+from .lif import LifConstants
 
 _BLOCK = 256
 
@@ -82,6 +81,15 @@ def _backward(  # type: ignore[no-untyped-def]
         tl.store(grad_current + at, (grad * inverse_tau).to(grad_current.dtype.element_ty), mask=inside)
 
 
+def _launch(kernel: Any, current: Tensor, tensors: tuple[Tensor | None, ...], numbers: tuple[float, ...]) -> None:
+    """Run a kernel over all neurons; the second of `tensors` is of membranes, or None."""
+    n = current[0].numel()
+    shape = {"NUM_STEPS": len(current), "HAS_MEMBRANE": tensors[1] is not None, "BLOCK": _BLOCK}
+    # Triton launches on the current device, whichever the tensors are on
+    with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
+        kernel[(triton.cdiv(n, _BLOCK),)](current, *tensors, n, *numbers, **shape)
+
+
 class _Lif(torch.autograd.Function):
     """Keeps the currents alone."""
 
@@ -91,20 +99,7 @@ class _Lif(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         spikes = torch.empty_like(current)
         membrane = torch.empty_like(current, dtype=torch.float32) if want_membrane else None
-        n = current[0].numel()
-        # Triton launches on the current device, whichever the tensors are on
-        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
-            _forward[(triton.cdiv(n, _BLOCK),)](
-                current,
-                spikes,
-                membrane,
-                n,
-                1 / constants.tau,
-                constants.threshold,
-                NUM_STEPS=len(current),
-                HAS_MEMBRANE=want_membrane,
-                BLOCK=_BLOCK,
-            )
+        _launch(_forward, current, (spikes, membrane), (1 / constants.tau, constants.threshold))
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(current)
             ctx.constants = constants
@@ -116,21 +111,10 @@ class _Lif(torch.autograd.Function):
         (current,) = ctx.saved_tensors
         tau, threshold, alpha = ctx.constants
         grad_current = torch.empty_like(current)
-        n = current[0].numel()
-        with torch.cuda.device_of(current):  # type: ignore[no-untyped-call]
-            _backward[(triton.cdiv(n, _BLOCK),)](
-                current,
-                grad_spikes.contiguous(),
-                None if grad_membrane is None else grad_membrane.contiguous(),
-                grad_current,
-                n,
-                1 / tau,
-                threshold,
-                alpha,
-                NUM_STEPS=len(current),
-                HAS_MEMBRANE=grad_membrane is not None,
-                BLOCK=_BLOCK,
-            )
+        grad_membrane = None if grad_membrane is None else grad_membrane.contiguous()
+        _launch(
+            _backward, current, (grad_spikes.contiguous(), grad_membrane, grad_current), (1 / tau, threshold, alpha)
+        )
         return grad_current, None, None
 
 

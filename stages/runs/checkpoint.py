@@ -21,7 +21,7 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
 from ..network.config import ModelConfig
-from ..network.networks import SpikingNetwork, build_network
+from ..network.networks import SpikingNetwork, build_network, code_of
 
 _METADATA_KEY = "dvs_transfer"
 MAX_POOLS = 64  # more halvings than a frame can have
@@ -107,15 +107,17 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
 
 def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors: dict[str, torch.Tensor]) -> None:
     """Raise TrainingError unless the tensors are those of this network; of a network that takes no memory, since a
-    damaged file may name any size."""
+    damaged file may name any size (but for a user's network that cannot be made so)."""
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(model.layers) > len(tensors) + MAX_POOLS:
         raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")
     try:
         with torch.device("meta"):
-            network = SpikingNetwork(model, **shape)
+            network = build_network(model, **shape, seed=0)
     except (RuntimeError, TypeError, OverflowError) as error:  # a side that is no 64-bit number, for example
-        raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+        if code_of(model) is None:
+            raise TrainingError(f"{path}: names a network that is impossible ({error}); train again") from error
+        network = build_network(model, **shape, seed=0)
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     if found != expected:
         differing = sorted(name for name in {**found, **expected} if found.get(name) != expected.get(name))

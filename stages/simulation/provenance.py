@@ -54,12 +54,12 @@ class Provenance:
 
         Who works there has made the lock's file before any other, and removes it after the record of a finished run.
         """
-        self._refuse_strangers(lock_path(self.folder, self.name), self._begun, self._done)
+        self._refuse_other_files(lock_path(self.folder, self.name), self._begun, self._done)
         return self._read(self._done)
 
     def begin(self) -> None:
         """Say that the work is under way, and clear what a killed run left behind. Raises ConfigError as `once`."""
-        self._refuse_strangers(self._begun, self._done)
+        self._refuse_other_files(self._begun, self._done)
         self._read(self._begun)
         remove_temporaries(self.folder)
         write_json(self._begun, self.identity)
@@ -91,13 +91,13 @@ class Provenance:
             )
         return found
 
-    def _refuse_strangers(self, *ours: Path) -> None:
+    def _refuse_other_files(self, *ours: Path) -> None:
         """Raise ConfigError where there are files, and none of `ours`."""
         there = sorted(self.folder.iterdir()) if self.folder.is_dir() else ()  # before it is looked for `ours`
-        strangers = [path.name for path in there if not path.name.startswith(".")]
-        if strangers and not any(path.exists() for path in ours):
+        others = [path.name for path in there if not path.name.startswith(".")]
+        if others and not any(path.exists() for path in ours):
             raise ConfigError(
-                f"{self.folder} is not empty ({', '.join(strangers[:3])}) and no {self._done.name} says what made it; "
+                f"{self.folder} is not empty ({', '.join(others[:3])}) and no {self._done.name} says what made it; "
                 "choose another folder"
             )
 

@@ -59,8 +59,7 @@ def record(log_image: NDArray[np.float32], path: MotionPath, config: SimulationC
         if num_events <= room:
             break
         room = num_events
-    ordered = sort_by_time(packed[:num_events], np.empty(num_events, np.int64), int(times_us[-1]))
-    return Events(*unpack(ordered))
+    return Events(*unpack(sort_by_time(packed[:num_events])))
 
 
 def log_luminance(image: UInt8Array, config: SimulationConfig) -> NDArray[np.float32]:

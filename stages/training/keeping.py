@@ -48,7 +48,7 @@ class Keeper:
             "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
             "processes": self.num_processes,
         }
-        if code := plugin_code(self.config):
+        if code := plugin_code(self.model, self.config):
             identity["code"] = code
         folder = self.run_folder / "checkpoints"
         return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True))

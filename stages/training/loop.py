@@ -26,9 +26,8 @@ from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
 from ..network.networks import build_network, num_parameters
-from ..network.prediction import accuracy, predict
+from ..network.prediction import accuracy, firing_rates, predict
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
-from ..network.spikes import firing_rates
 from ..runs.folder import only_one_trains
 from ..runs.history import period_noted
 from .config import TrainConfig

@@ -51,6 +51,8 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (FramesConfig, "window_us"): ({"mode": "window"}, 1000, 2000),
     (FramesConfig, "mode"): ({}, "time", "exact"),
     (ModelConfig, "widths"): ({}, None, [8, "P", 8, "P"]),
+    (ModelConfig, "name"): ({}, "vgg_snn", "resnet18"),
+    (ModelConfig, "options"): ({"name": "tiny_networks:tiny_network"}, {}, {"seed": 3}),
     (TrainConfig, "released"): ({}, None, "without_v"),
     (TrainConfig, "pretrain_epochs"): ({"method": "finetune"}, None, 3),
     (TrainConfig, "epoch_steps"): ({}, None, 3),

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from dvs_transfer.stages.network import compiled
+from dvs_transfer.stages.network.neurons import using
 
 GoldenReader = Callable[[str], dict[str, torch.Tensor]]
 
 
-@pytest.fixture(params=["plain", "compiled"])
-def cpu_implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["pytorch", "compiled"])
+def cpu_implementation(request: pytest.FixtureRequest) -> Iterator[str]:
     """Both ways to compute norm and neuron on the CPU, whatever the tensors' size."""
-    for name in ("smallest", "smallest_alone"):
-        monkeypatch.setattr(compiled, name, 1 if request.param == "compiled" else 1 << 60)
-    return str(request.param)
+    with using(request.param):
+        yield request.param
 
 
 @pytest.fixture

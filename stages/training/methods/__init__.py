@@ -17,8 +17,9 @@ from torch import Tensor
 from ....cache.errors import TrainingError
 from ....cache.pairs import Reach
 from ...batches.data import static_frames
+from ...network.config import ModelConfig
 from ...network.layers import Domain
-from ...network.networks import SpikingNetwork
+from ...network.networks import SpikingNetwork, code_of
 from ...plugins import find, plugin_digest, require_name
 from ..config import METHOD_NAMES, TrainConfig
 from ..losses import LossParts
@@ -124,9 +125,10 @@ def method_of(config: TrainConfig) -> Method:
     return method_class(config.method)(config)
 
 
-def plugin_code(config: TrainConfig) -> dict[str, str]:
+def plugin_code(model: ModelConfig, config: TrainConfig) -> dict[str, str]:
     """Digests of the code that is not this package's, and decides what a run comes to."""
     digests = {
+        "network": code_of(model),
         "method": plugin_digest("methods", config.method, METHOD_NAMES),
         "sliding": plugin_digest("sliding", config.sliding, STRATEGIES),
     }

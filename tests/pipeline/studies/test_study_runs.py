@@ -181,6 +181,11 @@ def test_the_command_s_old_name_is_kept_and_not_shown(file: Path, tmp_path: Path
     assert " experiment " not in commands
 
 
+def named(name: str) -> CellTask:
+    nothing: Any = None
+    return CellTask(name, nothing, nothing)
+
+
 class Pool:
     """Gives each task the next of its outcomes, at once."""
 
@@ -206,7 +211,7 @@ class Pool:
 
 
 def tasks_of(pool: Pool) -> list[CellTask]:
-    return [CellTask(name, {}, "") for name in pool.outcomes]
+    return [named(name) for name in pool.outcomes]
 
 
 def test_a_cell_of_another_runner_is_waited_for_after_the_others() -> None:
@@ -232,7 +237,7 @@ def test_a_signal_lets_cells_under_way_stop_and_starts_no_other(
         return CellOutcome(task.name, "stopped")
 
     monkeypatch.setattr(running, "run_cell", work)
-    tasks = [CellTask(name, {}, "") for name in "abc"]
+    tasks = [named(name) for name in "abc"]
     with (
         pytest.raises(StudyStoppedError, match="the same command goes on") as caught,
         ThreadPoolExecutor(1) as threads,
@@ -252,7 +257,7 @@ def test_cells_are_spread_over_the_devices(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(running, "run_cell", work)
     with ThreadPoolExecutor(2) as threads:
         pool = LocalPool(threads, 2, ["3", "5"])
-        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+        futures = [pool.submit(named(name)) for name in "abcd"]
         assert {future.result().message for future in futures} == {"3", "5"}
 
 
@@ -272,7 +277,7 @@ def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(running, "run_cell", work)
     with ThreadPoolExecutor(4) as threads:
         pool = LocalPool(threads, 4, [])
-        futures = [pool.submit(CellTask(name, {}, "")) for name in "abcd"]
+        futures = [pool.submit(named(name)) for name in "abcd"]
         time.sleep(0.1)
         assert len(entered) == 1  # nobody knows yet what a cell takes
         telling.set()  # 100: the free 250 have room for two more, with their margins
@@ -285,17 +290,20 @@ def test_a_cell_starts_where_memory_has_room(monkeypatch: pytest.MonkeyPatch) ->
     assert (len(entered), states.count("done"), states.count("stopped")) == (3, 3, 1)
 
 
-def test_what_kills_a_cell_s_process_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    task = CellTask("a", {"nonsense": 1}, str(tmp_path))
+def test_what_kills_a_cell_s_process_is_said(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = task_of(file, tmp_path)
+    told = run_cell(task)
+    assert told.state == "failed"
+    assert str(told.message).startswith(f"{tmp_path}/data/cache: no data for this configuration")
     monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "sleep 0.2; kill -9 $$")))
     killed = "its process was ended by signal 9 (Killed), maybe because memory ran out: no word"
     assert run_cell(task).message == killed
     monkeypatch.setattr(sys, "executable", str(_script(tmp_path, "echo Segment >&2; exit 3")))
     assert run_cell(task).message == "its process ended with exit code 3: Segment"
-    monkeypatch.undo()
-    told = run_cell(task).message
-    assert told is not None
-    assert "nonsense: unknown key" in told
+
+
+def task_of(file: Path, root: Path) -> CellTask:
+    return running._task(load_study(file).cells[0], Workspace(root), threads=1)
 
 
 def _script(folder: Path, text: str) -> Path:
@@ -307,7 +315,7 @@ def _script(folder: Path, text: str) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("default")  # distributed's own clean-up warns of sockets
-def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
+def test_a_cluster_s_workers_run_cells(file: Path, tmp_path: Path) -> None:
     from distributed import LocalCluster
 
     with (
@@ -315,9 +323,9 @@ def test_a_cluster_s_workers_run_cells(tmp_path: Path) -> None:
         connect(cluster.scheduler_address) as client,
     ):
         pool = CellPool(client.get_executor(pure=False))
-        outcomes = running.run_all(pool, [CellTask("a", {"nonsense": 1}, str(tmp_path))], Reporter(0))
-    assert outcomes["a"].state == "failed"
-    assert "nonsense: unknown key" in str(outcomes["a"].message)
+        (outcome,) = running.run_all(pool, [task_of(file, tmp_path)], Reporter(0)).values()
+    assert outcome.state == "failed"
+    assert "no data for this configuration" in str(outcome.message)
 
 
 def test_no_cluster_no_run(file: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from dvs_transfer.stages.analysis.activity import count_operations, fan_out
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import ActivityConfig
 from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.network.spikes import firing_rates
+from dvs_transfer.stages.network.prediction import firing_rates
 
 run = ANALYSES["activity"].run
 

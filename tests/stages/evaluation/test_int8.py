@@ -13,8 +13,8 @@ from dvs_transfer.stages.evaluation.precision import in_precision
 from dvs_transfer.stages.network import compiled
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.layers import SpikingConv
+from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
-from dvs_transfer.stages.network.neurons import LifConstants, plain_lif
 from dvs_transfer.stages.network.prediction import predict_steps
 from dvs_transfer.stages.network.runtime import cpu_capabilities
 
@@ -60,7 +60,7 @@ def test_pooled_spikes_are_sums_of_plain_spikes(shape, pool):
     scale, shift = torch.rand(2, shape[2], generator=torch.Generator().manual_seed(2)) + 0.5
     constants = LifConstants(tau=1.7, threshold=0.4)
     counts = compiled.pooled_spikes(x, scale, shift, constants, pool)
-    spikes, _ = plain_lif(x * scale[:, None, None] + shift[:, None, None], constants, False)
+    spikes, _ = pytorch_lif(x * scale[:, None, None] + shift[:, None, None], constants, False)
     expected = torch.nn.functional.avg_pool2d(spikes.flatten(0, 1), pool, divisor_override=1).view(counts.shape)
     assert counts.dtype == torch.uint8
     assert expected.any()

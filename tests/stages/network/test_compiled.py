@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import numpy as np
@@ -11,15 +12,15 @@ import torch
 from dvs_transfer.stages.network import compiled, kernels
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.layers import BatchNormOverTime
+from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
-from dvs_transfer.stages.network.neurons import LifConstants, plain_lif, spike
+from dvs_transfer.stages.network.neurons import implementation_for, spike, using
 
 
 @pytest.fixture(autouse=True)
-def for_every_size_and_shared_among_threads(monkeypatch):
-    for name in ("smallest", "smallest_alone"):
-        monkeypatch.setattr(compiled, name, 1)
-    monkeypatch.setattr(compiled, "shared_from", 1)
+def for_every_size():
+    with using("compiled"):
+        yield
 
 
 CONSTANTS = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
@@ -37,11 +38,11 @@ def layouts(x):
 @pytest.mark.parametrize("layout", ["contiguous", "channels_last", "strided"])
 @pytest.mark.parametrize("want_membrane", [False, True])
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1, 1), (2, 3, 5, 7, 3), (32, 2, 16, 4, 4), (5, 3, 64, 9, 9)])
-def test_lif_equals_plain(shape, want_membrane, layout):
+def test_lif_equals_that_of_torch(shape, want_membrane, layout):
     x = layouts(torch.randn(shape, generator=torch.Generator().manual_seed(1)))[layout]
     upstream = torch.randn((2, *shape), generator=torch.Generator().manual_seed(2))
     results = []
-    for function in (spike, plain_lif):
+    for function in (spike, pytorch_lif):
         current = x.detach().requires_grad_()
         outputs = function(current, CONSTANTS, want_membrane)
         outputs = [output for output in outputs if output is not None]
@@ -56,9 +57,10 @@ def test_lif_equals_plain(shape, want_membrane, layout):
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("mode", ["per_step", "merged"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_norm_then_lif_equals_norm_and_plain_lif(mode, training, threads):
+def test_norm_then_lif_equals_norm_and_lif_of_torch(mode, training, threads):
     generator = torch.Generator().manual_seed(3)
-    shape = (4, 3, 5, 6, 7)
+    shape = (4, 3, 5, 187, 189)  # large enough for threads to share it
+    assert math.prod(shape) >= compiled.SHARED_FROM
     x = torch.randn(shape, generator=generator, dtype=torch.float64) * 3 + 50  # a mean that float32 sums would drown in
     upstream = torch.randn((2, *shape), generator=generator, dtype=torch.float64)
     before = torch.get_num_threads()
@@ -75,7 +77,7 @@ def test_norm_then_lif_equals_norm_and_plain_lif(mode, training, threads):
             if fused:
                 outputs = norm.then_lif(current, "event", CONSTANTS, True)
             else:
-                outputs = plain_lif(norm(current, "event"), CONSTANTS, True)
+                outputs = pytorch_lif(norm(current, "event"), CONSTANTS, True)
             torch.autograd.backward(outputs, list(upstream))
             gradients = (current.grad, norm.weight.grad, norm.bias.grad)
             results.append((*outputs, *gradients, norm.running_mean, norm.running_var))
@@ -95,7 +97,8 @@ def test_statistics_of_numbers_far_from_zero_in_float32():
 
 
 def test_threads_do_not_change_a_bit():
-    x = torch.randn(3, 5, 8, 6, 6, generator=torch.Generator().manual_seed(6))
+    x = torch.randn(3, 5, 8, 130, 131, generator=torch.Generator().manual_seed(6))
+    assert x.numel() >= compiled.SHARED_FROM
     before, results = torch.get_num_threads(), []
     try:
         for threads in (1, 3):
@@ -151,9 +154,9 @@ def test_bfloat16_is_rounded_as_torch_rounds_it():
 
 
 def test_what_the_kernels_cannot_take_is_left_to_torch():
-    assert not compiled.supports(torch.zeros(2, 3, dtype=torch.float16))
-    assert not compiled.supports(torch.zeros(2, 3, device="meta"))
-    assert not compiled.supports(torch.zeros(2, 0))
+    assert implementation_for(torch.zeros(2, 3)) == "compiled"
+    for x in (torch.zeros(2, 3, dtype=torch.float16), torch.zeros(2, 3, device="meta"), torch.zeros(2, 0)):
+        assert implementation_for(x) == "pytorch"
 
 
 def test_bfloat16_computes_near_float32():

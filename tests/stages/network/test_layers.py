@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from dvs_transfer.stages.network.layers import AveragePool, BatchNormOverTime
-from dvs_transfer.stages.network.neurons import LifConstants
+from dvs_transfer.stages.network.lif import LifConstants
 
 
 @pytest.mark.parametrize("channels_last", [False, True])

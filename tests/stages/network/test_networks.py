@@ -10,7 +10,8 @@ import torch
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.network.networks import SpikingNetwork, build_network, num_neuron_layers, num_parameters
+from dvs_transfer.stages.network.layers import Neurons
+from dvs_transfer.stages.network.networks import build_network, num_parameters
 from dvs_transfer.stages.runs.released import released_weights
 from dvs_transfer.stages.training.config import LossConfig
 from dvs_transfer.stages.training.losses import transfer_loss
@@ -119,8 +120,9 @@ def test_training_golden(golden_network):
 def test_parameters_of_the_full_networks(name, num_classes, num_steps, expected):
     """The published counts include threshold and alpha of each layer of neurons, constants here."""
     with torch.device("meta"):
-        network = SpikingNetwork(ModelConfig(name=name), num_classes=num_classes, num_steps=num_steps, size=48)
-    assert num_parameters(network) + 2 * num_neuron_layers(network) == expected
+        network = build_network(ModelConfig(name=name), num_classes=num_classes, num_steps=num_steps, size=48, seed=0)
+    num_neuron_layers = sum(isinstance(module, Neurons) for module in network.modules())
+    assert num_parameters(network) + 2 * num_neuron_layers == expected
 
 
 def released_deviation(name: str, key: str, weight: torch.Tensor) -> float:
@@ -185,7 +187,7 @@ def test_with_features_gives_the_same_logits(name):
 @pytest.mark.parametrize(("name", "size"), [("vgg_snn", 8), ("scnn", 12)])
 def test_frames_that_are_too_small_are_refused(name, size):
     with pytest.raises(TrainingError, match=f"pools of {name} leave nothing of a {size} x {size} frame"):
-        SpikingNetwork(ModelConfig(name=name), num_classes=4, num_steps=3, size=size)
+        build_network(ModelConfig(name=name), num_classes=4, num_steps=3, size=size, seed=0)
 
 
 @pytest.mark.parametrize(

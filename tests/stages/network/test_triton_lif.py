@@ -15,7 +15,7 @@ if find_spec("triton") is None:
 # Triton decides at its import whether to interpret, and stays that way: hence a process of its own.
 COMPARE = """
 import itertools, torch
-from dvs_transfer.stages.network.neurons import LifConstants, plain_lif
+from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.triton_lif import lif
 constants = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
 shapes = [(1, 1, 1), (2, 3, 5), (10, 1, 257), (7, 2, 256), (32, 1, 300)]
@@ -23,7 +23,7 @@ for shape, dtype, want in itertools.product(shapes, (torch.float32, torch.bfloat
     generator = torch.Generator().manual_seed(sum(shape))
     x, *upstream = torch.randn((3, *shape), generator=generator).to(dtype)
     results = []
-    for function, kind in ((lif, dtype), (plain_lif, torch.float32)):  # potentials are float32 in both
+    for function, kind in ((lif, dtype), (pytorch_lif, torch.float32)):  # potentials are float32 in both
         current = x.detach().to(kind).requires_grad_()
         outputs = [out for out in function(current, constants, want) if out is not None]
         torch.autograd.backward(outputs, [grad.to(kind) for grad in upstream[: len(outputs)]])

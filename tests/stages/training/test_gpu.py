@@ -13,8 +13,9 @@ from tiny_split import open_tiny_split
 
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.sampling import Sampler
+from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
-from dvs_transfer.stages.network.neurons import LifConstants, plain_lif, spike
+from dvs_transfer.stages.network.neurons import spike
 from dvs_transfer.stages.training.step import Learner
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
@@ -29,13 +30,13 @@ PLACEMENTS = ("device", "pinned", "streamed")
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which CUDA builds of torch bring along")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 3, 5), (10, 8, 16, 9, 9), (32, 1, 300)])
-def test_triton_neurons_against_the_plain_ones(dtype, shape):
+def test_triton_neurons_against_those_of_torch(dtype, shape):
     from dvs_transfer.stages.network import triton_lif
 
     constants = LifConstants(tau=1.7, threshold=0.4, alpha=1.5)
     x, grad_spikes, grad_membrane = torch.randn((3, *shape), device=CUDA).to(dtype)
     results = []
-    for function, kind in ((triton_lif.lif, dtype), (plain_lif, torch.float32)):
+    for function, kind in ((triton_lif.lif, dtype), (pytorch_lif, torch.float32)):
         current = x.detach().to(kind).requires_grad_()
         spikes, membrane = function(current, constants, True)
         torch.autograd.backward([spikes, membrane], [grad_spikes.to(kind), grad_membrane.to(kind)])
@@ -88,4 +89,4 @@ def test_the_tensors_device_need_not_be_the_current_one():
         pytest.skip("needs two CUDA devices")
     current = torch.randn(4, 1000, device="cuda:1")
     found, _ = spike(current, LifConstants(), False)
-    torch.testing.assert_close(found, plain_lif(current, LifConstants(), False)[0])
+    torch.testing.assert_close(found, pytorch_lif(current, LifConstants(), False)[0])

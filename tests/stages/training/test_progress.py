@@ -10,7 +10,7 @@ from tiny_run import MODEL, changed, train
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.pipeline.progress import describe_training
 from dvs_transfer.stages.network.networks import build_network
-from dvs_transfer.stages.network.spikes import firing_rates
+from dvs_transfer.stages.network.prediction import firing_rates
 
 
 def test_firing_rates_are_the_share_of_ones():

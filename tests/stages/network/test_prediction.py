@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_networks import NETWORKS, tiny_network
 
-from dvs_transfer.stages.network.adaptation import adapted
 from dvs_transfer.stages.network.layers import BatchNormOverTime
+from dvs_transfer.stages.network.prediction import adapted
 
 
 @pytest.mark.parametrize("name", ["vgg_snn", "vgg_snn_small", "resnet18"])
