@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import refuse, succeed
-from tiny_preprocess import COMMON
+from tiny import write_config
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore
@@ -34,7 +35,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         lines = [f"{time / 1000:.3f} {rng.integers(32)},{rng.integers(24)} {'+-'[time % 2]}" for time in range(40)]
         path.write_text("\n".join(lines) + "\n")
     (tmp_path / "data/raw/pen/b/7.pen").write_text("0.001 3,4 +\n0.002 3;4 +\n")
-    (tmp_path / "pen.toml").write_text(COMMON + SETTINGS + '\n[train]\nmethod = "events"\n')
+    write_config(tmp_path, tomllib.loads(SETTINGS), train={"method": "events"})
     write_code(tmp_path, CODE)
     return tmp_path
 
@@ -45,7 +46,7 @@ def write_code(root: Path, code: str) -> None:
 
 
 def preprocess(root: Path) -> Any:
-    return succeed("--quiet", "--root", root, "preprocess", "--config", root / "pen.toml", "--json").document
+    return succeed("--quiet", "--root", root, "preprocess", "--config", root / "tiny.toml", "--json").document
 
 
 def test_a_reader_beside_the_configuration(root: Path) -> None:
@@ -59,7 +60,7 @@ def test_a_reader_beside_the_configuration(root: Path) -> None:
 
 
 def test_another_process_reads_with_it_too(root: Path) -> None:
-    options = ("--config", root / "pen.toml", "--json", "--workers", "2", "--scheduler", "processes")
+    options = ("--config", root / "tiny.toml", "--json", "--workers", "2", "--scheduler", "processes")
     events = succeed("--quiet", "--root", root, "preprocess", *options).document["events"]
     assert (events["num_samples"], list(events["quarantined"])) == (7, ["b/7"])
 
@@ -94,7 +95,7 @@ def test_convert_looks_in_the_current_folder(root: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_name_that_leads_to_no_reader(root: Path, source: str, says: str) -> None:
-    options = ("--config", root / "pen.toml", "--set", f"events.source='{source}'")
+    options = ("--config", root / "tiny.toml", "--set", f"events.source='{source}'")
     refuse("--quiet", "--root", root, "preprocess", *options, code=2, says=[says])
 
 
