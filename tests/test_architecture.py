@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -17,13 +18,14 @@ import pytest
 # From the bottom up; a room may import those of the floors below it. Rooms of `stages` stand beside the others.
 FLOORS = (
     "cache",
-    "plugins tasks processes",
+    "plugins tasks process_main",
+    "processes",
     "sources batches",
-    "frames network download preview",
+    "frames network download preview pairing_config",
     "runs conversion simulation leakage",
     "pairing demo training",
     "evaluation",
-    "analysis",
+    "analysis prediction",
     "reporting stages",
     "pipeline",
     "benchmarks",
@@ -76,6 +78,22 @@ def test_rooms_import_only_those_below(repository: Path) -> None:
         and floors[room(path, repository)] <= floors[room(target, repository)]
     }
     assert up == set()
+
+
+def test_contributing_shows_the_rooms_as_they_are(repository: Path) -> None:
+    """Its table names every room of `stages`, from the top down, and what each imports."""
+    rows = re.findall(r"^\| (\w+) \| .* \| (.*) \|$", (repository / "CONTRIBUTING.md").read_text(), re.MULTILINE)[1:]
+    found: dict[str, set[str]] = {}
+    for path in package_files(repository):
+        if path.is_relative_to(repository / "stages"):
+            targets = {room(target, repository) for target in imports(path, repository)}
+            own = room(path, repository)
+            found.setdefault(own, set()).update(targets - {own, "process_main"})
+    assert {name: set(filter(None, text.split(", "))) for name, text in rows} == {
+        name: targets for name, targets in found.items() if name not in ("stages", "process_main")
+    }
+    order = [name for names in reversed(FLOORS) for name in names.split()]
+    assert [name for name, _ in rows] == [name for name in order if name in dict(rows)]
 
 
 def test_no_file_imports_itself_by_way_of_others(repository: Path) -> None:
