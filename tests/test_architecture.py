@@ -90,7 +90,7 @@ def test_contributing_shows_the_rooms_as_they_are(repository: Path) -> None:
             own = room(path, repository)
             found.setdefault(own, set()).update(targets - {own, "process_main"})
     assert {name: set(filter(None, text.split(", "))) for name, text in rows} == {
-        name: targets for name, targets in found.items() if name not in ("stages", "process_main")
+        name: targets for name, targets in found.items() if name not in ("__init__", "process_main")
     }
     order = [name for names in reversed(FLOORS) for name in names.split()]
     assert [name for name, _ in rows] == [name for name in order if name in dict(rows)]
