@@ -37,6 +37,20 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def built_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a store of events, one of images and their pairs, made once: for tests to copy."""
+    from dvs_transfer.stages import pairing
+    from dvs_transfer.stages.pairing_config import PairingConfig
+
+    from stores import build_store
+
+    folder = tmp_path_factory.mktemp("built")
+    stores = build_store(folder, "events"), build_store(folder, "images")
+    pairing.run(PairingConfig(train=0.4, validation=0.2, test=0.4), *stores, folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def effort(request: pytest.FixtureRequest) -> Effort:
     return Effort(bool(request.config.getoption("--long")))
 

@@ -238,8 +238,7 @@ def test_analyses(name: str, before: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.chdir(before)
     run = Path("runs/finished")
     assert (name in analyses_of(run)) == (ANALYSES[name].draw is not None)
-    config = ANALYSES[name].config(device="cpu", threads=1, **SMALL.get(name, {}))
-    analyse(name, config, run, restart=True)
+    analyse(run, name, restart=True, device="cpu", threads=1, **SMALL.get(name, {}))
     report, arrays = ANALYSES[name].read(run)
     output = report.model_dump(mode="json", exclude=OF_A_RUN | OF_A_PROCESSOR)
     output["arrays"] = {key: [list(array.shape), *numbers_of(name, array)] for key, array in arrays.items()}

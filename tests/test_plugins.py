@@ -7,6 +7,7 @@ import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command_line import refuse, succeed
@@ -33,24 +34,24 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return make_workspace(tmp_path / "root")
 
 
-def write(root: Path, title: str, **sections: object) -> tuple[str | Path, ...]:
+def write(root: Path, title: str, *changes: dict[str, Any]) -> tuple[str | Path, ...]:
     """Put an example beside the tiny configuration; returns the options that name it."""
     files = section(title)
-    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")), **sections)
+    config = write_config(root, RAW, SMALL, tomllib.loads(files.pop("settings")), *changes)
     for name, code in files.items():
         (root / name).write_text(code)
         sys.modules.pop(name.removesuffix(".py"), None)
     return ("--quiet", "--root", root), ("--config", config, "--json")  # type: ignore[return-value]
 
 
-def run_all(root: Path, title: str, **sections: object) -> dict[str, object]:
-    before, after = write(root, title, **sections)
+def run_all(root: Path, title: str, *changes: dict[str, Any]) -> dict[str, object]:
+    before, after = write(root, title, *changes)
     return {name: succeed(*before, name, *after).document for name in ("preprocess", "train", "evaluate")}  # type: ignore[misc]
 
 
 def test_a_network(workspace: Path) -> None:
-    more = {"train": 0.4, "validation": 0.4}  # of which analyses are
-    trained = run_all(workspace, "A network", pairing=more)["train"]
+    more = {"pairing": {"train": 0.4, "validation": 0.4}}  # recordings that are analysed
+    trained = run_all(workspace, "A network", more)["train"]
     assert trained["num_parameters"] == (25 * 2 + 1) * 8 + (8 * 16 + 1) * 2 + 3  # type: ignore[index]
     before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     analyses = succeed(*before, "analyse", "all", *after, "--num-recordings", "8").document

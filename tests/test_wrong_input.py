@@ -10,8 +10,6 @@ from command_line import convert_command, refuse, run_command, snapshot, succeed
 from raw_data import write_raw_data
 from tiny import RAW, to_toml
 
-from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.sources import SOURCES
 
 from stores import build_store
@@ -27,11 +25,9 @@ def raw(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Path:
+def cache(built_stores: Path, tmp_path: Path) -> Path:
     """Three stores: of events, of their images, and their pairs."""
-    folder = tmp_path / "cache"
-    pairing.run(PairingConfig(), build_store(folder, "events"), build_store(folder, "images"), folder)
-    return folder
+    return Path(shutil.copytree(built_stores, tmp_path / "cache"))
 
 
 def stores_of(cache: Path) -> tuple[Path, Path, Path]:
@@ -87,8 +83,14 @@ def test_usage_errors_are_messages(arguments: str, says: str, tmp_path: Path, mo
         ("train.base_learning_rate=inf", "train.base_learning_rate: input should be a finite number (found inf)"),
         ("train.loss.initial_coefficient=nan", "train.loss.initial_coefficient: input should be a finite number"),
         ("frames.resize=none", "frames: resize 'none' leaves images without a size"),
-        ("events.source=nonsense", "no source of events is called 'nonsense': 'nonsense' is none of cepdvs"),
-        ("images.source=nmnist", "no source of images is called 'nmnist': 'nmnist' is none of caltech101"),
+        (
+            "events.source=nonsense",
+            "events.source: no source of events is called 'nonsense': 'nonsense' is none of cepdvs, cifar10dvs",
+        ),
+        (
+            "images.source=nmnist",
+            "images.source: no source of images is called 'nmnist': 'nmnist' is none of caltech101, cepdvs-images",
+        ),
         ("evaluate.split=train", "evaluate.split: input should be 'validation' or 'test' (found 'train')"),
         ("nonsense.x=1", "nonsense: unknown key"),
     ],
@@ -137,7 +139,8 @@ def test_missing_and_empty_raw_data(source: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_names_those_there_are(tmp_path: Path) -> None:
-    refuse("convert", "mnits", tmp_path, code=1, says=["mnits: no such source: 'mnits' is none of caltech101, cepdvs"])
+    says = ["mnits: no such source: 'mnits' is none of caltech101, cepdvs, cepdvs-images", *SOURCES]
+    refuse("convert", "mnits", tmp_path, code=1, says=says)
 
 
 @pytest.mark.parametrize(("source", "file"), [("ncaltech101", EVENT_FILE), ("caltech101", IMAGE_FILE)])
@@ -160,7 +163,10 @@ def test_a_broken_sample_is_quarantined_or_with_strict_refused(
 def test_raw_data_without_a_readable_sample_leave_no_store(raw: Path, tmp_path: Path) -> None:
     for path in (raw / "events").rglob("*.bin"):
         path.write_bytes(b"abc")
-    says = [f"{raw / 'events'}: none of the 14 samples can be read", "3 bytes after byte 0 are not a whole number"]
+    says = [
+        f"{raw / 'events'}: none of the 14 samples can be read",
+        "3 bytes after byte 0 are not a whole number of 5-byte",
+    ]
     refuse(*convert_command(raw, tmp_path / "out"), code=1, says=says)
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
 

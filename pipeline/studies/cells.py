@@ -169,7 +169,7 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
             if result is None:
                 experiment.train(task.config, task.workspace, folder, on_progress=tell)
                 tell()  # there was nothing left to train
-                experiment.evaluate(task.config.evaluate, folder)
+                experiment.evaluate(folder, task.config.evaluate)
                 result = read_result(task.config, folder)
     except TrainingStoppedError as stopped:
         return CellOutcome(task.name, "stopped", str(folder), str(stopped))

@@ -1,5 +1,5 @@
 """What a trained network does: analyses of a run folder, without training again. Each is one module here.
 
-A module has `run(config, open_split, run_folder) -> report`, which keeps its result in `<run>/analysis/`, and
-`draw(report, arrays) -> Figure`.
+A module has a report, `measure(subject, config, progress) -> (fields of the report, arrays)` and `draw(report, arrays)
+-> Figure`; an entry of the catalogue makes an analysis of them, which keeps its result in `<run>/analysis/`.
 """

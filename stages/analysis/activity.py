@@ -23,11 +23,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.grad import conv2d_input
 
+from ...cache.documents import Frozen
 from ...cache.errors import TrainingError
 from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
 from ..network.networks import OwnBackbone, ResNet, SpikingNetwork
@@ -45,20 +46,16 @@ SOURCE = (
 )
 
 
-class NeuronLayer(BaseModel):
+class NeuronLayer(Frozen):
     """A layer of neurons. firing_rates (T,): spikes per neuron at each time step."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     num_neurons: int
     firing_rates: tuple[float, ...]
 
 
-class SynapseLayer(BaseModel):
+class SynapseLayer(Frozen):
     """A convolution or linear layer. operations (T,): MACs or ACs at each time step, mean of the recordings."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     operation: Literal["MAC", "AC"]
@@ -123,10 +120,9 @@ class OperationCounter:
     """Counts what one layer's inputs cause: analog ones, or spikes averaged over `pooled` pixels (1: not pooled)."""
 
     def __init__(self, name: str, layer: nn.Conv2d | nn.Linear, num_steps: int, *, analog: bool, pooled: int) -> None:
-        self.name, self.analog, self.num_steps, self.pooled = name, analog, num_steps, pooled
+        self.name, self.layer, self.num_steps, self.analog, self.pooled = name, layer, num_steps, analog, pooled
         self.macs = 0
         self.operations = torch.zeros(num_steps, dtype=torch.float64)
-        self.layer = layer
 
     def count(self, layer: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A hook before the layer's forward: inputs (T * B, ...) of a convolution, (T, B, D) of a linear layer."""

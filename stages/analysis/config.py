@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from ...cache.documents import Frozen
 
 if TYPE_CHECKING:
     from ...cache.pairs import Split
@@ -12,10 +14,9 @@ if TYPE_CHECKING:
 Distance = Literal["cosine", "euclidean"]
 
 
-class AnalysisConfig(BaseModel):
+class AnalysisConfig(Frozen):
     """What all analyses share. Fields named in `neutral` change speed and memory, not the result."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     neutral: ClassVar[frozenset[str]] = frozenset({"batch_size", "device", "threads"})
 
     checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")

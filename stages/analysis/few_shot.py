@@ -25,8 +25,9 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from ...cache.documents import Frozen
 from ...cache.errors import TrainingError
 from ...cache.pairs import Split
 from ..batches.data import event_frames
@@ -43,10 +44,8 @@ _SPLITS: dict[ClassSet, tuple[Split, Split]] = {"seen": ("train", "test"), "nove
 _Z_95 = 1.96  # normal quantile of a two-sided 95 % interval
 
 
-class FewShotResult(BaseModel):
+class FewShotResult(Frozen):
     """Accuracy of one kind of episode; chance is 1 / way."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     classes: ClassSet
     way: int

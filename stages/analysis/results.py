@@ -144,34 +144,37 @@ class Analysis:
                 return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(split)})
             for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
                 result_path(run_folder, self.name, suffix).unlink(missing_ok=True)
-            started = time.perf_counter()
             rows = choose_rows(split.event_labels, settings.get("num_recordings", len(split)), config.seed)
             training = read_training(run_folder)
             subject = Subject(network, info, training, open_split, split, rows, device, run_folder, digest)
-            found, arrays = self.measure(subject, config, progress)
-            common: Fields = {
-                "analysis": self.name,
-                "version": self.version,
-                "fingerprint": digest,
-                "settings": settings,
-                "split": name,
-                "num_recordings": len(rows),
-                "checkpoint": config.checkpoint,
-                "epoch": info.epoch,
-                "weights_digest": origin["weights"],
-                "method": info.method,
-                "protocol": info.protocol,
-                "photos_in_reach": info.photos_in_reach_of(split),
-                "split_digest": split.split_digest,
-                "arrays": tuple(arrays),
-                "seconds": time.perf_counter() - started,
-            }
-            report = self.report(**common | found)
-            if arrays:
-                buffer = io.BytesIO()
-                np.savez_compressed(buffer, **arrays, fingerprint=np.array(digest))  # type: ignore[arg-type]
-                durable.write_bytes(result_path(run_folder, self.name, ".npz"), buffer.getvalue())
-            durable.write_json(result_path(run_folder, self.name), report.model_dump(mode="json"))
+            return self._make(subject, config, progress, {"settings": settings, "weights_digest": origin["weights"]})
+
+    def _make(self, subject: Subject, config: AnalysisConfig, progress: Progress, origin: Fields) -> AnalysisReport:
+        """Measure, and keep what was found. origin: more that the report is to say of where it comes from."""
+        started = time.perf_counter()
+        found, arrays = self.measure(subject, config, progress)
+        info, split = subject.info, subject.split
+        common: Fields = {
+            "analysis": self.name,
+            "version": self.version,
+            "fingerprint": subject.fingerprint,
+            "split": origin["settings"].get("split"),
+            "num_recordings": len(subject.rows),
+            "checkpoint": config.checkpoint,
+            "epoch": info.epoch,
+            "method": info.method,
+            "protocol": info.protocol,
+            "photos_in_reach": info.photos_in_reach_of(split),
+            "split_digest": split.split_digest,
+            "arrays": tuple(arrays),
+            "seconds": time.perf_counter() - started,
+        }
+        report = self.report(**common | origin | found)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays, fingerprint=np.array(subject.fingerprint))  # type: ignore[arg-type]
+            durable.write_bytes(result_path(subject.folder, self.name, ".npz"), buffer.getvalue())
+        durable.write_json(result_path(subject.folder, self.name), report.model_dump(mode="json"))
         return report
 
     def _kept(self, run_folder: Path, digest: str) -> AnalysisReport | None:

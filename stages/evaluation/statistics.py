@@ -105,7 +105,7 @@ def bootstrap_interval(
     """
     values = np.asarray(correct, np.float64)
     groups = [np.stack([values[rows], np.ones(len(rows))], axis=1) for rows in _members(len(values), classes)]
-    return _percentiles(_resampled_means(groups, num_resamples, seed))
+    return _bootstrap(groups, num_resamples, seed)
 
 
 def paired_difference(
@@ -153,7 +153,7 @@ def recordings_interval(
         _, index = np.unique(recording[rows], return_inverse=True)
         sums = [np.bincount(index, part) for part in (weights * differences[rows], weights)]
         groups.append(np.stack(sums, axis=1).round(_DECIMALS))
-    return _percentiles(_resampled_means(groups, num_resamples, seed))
+    return _bootstrap(groups, num_resamples, seed)
 
 
 def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
@@ -180,8 +180,8 @@ def _members(count: int, classes: NDArray[Any] | None) -> list[NDArray[np.intp]]
     return [np.flatnonzero(np.asarray(classes) == name) for name in np.unique(classes)]
 
 
-def _resampled_means(groups: Sequence[NDArray[Any]], num_resamples: int, seed: int) -> NDArray[np.float64]:
-    """(num_resamples,) means over the groups of their own weighted means, each group resampled by itself.
+def _bootstrap(groups: Sequence[NDArray[Any]], num_resamples: int, seed: int) -> Interval:
+    """Percentile interval of the mean over the groups of their own weighted means, each group resampled by itself.
 
     A group is (m, 2), of each recording its values' weighted sum and the sum of the weights.
     """
@@ -195,9 +195,5 @@ def _resampled_means(groups: Sequence[NDArray[Any]], num_resamples: int, seed: i
             drawn = rng.multinomial(total, counts / total, rows.stop - rows.start)
             sums, weights = (drawn @ values).T
             means[rows] += sums / weights / len(patterns)
-    return means.round(_DECIMALS)
-
-
-def _percentiles(resampled: NDArray[np.float64]) -> Interval:
-    low, high = np.quantile(resampled, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.quantile(means.round(_DECIMALS), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, EventStream, Recording
-from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
+from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, CheckedStream, Indices
 from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
 from .spec import FramesConfig
-from .streamed import CheckedStream
 
 _RAW_ADDRESSES = 256  # x and y of a raw record are bytes
 
@@ -138,20 +137,20 @@ def bin_edges(recording: CheckedRecording, config: FramesConfig) -> Indices:
     """
     num_bins = config.num_bins
     if config.mode == "count":
-        return recording.split_at_events(np.arange(num_bins + 1) * (recording.num_events // num_bins))
+        return recording.edges_at_events(np.arange(num_bins + 1) * (recording.num_events // num_bins))
     duration_us = recording.last_us - recording.first_us
     window_us = config.window_us if config.window_us is not None else duration_us // num_bins
     edges = [recording.first_us + k * window_us for k in range(num_bins + 1)]
     if config.mode == "exact":
         edges[-1] = recording.last_us + 1
-    return _split_at(recording, edges)
+    return _edges_at(recording, edges)
 
 
-def _split_at(recording: CheckedRecording, edges_us: Sequence[int]) -> Indices:
-    """Splits at any edges, also at ones beyond the last event, which need not fit into 64 bits."""
+def _edges_at(recording: CheckedRecording, edges_us: Sequence[int]) -> Indices:
+    """The index at any edges, also at ones beyond the last event, which need not fit into 64 bits."""
     within = [edge for edge in edges_us if edge <= recording.last_us]
     out = np.full(len(edges_us), recording.num_records)
-    out[: len(within)] = recording.split_at_times(within)
+    out[: len(within)] = recording.edges_at_times(within)
     return out
 
 

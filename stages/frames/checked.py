@@ -7,16 +7,17 @@ refused, naming the event and, for raw records, the byte offset; then columns be
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import Events
+from ..sources.base import Events, EventStream
 from ..sources.random_access import num_records
 from .kernels import (
     OVERFLOW_US,
@@ -28,10 +29,12 @@ from .kernels import (
     count_events,
     count_records,
     first_unordered_record,
+    num_spare,
+    record_edges,
     record_time,
+    resize_bilinear,
     resize_events,
     resize_records,
-    split_records,
 )
 
 Indices = NDArray[np.int64]
@@ -49,7 +52,7 @@ class Box:
     height: int
 
 
-class CheckedRecording(Protocol):
+class CheckedRecording(ABC):
     """A recording whose records are known to be countable. Its indices count records: events and overflow markers."""
 
     num_events: int
@@ -60,34 +63,34 @@ class CheckedRecording(Protocol):
     """The smallest box that holds every event."""
     sensor_size: tuple[int, int]
 
-    def split_at_times(self, edges_us: Sequence[int]) -> Indices:
+    @abstractmethod
+    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
         """Index of the first event at or after each edge; edges ascending and not after the last event."""
-        ...
 
-    def split_at_events(self, ordinals: Indices) -> Indices:
+    def edges_at_events(self, ordinals: Indices) -> Indices:
         """Index of the ordinal-th event (0 is the first) for each, `num_records` past the last."""
-        ...
+        return ordinals
 
     def num_events_between(self, start: int, stop: int) -> int:
         """How many of the records start .. stop - 1 are events."""
-        ...
+        return stop - start
 
-    def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
-        """Add the events between neighbouring splits to the frames of `out` (T, 2, H, W)."""
-        ...
+    @abstractmethod
+    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
+        """Add the events between neighbouring bin edges to the frames of `out` (T, 2, H, W)."""
 
+    @abstractmethod
     def resize(
-        self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
     ) -> int:
         """Fill `out` (T, 2, S, S) with the counts, resized by the taps of rows and columns.
 
-        Returns how many of the records between the first and the last split no pixel of `out` reads.
+        Returns how many of the records between the first and the last edge no pixel of `out` reads.
         counts: (1, 2, H, W), memory to work in.
         """
-        ...
 
 
-class CheckedRecords:
+class CheckedRecords(CheckedRecording):
     """Raw 5-byte records that passed every check."""
 
     def __init__(self, data: NDArray[np.uint8], sensor_size: tuple[int, int], location: str) -> None:
@@ -119,7 +122,7 @@ class CheckedRecords:
                 f"{location}: time runs backwards at record {unordered} (byte offset {unordered * RECORD_BYTES}): "
                 f"{self._time(unordered)} us is before the event before it; the file is damaged: fetch it again"
             )
-        ends = self.split_at_events(np.array([0, self.num_events - 1]))
+        ends = self.edges_at_events(np.array([0, self.num_events - 1]))
         self.first_us, self.last_us = (self._time(int(i)) for i in ends)
 
     def _time(self, i: int) -> int:
@@ -134,25 +137,25 @@ class CheckedRecords:
             f"sensor's {width} x {height} pixels; the file is damaged or another sensor's"
         )
 
-    def split_at_times(self, edges_us: Sequence[int]) -> Indices:
+    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
         out = np.empty(len(edges_us), np.int64)
-        split_records(self._data, self._markers, np.array(edges_us, np.int64), out)
+        record_edges(self._data, self._markers, np.array(edges_us, np.int64), out)
         return out
 
-    def split_at_events(self, ordinals: Indices) -> Indices:
+    def edges_at_events(self, ordinals: Indices) -> Indices:
         events_before_marker = self._markers[:-1] - np.arange(self._markers.size - 1)
         return ordinals + np.searchsorted(events_before_marker, ordinals, side="right")
 
     def num_events_between(self, start: int, stop: int) -> int:
         return stop - start - int(np.diff(np.searchsorted(self._markers, [start, stop]))[0])
 
-    def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
-        count_records(self._data, splits, self._without_markers(tables, out), out)
+    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
+        count_records(self._data, bin_edges, self._without_markers(tables, out), out)
 
     def resize(
-        self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
     ) -> int:
-        return int(resize_records(self._data, splits, self._without_markers(tables, counts), taps, counts, out))
+        return int(resize_records(self._data, bin_edges, self._without_markers(tables, counts), taps, counts, out))
 
     def _without_markers(self, tables: Tables, counts: Counts) -> Tables:
         """The tables with the overflow markers' row sent to the spare one."""
@@ -163,7 +166,7 @@ class CheckedRecords:
         return tables._replace(rows=rows)
 
 
-class CheckedEvents:
+class CheckedEvents(CheckedRecording):
     """Decoded events that passed every check: `events` are the same with x and y uint16, t int64 (us), p 0 or 1 uint8.
 
     first_event: index of the first one in the recording, where `events` are a piece of it; for messages.
@@ -197,23 +200,102 @@ class CheckedEvents:
         self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
         self.first_us, self.last_us = int(t[0]), int(t[-1])
 
-    def split_at_times(self, edges_us: Sequence[int]) -> Indices:
+    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
         return np.searchsorted(self.events.t, np.array(edges_us, np.int64)).astype(np.int64)
 
-    def split_at_events(self, ordinals: Indices) -> Indices:
-        return ordinals
-
-    def num_events_between(self, start: int, stop: int) -> int:
-        return stop - start
-
-    def count(self, splits: Indices, tables: Tables, out: Counts) -> None:
-        count_events(self.events.x, self.events.y, self.events.p, splits, tables, out)
+    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
+        count_events(self.events.x, self.events.y, self.events.p, bin_edges, tables, out)
 
     def resize(
-        self, splits: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
     ) -> int:
         x, y, p = self.events.x, self.events.y, self.events.p
-        return int(resize_events(x, y, p, splits, tables, taps, counts, out))
+        return int(resize_events(x, y, p, bin_edges, tables, taps, counts, out))
+
+
+class CheckedStream(CheckedRecording):
+    """A recording larger than memory, one piece in memory at a time. Checked when it was opened, and in every pass.
+
+    So a file that changes while it is read cannot make a kernel write out of bounds; it raises SourceError instead.
+    """
+
+    def __init__(self, stream: EventStream, sensor_size: tuple[int, int], location: str) -> None:
+        self.sensor_size = sensor_size
+        self._stream, self._location = stream, location
+        self.num_events = 0
+        extents: list[Box] = []
+        for start, piece in self._pieces():
+            if not start:
+                self.first_us = piece.first_us
+            self.num_events, self.last_us = start + piece.num_events, piece.last_us
+            extents.append(piece.extent)
+        if not extents:
+            raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
+        self.num_records = self.num_events
+        x, y = min(box.x for box in extents), min(box.y for box in extents)
+        right, bottom = max(box.x + box.width for box in extents), max(box.y + box.height for box in extents)
+        self.extent = Box(x, y, right - x, bottom - y)
+
+    def _pieces(self) -> Iterator[tuple[int, CheckedEvents]]:
+        """Each piece with the index of its first event."""
+        start = 0
+        last_us: int | None = None
+        signs: set[bool | None] = {None}
+        for events in self._stream.pieces():
+            if not len(events):
+                continue
+            piece = CheckedEvents(events, self.sensor_size, self._location, start)
+            if last_us is not None and piece.first_us < last_us:
+                raise SourceError(
+                    f"{self._location}: time runs backwards at event {start}: {piece.first_us} us after {last_us} us; "
+                    "sort it"
+                )
+            signs.add(piece.has_signs)
+            if len(signs) == 3:
+                raise SourceError(
+                    f"{self._location}: p is 0 in some events and -1 in others, seen from event {start} on; expected "
+                    "one of the two"
+                )
+            yield start, piece
+            start += piece.num_events
+            last_us = piece.last_us
+
+    def _again(self) -> Iterator[tuple[int, CheckedEvents]]:
+        """The pieces of a later pass. Raises SourceError where they are not those of the first."""
+        num_events = 0
+        for start, piece in self._pieces():
+            num_events = start + piece.num_events
+            yield start, piece
+        if num_events != self.num_events:
+            raise SourceError(
+                f"{self._location}: had {self.num_events} events at first and {num_events} later; "
+                "leave the file alone while it is converted, and run the command again"
+            )
+
+    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
+        # An edge's index is the number of events before it.
+        return sum((piece.edges_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
+
+    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
+        for start, piece in self._again():
+            piece.count(np.clip(bin_edges - start, 0, piece.num_events), tables, out)
+
+    def resize(
+        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+    ) -> int:
+        k = num_unread = 0  # k: the bin whose counts are being collected
+        counts[:] = 0
+        for start, piece in self._again():
+            local = np.clip(bin_edges - start, 0, piece.num_events)
+            while k < len(out):
+                piece.count(local[k : k + 2], tables, counts)
+                if bin_edges[k + 1] > start + piece.num_events:
+                    break  # it goes on in the next piece
+                resize_bilinear(counts[0], *taps, out[k])
+                num_unread += int(num_spare(counts[0]))
+                counts[:] = 0
+                k += 1
+        return num_unread
 
 
 def _judge(

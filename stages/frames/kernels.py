@@ -160,7 +160,7 @@ def first_unordered_record(data: NDArray[np.uint8], markers: NDArray[np.int64]) 
 
 
 @njit(nogil=True, cache=True)
-def split_records(
+def record_edges(
     data: NDArray[np.uint8], markers: NDArray[np.int64], edges: NDArray[np.int64], out: NDArray[np.int64]
 ) -> None:
     """Index of the first event at or after each edge (n where there is none), by binary search.

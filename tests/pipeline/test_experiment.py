@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import snapshot
 from raw_data import write_raw_data
+from tiny import RAW, merged
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.pipeline import experiment
@@ -17,28 +19,36 @@ from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, r
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.tasks import run_serially
 
-BASE: dict[str, Any] = {
-    "name": "small",
-    "events": {"source": "ncaltech101", "raw": "events"},
-    "images": {"source": "caltech101", "raw": "images"},
-    "frames": {"num_bins": 2, "size": 8},
-    "pairing": {"train": 0.4, "validation": 0.3, "test": 0.3},
-}
+BASE = merged(
+    RAW, name="small", frames={"num_bins": 2, "size": 8}, pairing={"train": 0.4, "validation": 0.3, "test": 0.3}
+)
 
 
 def config(**sections: Any) -> ExperimentConfig:
     """The base with some sections, or keys of them, replaced."""
-    merged = {
-        key: {**BASE.get(key, {}), **value} if isinstance(value, dict) else value for key, value in sections.items()
-    }
-    return validate_config({**BASE, **merged}, "test")
+    return validate_config(merged(BASE, sections), "test")
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
+    """With raw data alone."""
     workspace = Workspace(tmp_path / "my röot")
     write_raw_data(workspace.raw)
     return workspace
+
+
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    workspace = Workspace(tmp_path_factory.mktemp("made") / "my röot")
+    write_raw_data(workspace.raw)
+    preprocess(config(), workspace, run_serially)
+    return workspace
+
+
+@pytest.fixture
+def preprocessed(made_once: Workspace, tmp_path: Path) -> Workspace:
+    """A copy of one that is preprocessed."""
+    return Workspace(Path(shutil.copytree(made_once.root, tmp_path / "my röot")))
 
 
 def test_preprocess_makes_the_stores_and_finds_them_again(workspace: Workspace) -> None:
@@ -61,32 +71,32 @@ def test_preprocess_makes_the_stores_and_finds_them_again(workspace: Workspace) 
     assert after.keys() - before.keys() == {name for name in after if "recipes" in name}
 
 
-def test_another_configuration_makes_only_what_it_needs(workspace: Workspace) -> None:
-    first = preprocess(config(), workspace, run_serially)
-    other = preprocess(config(frames={"num_bins": 3}), workspace, run_serially)
+def test_another_configuration_makes_only_what_it_needs(preprocessed: Workspace) -> None:
+    first = preprocess(config(), preprocessed, run_serially)
+    other = preprocess(config(frames={"num_bins": 3}), preprocessed, run_serially)
     assert other.events.path != first.events.path
     assert (other.images.path, other.images.was_built) == (first.images.path, False)
-    split = preprocess(config(pairing={"seed": 1}), workspace, run_serially)
+    split = preprocess(config(pairing={"seed": 1}), preprocessed, run_serially)
     assert (split.events.was_built, split.images.was_built) == (False, False)
     assert split.pairs.path not in (first.pairs.path, other.pairs.path)
-    assert find_pairs(config(), workspace) == first.pairs.path
+    assert find_pairs(config(), preprocessed) == first.pairs.path
 
 
-def test_changed_raw_data_lead_to_other_stores(workspace: Workspace) -> None:
-    first = preprocess(config(), workspace, run_serially)
-    recording = workspace.raw / "events" / "Caltech101" / "ant" / "image_0001.bin"
+def test_changed_raw_data_lead_to_other_stores(preprocessed: Workspace) -> None:
+    first = preprocess(config(), preprocessed, run_serially)
+    recording = preprocessed.raw / "events" / "Caltech101" / "ant" / "image_0001.bin"
     recording.write_bytes(recording.read_bytes()[:-5])
-    changed = preprocess(config(), workspace, run_serially)
+    changed = preprocess(config(), preprocessed, run_serially)
     assert changed.events.was_built
     assert not changed.images.was_built
-    assert find_pairs(config(), workspace) == changed.pairs.path != first.pairs.path
+    assert find_pairs(config(), preprocessed) == changed.pairs.path != first.pairs.path
 
 
-def test_the_run_s_folder_follows_what_decides_its_result(workspace: Workspace) -> None:
-    preprocess(config(), workspace, run_serially)
-    preprocess(config(pairing={"seed": 1}), workspace, run_serially)
-    base = run_folder(config(), workspace)
-    assert base.parent == workspace.runs
+def test_the_run_s_folder_follows_what_decides_its_result(preprocessed: Workspace) -> None:
+    preprocess(config(), preprocessed, run_serially)
+    preprocess(config(pairing={"seed": 1}), preprocessed, run_serially)
+    base = run_folder(config(), preprocessed)
+    assert base.parent == preprocessed.runs
     assert base.name.startswith("small-")
     changes: list[dict[str, Any]] = [
         {"train": {"epochs": 5}},
@@ -96,14 +106,14 @@ def test_the_run_s_folder_follows_what_decides_its_result(workspace: Workspace) 
         {"pairing": {"seed": 1}},
         {"name": "other"},
     ]
-    assert len({base, *(run_folder(config(**change), workspace) for change in changes)}) == len(changes) + 1
+    assert len({base, *(run_folder(config(**change), preprocessed) for change in changes)}) == len(changes) + 1
     neutral: list[dict[str, Any]] = [
         {"train": {"threads": 1}},
         {"train": {"device": "cpu"}},
         {"train": {"log_interval": 1}},
         {"evaluate": {"split": "validation"}},
     ]
-    assert {run_folder(config(**change), workspace) for change in neutral} == {base}
+    assert {run_folder(config(**change), preprocessed) for change in neutral} == {base}
 
 
 def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:
@@ -112,14 +122,14 @@ def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"pairs": "nowhere.zarr"}', "\0"])
-def test_a_damaged_recipe_is_not_followed(text: str, workspace: Workspace) -> None:
-    made = preprocess(config(), workspace, run_serially)
-    (recipe,) = (workspace.cache / experiment.PAIR_NOTES).iterdir()
+def test_a_damaged_recipe_is_not_followed(text: str, preprocessed: Workspace) -> None:
+    made = preprocess(config(), preprocessed, run_serially)
+    (recipe,) = (preprocessed.cache / experiment.PAIR_NOTES).iterdir()
     recipe.write_text(text)
     with pytest.raises(StoreError, match=r"damaged; run `dvs-transfer preprocess` again|nowhere\.zarr: no such store"):
-        run_folder(config(), workspace)
-    preprocess(config(), workspace, run_serially)
-    assert find_pairs(config(), workspace) == made.pairs.path
+        run_folder(config(), preprocessed)
+    preprocess(config(), preprocessed, run_serially)
+    assert find_pairs(config(), preprocessed) == made.pairs.path
 
 
 @pytest.mark.parametrize(
@@ -134,7 +144,7 @@ def test_a_source_of_the_wrong_kind_is_refused_before_anything_is_written(
     sections: dict[str, Any], workspace: Workspace
 ) -> None:
     before = snapshot(workspace.root)
-    with pytest.raises(ConfigError, match=r"source: no source of \w+ is called .*; there are"):
+    with pytest.raises(ConfigError, match=r"source: no source of \w+ is called .*: .* is none of "):
         preprocess(config(**sections), workspace, run_serially)
     assert snapshot(workspace.root) == before
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from evaluations import evaluation_of
+from tiny import RAW
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.cache.pairs import PairDescription, PairPlan, StoreReference, write_pairs
@@ -18,7 +19,6 @@ from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, 
 
 CLASS_NAMES = ("ant", "bee")
 PREDICTIONS = Predictions(("ant/1", "ant/2", "bee/1"), ("ant", "ant", "bee"), ("ant", "bee", "bee"))
-SOURCES = {"events": {"source": "ncaltech101", "raw": "a"}, "images": {"source": "caltech101", "raw": "b"}}
 
 
 def make_run(
@@ -33,7 +33,7 @@ def make_run(
     """An evaluated run with these training settings."""
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "best.safetensors").write_bytes(folder.name.encode())
-    document = {"name": name, **SOURCES, "train": train, "pairing": {"subset_seed": subset_seed, **(pairing or {})}}
+    document = {"name": name, **RAW, "train": train, "pairing": {"subset_seed": subset_seed, **(pairing or {})}}
     config = validate_config(document, "test").model_dump(mode="json")
     document = {"imported": "model_best.pth.tar"} if imported else {"experiment": config}
     (folder / "config.json").write_text(json.dumps({**document, "pairs": str(Path("/nowhere", pairs))}))

@@ -14,7 +14,7 @@ from dvs_transfer.stages.frames.kernels import (
     count_events,
     count_records,
     first_unordered_record,
-    split_records,
+    record_edges,
     store_half,
 )
 
@@ -52,12 +52,12 @@ def test_byte_ranges(num_records: int, seed: int) -> None:
 
 @settings(deadline=None)
 @given(event_lists(times=("short", "records")), st.lists(st.integers(-5, 2**24), max_size=8).map(sorted))
-def test_split_records_is_searchsorted_of_the_decoded_times(events: list, edges: list[int]) -> None:
+def test_record_edges_is_searchsorted_of_the_decoded_times(events: list, edges: list[int]) -> None:
     data = as_records(events).data
     y = data[1::5]
     markers = np.append(np.flatnonzero(y == 240), y.size)
     out = np.empty(len(edges), np.int64)
-    split_records(data, markers, np.array(edges, np.int64), out)
+    record_edges(data, markers, np.array(edges, np.int64), out)
     times = [event[2] for event in decode_records(data.tobytes())]
     positions = np.append(np.flatnonzero(y != 240), y.size)
     np.testing.assert_array_equal(out, positions[np.searchsorted(times, edges)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,11 @@ import pytest
 from finished_run import MakeRun
 from finished_run import make_run as make
 
-from dvs_transfer.stages import pairing
-from dvs_transfer.stages.pairing_config import PairingConfig
-
-from stores import build_store
-
 
 @pytest.fixture
-def pairs(tmp_path: Path) -> Path:
-    stores = build_store(tmp_path, "events"), build_store(tmp_path, "images")
-    return pairing.run(PairingConfig(train=0.4, validation=0.2, test=0.4), *stores, tmp_path).path
+def pairs(built_stores: Path, tmp_path: Path) -> Path:
+    shutil.copytree(built_stores, tmp_path, dirs_exist_ok=True)
+    return next(tmp_path.glob("*+*.zarr"))
 
 
 @pytest.fixture
