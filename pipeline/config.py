@@ -142,7 +142,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(read_document(path if path.exists() else packaged, MAX_CONFIG_BYTES).decode())
     except FileNotFoundError:
-        raise ConfigError(f"{path}: no such configuration file{_files_beside(path)}") from None
+        there = sorted(found.name for found in path.parent.glob("*.toml"))
+        hint = f"; in {path.parent} there are {', '.join(there)}" if there else ""
+        raise ConfigError(f"{path}: no such configuration file{hint}") from None
     except (OSError, UnicodeDecodeError, DvsTransferError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -235,26 +237,18 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
 
 def _keys_beside(location: list[str], model: Any) -> list[str]:
     """The keys that the section of `location` in `model` knows."""
-    for part in location[:-1]:
-        model = _inside(model, part)
-    return next((sorted(option.model_fields) for option in _options(model) if hasattr(option, "model_fields")), [])
+    for part in location[:-1]:  # a key, or an index
+        options = _options(model)
+        inner = [option.model_fields[part].annotation for option in options if part in _fields(option)]
+        inner += [get_args(option)[-1] for option in options if get_origin(option) in (list, dict)]
+        model = next(iter(inner), None)
+    return next((sorted(_fields(option)) for option in _options(model) if _fields(option)), [])
 
 
-def _inside(annotation: Any, part: str) -> Any:
-    """What a type has at a key, or at an index."""
-    for option in _options(annotation):
-        if part in getattr(option, "model_fields", {}):
-            return option.model_fields[part].annotation
-        if get_origin(option) in (list, dict):
-            return get_args(option)[-1]
-    return None
+def _fields(model: Any) -> Mapping[str, Any]:
+    return getattr(model, "model_fields", {})
 
 
 def _options(annotation: Any) -> tuple[Any, ...]:
     """The types of a union, or the one type."""
     return (annotation,) if get_origin(annotation) in (None, list, dict) else get_args(annotation)
-
-
-def _files_beside(path: Path) -> str:
-    there = sorted(found.name for found in path.parent.glob("*.toml")) if path.parent.is_dir() else []
-    return f"; in {path.parent} there are {', '.join(there)}" if there else ""

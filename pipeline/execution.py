@@ -72,9 +72,8 @@ class DaskRunner:
                 function = partial(_call_in, pool, function)
             tasks = [delayed(function, pure=False)(item) for item in items]
             stack.enter_context(Callback(posttask=lambda *_: advance()))
-            threads = stack.enter_context(
-                ThreadPoolExecutor(workers)
-            )  # after an error, what is under way is waited for
+            # After an error, what is under way is waited for.
+            threads = stack.enter_context(ThreadPoolExecutor(workers))
             options = {"scheduler": "threads", "pool": threads, "num_workers": workers}
             yield from dask.compute(*tasks, **options, traverse=False, optimize_graph=False)
 
@@ -111,7 +110,7 @@ def _run_on_cluster(
 ) -> Iterator[Result]:
     from distributed import CancelledError, KilledWorker, as_completed
 
-    results: dict[str, Result] = {}
+    results = {}
     with connect(address) as client:
         futures = client.map(function, list(items), pure=False)
         try:

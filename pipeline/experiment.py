@@ -7,6 +7,7 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -104,15 +105,13 @@ def preprocess(
             draw_preview(pairs.path, picture)
         return True
 
-    once(workspace.cache, pairs.path.name, lambda: (_holds(note_path, note) and picture.exists()) or None, write, tidy)
+    def find() -> bool | None:
+        with suppress(FileNotFoundError, ValueError):
+            return (read_json(note_path) == note and picture.exists()) or None
+        return None
+
+    once(workspace.cache, pairs.path.name, find, write, tidy)
     return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
-
-
-def _holds(path: Path, note: dict[str, Any]) -> bool:
-    try:
-        return bool(read_json(path) == note)
-    except (FileNotFoundError, ValueError):
-        return False
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:

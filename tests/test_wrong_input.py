@@ -83,14 +83,8 @@ def test_usage_errors_are_messages(arguments: str, says: str, tmp_path: Path, mo
         ("train.base_learning_rate=inf", "train.base_learning_rate: input should be a finite number (found inf)"),
         ("train.loss.initial_coefficient=nan", "train.loss.initial_coefficient: input should be a finite number"),
         ("frames.resize=none", "frames: resize 'none' leaves images without a size"),
-        (
-            "events.source=nonsense",
-            "events.source: no source of events is called 'nonsense': 'nonsense' is none of cepdvs, cifar10dvs",
-        ),
-        (
-            "images.source=nmnist",
-            "images.source: no source of images is called 'nmnist': 'nmnist' is none of caltech101, cepdvs-images",
-        ),
+        ("events.source=nonsense", "no source of events is called 'nonsense': 'nonsense' is none of cepdvs"),
+        ("images.source=nmnist", "no source of images is called 'nmnist': 'nmnist' is none of caltech101"),
         ("evaluate.split=train", "evaluate.split: input should be 'validation' or 'test' (found 'train')"),
         ("nonsense.x=1", "nonsense: unknown key"),
     ],
@@ -139,8 +133,7 @@ def test_missing_and_empty_raw_data(source: str, tmp_path: Path) -> None:
 
 
 def test_an_unknown_source_names_those_there_are(tmp_path: Path) -> None:
-    says = ["mnits: no such source: 'mnits' is none of caltech101, cepdvs, cepdvs-images", *SOURCES]
-    refuse("convert", "mnits", tmp_path, code=1, says=says)
+    refuse("convert", "mnits", tmp_path, code=1, says=["mnits: no such source: 'mnits' is none of caltech101, cepdvs"])
 
 
 @pytest.mark.parametrize(("source", "file"), [("ncaltech101", EVENT_FILE), ("caltech101", IMAGE_FILE)])
@@ -163,10 +156,7 @@ def test_a_broken_sample_is_quarantined_or_with_strict_refused(
 def test_raw_data_without_a_readable_sample_leave_no_store(raw: Path, tmp_path: Path) -> None:
     for path in (raw / "events").rglob("*.bin"):
         path.write_bytes(b"abc")
-    says = [
-        f"{raw / 'events'}: none of the 14 samples can be read",
-        "3 bytes after byte 0 are not a whole number of 5-byte",
-    ]
+    says = [f"{raw / 'events'}: none of the 14 samples can be read", "3 bytes after byte 0 are not a whole number"]
     refuse(*convert_command(raw, tmp_path / "out"), code=1, says=says)
     assert not [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
 
