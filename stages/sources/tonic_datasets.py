@@ -53,6 +53,8 @@ class TonicReader(EventReader):
         self._opened_ns = time.time_ns()
         folder = self._folder = self._find_folder()
         entries = list(self._list_parts())
+        if not entries:
+            raise self.wrong_layout(Place(FolderTree(folder), ""))
         labels = sorted({label for label, *_ in entries}, key=lambda label: (isinstance(label, str), label))
         self._entries: dict[str, tuple[str, int, str]] = {}  # part, number in it, file
         samples: list[Sample] = []

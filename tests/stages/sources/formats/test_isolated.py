@@ -150,4 +150,4 @@ def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, mon
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors - 1
     folder.rmdir()
     with pytest.raises(FileNotFoundError, match="temporary"):
-        LocalFile(InMemory(b"x"))
+        LocalFile(InMemory(b"x", "here"))
