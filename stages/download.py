@@ -17,9 +17,9 @@ from typing import Any, Final, TypeAlias
 
 import requests
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from ..cache.documents import read_json
+from ..cache.documents import Frozen, read_json
 from ..cache.errors import SourceError
 from .sources import SOURCES, open_source
 from .sources.archives import extract_safely
@@ -112,10 +112,8 @@ PUBLISHED: Final[Mapping[str, tuple[PublishedFile, ...]]] = MappingProxyType(
 _SHARED_FOLDERS: Final = {"cepdvs-images": "cepdvs"}  # recordings and images are one data set in one folder
 
 
-class DownloadConfig(BaseModel):
+class DownloadConfig(Frozen):
     """Which data set to fetch, and where to."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     dataset: str = Field(description="name of a source")
     root: Path = Field(default=Path("data/raw"), description="folder of the raw data; the data set gets a folder in it")

@@ -117,6 +117,7 @@ def test_a_sliding_strategy(workspace: Path) -> None:
         ("train.sliding='math:nothing'", "has no attribute 'nothing'"),
         ("model.name='vgg'", "'vgg' is none of resnet18, scnn, vgg_snn, vgg_snn_small"),
         ("model.options={channels=3}", "vgg_snn_small has none"),
+        ("train.options={late=3}", "no built-in method or sliding strategy has any"),
         ("model.name='nowhere:Network'", "No module named 'nowhere'"),
         ("model.name='math:floor'", "cannot be called as a network is"),
     ],
@@ -124,5 +125,5 @@ def test_a_sliding_strategy(workspace: Path) -> None:
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
     options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
-    code = 2 if "is none of" in says or "has none" in says else 1
+    code = 2 if any(text in says for text in ("is none of", "has none", "has any")) else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])

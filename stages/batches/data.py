@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -33,8 +33,6 @@ class ImageSource(Protocol):
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
-PairedSplit: TypeAlias = PairedCache
-SplitName: TypeAlias = Split
 OpenSplit = Callable[[Split], PairedCache]
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from ...cache.documents import Frozen
 from ..sources.base import MAX_SENSOR_SIDE, TimeUnit
 
 DEFAULT_SIZE = 48
 
 
-class FramesConfig(BaseModel):
+class FramesConfig(Frozen):
     """Bins, size and storage type of event frames, shape (T, 2, H, W) with T = `num_bins` and H = W = `size`.
 
     With resize "none" the size is 0 (also the default there) and frames have the sensor's own height and width.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     mode: Literal["time", "count", "window", "exact"] = Field(
         "time",
@@ -107,10 +106,8 @@ class FramesConfig(BaseModel):
         return (self.num_bins, 2, height, width)
 
 
-class ImagesConfig(BaseModel):
+class ImagesConfig(Frozen):
     """How photos are stored: image (3, S, S) and V channel (1, S, S) with S = `size`."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(48, ge=1, le=4096, description="height and width of a stored image in pixels")
     value_order: Literal["after_resize", "before_resize"] = Field(

@@ -11,12 +11,12 @@ from typing import Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
 from ...cache import durable
 from ...cache.digests import file_digest
-from ...cache.documents import parse_json
+from ...cache.documents import Frozen, parse_json
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
@@ -29,10 +29,8 @@ MAX_POOLS = 64  # more halvings than a frame can have
 CheckpointName = Literal["best", "last"]
 
 
-class CheckpointInfo(BaseModel):
+class CheckpointInfo(Frozen):
     """What weights are for and where they come from: enough to build the network, and to judge a result."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: ModelConfig
     method: str

@@ -11,20 +11,18 @@ from importlib.metadata import version
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from ...cache import durable
-from ...cache.documents import read_document
+from ...cache.documents import Frozen, read_document
 from ...cache.errors import TrainingError
 from ...cache.schema import timestamp
 
 PACKAGES = ("dvs-transfer", "torch", "numpy", "zarr")
 
 
-class TrainingPeriod(BaseModel):
+class TrainingPeriod(Frozen):
     """From the start of training, or from where it went on, to its end. Times: ISO 8601, UTC."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     started: str
     ended: str | None = Field(None, description="none: it still goes on, or the process was killed")

@@ -147,6 +147,8 @@ class TrainConfig(Frozen):
     def _has_known_names(self) -> TrainConfig:
         require_name("methods", self.method, METHOD_NAMES)
         require_name("sliding", self.sliding, STRATEGIES)
+        if self.options and self.method in METHOD_NAMES and self.sliding in STRATEGIES:
+            raise ValueError("options: no built-in method or sliding strategy has any; they are for those of your own")
         return self
 
     @model_serializer(mode="wrap")
