@@ -68,7 +68,7 @@ class NCaltech101(EventReader):
 
     def _find_annotations(self) -> Place | None:
         """The annotations lie beside the recordings: in the same folder or archive, or in an archive of their own."""
-        beside = list(reversed(self.way[:-1]))
+        beside = list(reversed(self.places[:-1]))
         if not beside or self.path.is_file():
             beside.append(open_place(self.path.parent))
         for place in beside:

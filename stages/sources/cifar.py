@@ -111,11 +111,11 @@ class Cifar10Dvs(EventReader):
         start = open_place(self.path)
         samples: list[Sample] = []
         for label, name in enumerate(CLASS_NAMES):
-            way = find_folder(start, name, (f"{name}.zip",))
-            if not way:
+            places = find_folder(start, name, (f"{name}.zip",))
+            if not places:
                 raise self.wrong_layout(start)
-            self.searched += (way[-1],)
-            samples += self.add_class(name, label, way[-1])
+            self.searched += (places[-1],)
+            samples += self.add_class(name, label, places[-1])
         return CLASS_NAMES, samples
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Events | EventStream:

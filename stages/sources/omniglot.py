@@ -26,7 +26,7 @@ def find_characters(start: Place, parts: Sequence[str], archive_suffix: str = ""
     They lie in the folders `parts`, in archives called like these, or, where there is none of them, in `start` itself;
     {} where there are none in it. Raises SourceError: a part without characters, the same character in two of them.
     """
-    roots = [way[-1] for part in parts if (way := _way_to(start, part, archive_suffix))]
+    roots = [places[-1] for part in parts if (places := _places_to(start, part, archive_suffix))]
     found: dict[str, Place] = {}
     for root in roots or [start]:
         characters = {
@@ -50,10 +50,10 @@ def roots_of(characters: Iterable[Place]) -> tuple[Place, ...]:
     return tuple({place.parent.parent for place in characters})
 
 
-def _way_to(start: Place, part: str, archive_suffix: str) -> list[Place]:
-    """The way to a part; unpacked into a folder of its own name, it lies in one more of it."""
-    way = find_folder(start, part, [f"{part}{archive_suffix}"] if archive_suffix else ())
-    return way and (_way_to(way[-1], part, "") if part in way[-1].children()[0] else way)
+def _places_to(start: Place, part: str, archive_suffix: str) -> list[Place]:
+    """The places on the way to a part; unpacked into a folder of its own name, it lies in one more of it."""
+    places = find_folder(start, part, [f"{part}{archive_suffix}"] if archive_suffix else ())
+    return places and (_places_to(places[-1], part, "") if part in places[-1].children()[0] else places)
 
 
 class Omniglot(ImageReader):

@@ -109,17 +109,19 @@ class Reader(ABC):
         return class_names, samples
 
     def find_classes(self) -> Place:
-        """The folder of the class folders: the one that is called `folder`, or the path itself; `way` leads to it.
+        """The folder of the class folders: the one that is called `folder`, or the path itself; `places` are those on the way to it, itself last.
 
         Without a name it is the first on the way down whose folders lie side by side. Raises SourceError.
         """
         start = open_place(self.path)
-        self.way = (find_folder(start, self.folder, self.archives) or [start]) if self.folder else _way_down(start)
-        place = self.way[-1]
-        is_named = self.folder and len(self.way) > 1
+        self.places = (
+            (find_folder(start, self.folder, self.archives) or [start]) if self.folder else _places_down(start)
+        )
+        place = self.places[-1]
+        is_named = self.folder and len(self.places) > 1
         if not is_named and not any(self._files_of(place.child(name)) for name in place.children()[0]):
             raise self.wrong_layout(place)
-        self.searched = (place if self.folder else self.way[0],)  # files on the way down were left, too
+        self.searched = (place if self.folder else self.places[0],)  # files on the way down were left, too
         return place
 
     def _files_of(self, place: Place) -> list[str]:
@@ -212,17 +214,17 @@ class Reader(ABC):
         return (self.path,)
 
 
-def _way_down(start: Place) -> list[Place]:
+def _places_down(start: Place) -> list[Place]:
     """To the first folder that holds several, or one without folders; to the recordings of the simulator."""
-    way = [start]
+    places = [start]
     for _ in range(_LEVELS):
-        folders, _ = way[-1].children()
+        folders, _ = places[-1].children()
         if folders == _SIMULATED:
-            return [way[-1].child(folders[0])]
-        if len(folders) != 1 or not way[-1].child(folders[0]).children()[0]:
+            return [places[-1].child(folders[0])]
+        if len(folders) != 1 or not places[-1].child(folders[0]).children()[0]:
             break
-        way.append(way[-1].child(folders[0]))
-    return way
+        places.append(places[-1].child(folders[0]))
+    return places
 
 
 @lru_cache(maxsize=8)

@@ -216,17 +216,17 @@ def find_folder(start: Place, folder: str, archives: Sequence[str] = ()) -> list
 
     Looks here, then in the first of `archives` that lies here, then in the only folder that lies here.
     """
-    way = [start]
+    places = [start]
     for _ in range(_MAX_DEPTH):
-        here = way[-1]
+        here = places[-1]
         folders, files = here.children()
         inside = [name for name in archives if name in files]
         if folder in folders:
-            return [*way, here.child(folder)]
+            return [*places, here.child(folder)]
         if inside:
-            way.append(here.archive(inside[0]))
+            places.append(here.archive(inside[0]))
         elif len(folders) == 1:
-            way.append(here.child(folders[0]))
+            places.append(here.child(folders[0]))
         else:
             break
     return []
