@@ -109,7 +109,9 @@ class Reader(ABC):
         return class_names, samples
 
     def find_classes(self) -> Place:
-        """The folder of the class folders: the one that is called `folder`, or the path itself; `places` are those on the way to it, itself last.
+        """The folder of the class folders: the one that is called `folder`, or the path itself.
+
+        `places` are those on the way to it, itself last.
 
         Without a name it is the first on the way down whose folders lie side by side. Raises SourceError.
         """
