@@ -17,8 +17,7 @@ from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Sett
 from .pipeline.commands.data import audit, cache_app
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.study import study_app
-from .pipeline.printing import to_document
-from .pipeline.progress import Reporter
+from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
 from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions

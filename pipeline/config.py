@@ -129,8 +129,7 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
         path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
         document, where = read_toml(path), str(path)
         look_in(path.resolve().parent)
-    apply_overrides(document, overrides)
-    return validate_config(document, where)
+    return validate_config(parse_overrides(overrides, document), where)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -178,15 +177,9 @@ def build(model: type[Model], /, **values: Any) -> Model:
     return validate(model, {name: value for name, value in values.items() if value is not None})
 
 
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
-    document: dict[str, Any] = {}
-    apply_overrides(document, overrides)
-    return document
-
-
-def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
-    """Set keys of the document, in place, from texts like "train.epochs=5". Raises ConfigError."""
+def parse_overrides(overrides: Iterable[str], document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A document from texts like "train.epochs=5", or `document` with these set, in place. Raises ConfigError."""
+    document = {} if document is None else document
     for override in overrides:
         key, equals, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
@@ -198,6 +191,7 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
             value = text.strip()
         if problem := set_key(document, parts, value):
             raise ConfigError(f"--set {override}: {problem}")
+    return document
 
 
 def set_key(document: dict[str, Any], parts: Sequence[str], value: Any) -> str | None:

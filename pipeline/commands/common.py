@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -15,8 +16,7 @@ from pydantic.fields import FieldInfo
 
 from ... import pipeline
 from ...cache import durable
-from .. import printing
-from ..progress import Reporter
+from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -67,12 +67,18 @@ class Given:
 
     def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
         """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
-        if text is None or self.as_json:
-            printing.show(report, self.as_json, title)
-        else:
+        document = to_document(report)
+        if self.as_json:
+            print(json.dumps(document, indent=1, ensure_ascii=False))
+        elif text is not None:
             text(report)
+        else:
+            print(title)
+            for key, value in document.items():
+                if key != "warnings":  # told on standard error when they arose
+                    print(f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(value)}")
         if self.json_file is not None:
-            durable.write_json(self.json_file, printing.to_document(report))
+            durable.write_json(self.json_file, document)
 
 
 def command(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from ...cache.pairs import Reach, worst_reach
 from ...stages.evaluation import differences as of_methods
@@ -15,10 +14,10 @@ from ..workspace import Workspace
 from .cells import CellResult, find_run, read_result
 from .study import Row, Study
 
-CHECKPOINTS: Final = ("last", "best")
 DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, CellResult]  # by seed
 Checkpoints = tuple[CheckpointName, ...]
+CHECKPOINTS: Checkpoints = ("last", "best")
 
 
 @dataclass(frozen=True)
@@ -173,11 +172,11 @@ def _notes(
     for row in rows if "best" in checkpoints else ():
         chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
     reach = {row.photos_in_reach for row in rows}
+    leaks, is_unreal = "some" in reach, file.data != "real"
     compared = [comparison.differences for row in rows for comparison in row.comparisons]
     has_interval = {of.draws is not None for differences in compared for of in differences.values()}
     return {
-        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": file.data
-        != "real",
+        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": is_unreal,
         f"{missing} of {num_runs} runs are missing: n counts those that are there.": missing > 0,
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
@@ -191,8 +190,7 @@ def _notes(
             for selection, names in sorted(chosen_by.items())
         },
         "Where a row says nothing else, no photo of a held-out recording was in reach of training.": "none" in reach,
-        "(leaky): photos that held-out recordings were made from were in training; the figures are too good.": "some"
-        in reach,
+        "(leaky): photos that held-out recordings were made from were in training; the figures are too good.": leaks,
         "(leakage unknown): whether photos that held-out recordings were made from were in training is not "
         "known.": "unknown" in reach,
         "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
