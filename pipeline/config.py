@@ -16,7 +16,7 @@ from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
 from ..stages.evaluation.config import EvaluateConfig
-from ..stages.frames.spec import FramesConfig, ImagesConfig
+from ..stages.frames.spec import FramesConfig
 from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
 from ..stages.plugins import look_in
@@ -107,9 +107,6 @@ class ExperimentConfig(Frozen):
                 )
         return self
 
-    def images_config(self) -> ImagesConfig:
-        return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
-
 
 AnyConfig = str | Path | ExperimentConfig
 
@@ -155,7 +152,7 @@ def validate(model: type[Model], document: Any, where: str = "", what: str = "co
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        problems = describe_problems(error, model)
+        problems = [_describe(problem, model) for problem in error.errors()]
     raise ConfigError(list_problems(where, what, problems) if where else "\n".join(problems))
 
 
@@ -205,11 +202,6 @@ def set_key(document: dict[str, Any], parts: Sequence[str], value: Any) -> str |
         return "is a section, not a value"
     document[parts[-1]] = copy.deepcopy(value)
     return None
-
-
-def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A line for each problem that `model` has with its input."""
-    return [_describe(problem, model) for problem in error.errors()]
 
 
 def _describe(problem: Any, model: type[BaseModel]) -> str:

@@ -26,6 +26,7 @@ from ..stages.conversion.config import ConvertConfig
 from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.config import EvaluateConfig
 from ..stages.evaluation.results import EvaluationReport
+from ..stages.frames.spec import ImagesConfig
 from ..stages.runs import released
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
@@ -237,14 +238,10 @@ def read_run(folder: Path) -> dict[str, Any]:
 def _conversion_config(
     config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
 ) -> ConvertConfig:
-    return ConvertConfig(
-        source=section.source,
-        raw=workspace.raw / section.raw,
-        out=workspace.cache,
-        frames=config.frames,
-        images=config.images_config(),
-        conversion=config.conversion,
-    )
+    order = {} if config.images is None else {"value_order": config.images.value_order}
+    images = ImagesConfig(size=config.frames.size, **order)
+    parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
+    return build(ConvertConfig, source=section.source, raw=workspace.raw / section.raw, out=workspace.cache, **parts)
 
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:

@@ -75,26 +75,26 @@ def few_shot(
 
     Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
     """
-    reports = {run: _analyse("few-shot", run, restart, options).report for run in runs}
-    given.show(reports, text=_print_few_shot)
+
+    def tell(reports: dict[Path, Any]) -> None:
+        for run, report in reports.items():
+            print(
+                f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} "
+                f"distance, {report.checkpoint} weights (epoch {report.epoch}), photos in reach: "
+                f"{report.photos_in_reach}"
+            )
+            for result in report.results:
+                low, high = (100 * bound for bound in result.interval)
+                print(
+                    f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                    f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+                )
+
+    given.show({run: _analyse("few-shot", run, restart, options).report for run in runs}, text=tell)
 
 
 _help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
 command(analyse_app, JSON, name="few-shot", models=(configs.FewShotConfig,), text=_help)(few_shot)
-
-
-def _print_few_shot(reports: dict[Path, Any]) -> None:
-    for run, report in reports.items():
-        print(
-            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
-            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
-        )
-        for result in report.results:
-            low, high = (100 * bound for bound in result.interval)
-            print(
-                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
-                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
-            )
 
 
 def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:

@@ -96,7 +96,10 @@ def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
     labels = list(row.labels.values())
     labels[-1] += _MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
-    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", _seen(row))]
+    seen = "not known" if row.num_done else "missing"
+    if row.seen.train is not None and row.seen.selection is not None:
+        seen = f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
+    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", seen)]
     for column in table.columns:
         metric, _, checkpoint = column.rpartition("_")
         texts.append((f"{_METRICS[metric]}, {checkpoint}", _spread(row.accuracies.get(column))))
@@ -109,12 +112,6 @@ def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
         published = ", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items())
         texts.append(("published", published))
     return texts
-
-
-def _seen(row: TableRow) -> str:
-    if row.seen.train is None or row.seen.selection is None:
-        return "not known" if row.num_done else "missing"
-    return f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
 
 
 def _spread(spread: MeanAndStd | None) -> str:

@@ -90,8 +90,11 @@ _SELECTION = {
 def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metric] | None = None) -> Table:
     """The table of the cells that are done; `metrics` instead of those that the file names."""
     file = study.file
-    results = {row.name: _results(row, workspace) for row in study.rows}
-    reports = [result.report for found in results.values() for result in found.values()]
+    results: dict[str, Results] = {}
+    for row in study.rows:
+        found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
+        results[row.name] = {seed: result for seed, result in found.items() if result is not None}
+    reports = [result.report for of_row in results.values() for result in of_row.values()]
     if reports:
         checkpoints = of_methods.shown_checkpoints(reports)
     else:  # as the rows' ways of choosing an epoch call for
@@ -109,11 +112,6 @@ def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metr
         sources=tuple(published.source for published in file.table.published),
         notes=tuple(text for text, holds in _notes(study, rows, results, checkpoints).items() if holds),
     )
-
-
-def _results(row: Row, workspace: Workspace) -> Results:
-    found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
-    return {seed: result for seed, result in found.items() if result is not None}
 
 
 def _row(
