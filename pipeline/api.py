@@ -20,7 +20,7 @@ from ..stages.pairing_config import PairingConfig
 from ..stages.runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, weights_path
 from ..stages.tasks import TaskRunner
 from ..stages.training.progress import OnMessage
-from .config import build, validate_config
+from .config import ExperimentConfig, build, validate
 from .execution import ALL_CORES
 from .experiment import evaluation_of_run, read_run
 from .workspace import AnyRoot, Workspace
@@ -103,7 +103,7 @@ def _recipe_of(folder: Path, source: str | None) -> prediction.Recipe:
     except StoreError as error:
         if "experiment" not in document:
             raise StoreError(f"{error}; and {folder}/config.json does not say how recordings were cut either") from None
-        config = validate_config(document["experiment"], f"{folder}/config.json")
+        config = validate(ExperimentConfig, document["experiment"], f"{folder}/config.json")
         return prediction.Recipe(source or config.events.source, config.frames, config.frames.sensor_size)
     made = events.attributes.config
     width, height = events.column("sensor_size")[events.valid][0].tolist()

@@ -126,7 +126,7 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
         path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
         document, where = read_toml(path), str(path)
         look_in(path.resolve().parent)
-    return validate_config(parse_overrides(overrides, document), where)
+    return validate(ExperimentConfig, parse_overrides(overrides, document), where)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -159,11 +159,6 @@ def validate(model: type[Model], document: Any, where: str = "", what: str = "co
 def list_problems(where: str, what: str, problems: Sequence[str]) -> str:
     count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
     return "\n".join([f"{where}: {count} in the {what}", *(f"  {problem}" for problem in problems)])
-
-
-def validate_config(document: Mapping[str, Any], where: str) -> ExperimentConfig:
-    """The configuration in a document. Raises ConfigError, with `where` in front and a line for each problem."""
-    return validate(ExperimentConfig, document, where)
 
 
 def build(model: type[Model], /, **values: Any) -> Model:

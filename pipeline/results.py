@@ -24,7 +24,7 @@ from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
-from .config import build, validate_config
+from .config import ExperimentConfig, build, validate
 from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
 from .workspace import AnyRoot, Workspace
 
@@ -101,7 +101,7 @@ def _read(folder: Path) -> _Run:
     pairs = Path(str(document["pairs"]))
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
-    config = validate_config(document.get("experiment", {}), str(folder / "config.json"))
+    config = validate(ExperimentConfig, document.get("experiment", {}), str(folder / "config.json"))
     settings = flatten(config.model_dump(mode="json", include=_METHOD_SECTIONS), keep_empty=True)
     own = {key: value for key, value in settings.items() if key not in _NO_METHOD}
     return _Run(folder, pairs, own, config.train.seed, config.pairing.subset_seed)

@@ -11,7 +11,7 @@ from evaluations import evaluation_of
 from tiny import RAW
 
 from dvs_transfer.cache.paired import PairedCache
-from dvs_transfer.pipeline.config import validate_config
+from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, write_results
 
 from stores import CLASS_NAMES
@@ -24,7 +24,7 @@ def make_run(folder: Path, pairs: Path, train: dict[str, Any] | None = None, **c
     (folder / "checkpoints").mkdir(parents=True)
     for name in ("best", "last"):
         (folder / "checkpoints" / f"{name}.safetensors").write_bytes(folder.name.encode())
-    config = validate_config({"name": "x", **RAW, "train": train or {}}, "test").model_dump(mode="json")
+    config = validate(ExperimentConfig, {"name": "x", **RAW, "train": train or {}}, "test").model_dump(mode="json")
     (folder / "config.json").write_text(json.dumps({"experiment": config, "pairs": str(pairs)}))
     metrics = [
         {

@@ -70,12 +70,11 @@ def run(
     reporter.say(f"{study.file.title}: {len(outcomes)} of {len(study.cells)} cells are done")
     threads = threads or max(1, (os.cpu_count() or 1) // len(study.cells))
     with ExitStack() as stack:
-        pool: CellPool
         if scheduler == PROCESSES:
             devices = _cuda_devices() if all(cell.config.train.device in ("auto", "cuda") for cell in missing) else []
             parallel = parallel or len(devices) or max(1, (os.cpu_count() or 1) // threads)
             parallel = max(1, min(parallel, len(missing)))
-            pool = LocalPool(stack.enter_context(ThreadPoolExecutor(parallel)), parallel, devices)
+            pool: CellPool = LocalPool(stack.enter_context(ThreadPoolExecutor(parallel)), parallel, devices)
         else:
             pool = CellPool(stack.enter_context(connect(scheduler)).get_executor(pure=False))
         convert = DaskRunner(reporter, "threads" if scheduler == PROCESSES else scheduler)

@@ -14,7 +14,7 @@ from tiny import RAW, merged
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.pipeline import experiment
-from dvs_transfer.pipeline.config import ExperimentConfig, validate_config
+from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.tasks import run_serially
@@ -26,7 +26,7 @@ BASE = merged(
 
 def config(**sections: Any) -> ExperimentConfig:
     """The base with some sections, or keys of them, replaced."""
-    return validate_config(merged(BASE, sections), "test")
+    return validate(ExperimentConfig, merged(BASE, sections), "test")
 
 
 @pytest.fixture

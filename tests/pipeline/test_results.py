@@ -13,7 +13,7 @@ from tiny import RAW
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.cache.pairs import PairDescription, PairPlan, StoreReference, write_pairs
-from dvs_transfer.pipeline.config import validate_config
+from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.results import compare_runs
 from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, write_results
 
@@ -34,7 +34,7 @@ def make_run(
     (folder / "checkpoints").mkdir(parents=True)
     (folder / "checkpoints" / "best.safetensors").write_bytes(folder.name.encode())
     document = {"name": name, **RAW, "train": train, "pairing": {"subset_seed": subset_seed, **(pairing or {})}}
-    config = validate_config(document, "test").model_dump(mode="json")
+    config = validate(ExperimentConfig, document, "test").model_dump(mode="json")
     document = {"imported": "model_best.pth.tar"} if imported else {"experiment": config}
     (folder / "config.json").write_text(json.dumps({**document, "pairs": str(Path("/nowhere", pairs))}))
     report = evaluation_of(PREDICTIONS, CLASS_NAMES, weights_digest=weights_digest(folder, "best"))
