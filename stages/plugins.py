@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from ..cache.digests import code_digest
@@ -52,19 +54,29 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
             f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
             "or by one beside the configuration file that --config names"
         ) from error
+    _digest_of(_top_of(point))  # now: its files may change while what was imported goes on
     return found
 
 
 def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
     """Digest of the source that defines a plug-in: its module, or all modules of its package; None if built in.
 
+    Of the code that was imported, whatever its files hold by now.
     Raises PluginError: nothing of that name, or its module cannot be imported.
     """
     if name in known:
         return None
     find(kind, name, {})
-    module = _entry_point(kind, name, known).module
-    top = import_module(module.partition(".")[0])
+    return _digest_of(_top_of(_entry_point(kind, name, known)))
+
+
+def _top_of(point: EntryPoint) -> ModuleType:
+    """The module that defines it, or the package that this is in."""
+    return import_module(point.module.partition(".")[0])
+
+
+@cache
+def _digest_of(top: ModuleType) -> str:
     files = sorted(file for folder in getattr(top, "__path__", []) for file in Path(folder).rglob("*.py"))
     return code_digest(files or [Path(file) for file in [getattr(top, "__file__", None)] if file])
 

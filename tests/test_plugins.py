@@ -66,6 +66,7 @@ def test_a_network(workspace: Path) -> None:
 
     code = (workspace / "leaky.py").read_text()
     (workspace / "leaky.py").write_text(code.replace("beta=0.9", "beta=0.8"))
+    sys.modules.pop("leaky")  # as a new process, which a command is
     other = succeed(*before, "train", *after).document
     assert other["run"] != trained["run"]  # type: ignore[index]
     refuse(*before, "train", "--run", run, *after, code=1, says=["other settings", "code.network"])
@@ -93,10 +94,21 @@ def test_a_changed_method_is_another_run(workspace: Path) -> None:
     first = run_all(workspace, "A method")["train"]
     code = (workspace / "distillation.py").read_text()
     (workspace / "distillation.py").write_text(code.replace("temperature**2", "temperature"))
+    sys.modules.pop("distillation")
     before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     second = succeed(*before, "train", *after).document
     assert second["run"] != first["run"]  # type: ignore[index]
     refuse(*before, "train", "--run", first["run"], *after, code=1, says=["other settings", "code.method"])  # type: ignore[index]
+
+
+def test_a_run_is_named_by_the_code_that_was_imported(workspace: Path) -> None:
+    """Also where its file changes while Python goes on with it, as in a notebook or in the middle of a training."""
+    first = run_all(workspace, "A method")["train"]
+    (workspace / "distillation.py").write_text("was changed")
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
+    assert succeed(*before, "train", *after).document["run"] == first["run"]  # type: ignore[index]
+    sys.modules.pop("distillation")
+    refuse(*before, "train", *after, code=1, says=["distillation:Distillation: cannot be imported"])
 
 
 def test_a_sliding_strategy(workspace: Path) -> None:

@@ -106,7 +106,7 @@ def _similarities(network: SpikingNetwork, frames: Tensor, domain: Domain) -> Ma
     """XX' (T, B, B) of each layer's spikes and of the aligned features, in float64."""
     with spikes_of(network, gram) as kept:
         network(frames, domain)
-    # The layer whose membranes are the features does not go through its hook here, and the others need not again.
+    # Outside: the layers' spikes are the same again.
     _, features = network.with_features(frames, domain)
     return {**kept, FEATURES: gram(features)}
 
