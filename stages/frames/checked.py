@@ -311,7 +311,7 @@ def _judge(
     guess: str | None = None,
 ) -> NDArray[Any]:
     """A column in the type that it is kept as, into which all its values fit. Raises SourceError."""
-    if values.shape != shape or values.dtype.kind not in "iufb":
+    if values.shape != shape or values.dtype.kind not in ("iuf" if name == "t" else "iufb"):
         raise SourceError(f"{location}: {name} is {values.shape} {values.dtype}, expected {shape} numbers")
     if not len(values):
         raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
