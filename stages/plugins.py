@@ -47,6 +47,11 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     if name in known:
         return known[name]
     point = _entry_point(kind, name, known)
+    if not EntryPoint.pattern.match(point.value):
+        raise PluginError(
+            f"{name!r} is not `package.module:Name`: expected a module as Python imports it, without folder or suffix, "
+            "a colon, and a name that it defines"
+        )
     try:
         found: Found = point.load()
     except Exception as error:  # whatever the user's module raises
