@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .cache.paired import PairedCache
     from .cache.store import FrameStore, open_cache
-    from .pipeline.analysis import analyse
     from .pipeline.api import convert, load_network, pair, predict
     from .pipeline.config import load_config
     from .pipeline.experiment import evaluate, preprocess, train
-    from .pipeline.reporting import report
-    from .pipeline.results import compare_runs
+    from .pipeline.results import analyse, compare_runs, report
 
 __all__ = ["FrameStore", "PairedCache", "__version__", "analyse", "compare_runs", "convert", "evaluate", "load_config"]
 __all__ += ["load_network", "open_cache", "pair", "predict", "preprocess", "report", "train"]
@@ -23,12 +21,10 @@ __all__ += ["load_network", "open_cache", "pair", "predict", "preprocess", "repo
 _NAMES = {
     ".cache.paired": ["PairedCache"],
     ".cache.store": ["FrameStore", "open_cache"],
-    ".pipeline.analysis": ["analyse"],
     ".pipeline.api": ["convert", "load_network", "pair", "predict"],
     ".pipeline.config": ["load_config"],
     ".pipeline.experiment": ["evaluate", "preprocess", "train"],
-    ".pipeline.reporting": ["report"],
-    ".pipeline.results": ["compare_runs"],
+    ".pipeline.results": ["analyse", "compare_runs", "report"],
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 

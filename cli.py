@@ -10,14 +10,12 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.analyse import analyse_app, few_shot
-from .pipeline.commands.audit import audit
-from .pipeline.commands.cache import cache_app
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
-from .pipeline.commands.compare import compare
-from .pipeline.commands.predict import predict
+from .pipeline.commands.data import audit, cache_app
+from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.study import study_app
 from .pipeline.printing import to_document
 from .pipeline.progress import Reporter
@@ -88,7 +86,6 @@ def preprocess(given: Given) -> None:
 
     Example: dvs-transfer preprocess --config configs/ncaltech101.toml --workers 8
     """
-    from .pipeline import experiment
 
     def tell(report: Any) -> None:
         for title in ("demo", "simulated", "events", "images", "pairs"):
@@ -97,7 +94,7 @@ def preprocess(given: Given) -> None:
         print(f"picture of some pairs: {report.picture}")
 
     say = Settings.reporter.say
-    given.show(experiment.preprocess(given.load(), Settings.workspace, given.runner(), say), text=tell)
+    given.show(pipeline.experiment.preprocess(given.load(), Settings.workspace, given.runner(), say), text=tell)
 
 
 @command(app, CONFIG, JSON)
@@ -110,11 +107,9 @@ def train(
 
     Example: dvs-transfer train --set train.epochs=5
     """
-    from .pipeline import experiment
-
     config, say = given.load(), Settings.reporter.say
     with Settings.reporter.training() as on_progress:
-        folder, report = experiment.train(config, Settings.workspace, run, restart, on_progress, say)
+        folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
     if report is not None:
         given.show({"run": folder, **to_document(report)}, "trained")
 
@@ -130,14 +125,13 @@ def evaluate(
 
     Example: dvs-transfer evaluate --split validation
     """
-    from .pipeline import experiment
     from .stages.evaluation.results import TABLES
 
     more = [f'evaluate.split="{split}"'] if split else []
-    folder = run or experiment.run_folder(given.load(*more), Settings.workspace)
+    folder = run or pipeline.experiment.run_folder(given.load(*more), Settings.workspace)
     overrides = [*given.override, *more]
-    settings = experiment.evaluation_of_run(run, overrides) if run else given.load(*more).evaluate
-    report = experiment.evaluate(folder, settings, save_logits=save_logits)
+    settings = pipeline.experiment.evaluation_of_run(run, overrides) if run else given.load(*more).evaluate
+    report = pipeline.experiment.evaluate(folder, settings, save_logits=save_logits)
     document = report.model_dump(mode="json", exclude=None if given.as_json else TABLES)
     given.show({"run": folder, **document}, "evaluated")
 
@@ -153,10 +147,8 @@ def import_checkpoint(
 
     Example: dvs-transfer import-checkpoint model_best.pth.tar --out runs/released --config configs/ncaltech101.toml
     """
-    from .pipeline import experiment
-
-    store = pairs or experiment.find_pairs(given.load(), Settings.workspace)
-    given.show(experiment.import_checkpoint(file, store, out), "imported")
+    store = pairs or pipeline.experiment.find_pairs(given.load(), Settings.workspace)
+    given.show(pipeline.experiment.import_checkpoint(file, store, out), "imported")
 
 
 @command(app, CONFIG, JSON)
@@ -171,10 +163,8 @@ def report(
 
     Example: dvs-transfer report runs/demo-0123456789ab runs/demo-ba9876543210 --out comparison.html
     """
-    from .pipeline import experiment, reporting
-
-    folders = runs or [experiment.run_folder(given.load(), Settings.workspace)]
-    given.show(reporting.report(folders, out, Settings.workspace), "report")
+    folders = runs or [pipeline.experiment.run_folder(given.load(), Settings.workspace)]
+    given.show(pipeline.results.report(folders, out, Settings.workspace), "report")
 
 
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
@@ -189,12 +179,11 @@ def convert(
 
     Example: dvs-transfer convert ncaltech101 ~/N-Caltech101 --num-bins 10 --size 48
     """
-    from .pipeline import api
     from .stages.plugins import look_in
 
     look_in(Path.cwd())  # for a reader of one's own
     root, runner = Settings.workspace, given.runner()
-    given.show(api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
+    given.show(pipeline.api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
 
 
 @command(app, JSON, models=(PairingConfig,))
@@ -208,9 +197,7 @@ def pair(
 
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
-    from .pipeline import api
-
-    given.show(api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
+    given.show(pipeline.api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
 
 
 @command(app, OVERRIDE, TASKS, JSON)
@@ -226,11 +213,10 @@ def simulate(
 
     Example: dvs-transfer simulate photos/ recordings/ --set seed=1 --set on_threshold=0.3
     """
-    from .pipeline.config import build, parse_overrides
     from .stages import simulation
 
-    values = simulation.CAMERAS[camera].model_dump() | parse_overrides(given.override)
-    settings = build(simulation.SimulateConfig, images=images, out=out, simulation=values)
+    values = simulation.CAMERAS[camera].model_dump() | pipeline.config.parse_overrides(given.override)
+    settings = pipeline.config.build(simulation.SimulateConfig, images=images, out=out, simulation=values)
     given.show(simulation.run(settings, given.runner()), f"simulated into {out}")
 
 
@@ -240,10 +226,9 @@ def demo(given: Given, out: Annotated[Path, typer.Argument(help="Folder for the 
 
     Example: dvs-transfer demo data/raw/demo --set images_per_class=20
     """
-    from .pipeline.config import build, parse_overrides
     from .stages import demo
 
-    settings = build(demo.DemoConfig, **{"out": out, **parse_overrides(given.override)})
+    settings = pipeline.config.build(demo.DemoConfig, **{"out": out, **pipeline.config.parse_overrides(given.override)})
     given.show(demo.run(settings, given.runner()), f"drawn into {settings.out}")
 
 
@@ -257,10 +242,11 @@ def download(
 
     Example: dvs-transfer download caltech101
     """
-    from .pipeline.config import build
     from .stages import download
 
-    settings = build(download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive)
+    settings = pipeline.config.build(
+        download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive
+    )
     with Settings.reporter.bytes() as progress:
         given.show(download.run(settings, progress=progress), "downloaded")
 
@@ -307,6 +293,4 @@ def doctor(given: Given) -> None:
 
     Example: dvs-transfer doctor
     """
-    from .pipeline.doctor import examine
-
-    given.show(examine(Settings.workspace), "this machine")
+    given.show(pipeline.stores.examine(Settings.workspace), "this machine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,3 +46,18 @@ def parse_json(content: bytes) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def flatten(document: Any, keep_empty: bool = False) -> Any:
+    """Values by dotted key: `{train = {epochs = 5}}` and `{"train.epochs" = 5}` are the same.
+
+    keep_empty: a section without keys is a value, too.
+    """
+    if not isinstance(document, Mapping):
+        return document
+    flat: dict[str, Any] = {}
+    for key, value in document.items():
+        is_section = isinstance(value, Mapping) and (value or not keep_empty)
+        inner = flatten(value, keep_empty) if is_section else None
+        flat |= {key: value} if inner is None else {f"{key}.{below}": at for below, at in inner.items()}
+    return flat

@@ -1,24 +1,32 @@
-"""Results of runs from their folders: one run's evaluation, and several runs side by side."""
+"""Results of runs from their folders: analyses with their pictures, runs side by side, and the report of them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.errors import TrainingError
+from ..cache.documents import flatten
+from ..cache.errors import ConfigError, TrainingError
 from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
-from ..stages.evaluation.compare import ComparisonReport, EvaluatedRun
-from ..stages.evaluation.compare import run as compare
+from ..stages.analysis import style
+from ..stages.analysis.catalogue import ANALYSES
+from ..stages.analysis.results import AnalysisReport, result_path
+from ..stages.analysis.subject import Progress, no_progress
+from ..stages.evaluation import compare
 from ..stages.evaluation.config import EvaluatedSplit
 from ..stages.evaluation.results import current_evaluation, read_predictions
+from ..stages.network.config import ARCHITECTURES
+from ..stages.reporting.page import ReportFiles, write_page
+from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from ..stages.runs.checkpoint import CheckpointName
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
-from .config import validate_config
-from .experiment import evaluate, evaluation_of_run, read_run
+from .config import build, validate_config
+from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
+from .workspace import AnyRoot, Workspace
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
@@ -34,7 +42,7 @@ def compare_runs(
     across_protocols: bool = False,
     overrides: Iterable[str] = (),
     on_message: Callable[[str], None] = lambda message: None,
-) -> ComparisonReport:
+) -> compare.ComparisonReport:
     """Mean and standard deviation of each method over its draws, and paired tests against the baseline's method.
 
     Runs whose settings differ in `train.seed` and `pairing.subset_seed` alone are one method, each a draw of it. With
@@ -52,22 +60,20 @@ def compare_runs(
     named = [name for name, members in methods.items() for run in members if run.folder.resolve() == base.resolve()]
     if not named:
         raise TrainingError(f"{base}: the baseline is not one of the runs to compare: {_listed(found)}")
+    asked: dict[str, Any] = {"split": split, "checkpoint": checkpoint}
     evaluations = {
-        run.folder: current_evaluation(
-            run.folder, evaluation_of_run(run.folder, overrides, split=split, checkpoint=checkpoint)
-        )
-        for run in found
+        run.folder: current_evaluation(run.folder, evaluation_of_run(run.folder, overrides, **asked)) for run in found
     }  # of all of them first: a run without weights is refused before another is evaluated
 
-    def evaluated(run: _Run) -> EvaluatedRun:
+    def evaluated(run: _Run) -> compare.EvaluatedRun:
         report = evaluations[run.folder]
         if report is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
-            report = evaluate(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
-        return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
+            report = evaluate(run.folder, overrides=overrides, **asked)
+        return compare.EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
-    return compare(members, named[0], across_protocols=across_protocols)
+    return compare.run(members, named[0], across_protocols=across_protocols)
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,9 @@ class _Run:
     subset_seed: int | None = None
 
     @property
-    def draw(self) -> tuple[int | None, int | None]:
-        return self.seed, self.subset_seed
+    def order(self) -> tuple[int, int]:
+        """Among a method's draws."""
+        return self.seed or 0, -1 if self.subset_seed is None else self.subset_seed
 
 
 def _read(folder: Path) -> _Run:
@@ -91,22 +98,9 @@ def _read(folder: Path) -> _Run:
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate_config(document.get("experiment", {}), str(folder / "config.json"))
-    settings = dict(_flatten(config.model_dump(mode="json", include=_METHOD_SECTIONS)))
-    return _Run(
-        folder,
-        pairs,
-        {key: value for key, value in settings.items() if key not in _NO_METHOD},
-        config.train.seed,
-        config.pairing.subset_seed,
-    )
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in section.items():
-        if isinstance(value, Mapping) and value:  # an empty one is a value: another's may hold something
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+    settings = flatten(config.model_dump(mode="json", include=_METHOD_SECTIONS), keep_empty=True)
+    own = {key: value for key, value in settings.items() if key not in _NO_METHOD}
+    return _Run(folder, pairs, own, config.train.seed, config.pairing.subset_seed)
 
 
 def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
@@ -116,17 +110,10 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
     differing = [key for key in keys if any(kind.get(key) != kinds[0].get(key) for kind in kinds)] or ["train.method"]
     methods: dict[str, list[_Run]] = {}
     for run in runs:
-        if run.settings:
-            own = [key for key in differing if key in run.settings] or differing
-            name = ", ".join(f"{key}={_text(run.settings.get(key))}" for key in own)
-        else:
-            name = f"imported {run.folder}"
-        methods.setdefault(name, []).append(run)
-    return {name: sorted(members, key=_draw_order) for name, members in methods.items()}
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+        own = {key: run.settings.get(key) for key in differing if key in run.settings} or dict.fromkeys(differing)
+        texts = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items())
+        methods.setdefault(", ".join(texts) if run.settings else f"imported {run.folder}", []).append(run)
+    return {name: sorted(members, key=lambda run: run.order) for name, members in methods.items()}
 
 
 def _check_once(runs: Sequence[_Run]) -> None:
@@ -141,24 +128,26 @@ def _check_once(runs: Sequence[_Run]) -> None:
 
 def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:
     """A pair of runs has one draw, but for a lone run of each method; a method's runs have the same data."""
-    for members in methods.values():
+    draws = {name: [(run.seed, run.subset_seed) for run in members] for name, members in methods.items()}
+    for name, members in methods.items():
         with_subset: dict[int | None, _Run] = {}
         with_draw: dict[tuple[int | None, int | None], _Run] = {}
-        for run in members:
+        for run, draw in zip(members, draws[name], strict=True):
             _check_same_data(with_subset.setdefault(run.subset_seed, run), run)
             _check_same_data(members[0], run)
-            other = with_draw.setdefault(run.draw, run)
+            other = with_draw.setdefault(draw, run)
             if run is not other:
+                which = f"seed {run.seed}" + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
                 raise TrainingError(
-                    f"{other.folder} and {run.folder} have the same settings and {_name(run)}; name one of them"
+                    f"{other.folder} and {run.folder} have the same settings and {which}; name one of them"
                 )
-    (first, members), *others = methods.items()
-    for name, runs in others:
-        alone = len(members) == len(runs) == 1
-        if not alone and [run.draw for run in runs] != [run.draw for run in members]:
+    first, *others = methods
+    for name in others:
+        if draws[name] != draws[first] and len(draws[name] + draws[first]) > 2:
             raise TrainingError(
-                f"the methods have other seeds: {first} has {_seeds(members)}; {name} has {_seeds(runs)}. Paired tests "
-                "need runs of the same seeds: train the missing ones, or leave runs out"
+                f"the methods have other seeds: {first} has {_seeds(methods[first])}; {name} has "
+                f"{_seeds(methods[name])}. Paired tests need runs of the same seeds: train the missing ones, or leave "
+                "runs out"
             )
 
 
@@ -181,14 +170,6 @@ def _check_same_data(first: _Run, second: _Run) -> None:
     )
 
 
-def _draw_order(run: _Run) -> tuple[int, int]:
-    return run.seed or 0, -1 if run.subset_seed is None else run.subset_seed
-
-
-def _name(run: _Run) -> str:
-    return f"seed {run.seed}" + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
-
-
 def _seeds(runs: Sequence[_Run]) -> str:
     subsets = [run.subset_seed for run in runs]
     own = "" if subsets == [None] * len(runs) else f" with subset_seed {', '.join(map(str, subsets))}"
@@ -197,3 +178,83 @@ def _seeds(runs: Sequence[_Run]) -> str:
 
 def _listed(runs: Sequence[_Run]) -> str:
     return ", ".join(str(run.folder) for run in runs)
+
+
+def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = None, root: AnyRoot = None) -> ReportFiles:
+    """Write an HTML page of one or several evaluated runs to `out`: by default into the only one's folder, or runs/.
+
+    Several runs are compared on the splits that all were evaluated on, with the first one's method as the baseline.
+    Raises TrainingError: no such run, one without results, files that are damaged, runs that cannot be compared;
+    StoreError: the cache of a run is gone or damaged; ConfigError: `out` is named as another kind of file.
+    """
+    folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    beside = folders[0] / "report" if len(folders) == 1 else Workspace.at(root).runs
+    out = Path(out or beside / "report.html")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigError(f"{out}: reports are written as HTML; give a name that ends in .html")
+    documents = [read_run(folder) for folder in folders]
+    splits = evaluated_splits(folders)
+    records = [
+        read_record(folder, document, open_splits_of(folder), splits)
+        for folder, document in zip(folders, documents, strict=True)
+    ]
+    comparisons = {} if len(folders) == 1 else {split: _compare(records, split) for split in splits}
+    return write_page(records, comparisons, out)
+
+
+def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> compare.ComparisonReport:
+    first, *others = ((record.folder, record.evaluated[split].report.checkpoint) for record in records)
+    for folder, checkpoint in others:
+        if checkpoint != first[1]:
+            raise TrainingError(
+                f"{first[0]} was evaluated with its {first[1]} weights, {folder} with its {checkpoint} weights; "
+                "run `dvs-transfer evaluate` for both with the same evaluate.checkpoint"
+            )
+    folders = [record.folder for record in records]
+    return compare_runs(folders, split=split, checkpoint=first[1], across_protocols=True)
+
+
+@dataclass(frozen=True)
+class AnalysisFiles:
+    """What an analysis found, and where that and its picture lie. arrays, picture: None where it has none."""
+
+    report: AnalysisReport
+    result: Path
+    arrays: Path | None
+    picture: Path | None
+
+
+def analyses_of(folder: Path) -> list[str]:
+    """The names of "all analyses" of the run in `folder`: those with a picture. Raises as `analyse` does."""
+    has_images = open_splits_of(folder)("test").has_images
+    network = read_run(folder).get("experiment", {}).get("model", {}).get("name")
+    is_known = network is None or network in ARCHITECTURES
+    return [
+        name
+        for name, of in ANALYSES.items()
+        if of.draw is not None and (has_images or not of.needs_images) and (is_known or not of.needs_known_layers)
+    ]
+
+
+def analyse(
+    run: str | Path, name: str, *, restart: bool = False, progress: Progress = no_progress, **options: Any
+) -> AnalysisFiles:
+    """Run the analysis `name` on the run in a folder, or take what it left; draw it where it is not drawn yet.
+
+    restart: measure again, even if nothing has changed.  options: fields of the analysis' configuration, None for the
+    default. Raises ConfigError: no such analysis or option. TrainingError: no such run. StoreError: its cache is gone.
+    """
+    if name not in ANALYSES:
+        raise ConfigError(f"{name}: no such analysis; there are {', '.join(ANALYSES)}")
+    analysis, folder = ANALYSES[name], Path(run)
+    config = build(analysis.config, **options)
+    report: Any = analysis.run(config, open_splits_of(folder), folder, restart=restart, progress=progress)
+    picture = result_path(folder, name, ".png")
+    if analysis.draw is not None and not picture.exists():
+        style.save(analysis.draw(*analysis.read(folder)), picture)
+    return AnalysisFiles(
+        report=report,
+        result=result_path(folder, name),
+        arrays=result_path(folder, name, ".npz") if report.arrays else None,
+        picture=None if analysis.draw is None else picture,
+    )

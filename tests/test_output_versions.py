@@ -26,7 +26,7 @@ from PIL import Image
 from recordings import judged
 
 from dvs_transfer.cache.digests import content_digest, fingerprint
-from dvs_transfer.pipeline.analysis import analyse, analyses_of
+from dvs_transfer.pipeline.results import analyse, analyses_of
 from dvs_transfer.stages import frames
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.demo.painting import SHAPES, paint

@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from ... import pipeline
 from ...cache import durable
 from .. import printing
 from ..progress import Reporter
@@ -57,16 +58,12 @@ class Given:
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
-        from ..config import load_config
-
-        loaded = load_config(self.config, [*self.override, *more])
+        loaded = pipeline.config.load_config(self.config, [*self.override, *more])
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
     def runner(self) -> Any:
-        from ..execution import DaskRunner
-
-        return DaskRunner(Settings.reporter, self.scheduler, self.workers)
+        return pipeline.execution.DaskRunner(Settings.reporter, self.scheduler, self.workers)
 
     def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
         """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""

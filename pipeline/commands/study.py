@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from ... import pipeline
 from ...cache import durable
 from ...cache.errors import DvsTransferError
 from .common import JSON, OVERRIDE, Given, Settings, command
@@ -36,14 +37,11 @@ def run_study(
 
     Example: dvs-transfer study run configs/studies/demo-ablation.toml
     """
-    from ..studies import running
-    from ..studies.study import load_study
-
-    study = load_study(file, given.override)
+    study = pipeline.study.load_study(file, given.override)
     if dry_run:
         return _list(given, study)
     how: dict[str, Any] = {"parallel": parallel, "threads": threads, "scheduler": scheduler}
-    outcomes = running.run(study, Settings.workspace, Settings.reporter, **how)
+    outcomes = pipeline.running.run(study, Settings.workspace, Settings.reporter, **how)
     failed = [outcome for outcome in outcomes if outcome.state in ("failed", "stopped")]
 
     def tell(outcomes: Any) -> None:
@@ -63,15 +61,10 @@ def list_study(given: Given, file: File) -> None:
 
     Example: dvs-transfer study ls configs/studies/demo-ablation.toml
     """
-    from ..studies.study import load_study
-
-    _list(given, load_study(file, given.override))
+    _list(given, pipeline.study.load_study(file, given.override))
 
 
 def _list(given: Given, study: Any) -> None:
-    from ..studies.cells import status_of
-    from ..studies.running import cells_by_data
-
     def tell(states: Any) -> None:
         for state in states:
             where = f"  {state.folder}" if state.epochs else ""
@@ -80,9 +73,9 @@ def _list(given: Given, study: Any) -> None:
             name: sum(state.state == name for state in states) for name in ("done", "running", "begun", "missing")
         }
         found = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
-        print(f"{len(states)} cells on {len(cells_by_data(study.cells))} pair stores: {found}")
+        print(f"{len(states)} cells on {len(pipeline.running.cells_by_data(study.cells))} pair stores: {found}")
 
-    given.show([status_of(cell.name, cell.config, Settings.workspace) for cell in study.cells], text=tell)
+    given.show([pipeline.cells.status_of(cell, Settings.workspace) for cell in study.cells], text=tell)
 
 
 @command(study_app, OVERRIDE, JSON, name="table")
@@ -99,14 +92,11 @@ def show_table(
 
     Example: dvs-transfer study table configs/studies/demo-ablation.toml --format latex
     """
-    from ..studies import formats
-    from ..studies.study import load_study
-    from ..studies.table import make_table
-
-    table = make_table(load_study(file, given.override), Settings.workspace, [name.value for name in metric])
+    study = pipeline.study.load_study(file, given.override)
+    table = pipeline.table.make_table(study, Settings.workspace, [name.value for name in metric])
 
     def tell(table: Any) -> None:
-        text = {"markdown": formats.to_markdown, "csv": formats.to_csv, "latex": formats.to_latex}[style](table)
+        text = getattr(pipeline.formats, f"to_{style}")(table)
         if out is None:
             print(text, end="")
         else:

@@ -27,6 +27,7 @@ from ...stages.training.stopping import TrainingStoppedError
 from .. import experiment
 from ..config import ExperimentConfig
 from ..workspace import Workspace
+from .study import Cell
 
 WAIT_S = 7 * 24 * 3600.0  # for another study's cell
 GRACE_S = 10.0
@@ -93,19 +94,20 @@ def read_result(config: ExperimentConfig, folder: Path | None) -> CellResult | N
         return None
 
 
-def status_of(name: str, config: ExperimentConfig, workspace: Workspace) -> CellStatus:
+def status_of(cell: Cell, workspace: Workspace) -> CellStatus:
     """Where a cell stands now."""
-    folder = find_run(config, workspace)
-    if folder is None:
-        return CellStatus(name, "missing", None, 0, config.train.epochs)
-    metrics = metrics_path(folder)
-    epochs = read_document(metrics).count(b"\n") if metrics.exists() else 0
-    state: Literal["done", "running", "begun", "missing"] = "begun" if folder.exists() else "missing"
-    if read_result(config, folder) is not None:
-        state = "done"
-    elif is_worked_on(folder):
-        state = "running"
-    return CellStatus(name, state, folder, epochs, config.train.epochs)
+    folder, epochs = find_run(cell.config, workspace), 0
+    state: Literal["done", "running", "begun", "missing"] = "missing"
+    if folder is not None:
+        if (metrics := metrics_path(folder)).exists():
+            epochs = read_document(metrics).count(b"\n")
+        if read_result(cell.config, folder) is not None:
+            state = "done"
+        elif is_worked_on(folder):
+            state = "running"
+        elif folder.exists():
+            state = "begun"
+    return CellStatus(cell.name, state, folder, epochs, cell.config.train.epochs)
 
 
 def lock_name(folder: Path) -> str:

@@ -57,46 +57,40 @@ def to_latex(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Numbers in per cent and points, a column for each; empty where there is none."""
-    out = io.StringIO()
-    records = [_record(table, row) for row in table.rows]
-    csv.writer(out, lineterminator="\n").writerows(
-        [[name for name, _ in records[0]], *([value for _, value in record] for record in records)]
-    )
+    out, records = io.StringIO(), [_record(table, row) for row in table.rows]
+    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
     return out.getvalue()
 
 
-def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
+def _record(table: Table, row: TableRow) -> dict[str, Any]:
     """The columns of CSV, and what a row has there."""
-    record: list[tuple[str, Any]] = [*row.labels.items(), ("n", row.num_done), ("num_seeds", row.num_seeds)]
-    record += [("train_labels", row.seen.train), ("selection_labels", row.seen.selection)]
+    record: dict[str, Any] = {**row.labels, "n": row.num_done, "num_seeds": row.num_seeds}
+    record |= {"train_labels": row.seen.train, "selection_labels": row.seen.selection}
     for column in table.columns:
         spread = row.accuracies.get(column)
-        mean, std, interval = (None, None, None) if spread is None else (spread.mean, spread.std, spread.interval)
-        numbers = zip(("mean", "std", "low", "high"), (mean, std, *_bounds(interval)), strict=True)
-        record += [(f"{column}_{name}", _number(value)) for name, value in numbers]
+        record |= {f"{column}_{name}": _number(getattr(spread, name, None)) for name in ("mean", "std")}
+        record |= _bounds(f"{column}_", getattr(spread, "interval", None))
     for baseline, comparison in zip(table.baselines, row.comparisons, strict=True):
         for checkpoint in table.checkpoints:
             found = comparison.differences.get(checkpoint)
-            low, high = _bounds(None if found is None else found.draws)
-            recordings_low, recordings_high = _bounds(None if found is None else found.recordings)
+            p = getattr(found, "p", None)
             values = {
-                "difference": _number(None if found is None else found.difference),
-                "n": "" if found is None else found.n,
-                "low": _number(low),
-                "high": _number(high),
-                "p": "" if found is None or found.p is None else f"{found.p:.6g}",
-                "recordings_low": _number(recordings_low),
-                "recordings_high": _number(recordings_high),
+                "difference": _number(getattr(found, "difference", None)),
+                "n": getattr(found, "n", None),
+                **_bounds("", getattr(found, "draws", None)),
+                "p": None if p is None else f"{p:.6g}",
+                **_bounds("recordings_", getattr(found, "recordings", None)),
             }
-            record += [(f"{checkpoint}_{name}_to_{baseline}", value) for name, value in values.items()]
-        record.append((f"verdict_to_{baseline}", comparison.verdict))
-    for number in range(1, len(table.sources) + 1):
-        record.append((f"published_{number}", _number(row.published.get(number))))
-    return [*record, ("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
+            record |= {f"{checkpoint}_{name}_to_{baseline}": value for name, value in values.items()}
+        record[f"verdict_to_{baseline}"] = comparison.verdict
+    record |= {f"published_{number}": _number(row.published.get(number)) for number in range(1, len(table.sources) + 1)}
+    return record | {"data": table.data, "photos_in_reach": row.photos_in_reach, "selection": row.selection}
 
 
-def _bounds(interval: Interval | None) -> tuple[float | None, float | None]:
-    return (None, None) if interval is None else (interval.low, interval.high)
+def _bounds(prefix: str, interval: Interval | None) -> dict[str, str]:
+    return {f"{prefix}{end}": _number(getattr(interval, end, None)) for end in ("low", "high")}
 
 
 def _cells(table: Table) -> list[list[str]]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from ...cache.documents import Frozen
+from ...cache.documents import Frozen, flatten
 from ...cache.errors import ConfigError
 from ...stages.evaluation.differences import Metric
 from ...stages.plugins import look_in
@@ -31,19 +31,6 @@ from ..config import (
 
 # The table needs the test, or validation, accuracies of both checkpoints; seeds are the study's own.
 _RESERVED = ("name", "train.seed", "evaluate.checkpoint")
-
-
-def flatten(document: Any) -> Any:
-    """Values by dotted key: `{train = {epochs = 5}}` and `{"train.epochs" = 5}` are the same."""
-    if not isinstance(document, Mapping):
-        return document
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, Mapping):
-            flat |= {f"{key}.{inner}": at for inner, at in flatten(value).items()}
-        else:
-            flat[key] = value
-    return flat
 
 
 # How a value of an axis is called: as TOML writes it.

@@ -4,34 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ...cache.pairs import Reach, worst_reach
-from ...stages.evaluation.differences import (
-    NO_LAST,
-    Metric,
-    Verdict,
-    common,
-    find_differences,
-    find_verdict,
-    lacks_last,
-    over_draws,
-    shown_checkpoints,
-)
+from ...stages.evaluation import differences as of_methods
 from ...stages.evaluation.results import MIN_SELECTING
-from ...stages.evaluation.statistics import (
-    MIN_DRAWS,
-    NUM_RESAMPLES,
-    MeanAndStd,
-    PairedDifference,
-)
+from ...stages.evaluation.statistics import MIN_DRAWS, NUM_RESAMPLES, MeanAndStd, PairedDifference
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
 from .cells import CellResult, find_run, read_result
 from .study import Row, Study
 
-CHECKPOINTS: tuple[CheckpointName, ...] = ("last", "best")
+CHECKPOINTS: Final = ("last", "best")
 DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, CellResult]  # by seed
+Checkpoints = tuple[CheckpointName, ...]
 
 
 @dataclass(frozen=True)
@@ -44,7 +31,7 @@ class Comparison:
     baseline: str | None
     shared: int
     differences: Mapping[CheckpointName, PairedDifference]
-    verdict: Verdict | None
+    verdict: of_methods.Verdict | None
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,7 @@ class Table:
     title: str
     data: str
     axes: tuple[str, ...]
-    checkpoints: tuple[CheckpointName, ...]
+    checkpoints: Checkpoints
     columns: tuple[str, ...]
     baselines: tuple[str, ...]
     rows: tuple[TableRow, ...]
@@ -101,13 +88,13 @@ _SELECTION = {
 }
 
 
-def make_table(study: Study, workspace: Workspace, metrics: list[Metric] | None = None) -> Table:
+def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metric] | None = None) -> Table:
     """The table of the cells that are done; `metrics` instead of those that the file names."""
     file = study.file
     results = {row.name: _results(row, workspace) for row in study.rows}
     reports = [result.report for found in results.values() for result in found.values()]
     if reports:
-        checkpoints = shown_checkpoints(reports)
+        checkpoints = of_methods.shown_checkpoints(reports)
     else:  # as the rows' ways of choosing an epoch call for
         checkpoints = CHECKPOINTS[: 1 if all(row.cells[0].config.train.select == "last" for row in study.rows) else 2]
     columns = tuple(f"{metric}_{checkpoint}" for metric in metrics or file.table.metrics for checkpoint in checkpoints)
@@ -121,7 +108,7 @@ def make_table(study: Study, workspace: Workspace, metrics: list[Metric] | None 
         baselines=tuple(", ".join(baseline.values()) for baseline in file.table.baselines),
         rows=rows,
         sources=tuple(published.source for published in file.table.published),
-        notes=_notes(study, rows, results, checkpoints),
+        notes=tuple(text for text, holds in _notes(study, rows, results, checkpoints).items() if holds),
     )
 
 
@@ -131,18 +118,14 @@ def _results(row: Row, workspace: Workspace) -> Results:
 
 
 def _row(
-    study: Study,
-    row: Row,
-    results: Mapping[str, Results],
-    checkpoints: tuple[CheckpointName, ...],
-    columns: tuple[str, ...],
+    study: Study, row: Row, results: Mapping[str, Results], checkpoints: Checkpoints, columns: tuple[str, ...]
 ) -> TableRow:
     own, table = results[row.name], study.file.table
     reports = [result.report for result in own.values()]
     accuracies = {
         f"{metric}_{checkpoint}": spread
         for checkpoint in checkpoints
-        for metric, spread in over_draws(reports, checkpoint).items()
+        for metric, spread in of_methods.over_draws(reports, checkpoint).items()
     }
     published = {
         number: figure.top1 / 100
@@ -150,24 +133,21 @@ def _row(
         for figure in source.figures
         if row.matches(figure.of)
     }
+    baselines = [study.baseline_of(row, baseline) for baseline in table.baselines]
     return TableRow(
         labels=row.labels,
         num_done=len(own),
         num_seeds=len(row.cells),
-        seen=Labels(common(reports, "train_labels"), common(reports, "selection_labels")),
+        seen=Labels(of_methods.common(reports, "train_labels"), of_methods.common(reports, "selection_labels")),
         accuracies={column: accuracies[column] for column in columns if column in accuracies},
-        comparisons=tuple(
-            _compare(row, study.baseline_of(row, baseline), results, checkpoints) for baseline in table.baselines
-        ),
+        comparisons=tuple(_compare(row, baseline, results, checkpoints) for baseline in baselines),
         published=published,
         photos_in_reach=worst_reach(report.photos_in_reach for report in reports) if reports else None,
         selection=row.cells[0].config.train.select,
     )
 
 
-def _compare(
-    row: Row, baseline: Row | None, results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
-) -> Comparison:
+def _compare(row: Row, baseline: Row | None, results: Mapping[str, Results], checkpoints: Checkpoints) -> Comparison:
     """Over the draws that both rows have."""
     if baseline is None or baseline is row:
         return Comparison(None if baseline is None else "", 0, {}, None)
@@ -176,99 +156,65 @@ def _compare(
     differences = {}
     if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
         first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
-        differences = find_differences(first, second, checkpoints)
-    return Comparison(baseline.name, len(pairs), differences, find_verdict(differences))
+        differences = of_methods.find_differences(first, second, checkpoints)
+    return Comparison(baseline.name, len(pairs), differences, of_methods.find_verdict(differences))
 
 
 def _notes(
-    study: Study, rows: tuple[TableRow, ...], results: Mapping[str, Results], checkpoints: tuple[CheckpointName, ...]
-) -> tuple[str, ...]:
-    """What a reader must know, each note where it holds."""
-    file = study.file
+    study: Study, rows: tuple[TableRow, ...], results: Mapping[str, Results], checkpoints: Checkpoints
+) -> dict[str, bool]:
+    """What a reader must know, and whether it holds."""
+    file, shown = study.file, " and ".join(checkpoints)
     reports = [result.report for found in results.values() for result in found.values()]
     recordings = " or ".join(f"{size:,}" for size in sorted({report.num_samples for report in reports}))
     splits = " and the ".join(sorted({report.split for report in reports}))
     num_runs, missing = sum(row.num_seeds for row in rows), sum(row.num_seeds - row.num_done for row in rows)
-    selections = sorted({row.selection for row in rows}) if "best" in checkpoints else []
-    chosen_by = {
-        selection: "; ".join(", ".join(row.labels.values()) for row in rows if row.selection == selection)
-        for selection in selections
-    }
+    chosen_by: dict[str, list[str]] = {}
+    for row in rows if "best" in checkpoints else ():
+        chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
     reach = {row.photos_in_reach for row in rows}
-    found = [of for row in rows for comparison in row.comparisons for of in comparison.differences.values()]
-    drawn, shown = "their splits too" if file.vary_split else "these recordings", " and ".join(checkpoints)
-    notes = [
-        (
-            file.data != "real",
-            f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.",
-        ),
-        (missing > 0, f"{missing} of {num_runs} runs are missing: n counts those that are there."),
-        (bool(reports), f"Per cent, on {recordings} recordings of the {splits} split."),
-        (
-            True,
-            f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
-            f"{_what_is_drawn(study, results)}).",
-        ),
-        (
-            bool(reports),
-            "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
-            "epoch of best. Labels of static images are not counted.",
-        ),
-        (
-            checkpoints == ("last", "best"),
-            f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
-            "validation's, chose an epoch of best, or their number is not known.",
-        ),
-        *(
-            (True, f"Best: {_SELECTION[selection]}" + (f" ({names})." if len(selections) > 1 else "."))
-            for selection, names in chosen_by.items()
-        ),
-        (
-            "none" in reach,
-            "Where a row says nothing else, no photo of a held-out recording was in reach of training.",
-        ),
-        (
-            "some" in reach,
-            "(leaky): photos that held-out recordings were made from were in training; the figures are too good.",
-        ),
-        (
-            "unknown" in reach,
-            "(leakage unknown): whether photos that held-out recordings were made from were in training is not known.",
-        ),
-        (
-            any(difference.draws is not None for difference in found),
-            "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
-            f"draws, {drawn}) and (rec.) a bootstrap of the recordings, {NUM_RESAMPLES:,} resamples (other "
-            f"recordings, these networks). Ahead or behind: all of {shown}, over draws and over recordings, lie on one "
-            "side of 0; otherwise open.",
-        ),
-        (
-            any(lacks_last(comparison.differences) for row in rows for comparison in row.comparisons),
-            f"{NO_LAST[0].upper()}{NO_LAST[1:]}.",
-        ),
-        (
-            any(difference.draws is None for difference in found),
-            f"[{DASH}]: an interval and a verdict need {MIN_DRAWS} draws that both rows have.",
-        ),
-        *((True, f"[{number}] {source.source}") for number, source in enumerate(file.table.published, 1)),
-    ]
-    return tuple(text for holds, text in notes if holds)
+    compared = [comparison.differences for row in rows for comparison in row.comparisons]
+    has_interval = {of.draws is not None for differences in compared for of in differences.values()}
+    return {
+        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": file.data
+        != "real",
+        f"{missing} of {num_runs} runs are missing: n counts those that are there.": missing > 0,
+        f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
+        f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
+        f"{_what_is_drawn(study, results)}).": True,
+        "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
+        "epoch of best. Labels of static images are not counted.": bool(reports),
+        f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
+        "validation's, chose an epoch of best, or their number is not known.": checkpoints == ("last", "best"),
+        **{
+            f"Best: {_SELECTION[selection]}" + (f" ({'; '.join(names)})." if len(chosen_by) > 1 else "."): True
+            for selection, names in sorted(chosen_by.items())
+        },
+        "Where a row says nothing else, no photo of a held-out recording was in reach of training.": "none" in reach,
+        "(leaky): photos that held-out recordings were made from were in training; the figures are too good.": "some"
+        in reach,
+        "(leakage unknown): whether photos that held-out recordings were made from were in training is not "
+        "known.": "unknown" in reach,
+        "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "
+        f"draws, {'their splits too' if file.vary_split else 'these recordings'}) and (rec.) a bootstrap of the "
+        f"recordings, {NUM_RESAMPLES:,} resamples (other recordings, these networks). Ahead or behind: all of {shown}, "
+        "over draws and over recordings, lie on one side of 0; otherwise open.": True in has_interval,
+        f"{of_methods.NO_LAST[0].upper()}{of_methods.NO_LAST[1:]}.": any(map(of_methods.lacks_last, compared)),
+        f"[{DASH}]: an interval and a verdict need {MIN_DRAWS} draws that both rows have.": False in has_interval,
+        **{f"[{number}] {source.source}": True for number, source in enumerate(file.table.published, 1)},
+    }
 
 
 def _what_is_drawn(study: Study, results: Mapping[str, Results]) -> str:
-    """Beside the seed of training, by each draw."""
+    """Beside the seed of training, by each draw. Draws that are to have their own labels may yet all train on
+    everything, as their splits tell where they differ in nothing else."""
     vary_split = study.file.vary_split
-    own = [_draws_labels(row, {} if vary_split else results[row.name]) for row in study.rows]
+    own = [
+        len({cell.config.pairing.subset_seed for cell in row.cells}) > 1
+        if vary_split or len(results[row.name]) < 2
+        else len({result.report.split_digest for result in results[row.name].values()}) > 1
+        for row in study.rows
+    ]
     some = "" if all(own) else " where not all train"
     drawn = f"each with its own labelled recordings{some}; " if any(own) else ""
     return drawn + ("each with its own split" if vary_split else "all with one split")
-
-
-def _draws_labels(row: Row, results: Results) -> bool:
-    """Whether the row's draws have other labelled recordings. results: those whose splits differ in these alone.
-
-    Draws that are to have their own may yet all train on everything, as their splits then tell.
-    """
-    if len(results) > 1:
-        return len({result.report.split_digest for result in results.values()}) > 1
-    return len({cell.config.pairing.subset_seed for cell in row.cells}) > 1

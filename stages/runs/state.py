@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.digests import content_digest
-from ...cache.documents import read_document, read_json
+from ...cache.documents import flatten, read_document, read_json
 from ...cache.errors import TrainingError
 from . import packing
 
@@ -139,7 +139,7 @@ def check_identity(path: Path, found: str, expected: str) -> None:
     """Raise TrainingError, naming every difference, unless the run at `path` was started with the same settings."""
     if found == expected:
         return
-    there, here = _flatten(json.loads(found)), _flatten(json.loads(expected))
+    there, here = flatten(json.loads(found)), flatten(json.loads(expected))
     differences = [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())
@@ -149,13 +149,3 @@ def check_identity(path: Path, found: str, expected: str) -> None:
         f"{path}: belongs to a run with other settings ({'; '.join(differences)}); "
         f"choose another run folder, or start this one anew with --restart"
     )
-
-
-def _flatten(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in document.items():
-        if isinstance(value, dict):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -9,7 +9,7 @@ import pytest
 from command_line import succeed
 from raw_data import write_raw_data
 
-from dvs_transfer.pipeline.doctor import PACKAGES, examine
+from dvs_transfer.pipeline.stores import PACKAGES, examine
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.sources import SOURCES
 

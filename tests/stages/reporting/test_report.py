@@ -11,7 +11,7 @@ from html_page import Page
 
 from dvs_transfer.cache.errors import ConfigError, DvsTransferError, TrainingError
 from dvs_transfer.cache.paired import PairedCache
-from dvs_transfer.pipeline.reporting import report
+from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.reporting.figures import panels

@@ -14,7 +14,7 @@ from html_page import Page
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.paired import PairedCache
-from dvs_transfer.pipeline.reporting import report
+from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.pairing_config import PairingConfig

@@ -14,7 +14,7 @@ from tiny_run import CONFIG, changed, metrics, train, weights
 from dvs_transfer import cli
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
-from dvs_transfer.pipeline import reporting
+from dvs_transfer.pipeline import results
 from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.state import random_state, set_random_state
 from dvs_transfer.stages.training import loop
@@ -100,7 +100,7 @@ def test_exit_code_of_the_command(monkeypatch, tmp_path, capsys):
     def stop(*arguments):
         raise TrainingStoppedError(tmp_path, signal.SIGTERM)
 
-    monkeypatch.setattr(reporting, "report", stop)
+    monkeypatch.setattr(results, "report", stop)
     assert cli.main(["report", str(tmp_path)]) == 143
     assert "stopped by SIGTERM" in capsys.readouterr().err
 

@@ -1,15 +1,19 @@
-"""`dvs-transfer cache ...`: look after the converted data sets."""
+"""`dvs-transfer cache ...` and `audit`: the converted data sets."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ... import pipeline
 from ...cache.errors import DvsTransferError
 from ..printing import to_document
 from .common import JSON, TASKS, Given, Settings, command
+
+if TYPE_CHECKING:
+    from ...stages.leakage.audit import AuditReport
 
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -17,14 +21,13 @@ cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_h
 @command(cache_app, JSON, name="ls")
 def cache_list(given: Given) -> None:
     """List the stores of the cache. Example: dvs-transfer cache ls"""
-    from ..stores import list_cache
 
     def tell(entries: Any) -> None:
         for entry in entries:
             print(f"{entry.name}  {entry.state}, {entry.num_samples:,} samples, {entry.num_bytes / 1e6:,.1f} MB")
         print(f"{len(entries)} stores in {Settings.workspace.cache}")
 
-    given.show(list_cache(Settings.workspace.cache), text=tell)
+    given.show(pipeline.stores.list_cache(Settings.workspace.cache), text=tell)
 
 
 @command(cache_app, JSON, name="info")
@@ -68,9 +71,8 @@ def cache_repair(
 ) -> None:
     """Make damaged files of a store again from its raw data. Example: dvs-transfer cache repair data/cache/NAME.zarr"""
     from ...stages.conversion import repair
-    from ..stores import raw_data_of
 
-    report = repair.run(store, raw or raw_data_of(store, Settings.workspace), given.runner())
+    report = repair.run(store, raw or pipeline.stores.raw_data_of(store, Settings.workspace), given.runner())
     given.show(report, "repaired" if report.repaired or report.removed else "nothing to repair")
 
 
@@ -83,7 +85,52 @@ def cache_prune(
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
 ) -> None:
     """Delete what unfinished builds left. Example: dvs-transfer cache prune --unused --dry-run"""
-    from ..stores import prune
-
-    for path in prune(Settings.workspace, unused=unused, dry_run=dry_run):
+    for path in pipeline.stores.prune(Settings.workspace, unused=unused, dry_run=dry_run):
         print(f"{'would delete' if dry_run else 'deleted'} {path}")
+
+
+def audit(
+    given: Given,
+    pairs: Annotated[Path, typer.Argument(help="A pair store.")],
+    out: Annotated[Path, typer.Option(help="Picture of the worst cases to write (PNG).")] = Path("audit.png"),
+) -> None:
+    """How many held-out recordings have their photo, or one like it, in the static pool; which recordings are alike.
+
+    Example: dvs-transfer audit data/cache/ncaltech101+caltech101-0123456789ab.zarr
+    """
+    from ...stages.leakage import audit
+
+    given.show(audit.run(pairs, out), text=_print)
+
+
+def _print(report: AuditReport) -> None:
+    declared = f" (declared: pairing.originals = {report.originals})" if report.originals != "auto" else ""
+    print(f"{report.pairs.name}: protocol {report.protocol}, photos in reach: {report.photos_in_reach}{declared}")
+    if report.num_left_out:
+        most = ", ".join(f"{name} {count:,}" for name, count in report.most_left_out.items())
+        print(f"left out as copies of held-out recordings' photos: {report.num_left_out:,} images; most of {most}")
+    print(f"static pool of {report.num_pool:,} images; in it, of the recordings of each split:")
+    for split in report.splits:
+        print(
+            f"  {split.split:<11} {split.num_recordings:,} recordings, {split.num_with_photo:,} have their photo among "
+            f"the images, of {split.num_unknown:,} it is not known\n"
+            f"  {'':<11} in the pool {split.num_in_reach:,}: {split.by_id:,} the photo itself, {split.by_digest:,} the "
+            f"same file, {split.by_near_duplicate:,} one that looks the same"
+        )
+        if split.num_otherwise:
+            print(f"  {'':<11} of {split.num_otherwise:,} names tell something else than what was declared")
+    print("recordings that have one like them in another split:")
+    for pair in report.between:
+        print(
+            f"  {pair.split} in {pair.other}: {pair.num_alike:,}: {pair.by_digest:,} the same file, "
+            f"{pair.by_near_duplicate:,} look the same, of {pair.by_photo:,} the photos do"
+        )
+    print(f"the worst {len(report.photos)} photos (hash, bits of 64; correlation; are they one?):")
+    for photo in report.photos:
+        how = f"{photo.distance}  {photo.correlation:.3f}  {photo.way}"
+        print(f"  {photo.split}  {photo.recording}  of {photo.photo}  in the pool {photo.image}  {how}")
+    print(f"the worst {len(report.recordings)} pairs of recordings:")
+    for match in report.recordings:
+        how = f"{match.distance}  {match.correlation:.3f}  {match.way}"
+        print(f"  {match.split}  {match.recording}  {match.other_split}  {match.other}  {how}")
+    print(f"picture of them: {report.picture}")

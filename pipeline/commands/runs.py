@@ -1,0 +1,245 @@
+"""`dvs-transfer analyse ...`, `few-shot`, `compare` and `predict`: what trained networks do, from their run folders."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from inspect import cleandoc
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from ... import pipeline
+from ...cache.errors import DvsTransferError
+from ...stages.analysis import config as configs
+from ..printing import show, to_document
+from .common import CONFIG, JSON, Given, Settings, command
+
+if TYPE_CHECKING:
+    from ...stages.evaluation.compare import ComparisonReport, MethodResult
+    from ...stages.evaluation.statistics import Interval, MeanAndStd, PairedDifference
+    from ...stages.prediction import PredictionReport
+
+DASH = "-"
+COLUMNS = ("file", "step", "rank", "predicted", "probability")
+
+analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
+
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
+
+
+def _declare(name: str, config: type[configs.AnalysisConfig], example: str) -> None:
+    """The command `analyse NAME`, with an option for each field of its configuration, which also describes it."""
+
+    def analysis(given: Given, run: Run, restart: Restart = False, **options: Any) -> None:
+        _show(given, [to_document(_analyse(name, run, restart, options))])
+
+    text = f"{cleandoc(config.__doc__ or '')}\n\nExample: dvs-transfer analyse {name} runs/demo-0123456789ab {example}"
+    analysis.__doc__ = text.rstrip()
+    command(analyse_app, JSON, name=name, models=(config,))(analysis)
+
+
+_declare("activity", configs.ActivityConfig, "")
+_declare("alignment", configs.AlignmentConfig, "--checkpoint last")
+_declare("embedding", configs.EmbeddingConfig, "--split test")
+_declare("grad-cam", configs.GradCamConfig, "--num-recordings 12 --target label")
+_declare("landscape", configs.LandscapeConfig, "--points-2d 31")
+
+
+@command(analyse_app, CONFIG, JSON, name="all", models=(configs.RecordingsConfig,))
+def all_analyses(
+    given: Given,
+    run: Annotated[Path | None, typer.Argument(help="Run folder; by default the configuration's.")] = None,
+    restart: Restart = False,
+    **options: Any,
+) -> None:
+    """All of these analyses but few-shot; options that are not given have each one's own defaults.
+
+    Example: dvs-transfer analyse all runs/demo-0123456789ab
+    """
+    folder = run or pipeline.experiment.run_folder(given.load(), Settings.workspace)
+    made = [_analyse(name, folder, restart, options) for name in pipeline.results.analyses_of(folder)]
+    _show(given, [to_document(entry) for entry in made])
+
+
+def few_shot(
+    given: Given,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    restart: Restart = False,
+    **options: Any,
+) -> None:
+    """Accuracy in N-way k-shot episodes, by the nearest class mean of trained features; kept in the run's folder.
+
+    Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
+    """
+    reports = {run: _analyse("few-shot", run, restart, options).report for run in runs}
+    given.show(reports, text=_print_few_shot)
+
+
+_help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
+command(analyse_app, JSON, name="few-shot", models=(configs.FewShotConfig,), text=_help)(few_shot)
+
+
+def _print_few_shot(reports: dict[Path, Any]) -> None:
+    for run, report in reports.items():
+        print(
+            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
+            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
+        )
+        for result in report.results:
+            low, high = (100 * bound for bound in result.interval)
+            print(
+                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+            )
+
+
+def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:
+    return pipeline.results.analyse(run, name, restart=restart, progress=Settings.reporter.progress, **options)
+
+
+def _show(given: Given, results: list[dict[str, Any]]) -> None:
+    """JSON: everything (by name where there are several). Text: the numbers, without tables."""
+    if given.as_json:
+        named = {entry["report"]["analysis"]: entry for entry in results}
+        return show(results[0] if len(results) == 1 else named, True)
+    for entry in results:
+        report = entry.pop("report")
+        numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
+        name = numbers.pop("analysis")
+        show({**numbers, **entry}, False, name)
+
+
+def compare(
+    given: Given,
+    runs: Annotated[list[Path], typer.Argument(help="Run folders: some methods, each with the same draws.")],
+    baseline: Annotated[Path | None, typer.Option(help="The run whose method the others are held against.")] = None,
+    split: Annotated[Literal["validation", "test"], typer.Option(help="Recordings to compare on.")] = "test",
+    checkpoint: Annotated[
+        Literal["best", "last"], typer.Option(help="Weights: of the chosen epoch and the last, or the last alone.")
+    ] = "best",
+    across_protocols: Annotated[
+        bool, typer.Option("--across-protocols", help="Allow runs of other protocols, to study leakage.")
+    ] = False,
+) -> None:
+    """Mean and deviation of methods over their draws, and paired tests between them on the same recordings.
+
+    Runs whose settings differ in train.seed and pairing.subset_seed alone are one method; what was not evaluated yet
+    is evaluated first.
+
+    Example: dvs-transfer compare runs/demo-0123456789ab runs/demo-ba9876543210 --baseline runs/demo-ba9876543210
+    """
+    report = pipeline.results.compare_runs(
+        runs,
+        baseline=baseline,
+        split=split,
+        checkpoint=checkpoint,
+        across_protocols=across_protocols,
+        overrides=given.override,
+        on_message=Settings.reporter.say,
+    )
+    given.show(report, text=_print_comparison)
+
+
+def _print_comparison(report: ComparisonReport) -> None:
+    of = f"{report.num_samples:,} {report.split} recordings of {report.num_classes} classes"
+    print(f"compared on {of} (mean ± standard deviation over draws [95 % interval of the mean], %)")
+    for result in report.methods:
+        data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
+        print(f"{result.method}  ({data}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})")
+        for checkpoint, accuracies in result.accuracies.items():
+            for field, of_draws in accuracies.items():
+                _line(field, checkpoint, _mean(of_draws))
+    for difference in report.differences:
+        print(f"{difference.method}  minus  {difference.baseline}: {difference.verdict or DASH}")
+        for checkpoint, found in difference.checkpoints.items():
+            for field in ("top1", "mean_class_accuracy"):
+                _line(field, checkpoint, _difference(getattr(found, field)))
+            tests = ", ".join(f"{test.p:.3g} ({test.only_a}:{test.only_b})" for test in found.mcnemar)
+            _line("McNemar_p_of_each_draw", checkpoint, tests or DASH)
+    for note in report.notes:
+        print(f"note: {note}")
+
+
+def _line(name: str, checkpoint: str, text: str) -> None:
+    print(f"  {name.replace('_', ' ') + ', ' + checkpoint:<29} {text}")
+
+
+def _draws(result: MethodResult) -> str:
+    seeds = f"seeds {', '.join(map(str, result.seeds))}"
+    own = any(subset is not None for subset in result.subset_seeds)
+    return seeds + (f", labels drawn with {', '.join(map(str, result.subset_seeds))}" if own else "")
+
+
+def _seen(result: MethodResult) -> str:
+    if result.train_labels is None or result.selection_labels is None:
+        return "labels seen: not known"
+    chose = f" + {result.selection_labels:,} that chose best" if result.selection_labels else ""
+    return f"labels seen: {result.train_labels:,}{chose}"
+
+
+def _mean(value: MeanAndStd) -> str:
+    spread = "" if value.std is None else f" ± {100 * value.std:.2f}"
+    return f"{100 * value.mean:.2f}{spread} [{_interval(value.interval)}]"
+
+
+def _difference(value: PairedDifference) -> str:
+    p = DASH if value.p is None else f"{value.p:.3g}"
+    return (
+        f"{100 * value.difference:+.2f} points, 95 % interval over draws {_interval(value.draws, '+')} (p {p}), "
+        f"over recordings {_interval(value.recordings, '+')}"
+    )
+
+
+def _interval(interval: Interval | None, sign: str = "") -> str:
+    return DASH if interval is None else f"{100 * interval.low:{sign}.2f} to {100 * interval.high:{sign}.2f}"
+
+
+def predict(
+    given: Given,
+    run: Annotated[Path, typer.Argument(help="Run folder.")],
+    files: Annotated[list[Path], typer.Argument(help="Recordings, or folders of them.")],
+    top: Annotated[int, typer.Option(min=1, help="Classes to name, the most probable ones.")] = 1,
+    steps: Annotated[bool, typer.Option("--steps", help="Also what it said after each time step.")] = False,
+    source: Annotated[str | None, typer.Option(help="Whose files they are, if not the run's; folder: any.")] = None,
+    checkpoint: Annotated[Literal["best", "last"] | None, typer.Option(help="Weights, if not the run's.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N, if not the run's.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a table as CSV.")] = False,
+) -> None:
+    """Name recordings that nobody labelled, with a probability (not calibrated); exit code 1 when one is broken.
+
+    Example: dvs-transfer predict runs/demo-0123456789ab cup.bin recordings/ --top 3
+    """
+    if as_csv and given.as_json:
+        raise typer.BadParameter("--csv and --json: choose one")
+    options = {"checkpoint": checkpoint, "device": device}
+    report = pipeline.api.predict(run, files, top=top, source=source, overrides=given.override, **options)
+    rows = _rows(report, steps)
+
+    def tell(_: object) -> None:
+        if as_csv:
+            csv.writer(sys.stdout, lineterminator="\n").writerows([COLUMNS, *rows])
+            return
+        for file, step, _rank, predicted, probability in rows:
+            print(f"{file}  {f'step {step}  ' if steps else ''}{predicted} {probability:.3f}")
+
+    given.show(report, text=tell)
+    for problem in report.refused.values():
+        print(f"error: {problem}", file=sys.stderr)
+    if report.refused:
+        how = f"read as files of the source {report.source}; --source folder reads any format"
+        print(f"{len(report.refused):,} files could not be {how}", file=sys.stderr)
+        raise typer.Exit(DvsTransferError.exit_code)
+
+
+def _rows(report: PredictionReport, steps: bool) -> Iterator[tuple[str, int, int, str, float]]:
+    """One for each file, step (the last is of the whole recording) and class."""
+    for prediction in report.predictions:
+        *before, _ = prediction.after_step
+        for step, guess in enumerate(before if steps else (), 1):
+            yield prediction.file, step, 1, guess.predicted, guess.probability
+        for rank, guess in enumerate(prediction.best, 1):
+            yield prediction.file, len(prediction.after_step), rank, guess.predicted, guess.probability
