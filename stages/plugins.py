@@ -33,7 +33,7 @@ def look_in(folder: Path) -> None:
 
 def require_name(kind: Kind, name: str, known: Collection[str]) -> None:
     """Raise PluginError where `name` can lead to nothing; nothing is imported."""
-    if name not in known and ":" not in name:
+    if name not in known:
         _entry_point(kind, name, known)
 
 
@@ -49,8 +49,9 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
         found: Found = point.load()
     except Exception as error:  # whatever the user's module raises
         raise PluginError(
-            f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
-            "or by one beside the configuration file that --config names"
+            f"{name}: cannot be imported ({type(error).__name__}: {error}); its module must be installed, or lie "
+            "beside the configuration file that --config names, or in a folder of PYTHONPATH (where a command is given "
+            "a run: PYTHONPATH=FOLDER dvs-transfer ...)"
         ) from error
     return found
 
@@ -72,6 +73,9 @@ def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
 def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
     if ":" in name:
+        module, _, found = name.partition(":")
+        if not (module and found) or module.endswith(".py") or "/" in module:
+            raise PluginError(f"{name!r} names no code: expected `module:Name`, for `Name` in module.py")
         return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
