@@ -125,7 +125,7 @@ def describe_training(at: TrainingProgress) -> str:
     if at.w_t is not None:
         parts.append(f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}")
     parts.append(f"sliding {at.sliding_probability:.2f}")
-    if at.firing_rates is not None:
+    if at.firing_rates:  # none of a user's own neurons
         parts.append(f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}")
     minutes, seconds = divmod(round(at.seconds_left), 60)
     return ", ".join(

@@ -35,7 +35,7 @@ def look_in(folder: Path) -> None:
 
 def require_name(kind: Kind, name: str, known: Collection[str]) -> None:
     """Raise PluginError where `name` can lead to nothing; nothing is imported."""
-    if name not in known and ":" not in name:
+    if name not in known:
         _entry_point(kind, name, known)
 
 
@@ -56,8 +56,9 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
         found: Found = point.load()
     except Exception as error:  # whatever the user's module raises
         raise PluginError(
-            f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
-            "or by one beside the configuration file that --config names"
+            f"{name}: cannot be imported ({type(error).__name__}: {error}); its module must be installed, or lie "
+            "beside the configuration file that --config names, or in a folder of PYTHONPATH (where a command is given "
+            "a run: PYTHONPATH=FOLDER dvs-transfer ...)"
         ) from error
     _digest_of(_top_of(point))  # now: its files may change while what was imported goes on
     return found
@@ -89,6 +90,9 @@ def _digest_of(top: ModuleType) -> str:
 def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
     if ":" in name:
+        module, _, found = name.partition(":")
+        if not (module and found) or module.endswith(".py") or "/" in module:
+            raise PluginError(f"{name!r} names no code: expected `module:Name`, for `Name` in module.py")
         return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:

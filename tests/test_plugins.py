@@ -72,17 +72,39 @@ def test_a_network(workspace: Path) -> None:
     refuse(*before, "train", "--run", run, *after, code=1, says=["other settings", "code.network"])
 
 
-def test_a_changed_network_does_not_fit_its_weights(workspace: Path) -> None:
+def test_a_changed_network_is_told_or_does_not_fit_its_weights(
+    workspace: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run_all(workspace, "A network")
+    assert "has changed" not in caplog.text
     before = ("--quiet", "--root", workspace)
     run = next((workspace / "runs").iterdir())
     code = (workspace / "leaky.py").read_text()
+    (workspace / "leaky.py").write_text(code.replace("beta=0.9", "beta=0.8"))
+    sys.modules.pop("leaky")
+    succeed(*before, "evaluate", run)
+    assert "the code of leaky:Network has changed since these weights were trained" in caplog.text
     (workspace / "leaky.py").write_text(code.replace("self.conv", "self.convolution"))
     sys.modules.pop("leaky")
     refuse(*before, "evaluate", run, code=1, says=["do not fit the network that it names", "backbone.module.conv"])
     (workspace / "leaky.py").unlink()
     sys.modules.pop("leaky")
     refuse(*before, "evaluate", run, code=1, says=["leaky:Network: cannot be imported"])
+
+
+def test_a_network_edited_while_it_trains(workspace: Path) -> None:
+    """What trained is the code that was read at the start, and so is what the run is known by."""
+    before, after = write(workspace, "A network")
+    edit = '__import__("pathlib").Path(__file__).write_text("# edited")'
+    code = (
+        (workspace / "leaky.py").read_text().replace("        logits = []\n", f"        logits = []\n        {edit}\n")
+    )
+    (workspace / "leaky.py").write_text(code)
+    succeed(*before, "preprocess", *after)
+    run = succeed(*before, "train", *after).document["run"]
+    assert (workspace / "leaky.py").read_text() != code
+    (workspace / "leaky.py").write_text(code)
+    assert succeed(*before, "train", *after).document["run"] == run
 
 
 def test_a_method(workspace: Path) -> None:
@@ -135,13 +157,16 @@ def test_a_sliding_strategy(workspace: Path) -> None:
         ("model.options={channels=3}", "vgg_snn_small has none"),
         ("train.options={late=3}", "no built-in method or sliding strategy has any"),
         ("model.name='nowhere:Network'", "No module named 'nowhere'"),
+        ("model.name='leaky:'", "'leaky:' names no code"),
+        ("model.name='leaky.py:Network'", "expected `module:Name`"),
         ("model.name='math:floor'", "cannot be called as a network is"),
     ],
 )
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
     options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
-    code = 2 if any(text in says for text in ("is none of", "has none", "has any")) else 1
+    refused = ("is none of", "has none", "has any", "names no code", "expected `m")
+    code = 2 if any(part in says for part in refused) else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])
 
 
