@@ -47,11 +47,6 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     if name in known:
         return known[name]
     point = _entry_point(kind, name, known)
-    if not EntryPoint.pattern.match(point.value):
-        raise PluginError(
-            f"{name!r} is not `package.module:Name`: expected a module as Python imports it, without folder or suffix, "
-            "a colon, and a name that it defines"
-        )
     try:
         found: Found = point.load()
     except Exception as error:  # whatever the user's module raises
@@ -91,7 +86,7 @@ def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
     if ":" in name:
         module, _, found = name.partition(":")
-        if not (module and found) or module.endswith(".py") or "/" in module:
+        if not (found and EntryPoint.pattern.match(name)) or module.endswith(".py"):
             raise PluginError(f"{name!r} names no code: expected `module:Name`, for `Name` in module.py")
         return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}

@@ -15,7 +15,7 @@ from ..workspace import Workspace
 from .cells import CellResult, find_run, read_result
 from .study import Row, Study
 
-CHECKPOINTS: Final = ("last", "best")
+CHECKPOINTS: Final[tuple[CheckpointName, ...]] = ("last", "best")
 DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, CellResult]  # by seed
 Checkpoints = tuple[CheckpointName, ...]
@@ -93,6 +93,7 @@ def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metr
     file = study.file
     results = {row.name: _results(row, workspace) for row in study.rows}
     reports = [result.report for found in results.values() for result in found.values()]
+    checkpoints: tuple[CheckpointName, ...]
     if reports:
         checkpoints = of_methods.shown_checkpoints(reports)
     else:  # as the rows' ways of choosing an epoch call for
