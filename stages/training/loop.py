@@ -139,11 +139,6 @@ class _Training:
     ) -> _Training:
         processes.check_batch_size(config.batch_size)
         split, method = open_split("train"), method_of(config)
-        if [epoch for phase in method.phases() for epoch in phase] != list(range(config.epochs)):
-            raise TrainingError(
-                f"train.method = {config.method}: its phases are {method.phases()}; together they must be the epochs 0 "
-                f"to {config.epochs - 1} in order"
-            )
         sampler = Sampler(split, config, uses_images=method.uses_images)
         selection_split: Split = "test" if config.select == "test_as_released" else "validation"
         selected = open_split(selection_split)
