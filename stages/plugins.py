@@ -7,6 +7,7 @@ installed package.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Collection, Mapping
 from importlib import import_module
@@ -47,10 +48,11 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     point = _entry_point(kind, name, known)
     try:
         found: Found = point.load()
-    except Exception as error:  # whatever the user's module raises
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
         raise PluginError(
             f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
-            "or by one beside the configuration file that --config names"
+            "by one beside the configuration file that --config names, or, for commands without --config, by one in a "
+            "folder that PYTHONPATH names"
         ) from error
     return found
 
@@ -72,6 +74,11 @@ def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
 def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
     if ":" in name:
+        if not re.fullmatch(r"[^\W\d]\w*(\.\w+)*:[^\W\d]\w*(\.\w+)*", name):
+            raise PluginError(
+                f"{name!r} is not `package.module:Name`: the module as `import` has it, without folders and "
+                "without .py, and what it defines"
+            )
         return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
