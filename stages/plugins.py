@@ -49,11 +49,11 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     point = _entry_point(kind, name, known)
     try:
         found: Found = point.load()
-    except Exception as error:  # whatever the user's module raises
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
         raise PluginError(
-            f"{name}: cannot be imported ({type(error).__name__}: {error}); its module must be installed, or lie "
-            "beside the configuration file that --config names, or in a folder of PYTHONPATH (where a command is given "
-            "a run: PYTHONPATH=FOLDER dvs-transfer ...)"
+            f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
+            "by one beside the configuration file that --config names, or, for commands without --config, by one in a "
+            "folder that PYTHONPATH names"
         ) from error
     _digest_of(_top_of(point))  # now: its files may change while what was imported goes on
     return found
