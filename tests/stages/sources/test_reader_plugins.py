@@ -93,7 +93,7 @@ def test_convert_looks_in_the_current_folder(root: Path, monkeypatch: pytest.Mon
         ("pen:Pencil", "has no attribute 'Pencil'"),
         ("math:pi", "expected a subclass of EventReader or ImageReader, found 3.14"),
         ("penn", "no source of events is called 'penn': 'penn' is none of "),
-        ("pen.py:Pen", "No module named 'pen.py'"),
+        ("pen.py:Pen", "names no code"),
         ("./pen:Pen", "'./pen:Pen' names no code"),
         ("pen:", "'pen:' names no code"),
         ("leaves:Pen", "cannot be imported (SystemExit: 0); it must be defined by an installed module"),
