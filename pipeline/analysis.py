@@ -9,8 +9,7 @@ from typing import Any
 from ..cache.errors import ConfigError
 from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
-from ..stages.analysis.results import AnalysisReport, result_path
-from ..stages.analysis.subject import Progress, no_progress
+from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.network.config import ARCHITECTURES
 from .config import build
 from .experiment import open_splits_of, read_run

@@ -64,7 +64,7 @@ def compare_runs(
         if report is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate(run.folder, split=split, checkpoint=checkpoint, overrides=overrides)
-        return EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
+        return EvaluatedRun(report, read_predictions(run.folder, report), run.folder, run.seed, run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare(members, named[0], across_protocols=across_protocols)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...cache.pairs import Reach, worst_reach
-from ...stages.evaluation.differences import (
+from ...stages.evaluation.compare import (
     NO_LAST,
     Metric,
     Verdict,
@@ -17,7 +17,7 @@ from ...stages.evaluation.differences import (
     over_draws,
     shown_checkpoints,
 )
-from ...stages.evaluation.results import MIN_SELECTING
+from ...stages.evaluation.results import MIN_SELECTING, Outcome
 from ...stages.evaluation.statistics import (
     MIN_DRAWS,
     NUM_RESAMPLES,
@@ -26,12 +26,12 @@ from ...stages.evaluation.statistics import (
 )
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
-from .cells import CellResult, find_run, read_result
+from .cells import find_run, read_result
 from .study import Row, Study
 
 CHECKPOINTS: tuple[CheckpointName, ...] = ("last", "best")
 DASH = "\N{EN DASH}"  # where there is no interval
-Results = Mapping[int, CellResult]  # by seed
+Results = Mapping[int, Outcome]  # by seed
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ def _compare(
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     differences = {}
     if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
-        first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
-        differences = find_differences(first, second, checkpoints)
+        differences = find_differences([a for a, _ in pairs], [b for _, b in pairs], checkpoints)
     return Comparison(baseline.name, len(pairs), differences, find_verdict(differences))
 
 
