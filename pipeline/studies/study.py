@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, ValidationError, field_validator, m
 
 from ...cache.documents import Frozen, flatten
 from ...cache.errors import ConfigError
-from ...stages.evaluation.differences import Metric
+from ...stages.evaluation.compare import Metric
 from ...stages.plugins import look_in
 from ..config import (
     ExperimentConfig,

@@ -17,8 +17,7 @@ from pydantic import Field
 
 from . import style
 from .config import EmbeddingConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +25,14 @@ NUM_COMPONENTS = 50
 MAX_IN_LEGEND = 20
 # Marker of each domain: recordings (1 in the array `domain`) and images (0).
 DOMAINS = {1: ("recordings", "o"), 0: ("images", "^")}
+TITLE = "Embedding of the aligned features"
+READING = (
+    "Left, each class should be a cluster of its own, and right, recordings and images should mix in it; distances "
+    "between far clusters and the sizes of clusters mean nothing in t-SNE."
+)
 
 
-class EmbeddingReport(AnalysisReport):
+class Report(AnalysisReport):
     """Arrays: position (n, 2) float32; label (n,); domain (n,), 1 of a recording and 0 of an image; sample_id (n,)."""
 
     class_names: tuple[str, ...]
@@ -90,7 +94,7 @@ def embed(features: NDArray[np.float32], perplexity: float, seed: int) -> tuple[
     return position.astype(np.float32), float(used), float(tsne.kl_divergence_)
 
 
-def draw(report: EmbeddingReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """The points twice: coloured by class, and by domain."""
     position, label, domain = arrays["position"], arrays["label"], arrays["domain"]
     figure = style.new_figure(10, 4.3)
