@@ -17,8 +17,7 @@ from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Sett
 from .pipeline.commands.data import audit, cache_app
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.study import study_app
-from .pipeline.printing import to_document
-from .pipeline.progress import Reporter
+from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
 from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions
@@ -128,12 +127,14 @@ def evaluate(
     from .stages.evaluation.results import TABLES
 
     more = [f'evaluate.split="{split}"'] if split else []
-    folder = run or pipeline.experiment.run_folder(given.load(*more), Settings.workspace)
-    overrides = [*given.override, *more]
-    settings = pipeline.experiment.evaluation_of_run(run, overrides) if run else given.load(*more).evaluate
-    report = pipeline.experiment.evaluate(folder, settings, save_logits=save_logits)
+    if run is None:
+        config = given.load(*more)
+        run, settings = pipeline.experiment.run_folder(config, Settings.workspace), config.evaluate
+    else:
+        settings = pipeline.experiment.evaluation_of_run(run, [*given.override, *more])
+    report = pipeline.experiment.evaluate(run, settings, save_logits=save_logits)
     document = report.model_dump(mode="json", exclude=None if given.as_json else TABLES)
-    given.show({"run": folder, **document}, "evaluated")
+    given.show({"run": run, **document}, "evaluated")
 
 
 @command(app, CONFIG, JSON)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -61,3 +61,10 @@ def flatten(document: Any, keep_empty: bool = False) -> Any:
         inner = flatten(value, keep_empty) if is_section else None
         flat |= {key: value} if inner is None else {f"{key}.{below}": at for below, at in inner.items()}
     return flat
+
+
+def name_some(names: Iterable[str], limit: int = 5, between: str = ", ") -> str:
+    """For messages: "a, b and 3 more"."""
+    listed = list(names)
+    more = len(listed) - limit
+    return between.join(listed[:limit]) + (f" and {more} more" if more > 0 else "")

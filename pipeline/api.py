@@ -47,15 +47,9 @@ def convert(
     )
     images["size"] = images.get("size") or None  # 0 is for frames with resize none
     others = {name: value for name, value in options.items() if name not in frames | images}
-    settings = build(
-        ConvertConfig,
-        source=source,
-        raw=raw,
-        out=out or Workspace.at(root).cache,
-        frames=build(FramesConfig, **frames),
-        images=build(ImagesConfig, **images),
-        conversion=build(ConversionOptions, **others),
-    )
+    parts = {"frames": build(FramesConfig, **frames), "images": build(ImagesConfig, **images)}
+    conversion, out = build(ConversionOptions, **others), out or Workspace.at(root).cache
+    settings = build(ConvertConfig, source=source, raw=raw, out=out, conversion=conversion, **parts)
     return conversions.run(settings, map_tasks)
 
 

@@ -16,7 +16,7 @@ from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
 from ..stages.evaluation.config import EvaluateConfig
-from ..stages.frames.spec import FramesConfig, ImagesConfig
+from ..stages.frames.spec import FramesConfig
 from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
 from ..stages.plugins import look_in
@@ -107,9 +107,6 @@ class ExperimentConfig(Frozen):
                 )
         return self
 
-    def images_config(self) -> ImagesConfig:
-        return ImagesConfig(size=self.frames.size, **({"value_order": self.images.value_order} if self.images else {}))
-
 
 AnyConfig = str | Path | ExperimentConfig
 
@@ -129,8 +126,7 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
         path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
         document, where = read_toml(path), str(path)
         look_in(path.resolve().parent)
-    apply_overrides(document, overrides)
-    return validate_config(document, where)
+    return validate_config(parse_overrides(overrides, document), where)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -156,7 +152,7 @@ def validate(model: type[Model], document: Any, where: str = "", what: str = "co
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        problems = describe_problems(error, model)
+        problems = [_describe(problem, model) for problem in error.errors()]
     raise ConfigError(list_problems(where, what, problems) if where else "\n".join(problems))
 
 
@@ -178,15 +174,9 @@ def build(model: type[Model], /, **values: Any) -> Model:
     return validate(model, {name: value for name, value in values.items() if value is not None})
 
 
-def parse_overrides(overrides: Iterable[str]) -> dict[str, Any]:
-    """A document from "KEY=VALUE" texts alone. Raises ConfigError."""
-    document: dict[str, Any] = {}
-    apply_overrides(document, overrides)
-    return document
-
-
-def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
-    """Set keys of the document, in place, from texts like "train.epochs=5". Raises ConfigError."""
+def parse_overrides(overrides: Iterable[str], document: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A document from texts like "train.epochs=5", or `document` with these set, in place. Raises ConfigError."""
+    document = {} if document is None else document
     for override in overrides:
         key, equals, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
@@ -198,6 +188,7 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[str]) -> None:
             value = text.strip()
         if problem := set_key(document, parts, value):
             raise ConfigError(f"--set {override}: {problem}")
+    return document
 
 
 def set_key(document: dict[str, Any], parts: Sequence[str], value: Any) -> str | None:
@@ -211,11 +202,6 @@ def set_key(document: dict[str, Any], parts: Sequence[str], value: Any) -> str |
         return "is a section, not a value"
     document[parts[-1]] = copy.deepcopy(value)
     return None
-
-
-def describe_problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """A line for each problem that `model` has with its input."""
-    return [_describe(problem, model) for problem in error.errors()]
 
 
 def _describe(problem: Any, model: type[BaseModel]) -> str:

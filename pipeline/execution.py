@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final
 
 import dask
@@ -64,13 +63,23 @@ class DaskRunner:
     def _run_here(
         self, function: Callable[[Item], Result], items: Sequence[Item], advance: Callable[[], None]
     ) -> Iterator[Result]:
-        workers = self.num_workers or os.cpu_count() or 1
+        workers, pool = self.num_workers or os.cpu_count() or 1, ProcessPool()
+
+        def call(item: Item) -> Result:
+            if self.scheduler == "threads":
+                return function(item)
+            try:
+                with pool.lend() as process:
+                    result: Result = process.call(function, item)
+                    return result
+            except ProcessLostError as lost:
+                raise WorkersLostError(
+                    f"a worker process {lost}: use fewer (--workers); the same command goes on where it stopped"
+                ) from None
+
         with ExitStack() as stack:
-            if self.scheduler == "processes":
-                pool = ProcessPool()
-                stack.callback(pool.end, GRACE_S)
-                function = partial(_call_in, pool, function)
-            tasks = [delayed(function, pure=False)(item) for item in items]
+            stack.callback(pool.end, GRACE_S)
+            tasks = [delayed(call, pure=False)(item) for item in items]
             stack.enter_context(Callback(posttask=lambda *_: advance()))
             # After an error, what is under way is waited for.
             threads = stack.enter_context(ThreadPoolExecutor(workers))
@@ -80,17 +89,6 @@ class DaskRunner:
 
 ALL_CORES: Final = DaskRunner(Reporter(verbosity=0))
 """Threads, one for each core, and nothing is shown."""
-
-
-def _call_in(pool: ProcessPool, function: Callable[[Item], Result], item: Item) -> Result:
-    try:
-        with pool.lend() as process:
-            result: Result = process.call(function, item)
-            return result
-    except ProcessLostError as lost:
-        raise WorkersLostError(
-            f"a worker process {lost}: use fewer (--workers); the same command goes on where it stopped"
-        ) from None
 
 
 def connect(address: str) -> Any:

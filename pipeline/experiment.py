@@ -20,29 +20,22 @@ from ..cache.locks import once
 from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
+from ..stages import demo, pairing, preview, simulation
+from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
-from ..stages.conversion.run import ConversionReport
-from ..stages.conversion.run import run as convert
-from ..stages.demo import DemoReport
-from ..stages.demo import run as draw_demo
+from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.evaluate import run as measure
 from ..stages.evaluation.results import EvaluationReport
-from ..stages.pairing import PairingReport
-from ..stages.pairing import run as pair
-from ..stages.preview import run as draw_preview
-from ..stages.runs.released import ImportReport
-from ..stages.runs.released import run as import_released
-from ..stages.simulation import SimulateConfig, SimulationReport
-from ..stages.simulation import run as simulate
+from ..stages.frames.spec import ImagesConfig
+from ..stages.runs import released
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
+from ..stages.training import loop
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.distributed import is_main_process
-from ..stages.training.loop import run as train_network
 from ..stages.training.methods import plugin_code
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
-from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, apply_overrides, build, load_config
+from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, build, load_config, parse_overrides
 from .execution import ALL_CORES
 from .workspace import PAIR_NOTES, AnyRoot, Workspace
 
@@ -51,11 +44,11 @@ from .workspace import PAIR_NOTES, AnyRoot, Workspace
 class PreprocessReport:
     """What `preprocess` made or found. demo, simulated, images: None where the configuration has no such section."""
 
-    demo: DemoReport | None
-    simulated: SimulationReport | None
-    events: ConversionReport
-    images: ConversionReport | None
-    pairs: PairingReport
+    demo: demo.DemoReport | None
+    simulated: simulation.SimulationReport | None
+    events: conversion.ConversionReport
+    images: conversion.ConversionReport | None
+    pairs: pairing.PairingReport
     picture: Path
 
 
@@ -82,14 +75,14 @@ def preprocess(
             raise ConfigError(f"{kind}.source: {error}") from None
     drawn = simulated = None
     if config.demo is not None:
-        drawn = draw_demo(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
+        drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
     if config.simulate is not None and config.images is not None:
         photos, recordings = workspace.raw / config.images.raw, workspace.raw / config.events.raw
-        settings = SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
-        simulated = simulate(settings, map_tasks)
-    made = {kind: convert(_conversion_config(config, workspace, at), map_tasks) for kind, at in sections.items()}
+        settings = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
+        simulated = simulation.run(settings, map_tasks)
+    made = {kind: conversion.run(_conversion_config(config, workspace, at), map_tasks) for kind, at in sections.items()}
     events, images = made["events"], made.get("images")
-    pairs = pair(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
+    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
     note_path, picture = _note_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
 
@@ -102,7 +95,7 @@ def preprocess(
         note_path.parent.mkdir(exist_ok=True)
         durable.write_json(note_path, note)
         if not picture.exists():
-            draw_preview(pairs.path, picture)
+            preview.run(pairs.path, picture)
         return True
 
     def find() -> bool | None:
@@ -158,7 +151,7 @@ def train(
     pairs = find_pairs(config, workspace)
     folder = Path(folder) if folder else run_folder(config, workspace)
     resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
-    report = train_network(
+    report = loop.run(
         config.model,
         config.train,
         lambda split: PairedCache.open(pairs, split),
@@ -187,12 +180,12 @@ def evaluate(
     """
     folder = Path(run)
     settings = settings or evaluation_of_run(folder, overrides, **options)
-    return measure(settings, open_splits_of(folder), folder, save_logits)
+    return evaluation.run(settings, open_splits_of(folder), folder, save_logits)
 
 
-def import_checkpoint(path: Path, pairs: Path, folder: Path) -> ImportReport:
+def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
     """Make the run `folder` of a published checkpoint, to be evaluated on the pair store `pairs`."""
-    return import_released(path, PairedCache.open(pairs, "test"), folder, pairs)
+    return released.run(path, PairedCache.open(pairs, "test"), folder, pairs)
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
@@ -217,7 +210,7 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
 def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: Any) -> EvaluateConfig:
     """How a run's own configuration evaluates, with overrides and options. Raises TrainingError: no such run."""
     document = {"evaluate": read_run(folder).get("experiment", {}).get("evaluate", {})}
-    apply_overrides(document, overrides)
+    parse_overrides(overrides, document)
     return build(
         EvaluateConfig, **document["evaluate"] | {key: value for key, value in options.items() if value is not None}
     )
@@ -245,14 +238,10 @@ def read_run(folder: Path) -> dict[str, Any]:
 def _conversion_config(
     config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
 ) -> ConvertConfig:
-    return ConvertConfig(
-        source=section.source,
-        raw=workspace.raw / section.raw,
-        out=workspace.cache,
-        frames=config.frames,
-        images=config.images_config(),
-        conversion=config.conversion,
-    )
+    order = {} if config.images is None else {"value_order": config.images.value_order}
+    images = ImagesConfig(size=config.frames.size, **order)
+    parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
+    return build(ConvertConfig, source=section.source, raw=workspace.raw / section.raw, out=workspace.cache, **parts)
 
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:

@@ -1,4 +1,4 @@
-"""Telling the user what happens: bars on a terminal, plain lines elsewhere, nothing with --quiet."""
+"""Telling the user what happens (bars on a terminal, plain lines elsewhere, nothing with --quiet) and what came out."""
 
 from __future__ import annotations
 
@@ -7,22 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
 from rich.text import Text
 
 if TYPE_CHECKING:
@@ -41,21 +30,20 @@ class Reporter:
     verbosity: int = 1
     console: Console = field(default_factory=lambda: Console(file=sys.stderr, highlight=False))
 
-    def say(self, message: str) -> None:
-        if self.verbosity >= 1:
+    def say(self, message: str, verbosity: int = 1) -> None:
+        if self.verbosity >= verbosity:
             self.console.print(message, markup=False, soft_wrap=True)
 
     def detail(self, message: str) -> None:
         """A message for --verbose."""
-        if self.verbosity >= 2:
-            self.console.print(message, markup=False, soft_wrap=True)
+        self.say(message, 2)
 
     @contextmanager
     def progress(self, label: str, total: int) -> Iterator[Callable[[], None]]:
         """Show how many of `total` pieces are done; yields the function to call after each."""
         began = last = time.monotonic()
         done = 0
-        with self._bar(*_pieces()) as bar:
+        with self._bar() as bar:
             task = bar.add_task(label, total=total)
 
             def advance() -> None:
@@ -74,7 +62,7 @@ class Reporter:
     @contextmanager
     def training(self) -> Iterator[Callable[[TrainingProgress], None]]:
         """Show a training run; yields the function that takes its progress."""
-        with self._bar(*_pieces()) as bar:
+        with self._bar() as bar:
             task = bar.add_task("train", total=None)
 
             def tell(at: TrainingProgress) -> None:
@@ -88,8 +76,8 @@ class Reporter:
     @contextmanager
     def bytes(self) -> Iterator[Callable[[str, int, int | None], None]]:
         """Show downloads; yields the function that takes a file's name, its bytes so far, and their number if known."""
-        with self._bar(DownloadColumn(), TransferSpeedColumn()) as bar:
-            tasks: dict[str, TaskID] = {}
+        with self._bar(bars.DownloadColumn(), bars.TransferSpeedColumn()) as bar:
+            tasks: dict[str, bars.TaskID] = {}
 
             def tell(name: str, num_bytes: int, total: int | None) -> None:
                 if name not in tasks:
@@ -98,36 +86,50 @@ class Reporter:
 
             yield tell
 
-    def _bar(self, *columns: ProgressColumn) -> Progress:
-        """Nothing is drawn, but where there is somebody to look at it."""
+    def _bar(self, *columns: bars.ProgressColumn) -> bars.Progress:
+        """Nothing is drawn, but where there is somebody to look at it. columns: by default those of pieces of work."""
         is_drawn = self.verbosity >= 1 and self.console.is_terminal
-        drawn = (TextColumn("{task.description}"), BarColumn(), *columns)
-        return Progress(*drawn, console=self.console, disable=not is_drawn)
+        pieces = (bars.MofNCompleteColumn(), _RateColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn(True))
+        drawn = (bars.TextColumn("{task.description}"), bars.BarColumn(), *(columns or pieces))
+        return bars.Progress(*drawn, console=self.console, disable=not is_drawn)
 
 
-def _pieces() -> tuple[ProgressColumn, ...]:
-    return MofNCompleteColumn(), _RateColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True)
-
-
-class _RateColumn(ProgressColumn):
+class _RateColumn(bars.ProgressColumn):
     """Pieces done in a second."""
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
 def describe_training(at: TrainingProgress) -> str:
     """One line on where a training run stands."""
     loss = f"loss {at.loss:.3f} (static {at.loss_static:.3f}, event {at.loss_event:.3f}, align {at.loss_alignment:.3f})"
-    parts = [f"epoch {at.epoch} of {at.num_epochs}", loss, f"train {at.train_accuracy:.1%}"]
-    if at.selection_accuracy is not None:
-        parts.append(f"validation {at.selection_accuracy:.1%}")
-    if at.w_t is not None:
-        parts.append(f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}")
-    parts.append(f"sliding {at.sliding_probability:.2f}")
-    if at.firing_rates:  # none of a user's own neurons
-        parts.append(f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}")
     minutes, seconds = divmod(round(at.seconds_left), 60)
-    return ", ".join(
-        [*parts, f"{at.pairs_per_s:.0f} pairs/s", f"data {at.data_share:.1%}", f"{minutes}:{seconds:02d} left"]
-    )
+    parts = [
+        f"epoch {at.epoch} of {at.num_epochs}, {loss}, train {at.train_accuracy:.1%}",
+        "" if at.selection_accuracy is None else f"validation {at.selection_accuracy:.1%}",
+        "" if at.w_t is None else f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}",
+        f"sliding {at.sliding_probability:.2f}",
+        f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}" if at.firing_rates else "",
+        f"{at.pairs_per_s:.0f} pairs/s, data {at.data_share:.1%}, {minutes}:{seconds:02d} left",
+    ]
+    return ", ".join(filter(None, parts))
+
+
+def to_document(report: Any) -> Any:
+    """What JSON writes of dataclasses, models, mappings, paths."""
+    return to_jsonable_python(report, fallback=str)
+
+
+def to_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return "".join(f"\n    {key}: {to_text(item)}" for key, item in value.items()) or "none"
+    if isinstance(value, list):
+        return ", ".join(map(to_text, value)) or "none"
+    return "-" if value is None else str(value)

@@ -51,8 +51,12 @@ def compare_runs(
     classes, recordings, data, or (without `across_protocols`) protocols. StoreError: the cache is gone of a run
     that is to be evaluated, or of draws of labels, of which it tells whether their data are the same.
     """
-    found = [_read(Path(run)) for run in runs]
-    _check_once(found)
+    found, seen = [_read(Path(run)) for run in runs], dict[Path, Path]()
+    if not found:
+        raise TrainingError("no runs to compare; name their folders")
+    for run in found:
+        if (earlier := seen.setdefault(run.folder.resolve(), run.folder)) is not run.folder:
+            raise TrainingError(f"{earlier} and {run.folder} are the same run; name each run once")
     methods = _methods(found)
     _check_draws(methods)
     base = Path(runs[0] if baseline is None else baseline)
@@ -114,16 +118,6 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
         texts = (f"{key}={value if isinstance(value, str) else json.dumps(value)}" for key, value in own.items())
         methods.setdefault(", ".join(texts) if run.settings else f"imported {run.folder}", []).append(run)
     return {name: sorted(members, key=lambda run: run.order) for name, members in methods.items()}
-
-
-def _check_once(runs: Sequence[_Run]) -> None:
-    if not runs:
-        raise TrainingError("no runs to compare; name their folders")
-    seen: dict[Path, Path] = {}
-    for run in runs:
-        earlier = seen.setdefault(run.folder.resolve(), run.folder)
-        if earlier is not run.folder:
-            raise TrainingError(f"{earlier} and {run.folder} are the same run; name each run once")
 
 
 def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:

@@ -83,9 +83,8 @@ def raw_data_of(store: Path, workspace: Workspace) -> Path:
     for path in workspace.cache.glob(f"{PAIR_NOTES}/*.json"):
         note = read_json(path)
         with suppress(StoreError):
-            pairs = PairDescription.model_validate(read_attributes(workspace.cache / note["pairs"]).config)
-            for section, reference in (("events", pairs.events), ("images", pairs.images)):
-                if reference is not None and reference.name == store.name:
+            for section, name in _joined(workspace.cache / note["pairs"]).items():
+                if name == store.name:
                     return workspace.raw / str(note["config"][section]["raw"])
     raise StoreError(f"{store}: no configuration's preprocess made it here, so say where its raw data lie: --raw PATH")
 
@@ -102,10 +101,14 @@ def _used_stores(workspace: Workspace) -> set[str]:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
         if (workspace.cache / name).exists():
-            description = PairDescription.model_validate(read_attributes(workspace.cache / name).config)
-            joined = (description.events, description.images)
-            used |= {name, *(store.name for store in joined if store is not None)}
+            used |= {name, *_joined(workspace.cache / name).values()}
     return used
+
+
+def _joined(pairs: Path) -> dict[str, str]:
+    """The names of the stores that a pair store joins, by the section that describes them."""
+    found = PairDescription.model_validate(read_attributes(pairs).config)
+    return {"events": found.events.name, **({} if found.images is None else {"images": found.images.name})}
 
 
 def _take(path: Path, held: ExitStack) -> bool:

@@ -19,7 +19,7 @@ from raw_data import write_raw_data
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.cli import app
 from dvs_transfer.pipeline.commands.common import Settings
-from dvs_transfer.pipeline.printing import to_document
+from dvs_transfer.pipeline.progress import to_document
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConversionOptions, ConvertConfig

@@ -19,7 +19,7 @@ from tiny import DEMO, write_config
 from dvs_transfer import compare_runs, evaluate
 from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.store import FrameStore
-from dvs_transfer.pipeline.printing import to_document
+from dvs_transfer.pipeline.progress import to_document
 
 FOUR_PAIRS = {"demo": {"pairs_per_class": 4}, "conversion": {"samples_per_shard": 16}}
 CEPDVS = [

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
@@ -15,8 +16,7 @@ from pydantic.fields import FieldInfo
 
 from ... import pipeline
 from ...cache import durable
-from .. import printing
-from ..progress import Reporter
+from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
 Function = TypeVar("Function", bound=Callable[..., None])
@@ -29,32 +29,31 @@ class Settings:
     workspace = Workspace.at()
 
 
-Config = Annotated[Path, typer.Option("--config", "-c", help="Configuration file (TOML).")]
-Override = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=5.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Workers = Annotated[int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")]
-Scheduler = Annotated[str, typer.Option(help="threads, processes, serial, or a dask cluster's tcp://host:port.")]
 DEFAULT_CONFIG: Final = Path("configs/demo.toml")
-
-Options = dict[str, tuple[Any, Any]]  # annotation and default, by the field of `Given`
-CONFIG: Final[Options] = {"config": (Config, DEFAULT_CONFIG), "override": (Override, [])}
-OVERRIDE: Final[Options] = {"override": (Override, [])}
-TASKS: Final[Options] = {"workers": (Workers, 0), "scheduler": (Scheduler, "threads")}
-JSON: Final[Options] = {"as_json": (Json, False)}
-_JsonFile = Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")]
-JSON_FILE: Final[Options] = {"json_file": (_JsonFile, None)}
+# Fields of `Given` that commands take.
+CONFIG: Final = ("config", "override")
+OVERRIDE: Final = ("override",)
+TASKS: Final = ("workers", "scheduler")
+JSON: Final = ("as_json",)
+JSON_FILE: Final = ("json_file",)
 
 
 @dataclass(frozen=True)
 class Given:
-    """The values of the options that a command shares with others."""
+    """The options that commands share, and their values."""
 
-    config: Path = DEFAULT_CONFIG
-    override: list[str] = field(default_factory=list)
-    workers: int = 0
-    scheduler: str = "threads"
-    as_json: bool = False
-    json_file: Path | None = None
+    config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file (TOML).")] = DEFAULT_CONFIG
+    override: Annotated[
+        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=5.")
+    ] = field(default_factory=list)
+    workers: Annotated[
+        int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")
+    ] = 0
+    scheduler: Annotated[str, typer.Option(help="threads, processes, serial, or a dask cluster's tcp://host:port.")] = (
+        "threads"
+    )
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
@@ -67,17 +66,23 @@ class Given:
 
     def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
         """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
-        if text is None or self.as_json:
-            printing.show(report, self.as_json, title)
-        else:
+        document = to_document(report)
+        if self.as_json:
+            print(json.dumps(document, indent=1, ensure_ascii=False))
+        elif text is not None:
             text(report)
+        else:
+            print(title)
+            for key, value in document.items():
+                if key != "warnings":  # told on standard error when they arose
+                    print(f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(value)}")
         if self.json_file is not None:
-            durable.write_json(self.json_file, printing.to_document(report))
+            durable.write_json(self.json_file, document)
 
 
 def command(
     app: typer.Typer,
-    *shared: Options,
+    *shared: tuple[str, ...],
     name: str | None = None,
     models: tuple[type[BaseModel], ...] = (),
     text: str | None = None,
@@ -87,7 +92,8 @@ def command(
     text: the help; by default the function's docstring.  given: of the `shared` options.  fields: of the models, None
     where one was not given. Where two models share a field, the first one describes it.
     """
-    options = {key: option for group in shared for key, option in group.items()}
+    hints = get_type_hints(Given, include_extras=True)
+    options = {key: (hints[key], getattr(Given(), key)) for group in shared for key in group}
     fields = {key: described for model in reversed(models) for key, described in model.model_fields.items()}
     options |= {key: (_option(described), None) for key, described in fields.items()}
 

@@ -9,7 +9,7 @@ import typer
 
 from ... import pipeline
 from ...cache.errors import DvsTransferError
-from ..printing import to_document
+from ..progress import to_document
 from .common import JSON, TASKS, Given, Settings, command
 
 if TYPE_CHECKING:

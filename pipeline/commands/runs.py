@@ -14,12 +14,12 @@ import typer
 from ... import pipeline
 from ...cache.errors import DvsTransferError
 from ...stages.analysis import config as configs
-from ..printing import show, to_document
+from ..progress import to_document
 from .common import CONFIG, JSON, Given, Settings, command
 
 if TYPE_CHECKING:
-    from ...stages.evaluation.compare import ComparisonReport, MethodResult
-    from ...stages.evaluation.statistics import Interval, MeanAndStd, PairedDifference
+    from ...stages.evaluation.compare import ComparisonReport
+    from ...stages.evaluation.statistics import Interval
     from ...stages.prediction import PredictionReport
 
 DASH = "-"
@@ -75,26 +75,26 @@ def few_shot(
 
     Example: dvs-transfer few-shot runs/demo-0123456789ab --ways 5 --shots 1 --shots 5
     """
-    reports = {run: _analyse("few-shot", run, restart, options).report for run in runs}
-    given.show(reports, text=_print_few_shot)
+
+    def tell(reports: dict[Path, Any]) -> None:
+        for run, report in reports.items():
+            print(
+                f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} "
+                f"distance, {report.checkpoint} weights (epoch {report.epoch}), photos in reach: "
+                f"{report.photos_in_reach}"
+            )
+            for result in report.results:
+                low, high = (100 * bound for bound in result.interval)
+                print(
+                    f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
+                    f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
+                )
+
+    given.show({run: _analyse("few-shot", run, restart, options).report for run in runs}, text=tell)
 
 
 _help = cleandoc(str(few_shot.__doc__)).replace("dvs-transfer few-shot", "dvs-transfer analyse few-shot")
 command(analyse_app, JSON, name="few-shot", models=(configs.FewShotConfig,), text=_help)(few_shot)
-
-
-def _print_few_shot(reports: dict[Path, Any]) -> None:
-    for run, report in reports.items():
-        print(
-            f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} distance, "
-            f"{report.checkpoint} weights (epoch {report.epoch}), photos in reach: {report.photos_in_reach}"
-        )
-        for result in report.results:
-            low, high = (100 * bound for bound in result.interval)
-            print(
-                f"  {result.classes} classes, {result.way}-way {result.shot}-shot  {100 * result.accuracy:6.2f} % "
-                f"[{low:.2f}, {high:.2f}]  of {result.num_classes} classes"
-            )
 
 
 def _analyse(name: str, run: Path, restart: bool, options: dict[str, Any]) -> Any:
@@ -105,12 +105,12 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
     """JSON: everything (by name where there are several). Text: the numbers, without tables."""
     if given.as_json:
         named = {entry["report"]["analysis"]: entry for entry in results}
-        return show(results[0] if len(results) == 1 else named, True)
+        return given.show(results[0] if len(results) == 1 else named)
     for entry in results:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
         name = numbers.pop("analysis")
-        show({**numbers, **entry}, False, name)
+        given.show({**numbers, **entry}, name)
 
 
 def compare(
@@ -149,15 +149,26 @@ def _print_comparison(report: ComparisonReport) -> None:
     print(f"compared on {of} (mean ± standard deviation over draws [95 % interval of the mean], %)")
     for result in report.methods:
         data = f"protocol {result.protocol}, photos in reach: {result.photos_in_reach}"
-        print(f"{result.method}  ({data}, n = {len(result.runs)}, {_draws(result)}; {_seen(result)})")
+        draws = f"seeds {', '.join(map(str, result.seeds))}"
+        if any(subset is not None for subset in result.subset_seeds):
+            draws += f", labels drawn with {', '.join(map(str, result.subset_seeds))}"
+        seen = "not known"
+        if result.train_labels is not None and result.selection_labels is not None:
+            chose = f" + {result.selection_labels:,} that chose best" if result.selection_labels else ""
+            seen = f"{result.train_labels:,}{chose}"
+        print(f"{result.method}  ({data}, n = {len(result.runs)}, {draws}; labels seen: {seen})")
         for checkpoint, accuracies in result.accuracies.items():
-            for field, of_draws in accuracies.items():
-                _line(field, checkpoint, _mean(of_draws))
+            for field, mean in accuracies.items():
+                spread = "" if mean.std is None else f" ± {100 * mean.std:.2f}"
+                _line(field, checkpoint, f"{100 * mean.mean:.2f}{spread} [{_interval(mean.interval)}]")
     for difference in report.differences:
         print(f"{difference.method}  minus  {difference.baseline}: {difference.verdict or DASH}")
         for checkpoint, found in difference.checkpoints.items():
-            for field in ("top1", "mean_class_accuracy"):
-                _line(field, checkpoint, _difference(getattr(found, field)))
+            for field, by in (("top1", found.top1), ("mean_class_accuracy", found.mean_class_accuracy)):
+                p = DASH if by.p is None else f"{by.p:.3g}"
+                draws = f"95 % interval over draws {_interval(by.draws, '+')} (p {p})"
+                recordings = f"over recordings {_interval(by.recordings, '+')}"
+                _line(field, checkpoint, f"{100 * by.difference:+.2f} points, {draws}, {recordings}")
             tests = ", ".join(f"{test.p:.3g} ({test.only_a}:{test.only_b})" for test in found.mcnemar)
             _line("McNemar_p_of_each_draw", checkpoint, tests or DASH)
     for note in report.notes:
@@ -166,32 +177,6 @@ def _print_comparison(report: ComparisonReport) -> None:
 
 def _line(name: str, checkpoint: str, text: str) -> None:
     print(f"  {name.replace('_', ' ') + ', ' + checkpoint:<29} {text}")
-
-
-def _draws(result: MethodResult) -> str:
-    seeds = f"seeds {', '.join(map(str, result.seeds))}"
-    own = any(subset is not None for subset in result.subset_seeds)
-    return seeds + (f", labels drawn with {', '.join(map(str, result.subset_seeds))}" if own else "")
-
-
-def _seen(result: MethodResult) -> str:
-    if result.train_labels is None or result.selection_labels is None:
-        return "labels seen: not known"
-    chose = f" + {result.selection_labels:,} that chose best" if result.selection_labels else ""
-    return f"labels seen: {result.train_labels:,}{chose}"
-
-
-def _mean(value: MeanAndStd) -> str:
-    spread = "" if value.std is None else f" ± {100 * value.std:.2f}"
-    return f"{100 * value.mean:.2f}{spread} [{_interval(value.interval)}]"
-
-
-def _difference(value: PairedDifference) -> str:
-    p = DASH if value.p is None else f"{value.p:.3g}"
-    return (
-        f"{100 * value.difference:+.2f} points, 95 % interval over draws {_interval(value.draws, '+')} (p {p}), "
-        f"over recordings {_interval(value.recordings, '+')}"
-    )
 
 
 def _interval(interval: Interval | None, sign: str = "") -> str:

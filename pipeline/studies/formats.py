@@ -11,12 +11,7 @@ from ...stages.evaluation.statistics import Interval, MeanAndStd
 from ...stages.runs.checkpoint import CheckpointName
 from .table import DASH, Comparison, Table, TableRow
 
-_COLUMNS = {
-    "top1_best": "top-1, best",
-    "top1_last": "top-1, last",
-    "mean_class_accuracy_best": "mean per class, best",
-    "mean_class_accuracy_last": "mean per class, last",
-}
+_METRICS = {"top1": "top-1", "mean_class_accuracy": "mean per class"}
 _MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
 MINUS = "\N{MINUS SIGN}"
 _LATEX = {
@@ -32,7 +27,7 @@ _LATEX = {
 
 def to_markdown(table: Table) -> str:
     """A table under its title, with its notes below."""
-    head, *body = _cells(table)
+    head, *body = _lines([_texts(table, row) for row in table.rows])
     escaped = r"\|"
     align = ["---" if index < len(table.axes) else "---:" for index in range(len(head))]
     lines = [f"| {' | '.join(cell.replace('|', escaped) for cell in line)} |" for line in (head, align, *body)]
@@ -41,7 +36,7 @@ def to_markdown(table: Table) -> str:
 
 def to_latex(table: Table) -> str:
     """A `table` environment; needs the package booktabs."""
-    head, *body = _cells(table)
+    head, *body = _lines([_texts(table, row) for row in table.rows])
     lines = [" & ".join(map(_escape, line)) + r" \\" for line in (head, *body)]
     columns = "l" * len(table.axes) + "r" * (len(head) - len(table.axes))
     above = [
@@ -57,21 +52,19 @@ def to_latex(table: Table) -> str:
 
 def to_csv(table: Table) -> str:
     """Numbers in per cent and points, a column for each; empty where there is none."""
-    out, records = io.StringIO(), [_record(table, row) for row in table.rows]
-    writer = csv.DictWriter(out, list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(records)
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(_lines([_record(table, row) for row in table.rows]))
     return out.getvalue()
 
 
-def _record(table: Table, row: TableRow) -> dict[str, Any]:
-    """The columns of CSV, and what a row has there."""
-    record: dict[str, Any] = {**row.labels, "n": row.num_done, "num_seeds": row.num_seeds}
-    record |= {"train_labels": row.seen.train, "selection_labels": row.seen.selection}
+def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
+    """The columns of CSV, and what a row has there. Axes may be called as other columns are."""
+    record: list[tuple[str, Any]] = [*row.labels.items(), ("n", row.num_done), ("num_seeds", row.num_seeds)]
+    record += [("train_labels", row.seen.train), ("selection_labels", row.seen.selection)]
     for column in table.columns:
         spread = row.accuracies.get(column)
-        record |= {f"{column}_{name}": _number(getattr(spread, name, None)) for name in ("mean", "std")}
-        record |= _bounds(f"{column}_", getattr(spread, "interval", None))
+        record += [(f"{column}_{name}", _number(getattr(spread, name, None))) for name in ("mean", "std")]
+        record += _bounds(f"{column}_", getattr(spread, "interval", None)).items()
     for baseline, comparison in zip(table.baselines, row.comparisons, strict=True):
         for checkpoint in table.checkpoints:
             found = comparison.differences.get(checkpoint)
@@ -83,20 +76,19 @@ def _record(table: Table, row: TableRow) -> dict[str, Any]:
                 "p": None if p is None else f"{p:.6g}",
                 **_bounds("recordings_", getattr(found, "recordings", None)),
             }
-            record |= {f"{checkpoint}_{name}_to_{baseline}": value for name, value in values.items()}
-        record[f"verdict_to_{baseline}"] = comparison.verdict
-    record |= {f"published_{number}": _number(row.published.get(number)) for number in range(1, len(table.sources) + 1)}
-    return record | {"data": table.data, "photos_in_reach": row.photos_in_reach, "selection": row.selection}
+            record += [(f"{checkpoint}_{name}_to_{baseline}", value) for name, value in values.items()]
+        record.append((f"verdict_to_{baseline}", comparison.verdict))
+    record += [(f"published_{n}", _number(row.published.get(n))) for n in range(1, len(table.sources) + 1)]
+    return [*record, ("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
 
 
 def _bounds(prefix: str, interval: Interval | None) -> dict[str, str]:
     return {f"{prefix}{end}": _number(getattr(interval, end, None)) for end in ("low", "high")}
 
 
-def _cells(table: Table) -> list[list[str]]:
-    """The table as texts, its head first."""
-    rows = [_texts(table, row) for row in table.rows]
-    return [[head for head, _ in rows[0]], *([text for _, text in row] for row in rows)]
+def _lines(rows: list[list[tuple[str, Any]]]) -> list[list[Any]]:
+    """The heads of the columns, then what each row has there."""
+    return [[head for head, _ in rows[0]], *([value for _, value in row] for row in rows)]
 
 
 def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
@@ -104,8 +96,13 @@ def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
     labels = list(row.labels.values())
     labels[-1] += _MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
-    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", _seen(row))]
-    texts += [(_COLUMNS[column], _spread(row.accuracies.get(column))) for column in table.columns]
+    seen = "not known" if row.num_done else "missing"
+    if row.seen.train is not None and row.seen.selection is not None:
+        seen = f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
+    texts = [*zip(table.axes, labels, strict=True), ("n", done), ("labels seen", seen)]
+    for column in table.columns:
+        metric, _, checkpoint = column.rpartition("_")
+        texts.append((f"{_METRICS[metric]}, {checkpoint}", _spread(row.accuracies.get(column))))
     for name, comparison in zip(table.baselines, row.comparisons, strict=True):
         texts += [
             (f"{checkpoint}, less {name}", _difference(row, comparison, checkpoint)) for checkpoint in table.checkpoints
@@ -115,12 +112,6 @@ def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
         published = ", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items())
         texts.append(("published", published))
     return texts
-
-
-def _seen(row: TableRow) -> str:
-    if row.seen.train is None or row.seen.selection is None:
-        return "not known" if row.num_done else "missing"
-    return f"{row.seen.train:,}" + (f" + {row.seen.selection:,}" if row.seen.selection else "")
 
 
 def _spread(spread: MeanAndStd | None) -> str:

@@ -61,10 +61,14 @@ def run(
     """
     if scheduler != PROCESSES and "://" not in scheduler:
         raise ConfigError(f"scheduler {scheduler!r}: expected {PROCESSES} or an address like tcp://host:8786")
-    found = {cell.name: _find(cell, workspace) for cell in study.cells}
-    missing = [cell for cell in study.cells if found[cell.name] is None]
-    reporter.say(f"{study.file.title}: {len(found) - len(missing)} of {len(found)} cells are done")
-    threads = threads or max(1, (os.cpu_count() or 1) // len(found))
+    outcomes: dict[str, CellOutcome] = {}
+    for cell in study.cells:
+        folder = find_run(cell.config, workspace)
+        if (result := read_result(cell.config, folder)) is not None:
+            outcomes[cell.name] = CellOutcome(cell.name, "found", str(folder), top1=result.report.top1)
+    missing = [cell for cell in study.cells if cell.name not in outcomes]
+    reporter.say(f"{study.file.title}: {len(outcomes)} of {len(study.cells)} cells are done")
+    threads = threads or max(1, (os.cpu_count() or 1) // len(study.cells))
     with ExitStack() as stack:
         pool: CellPool
         if scheduler == PROCESSES:
@@ -75,10 +79,14 @@ def run(
         else:
             pool = CellPool(stack.enter_context(connect(scheduler)).get_executor(pure=False))
         convert = DaskRunner(reporter, "threads" if scheduler == PROCESSES else scheduler)
-        outcomes = _preprocess(missing, workspace, convert)
+        for group in cells_by_data(missing):  # each pair store once
+            try:
+                preprocess(group[0].config, workspace, convert)
+            except DvsTransferError as error:
+                outcomes |= {cell.name: CellOutcome(cell.name, "failed", message=str(error)) for cell in group}
         tasks = [_task(cell, workspace, threads) for cell in missing if cell.name not in outcomes]
         outcomes |= run_all(pool, tasks, reporter)
-    return [found[cell.name] or outcomes[cell.name] for cell in study.cells]
+    return [outcomes[cell.name] for cell in study.cells]
 
 
 def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
@@ -90,30 +98,9 @@ def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
     return list(groups.values())
 
 
-def _find(cell: Cell, workspace: Workspace) -> CellOutcome | None:
-    """The outcome of a cell that is there already."""
-    folder = find_run(cell.config, workspace)
-    result = read_result(cell.config, folder)
-    return None if result is None else CellOutcome(cell.name, "found", str(folder), top1=result.report.top1)
-
-
-def _preprocess(cells: list[Cell], workspace: Workspace, convert: DaskRunner) -> dict[str, CellOutcome]:
-    """Make every pair store that the cells need, each once; the outcomes of the cells whose data cannot be had."""
-    outcomes: dict[str, CellOutcome] = {}
-    for group in cells_by_data(cells):
-        try:
-            preprocess(group[0].config, workspace, convert)
-        except DvsTransferError as error:
-            outcomes |= {cell.name: CellOutcome(cell.name, "failed", message=str(error)) for cell in group}
-    return outcomes
-
-
 def _task(cell: Cell, workspace: Workspace, threads: int) -> CellTask:
-    train, evaluate = cell.config.train, cell.config.evaluate
-    own = {
-        "train": train.model_copy(update={"threads": train.threads or threads}),
-        "evaluate": evaluate.model_copy(update={"threads": evaluate.threads or threads}),
-    }
+    parts: dict[str, Any] = {"train": cell.config.train, "evaluate": cell.config.evaluate}
+    own = {name: part.model_copy(update={"threads": part.threads or threads}) for name, part in parts.items()}
     return CellTask(cell.name, cell.config.model_copy(update=own), Workspace(workspace.root.resolve()))
 
 
@@ -128,9 +115,9 @@ def _cuda_devices() -> list[str]:
 class CellPool:
     """An executor's workers run the cells, each in a process that the worker starts."""
 
-    def __init__(self, executor: Any, work: Callable[[CellTask], CellOutcome] | None = None) -> None:
+    def __init__(self, executor: Any) -> None:
         self._executor = executor
-        self._work = work or run_cell
+        self._work: Callable[[CellTask], CellOutcome] = run_cell
         self._futures: list[Future[CellOutcome]] = []
 
     def submit(self, task: CellTask) -> Future[CellOutcome]:
@@ -152,10 +139,11 @@ class LocalPool(CellPool):
     """
 
     def __init__(self, threads: ThreadPoolExecutor, parallel: int, devices: list[str]) -> None:
-        super().__init__(threads, self._run)
+        super().__init__(threads)
+        self._work = self._run
         self._free = [devices[index % len(devices)] if devices else None for index in range(parallel)]
         self._changed = threading.Condition()
-        self._num_running = 0
+        self._parallel = parallel
         self._processes: list[Process] = []
         self._growing: set[str] = set()  # of those that run: did not tell yet what they take
         self._largest = 0
@@ -172,12 +160,11 @@ class LocalPool(CellPool):
 
     def _run(self, task: CellTask) -> CellOutcome:
         with self._changed:
-            while self._num_running and not self._has_room() and not self._stopping:
+            while len(self._free) < self._parallel and not self._has_room() and not self._stopping:
                 self._changed.wait(timeout=0.5)
             if self._stopping:
                 return CellOutcome(task.name, "stopped")
             device = self._free.pop(0)
-            self._num_running += 1
             self._growing.add(task.name)
         if device is not None:
             task = replace(task, environment={"CUDA_VISIBLE_DEVICES": device})
@@ -186,7 +173,6 @@ class LocalPool(CellPool):
         finally:
             self._note_memory(task, 0)
             with self._changed:
-                self._num_running -= 1
                 self._free.append(device)
                 self._changed.notify_all()
 
@@ -216,16 +202,20 @@ def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[s
             while waiting and not signals.received:
                 for future in wait(waiting, POLL_S, FIRST_COMPLETED).done:
                     task = waiting.pop(future)
-                    outcome = _outcome(future, task)
+                    try:
+                        outcome = future.result()
+                    except CancelledError:
+                        outcome = CellOutcome(task.name, "stopped")
+                    except Exception as error:  # a cluster's worker that died: whatever it was, the other cells go on
+                        outcome = CellOutcome(task.name, "failed", message=f"{type(error).__name__}: {error}")
                     if outcome.state == "busy":
                         reporter.say(f"{task.name}: another process works on it; waiting for that one later")
                         waiting[pool.submit(replace(task, waits=True))] = task
                         continue
                     outcomes[task.name] = outcome
-                    result = f"{outcome.state}: {outcome.message or ''}"
-                    if outcome.top1 is not None:
-                        result = f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
-                    reporter.say(f"{outcome.name}: {result}")
+                    failure = f"{outcome.state}: {outcome.message or ''}"
+                    top1 = None if outcome.top1 is None else f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
+                    reporter.say(f"{outcome.name}: {top1 or failure}")
                     advance()
             if signals.received:
                 raise StudyStoppedError(signals.received)
@@ -234,12 +224,3 @@ def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[s
             wait(waiting)
             raise
     return outcomes
-
-
-def _outcome(future: Future[CellOutcome], task: CellTask) -> CellOutcome:
-    try:
-        return future.result()
-    except CancelledError:
-        return CellOutcome(task.name, "stopped")
-    except Exception as error:  # a cluster's worker that died: whatever it was, the other cells go on
-        return CellOutcome(task.name, "failed", message=f"{type(error).__name__}: {error}")

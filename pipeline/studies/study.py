@@ -13,21 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from ...cache.documents import Frozen, flatten
+from ...cache.documents import Frozen, flatten, name_some
 from ...cache.errors import ConfigError
 from ...stages.evaluation.compare import Metric
 from ...stages.plugins import look_in
-from ..config import (
-    ExperimentConfig,
-    describe_problems,
-    list_problems,
-    parse_overrides,
-    read_toml,
-    set_key,
-    validate,
-)
+from ..config import ExperimentConfig, list_problems, parse_overrides, read_toml, set_key, validate
 
 # The table needs the test, or validation, accuracies of both checkpoints; seeds are the study's own.
 _RESERVED = ("name", "train.seed", "evaluate.checkpoint")
@@ -106,7 +98,12 @@ class StudyFile(Frozen):
     def _choices(cls, axes: Any) -> Any:
         if not isinstance(axes, Mapping):
             return axes
-        return {name: _to_choices(name, axis) for name, axis in flatten(axes).items()}
+        return {
+            name: [at if isinstance(at, Mapping) else {"label": at, "set": {name: at}} for at in axis]
+            if isinstance(axis, list)
+            else axis
+            for name, axis in flatten(axes).items()
+        }
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -127,12 +124,6 @@ class StudyFile(Frozen):
         if problems:
             raise ValueError("\n  ".join(problems))
         return self
-
-
-def _to_choices(name: str, axis: Any) -> Any:
-    if not isinstance(axis, list):
-        return axis
-    return [choice if isinstance(choice, Mapping) else {"label": choice, "set": {name: choice}} for choice in axis]
 
 
 def _twice(values: Iterable[Any]) -> list[Any]:
@@ -205,7 +196,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
         for problem in wrong:
             problems.setdefault(problem, []).append(row.name)
     if problems:
-        lines = [f"{problem} (in {_some(names)})" for problem, names in problems.items()]
+        lines = [f"{problem} (in {name_some(names, 3, '; ')})" for problem, names in problems.items()]
         raise ConfigError(list_problems(str(path), "cells' configurations", lines))
     study = Study(file, tuple(rows))
     if lines := _problems_of_rows(study):
@@ -239,9 +230,9 @@ def _make_cells(
         for key in ("train.seed", *["pairing.seed"] * file.vary_split):
             set_key(document, key.split("."), seed)
         try:
-            config = ExperimentConfig.model_validate(document)
-        except ValidationError as error:
-            problems += describe_problems(error, ExperimentConfig)
+            config = validate(ExperimentConfig, document)
+        except ConfigError as error:
+            problems += str(error).splitlines()
             continue
         if (config.demo is not None) != (file.data == "demo"):
             has = "has" if config.demo is not None else "has no"
@@ -265,10 +256,8 @@ def _problems_of_rows(study: Study) -> list[str]:
     for figure in (figure for published in study.file.table.published for figure in published.figures):
         found = [row.name for row in study.rows if row.matches(figure.of)]
         if len(found) != 1:
-            problems.append(f"table.published: {figure.of} is {_some(found) if found else 'no row'}; expected one row")
+            problems.append(
+                f"table.published: {figure.of} is {name_some(found, 3, '; ') or 'no row'}; expected one row"
+            )
     empty = [b for b in study.file.table.baselines if not any(row.matches(b) for row in study.rows)]
     return problems + [f"table.baselines: {baseline} is no row" for baseline in empty]
-
-
-def _some(names: list[str]) -> str:
-    return "; ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

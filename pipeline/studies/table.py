@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from ...cache.pairs import Reach, worst_reach
 from ...stages.evaluation import compare as of_methods
@@ -15,10 +14,10 @@ from ..workspace import Workspace
 from .cells import find_run, read_result
 from .study import Row, Study
 
-CHECKPOINTS: Final[tuple[CheckpointName, ...]] = ("last", "best")
 DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, Outcome]  # by seed
 Checkpoints = tuple[CheckpointName, ...]
+CHECKPOINTS: Checkpoints = ("last", "best")
 
 
 @dataclass(frozen=True)
@@ -91,9 +90,12 @@ _SELECTION = {
 def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metric] | None = None) -> Table:
     """The table of the cells that are done; `metrics` instead of those that the file names."""
     file = study.file
-    results = {row.name: _results(row, workspace) for row in study.rows}
-    reports = [result.report for found in results.values() for result in found.values()]
-    checkpoints: tuple[CheckpointName, ...]
+    results: dict[str, Results] = {}
+    for row in study.rows:
+        found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
+        results[row.name] = {seed: result for seed, result in found.items() if result is not None}
+    reports = [result.report for of_row in results.values() for result in of_row.values()]
+    checkpoints: Checkpoints
     if reports:
         checkpoints = of_methods.shown_checkpoints(reports)
     else:  # as the rows' ways of choosing an epoch call for
@@ -111,11 +113,6 @@ def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metr
         sources=tuple(published.source for published in file.table.published),
         notes=tuple(text for text, holds in _notes(study, rows, results, checkpoints).items() if holds),
     )
-
-
-def _results(row: Row, workspace: Workspace) -> Results:
-    found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
-    return {seed: result for seed, result in found.items() if result is not None}
 
 
 def _row(
@@ -173,11 +170,11 @@ def _notes(
     for row in rows if "best" in checkpoints else ():
         chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
     reach = {row.photos_in_reach for row in rows}
+    leaks, is_unreal = "some" in reach, file.data != "real"
     compared = [comparison.differences for row in rows for comparison in row.comparisons]
     has_interval = {of.draws is not None for differences in compared for of in differences.values()}
     return {
-        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": file.data
-        != "real",
+        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": is_unreal,
         f"{missing} of {num_runs} runs are missing: n counts those that are there.": missing > 0,
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
@@ -191,8 +188,7 @@ def _notes(
             for selection, names in sorted(chosen_by.items())
         },
         "Where a row says nothing else, no photo of a held-out recording was in reach of training.": "none" in reach,
-        "(leaky): photos that held-out recordings were made from were in training; the figures are too good.": "some"
-        in reach,
+        "(leaky): photos that held-out recordings were made from were in training; the figures are too good.": leaks,
         "(leakage unknown): whether photos that held-out recordings were made from were in training is not "
         "known.": "unknown" in reach,
         "Differences: in top-1, in points, draw by draw, with two 95 % intervals: Student's t over draws (other "

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.documents import name_some
 from ...cache.store import FrameStore
 from ..frames.spec import FramesConfig
 from ..sources.base import GuessedUnit
@@ -63,9 +64,8 @@ def _ignored_files(source: Reader, ignored: IgnoredFiles) -> Iterator[str]:
 def _empty_classes(store: FrameStore) -> Iterator[str]:
     empty = np.setdiff1d(np.arange(len(store.class_names)), store.label[store.valid])
     if len(empty):
-        names = ", ".join(store.class_names[label] for label in empty[:_SHOWN])
-        more = f" and {len(empty) - _SHOWN} more" if len(empty) > _SHOWN else ""
-        yield f"classes without a readable sample: {names}{more}; fetch them, or go on without them"
+        names = name_some((store.class_names[label] for label in empty), _SHOWN)
+        yield f"classes without a readable sample: {names}; fetch them, or go on without them"
 
 
 def _lost_events(store: FrameStore, frames: FramesConfig) -> Iterator[str]:

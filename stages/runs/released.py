@@ -8,7 +8,7 @@ the process that decodes recordings (`sources.formats.child`), since it may be m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ...cache import durable
+from ...cache.documents import name_some
 from ...cache.errors import TrainingError
 from ..processes import ProcessLostError, RefusedError
 from ..sources.formats.isolated import DECODERS
@@ -150,7 +151,7 @@ def read_released(path: Path) -> ReleasedCheckpoint:
     if args.get("node_type", "LIFNode") != "LIFNode":
         raise TrainingError(f"{path}: its neurons are {args['node_type']!r}; only LIFNode can be imported")
     if broken:
-        raise TrainingError(f"{path}: state_dict holds something else than tensors: {_listed(broken)}")
+        raise TrainingError(f"{path}: state_dict holds something else than tensors: {name_some(broken, _MAX_NAMED)}")
     name = ARCHITECTURES[architecture]
     constants = {
         "tau": args.get("tau", 2.0),
@@ -213,7 +214,7 @@ def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint)
         ],
     }
     if any(problems.values()):
-        text = "; ".join(f"{problem}: {_listed(keys)}" for problem, keys in problems.items() if keys)
+        text = "; ".join(f"{problem}: {name_some(keys, _MAX_NAMED)}" for problem, keys in problems.items() if keys)
         raise TrainingError(f"{released.path}: its weights are not those of {released.architecture}: {text}")
     network.load_state_dict(released.weights)
 
@@ -250,7 +251,7 @@ def _constant(path: Path, state: Mapping[str, Tensor], suffix: str, default: Any
     first = next(iter(values.values()))
     other = [key for key, value in values.items() if value != first or len(value) != 1]
     if other:
-        raise TrainingError(f"{path}: its layers of neurons differ, which cannot be imported: {_listed(other)}")
+        raise TrainingError(f"{path}: its layers of neurons differ, which cannot be imported: {name_some(other, _MAX_NAMED)}")
     return first[0]
 
 
@@ -271,9 +272,3 @@ def _require_same_data(released: ReleasedCheckpoint, split: PairedCache) -> None
             f"{released.path}: made for {there[0]} classes, {there[1]} time steps and {there[2]} pixels; "
             f"the pair store has {here[0]} classes, {here[1]} bins and {here[2]} pixels"
         )
-
-
-def _listed(keys: Iterable[str]) -> str:
-    names = list(keys)
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return ", ".join(names[:_MAX_NAMED]) + more

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...cache.documents import name_some
 from ...cache.errors import SourceError
 from .archives import Member, list_members
 from .random_access import MAX_READ_BYTES, FileBytes, RandomAccess, blocks
@@ -235,6 +236,4 @@ def find_folder(start: Place, folder: str, archives: Sequence[str] = ()) -> list
 def describe_children(place: Place, limit: int = 5) -> str:
     """What lies in a place, for messages: "a/, b/, c.txt and 7 more"."""
     folders, files = place.children()
-    names = [f"{name}/" for name in folders] + files
-    shown = ", ".join(names[:limit]) or "nothing"
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    return name_some([*(f"{name}/" for name in folders), *files], limit) or "nothing"

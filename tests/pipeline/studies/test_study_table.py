@@ -21,7 +21,7 @@ from evaluations import evaluation_of
 from scipy import stats
 
 from dvs_transfer.pipeline.config import ExperimentConfig
-from dvs_transfer.pipeline.printing import to_document
+from dvs_transfer.pipeline.progress import to_document
 from dvs_transfer.pipeline.studies import table as tables
 from dvs_transfer.pipeline.studies.formats import to_csv, to_latex, to_markdown
 from dvs_transfer.pipeline.studies.study import load_study
