@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
+from ..stages.frames.checked import CheckedEvents
 from ..stages.sources.atis import decode_records, encode_records
-from ..stages.sources.base import AtisRecords, Events
+from ..stages.sources.base import LARGEST_SENSOR, AtisRecords, Events
 from ..stages.sources.formats.recordings import open_recording
 from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
 from ..stages.sources.omniglot import NUM_DRAWERS
@@ -183,15 +184,19 @@ def _read_csv(path: Path) -> Times:
 def _ours(path: Path) -> Times:
     """All events of a file, decoded and checked."""
     recording = open_recording(FileBytes(path), path.suffix)
-    if isinstance(recording, AtisRecords):
-        return decode_records(recording).t
-    assert isinstance(recording, Events)
-    return recording.t
+    events = decode_records(recording) if isinstance(recording, AtisRecords) else recording
+    assert isinstance(events, Events)
+    return _judged(events, path)
 
 
 def _our_character(path: Path) -> Times:
     source = NOmniglot(path)
-    return np.concatenate([source.decode(sample, b"").t for sample in source.samples])
+    return np.concatenate([_judged(source.decode(sample, b""), path) for sample in source.samples])
+
+
+def _judged(events: Events, path: Path) -> Times:
+    """The times, after the checks that a conversion makes."""
+    return CheckedEvents(events, events.sensor_size or LARGEST_SENSOR, str(path)).events.t
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def describe_training(at: TrainingProgress) -> str:
         "" if at.selection_accuracy is None else f"validation {at.selection_accuracy:.1%}",
         "" if at.w_t is None else f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}",
         f"sliding {at.sliding_probability:.2f}",
-        "" if at.firing_rates is None else f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}",
+        f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}" if at.firing_rates else "",
         f"{at.pairs_per_s:.0f} pairs/s, data {at.data_share:.1%}, {minutes}:{seconds:02d} left",
     ]
     return ", ".join(filter(None, parts))

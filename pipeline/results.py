@@ -14,8 +14,7 @@ from ..cache.pairs import PairDescription
 from ..cache.store import read_attributes
 from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
-from ..stages.analysis.results import AnalysisReport, result_path
-from ..stages.analysis.subject import Progress, no_progress
+from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.evaluation import compare
 from ..stages.evaluation.config import EvaluatedSplit
 from ..stages.evaluation.results import current_evaluation, read_predictions
@@ -74,7 +73,8 @@ def compare_runs(
         if report is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate(run.folder, overrides=overrides, **asked)
-        return compare.EvaluatedRun(run.folder, run.seed, report, read_predictions(run.folder, report), run.subset_seed)
+        predictions = read_predictions(run.folder, report)
+        return compare.EvaluatedRun(report, predictions, run.folder, run.seed, run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)

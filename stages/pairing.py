@@ -203,8 +203,8 @@ def _warning(known: NDArray[np.bool_]) -> str:
     """known: (n,) of each held-out recording, whether it is known which image it shows."""
     return (
         f"warning: of {np.count_nonzero(~known):,} of the {len(known):,} validation, test and novel recordings it is "
-        "not known which image they show, so `disjoint` can only keep out what looks like it; results will say so. It "
-        "would be known if recording and image had the same <class>/<name> "
+        "not known which image they show, so `disjoint` may leave it in the pool; results will say so. It would be "
+        "known if recording and image had the same <class>/<name> "
         "(pairing.image_classes says which class is which), or if pairing.originals said what you know: by_number, the "
         "last numbers in the names agree; by_id, a recording without an image of its name has none; none, no image is "
         "a recording's"

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Collection, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, TypeVar
 
 from ..cache.digests import code_digest
@@ -33,7 +35,7 @@ def look_in(folder: Path) -> None:
 
 def require_name(kind: Kind, name: str, known: Collection[str]) -> None:
     """Raise PluginError where `name` can lead to nothing; nothing is imported."""
-    if name not in known and ":" not in name:
+    if name not in known:
         _entry_point(kind, name, known)
 
 
@@ -47,24 +49,35 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
     point = _entry_point(kind, name, known)
     try:
         found: Found = point.load()
-    except Exception as error:  # whatever the user's module raises
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
         raise PluginError(
             f"{name}: cannot be imported ({type(error).__name__}: {error}); it must be defined by an installed module, "
-            "or by one beside the configuration file that --config names"
+            "by one beside the configuration file that --config names, or, for commands without --config, by one in a "
+            "folder that PYTHONPATH names"
         ) from error
+    _digest_of(_top_of(point))  # now: its files may change while what was imported goes on
     return found
 
 
 def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
     """Digest of the source that defines a plug-in: its module, or all modules of its package; None if built in.
 
+    Of the code that was imported, whatever its files hold by now.
     Raises PluginError: nothing of that name, or its module cannot be imported.
     """
     if name in known:
         return None
     find(kind, name, {})
-    module = _entry_point(kind, name, known).module
-    top = import_module(module.partition(".")[0])
+    return _digest_of(_top_of(_entry_point(kind, name, known)))
+
+
+def _top_of(point: EntryPoint) -> ModuleType:
+    """The module that defines it, or the package that this is in."""
+    return import_module(point.module.partition(".")[0])
+
+
+@cache
+def _digest_of(top: ModuleType) -> str:
     files = sorted(file for folder in getattr(top, "__path__", []) for file in Path(folder).rglob("*.py"))
     return code_digest(files or [Path(file) for file in [getattr(top, "__file__", None)] if file])
 
@@ -72,6 +85,9 @@ def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
 def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     group = f"dvs_transfer.{kind}"
     if ":" in name:
+        module, _, found = name.partition(":")
+        if not (found and EntryPoint.pattern.match(name)) or module.endswith(".py"):
+            raise PluginError(f"{name!r} names no code: expected `module:Name`, for `Name` in module.py")
         return EntryPoint(name, name, group)
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:

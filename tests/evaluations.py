@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from dvs_transfer.stages.evaluation.metrics import Accuracies, class_accuracies, measure
-from dvs_transfer.stages.evaluation.results import EvaluationReport, Predictions
+from dvs_transfer.stages.evaluation.evaluate import class_accuracies, measure
+from dvs_transfer.stages.evaluation.results import Accuracies, EvaluationReport, Predictions
 
 
 def evaluation_of(predictions: Predictions, class_names: Sequence[str], **changes: Any) -> EvaluationReport:

@@ -19,7 +19,7 @@ import psutil
 from ...cache.documents import read_document
 from ...cache.errors import DvsTransferError, StoreError, TrainingError
 from ...cache.locks import is_held, writer_lock
-from ...stages.evaluation.results import EvaluationReport, Predictions, current_evaluation, read_predictions
+from ...stages.evaluation.results import Outcome, current_evaluation, read_predictions
 from ...stages.processes import Process, ProcessLostError
 from ...stages.runs.checkpoint import read_info, weights_path
 from ...stages.runs.metrics import metrics_path
@@ -31,14 +31,6 @@ from .study import Cell
 
 WAIT_S = 7 * 24 * 3600.0  # for another study's cell
 GRACE_S = 10.0
-
-
-@dataclass(frozen=True)
-class CellResult:
-    """What a finished cell's evaluation says, and of each recording."""
-
-    report: EvaluationReport
-    predictions: Predictions
 
 
 @dataclass(frozen=True)
@@ -83,13 +75,13 @@ def find_run(config: ExperimentConfig, workspace: Workspace) -> Path | None:
         return None
 
 
-def read_result(config: ExperimentConfig, folder: Path | None) -> CellResult | None:
+def read_result(config: ExperimentConfig, folder: Path | None) -> Outcome | None:
     """The cell's result; None where training or evaluation is not finished, or is not what the cell asks for."""
     try:
         if folder is None or read_info(weights_path(folder, "last")).epoch != config.train.epochs:
             return None
         report = current_evaluation(folder, config.evaluate)
-        return None if report is None else CellResult(report, read_predictions(folder, report))
+        return None if report is None else Outcome(report, read_predictions(folder, report))
     except TrainingError:
         return None
 

@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ...cache.documents import Frozen, flatten, name_some
 from ...cache.errors import ConfigError
-from ...stages.evaluation.differences import Metric
+from ...stages.evaluation.compare import Metric
 from ...stages.plugins import look_in
 from ..config import ExperimentConfig, list_problems, parse_overrides, read_toml, set_key, validate
 

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...cache.pairs import Reach, worst_reach
-from ...stages.evaluation import differences as of_methods
-from ...stages.evaluation.results import MIN_SELECTING
+from ...stages.evaluation import compare as of_methods
+from ...stages.evaluation.results import MIN_SELECTING, Outcome
 from ...stages.evaluation.statistics import MIN_DRAWS, NUM_RESAMPLES, MeanAndStd, PairedDifference
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
-from .cells import CellResult, find_run, read_result
+from .cells import find_run, read_result
 from .study import Row, Study
 
 DASH = "\N{EN DASH}"  # where there is no interval
-Results = Mapping[int, CellResult]  # by seed
+Results = Mapping[int, Outcome]  # by seed
 Checkpoints = tuple[CheckpointName, ...]
 CHECKPOINTS: Checkpoints = ("last", "best")
 
@@ -95,6 +95,7 @@ def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metr
         found = {cell.seed: read_result(cell.config, find_run(cell.config, workspace)) for cell in row.cells}
         results[row.name] = {seed: result for seed, result in found.items() if result is not None}
     reports = [result.report for of_row in results.values() for result in of_row.values()]
+    checkpoints: Checkpoints
     if reports:
         checkpoints = of_methods.shown_checkpoints(reports)
     else:  # as the rows' ways of choosing an epoch call for
@@ -152,8 +153,7 @@ def _compare(row: Row, baseline: Row | None, results: Mapping[str, Results], che
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     differences = {}
     if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
-        first, second = ([(result.report, result.predictions) for result in side] for side in zip(*pairs, strict=True))
-        differences = of_methods.find_differences(first, second, checkpoints)
+        differences = of_methods.find_differences([a for a, _ in pairs], [b for _, b in pairs], checkpoints)
     return Comparison(baseline.name, len(pairs), differences, of_methods.find_verdict(differences))
 
 

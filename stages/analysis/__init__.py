@@ -1,5 +1,5 @@
 """What a trained network does: analyses of a run folder, without training again. Each is one module here.
 
-A module has a report, `measure(subject, config, progress) -> (fields of the report, arrays)` and `draw(report, arrays)
--> Figure`; an entry of the catalogue makes an analysis of them, which keeps its result in `<run>/analysis/`.
+A module has a TITLE, a READING (how to read it), a class `Report`, `measure(subject, config, progress) -> (fields of
+the report, arrays)` and, unless it is numbers alone, `draw(report, arrays) -> Figure`.
 """

@@ -35,14 +35,18 @@ from ..network.networks import OwnBackbone, ResNet, SpikingNetwork
 from ..network.prediction import spikes_of
 from . import style
 from .config import ActivityConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
 
 PJ_PER_MAC = 4.6
 PJ_PER_AC = 0.9
 SOURCE = (
     "E_SNN = sum of MACs * T * 4.6 pJ (analog input) and ACs * 0.9 pJ (spikes); E_ANN = MACs * 4.6 pJ; "
     "45 nm: Horowitz, ISSCC 2014"
+)
+TITLE = "Activity and energy"
+READING = (
+    "A firing rate of 0.1 is one spike in ten time steps for each neuron; the energy counts arithmetic alone, so "
+    "compare it between networks, not with a device."
 )
 
 
@@ -65,7 +69,7 @@ class SynapseLayer(Frozen):
     ann_energy_uj: float
 
 
-class ActivityReport(AnalysisReport):
+class Report(AnalysisReport):
     """Firing rates and the energy of naming one recording."""
 
     neurons: tuple[NeuronLayer, ...]
@@ -179,7 +183,7 @@ def fan_out(layer: nn.Conv2d | nn.Linear, x: Tensor) -> Tensor:
     return reached[0, 0] * layer.out_channels
 
 
-def draw(report: ActivityReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """Firing rates of each layer and step, and the energy of each layer beside the ANN's."""
     rows = max(len(report.neurons), len(report.synapses))
     figure = style.new_figure(10, 1.8 + 0.24 * rows)

@@ -29,14 +29,18 @@ from ..runs.metrics import read_metrics
 from ..training.methods import method_class
 from . import style
 from .config import AlignmentConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
 
 FEATURES = "aligned features"
 Steps = tuple[float | None, ...]
+TITLE = "Alignment of the domains"
+READING = (
+    "CKA is 0 where recordings and images cause unrelated activity and 1 where it is the same up to rotation and "
+    "scale; what rose from before to after training is what the transfer aligned."
+)
 
 
-class AlignmentReport(AnalysisReport):
+class Report(AnalysisReport):
     """CKA between recordings and images. `trained` and `initial` (layers, T): None where a layer is silent."""
 
     layers: tuple[str, ...] = Field(description="layers of neurons (their spikes), then the features that are aligned")
@@ -59,13 +63,8 @@ def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tu
     initial = None
     if subject.training is not None:
         info = subject.info
-        network = build_network(
-            info.model,
-            num_classes=len(info.class_names),
-            num_steps=info.num_steps,
-            size=info.size,
-            seed=subject.training.seed,
-        )
+        shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
+        network = build_network(info.model, **shape, seed=subject.training.seed)
         initial = cka_of_layers(subject, network.to(subject.device), config, progress)
     slides = subject.info.method != "imported" and method_class(subject.info.method).uses_images
     metrics = read_metrics(subject.folder) if slides else []
@@ -106,7 +105,7 @@ def _similarities(network: SpikingNetwork, frames: Tensor, domain: Domain) -> Ma
     """XX' (T, B, B) of each layer's spikes and of the aligned features, in float64."""
     with spikes_of(network, gram) as kept:
         network(frames, domain)
-    # The layer whose membranes are the features does not go through its hook here, and the others need not again.
+    # Outside: the layers' spikes are the same again.
     _, features = network.with_features(frames, domain)
     return {**kept, FEATURES: gram(features)}
 
@@ -139,7 +138,7 @@ def _mean(steps: Tensor) -> float | None:
     return mean if np.isfinite(mean) else None
 
 
-def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """CKA before and after training, and what training noted of w_t and sliding."""
     has_metrics = bool(report.epochs)
     heights = [1.6 + 0.22 * len(report.layers), 2.4][: 1 + has_metrics]
@@ -162,7 +161,6 @@ def draw(report: AlignmentReport, arrays: Arrays) -> Figure:
         else:
             left.text(0.5, 0.5, "not learned in this run", color=style.INK, ha="center", transform=left.transAxes)
         right.plot(report.epochs, report.sliding_probability, color=style.SERIES[0])
-        style.finish(
-            right, title="sliding training", xlabel="epoch", ylabel="replaced images (share)", ylim=(-0.03, 1.03)
-        )
+        share = {"ylabel": "replaced images (share)", "ylim": (-0.03, 1.03)}
+        style.finish(right, title="sliding training", xlabel="epoch", **share)
     return figure

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from ...cache.documents import Frozen
 
-if TYPE_CHECKING:
-    from ...cache.pairs import Split
-
 Distance = Literal["cosine", "euclidean"]
+_MOST = "most recordings to look at, drawn by the seed, classes as equally as possible"
 
 
 class AnalysisConfig(Frozen):
@@ -25,11 +23,6 @@ class AnalysisConfig(Frozen):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
 
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """Splits that the analysis can begin with: the first of them that has recordings."""
-        return ("novel", "test")
-
 
 class RecordingsConfig(AnalysisConfig):
     """What the analyses of some recordings of one split share."""
@@ -37,21 +30,13 @@ class RecordingsConfig(AnalysisConfig):
     split: Literal["auto", "train", "validation", "test"] = Field(
         "auto", description="split to look at; auto: validation, or train where there are no validation recordings"
     )
-    num_recordings: int = Field(
-        256, ge=1, description="most recordings to look at, drawn by the seed, classes as equally as possible"
-    )
-
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        return ("validation", "train") if self.split == "auto" else (self.split,)
+    num_recordings: int = Field(256, ge=1, description=_MOST)
 
 
 class ActivityConfig(RecordingsConfig):
     """Firing rates of each layer and time step, synaptic operations, and an estimate of energy beside an ANN's."""
 
-    num_recordings: int = Field(
-        1024, ge=1, description="most recordings to look at, drawn by the seed, classes as equally as possible"
-    )
+    num_recordings: int = Field(1024, ge=1, description=_MOST)
 
 
 class AlignmentConfig(RecordingsConfig):

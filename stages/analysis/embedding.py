@@ -6,6 +6,7 @@ scikit-learn, started from the first two components. Distances between far clust
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,22 @@ from pydantic import Field
 
 from . import style
 from .config import EmbeddingConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
+
+logger = logging.getLogger(__name__)
 
 NUM_COMPONENTS = 50
 MAX_IN_LEGEND = 20
 # Marker of each domain: recordings (1 in the array `domain`) and images (0).
 DOMAINS = {1: ("recordings", "o"), 0: ("images", "^")}
+TITLE = "Embedding of the aligned features"
+READING = (
+    "Left, each class should be a cluster of its own, and right, recordings and images should mix in it; distances "
+    "between far clusters and the sizes of clusters mean nothing in t-SNE."
+)
 
 
-class EmbeddingReport(AnalysisReport):
+class Report(AnalysisReport):
     """Arrays: position (n, 2) float32; label (n,); domain (n,), 1 of a recording and 0 of an image; sample_id (n,)."""
 
     class_names: tuple[str, ...]
@@ -64,19 +71,30 @@ def measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tu
 
 
 def embed(features: NDArray[np.float32], perplexity: float, seed: int) -> tuple[NDArray[np.float32], float, float]:
-    """Positions (n, 2) of features (n, D), n at least 4; the perplexity used, and the divergence that is left."""
+    """Positions (n, 2) of features (n, D), n at least 4; the perplexity used, and the divergence that is left.
+
+    Features that are all equal, as those of a network without a spike, lie at one place: t-SNE would divide by their
+    spread, and crash.
+    """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
+    used = min(perplexity, (len(features) - 1) / 3)
+    if (features == features[0]).all():
+        logger.warning(
+            "embedding: the aligned features of all %d points are equal, as where no neuron fires: there is nothing to "
+            "tell apart, and all lie at one place",
+            len(features),
+        )
+        return np.zeros((len(features), 2), np.float32), float(used), 0.0
     num_components = min(NUM_COMPONENTS, *features.shape)
     reduced = PCA(num_components, random_state=seed).fit_transform(features)
-    used = min(perplexity, (len(features) - 1) / 3)
     tsne = TSNE(perplexity=used, init="pca", random_state=seed, n_jobs=1)
     position = tsne.fit_transform(reduced)
     return position.astype(np.float32), float(used), float(tsne.kl_divergence_)
 
 
-def draw(report: EmbeddingReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """The points twice: coloured by class, and by domain."""
     position, label, domain = arrays["position"], arrays["label"], arrays["domain"]
     figure = style.new_figure(10, 4.3)

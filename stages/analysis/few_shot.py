@@ -3,14 +3,12 @@
 An episode draws N classes, k recordings of each as the support and others as queries. A query is given the class whose
 mean support feature (its prototype) is nearest (prototypical networks, Snell et al., NeurIPS 2017, equations 1 and 2).
 
-The features are those that alignment compares between the domains, before the head, and averaged over time: the head
-reads each step and a prediction averages its logits, so time steps count the same here and there, and a recording has
-D numbers instead of T * D, whose order in time depends on how fast somebody writes.
+The features are those that alignment compares between the domains, before the head, and averaged over time, as a
+prediction averages the logits: D numbers a recording, whatever the speed of writing.
 
 The network was trained as a classifier, not in episodes, so this is the Classifier-Baseline of Chen et al. (ICCV 2021),
-which takes cosine distance, the default here, too. The length of a feature grows with the number of events, so with how
-much ink a drawing has; its direction says which neurons are active. Euclidean distance is what Snell et al. found
-better for networks that are trained in episodes with it.
+which takes cosine distance, the default here, too: the length of a feature grows with the number of events, its
+direction says which neurons are active. Snell et al. found Euclidean distance better for training in episodes.
 """
 
 from __future__ import annotations
@@ -33,8 +31,7 @@ from ...cache.pairs import Split
 from ..batches.data import event_frames
 from ..batches.loading import load
 from .config import Distance, FewShotConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
 
 IntArray = NDArray[np.int64]
 ClassSet = Literal["seen", "novel"]
@@ -42,6 +39,12 @@ ClassSet = Literal["seen", "novel"]
 # Where the support and the queries of a set of classes come from.
 _SPLITS: dict[ClassSet, tuple[Split, Split]] = {"seen": ("train", "test"), "novel": ("novel", "novel")}
 _Z_95 = 1.96  # normal quantile of a two-sided 95 % interval
+TITLE = "Few-shot"
+READING = (
+    "A query is given the class whose mean support feature is nearest. Seen classes were trained on: support from "
+    "training recordings, queries from test recordings. Nothing was learned of novel classes. Intervals are over "
+    "episodes from these recordings; they say nothing of other recordings or training seeds."
+)
 
 
 class FewShotResult(Frozen):
@@ -57,7 +60,7 @@ class FewShotResult(Frozen):
     num_classes: int = Field(description="classes that the episodes draw from")
 
 
-class FewShotReport(AnalysisReport):
+class Report(AnalysisReport):
     """Results by class set, ways and shots. num_recordings: of all splits that were drawn from."""
 
     distance: Distance
@@ -118,16 +121,8 @@ def measure_episodes(config: FewShotConfig, classes: ClassSet, support: Pool, qu
     for way, shot in product(config.ways, config.shots):
         episodes = Episodes(support, queries, way, shot, config.queries)
         accuracy, interval = episodes.measure(config.episodes, config.seed, config.distance)
-        results.append(
-            FewShotResult(
-                classes=classes,
-                way=way,
-                shot=shot,
-                accuracy=accuracy,
-                interval=interval,
-                num_classes=len(episodes.rows),
-            )
-        )
+        kind: Fields = {"classes": classes, "way": way, "shot": shot, "num_classes": len(episodes.rows)}
+        results.append(FewShotResult(accuracy=accuracy, interval=interval, **kind))
     return results
 
 
@@ -180,12 +175,9 @@ class Episodes:
 
     def measure(self, count: int, seed: int, distance: Distance) -> tuple[float, tuple[float, float]]:
         """The accuracy over `count` episodes, at least 2, and its interval (see `FewShotResult`)."""
-        shares = np.array(
-            [
-                share_right(self.support.features[rows], self.queries.features[asked], distance)
-                for rows, asked in self.draw(count, seed)
-            ]
-        )
+        features = self.support.features, self.queries.features
+        drawn = self.draw(count, seed)
+        shares = np.array([share_right(features[0][rows], features[1][asked], distance) for rows, asked in drawn])
         mean, margin = float(shares.mean()), float(_Z_95 * shares.std(ddof=1) / np.sqrt(count))
         return mean, (max(0.0, mean - margin), min(1.0, mean + margin))
 

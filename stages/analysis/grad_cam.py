@@ -9,10 +9,8 @@ and divided by the largest value of all time steps of the recording, so that its
 map is the mean over time, divided by its own largest value. As in any Grad-CAM, a map says where the channels that
 speak for the class are active; where the head reads them is averaged away.
 
-Hooks of our own: the library `grad-cam` (1.5.7) was tried on these networks (T = 6, 48 x 48). Given (T, B, 2, H, W),
-or (B, T, 2, H, W), it takes time for the batch and recordings for the channels and returns (6, 2, 48, 48), without an
-error. With a `reshape_transform` to (B, C, T, H, W) each channel has one weight for all steps, and the six maps are
-resized to two, the size of the input's third axis; each is shifted to a minimum of 0, too. And it needs torchvision.
+Hooks of our own: the library `grad-cam` (1.5.7) takes time for the batch and recordings for the channels, without an
+error; with a `reshape_transform` each channel has one weight for all steps, and the maps are resized along time.
 """
 
 from __future__ import annotations
@@ -34,15 +32,19 @@ from ..network.networks import SpikingNetwork
 from ..preview import event_picture
 from . import style
 from .config import GradCamConfig
-from .results import AnalysisReport, Arrays, Fields
-from .subject import Progress, Subject
+from .results import AnalysisReport, Arrays, Fields, Progress, Subject
 
 MAX_DRAWN = 6
 OVERLAY = "inferno"
 _LARGEST_HALF = torch.finfo(torch.float16).max
+TITLE = "Grad-CAM"
+READING = (
+    "Bright regions are those whose activity raised the score of the explained class; the time steps of a row can be "
+    "compared, different rows and the mean cannot."
+)
 
 
-class GradCamReport(AnalysisReport):
+class Report(AnalysisReport):
     """Maps in [0, 1]. Arrays: event_maps and photo_maps (n, T, H, W), event_mean and photo_mean (n, H, W) float16;
     frames (n, T, 2, H, W) float16 counts; images (n, 3, H, W) uint8 RGB. Nothing of photos where there are none."""
 
@@ -127,15 +129,11 @@ def class_activation_maps(
 def normalise(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Maps (n, T, H, W) over their largest value of all steps, and their means over time (n, H, W) over theirs."""
     mean = maps.mean(1)
-    return _over_largest(maps), _over_largest(mean)
+    over_largest = [of / of.flatten(1).amax(1).view(-1, *[1] * (of.ndim - 1)) for of in (maps, mean)]
+    return over_largest[0].nan_to_num(0), over_largest[1].nan_to_num(0)  # of silent maps
 
 
-def _over_largest(maps: Tensor) -> Tensor:
-    largest = maps.flatten(1).amax(1).view(-1, *[1] * (maps.ndim - 1))
-    return torch.where(largest > 0, maps / largest, torch.zeros_like(maps))
-
-
-def draw(report: GradCamReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """The first recordings: the maps over their frames, and below over their photos; averaged at the end."""
     samples = min(MAX_DRAWN, report.num_recordings)
     num_columns = arrays["event_maps"].shape[1] + 1

@@ -33,12 +33,16 @@ from ..training.config import LossConfig
 from ..training.losses import classification_loss
 from . import style
 from .config import LandscapeConfig
-from .results import AnalysisReport, Arrays, Fields, result_path
-from .subject import Progress, Samples, Subject, no_progress
+from .results import AnalysisReport, Arrays, Fields, Progress, Samples, Subject, no_progress, result_path
 
 Weights = dict[str, Tensor]
 LOSS = "event classification loss (TET), steps weighted equally, evaluation mode"
 LOG_FROM = 30.0  # ratio of the largest to the smallest loss from which they are drawn on a logarithmic scale
+TITLE = "Loss landscape"
+READING = (
+    "The trained weights lie at the centre, and a wide, even basin stands for a loss that changes little with the "
+    "weights; directions are as long as each filter, so landscapes of different runs can be compared."
+)
 
 
 class Point(NamedTuple):
@@ -50,7 +54,7 @@ class Point(NamedTuple):
     accuracy: float
 
 
-class LandscapeReport(AnalysisReport):
+class Report(AnalysisReport):
     """Arrays: line_x (P,), line_loss and line_accuracy (P,) along the first direction; x, y (Q,) and loss, accuracy
     (Q, Q), rows along y. Losses that are not finite are NaN."""
 
@@ -150,7 +154,7 @@ def mean_loss(
     return (loss / num if math.isfinite(loss) else math.nan), num_right / num
 
 
-def draw(report: LandscapeReport, arrays: Arrays) -> Figure:
+def draw(report: Report, arrays: Arrays) -> Figure:
     """The line, the square as contours, and as a surface; a logarithmic scale where the losses differ much."""
     loss = np.ma.masked_invalid(arrays["loss"])
     is_log = loss.max() > LOG_FROM * loss.min() > 0

@@ -1,43 +1,165 @@
-"""What an analysis is, and its results in `<run>/analysis/`: `<name>.json`, with `<name>.npz` for arrays; made once."""
+"""What an analysis is, what it looks at, and its result, made once: `<run>/analysis/<name>.json`, `<name>.npz`."""
 
 from __future__ import annotations
 
 import io
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile, ZipFile
 
 import numpy as np
+import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from torch import Tensor
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
-from ...cache.documents import read_document
+from ...cache.documents import read_document, read_json
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
-from ...cache.pairs import Reach
-from ..batches.data import OpenSplit
+from ...cache.paired import PairedCache
+from ...cache.pairs import Reach, Split
+from ..batches.data import OpenSplit, encode_images
+from ..network.layers import Domain
+from ..network.networks import SpikingNetwork
+from ..network.prediction import adapted
 from ..network.runtime import select_device, torch_settings
-from ..runs.checkpoint import CheckpointName, changed_weights, load_weights, require_same_data, weights_path
+from ..runs.checkpoint import (
+    CheckpointInfo,
+    CheckpointName,
+    changed_weights,
+    load_weights,
+    require_same_data,
+    weights_path,
+)
+from ..training.config import TrainConfig
+from ..training.methods import method_class
 from .config import AnalysisConfig
-from .subject import Progress, Subject, choose_rows, no_progress, read_training
 
 Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]
+IntArray = NDArray[np.int64]
 
 MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
+_ADAPTED_TO, _ADAPTED_AT_ONCE = 256, 64  # photos
+
+# Shows how many of so many pieces are done; yields the function to call after each.
+Progress = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
 
-class AnalysisReport(BaseModel):
+def no_progress(label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+    return nullcontext(lambda: None)
+
+
+class Samples(NamedTuple):
+    """Recordings and their images as the network takes them, on its device.
+
+    events, photos: (T, B, 2, H, W) float32; labels: (B,). An image is the recording's own photo where there is one,
+    else one of its class (see `PairedCache`); None where there are no images.
+    """
+
+    events: Tensor
+    photos: Tensor | None
+    labels: Tensor
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network in evaluation mode, where it comes from, and `rows` of a split in the order of `choose_rows`.
+
+    training: the run's own settings; None for imported weights. open_split: opens others of the same data.
+    """
+
+    network: SpikingNetwork
+    info: CheckpointInfo
+    training: TrainConfig | None
+    open_split: OpenSplit
+    split: PairedCache
+    rows: IntArray
+    device: torch.device
+    folder: Path
+    fingerprint: str
+
+    @cached_property
+    def photo_network(self) -> SpikingNetwork:
+        """The network for photos: its batch norms use statistics of the split's photos instead of the running ones.
+
+        Those are of recordings in the end: sliding replaces the static branch's photos, and other methods have no
+        static branch. Photos that are normalised with them are all named alike.
+        """
+        rows = choose_rows(self.split.event_labels, _ADAPTED_TO, seed=0)
+        parts = np.array_split(rows, -(-len(rows) // _ADAPTED_AT_ONCE))
+        photos = (self.read(part).photos for part in parts)
+        return adapted(self.network, (part for part in photos if part is not None), self.photo_head)
+
+    def read(self, rows: IntArray) -> Samples:
+        batch = self.split.read(rows)
+        photos = None
+        if self.split.has_images:
+            encoding = "value" if self.training is None else self.training.encoding
+            images = batch["value"]
+            if encoding != "value":
+                images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
+            num_steps, num_polarities = batch["events"].shape[1:3]
+            photos = images.to(self.device).expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
+        return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
+
+    def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
+        """All rows, in batches of about equal size, at most `batch_size`."""
+        parts = np.array_split(self.rows, -(-len(self.rows) // batch_size))
+        with progress(label, len(parts)) as advance:
+            for part in parts:
+                yield self.read(part)
+                advance()
+
+    def require(self, count: int) -> None:
+        """Raise TrainingError unless there are at least `count` recordings."""
+        if len(self.rows) < count:
+            raise TrainingError(
+                f"this analysis needs at least {count} recordings, it has {len(self.rows)}: raise --num-recordings, or "
+                f"name a larger split with --split"
+            )
+
+    @property
+    def photo_head(self) -> Domain:
+        """The head that was trained to name images: their own, but for methods that train one head alone."""
+        return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
+
+
+def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:
+    """At most `limit` rows of labels (n,), the classes in turn, so that every part of them is mixed."""
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)
+    for label in np.unique(labels):
+        of_class = labels[order] == label
+        turn[of_class] = np.arange(np.count_nonzero(of_class))
+    chosen: IntArray = order[np.argsort(turn, kind="stable")][:limit]
+    return chosen
+
+
+def read_training(run_folder: Path) -> TrainConfig | None:
+    """The settings that a run was trained with; None for imported weights. Raises TrainingError: damaged."""
+    path = run_folder / "config.json"
+    try:
+        document = read_json(path)
+        section = document.get("experiment", document).get("train")
+        return None if section is None else TrainConfig.model_validate(section)
+    except FileNotFoundError:
+        raise TrainingError(f"{run_folder}: no run here (it has no config.json); train first") from None
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise TrainingError(f"{path}: damaged, or of another version ({error}); train again") from None
+
+
+class AnalysisReport(BaseModel, frozen=True, extra="forbid"):
     """What every result says of itself. fingerprint: of the analysis' version, weights, data and settings."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     analysis: str
     version: int = Field(validation_alias=AliasChoices("version", "revision"))  # its name in earlier results
@@ -121,7 +243,9 @@ class Analysis:
         with torch_settings(threads=config.threads), writer_lock(run_folder / "analysis", self.name):
             weights = weights_path(run_folder, config.checkpoint)
             network, info = load_weights(weights, device)
-            for name in config.splits:
+            asked: Any = getattr(config, "split", None)
+            begins: dict[Any, tuple[Split, ...]] = {"auto": ("validation", "train"), None: ("novel", "test")}
+            for name in begins.get(asked, (asked,)):
                 split = open_split(name)
                 if len(split):
                     break
@@ -131,58 +255,52 @@ class Analysis:
             settings = config.model_dump(mode="json")
             if "split" in settings:
                 settings["split"] = name
+            weights_digest = file_digest(weights)
             origin = {
                 "analysis": self.name,
                 "revision": self.version,  # so called in the fingerprints of earlier versions' results
-                "weights": file_digest(weights),
+                "weights": weights_digest,
                 "data": [split.fingerprint, split.split_digest],
                 "settings": {key: value for key, value in settings.items() if key not in config.neutral},
             }
-            digest = fingerprint(origin)
-            kept = None if restart else self._kept(run_folder, digest)
-            if kept is not None:  # which, of an earlier version, does not say what was in reach
-                return kept.model_copy(update={"photos_in_reach": info.photos_in_reach_of(split)})
+            digest, reach = fingerprint(origin), info.photos_in_reach_of(split)
+            try:
+                kept = None if restart else self.read(run_folder)[0]
+            except TrainingError:
+                kept = None
+            if (
+                kept is not None and kept.fingerprint == digest
+            ):  # of an earlier version, it may not say what was in reach
+                return kept.model_copy(update={"photos_in_reach": reach})
             for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
                 result_path(run_folder, self.name, suffix).unlink(missing_ok=True)
             rows = choose_rows(split.event_labels, settings.get("num_recordings", len(split)), config.seed)
             training = read_training(run_folder)
             subject = Subject(network, info, training, open_split, split, rows, device, run_folder, digest)
-            return self._make(subject, config, progress, {"settings": settings, "weights_digest": origin["weights"]})
-
-    def _make(self, subject: Subject, config: AnalysisConfig, progress: Progress, origin: Fields) -> AnalysisReport:
-        """Measure, and keep what was found. origin: more that the report is to say of where it comes from."""
-        started = time.perf_counter()
-        found, arrays = self.measure(subject, config, progress)
-        info, split = subject.info, subject.split
-        common: Fields = {
-            "analysis": self.name,
-            "version": self.version,
-            "fingerprint": subject.fingerprint,
-            "split": origin["settings"].get("split"),
-            "num_recordings": len(subject.rows),
-            "checkpoint": config.checkpoint,
-            "epoch": info.epoch,
-            "method": info.method,
-            "protocol": info.protocol,
-            "photos_in_reach": info.photos_in_reach_of(split),
-            "split_digest": split.split_digest,
-            "arrays": tuple(arrays),
-            "seconds": time.perf_counter() - started,
-        }
-        report = self.report(**common | origin | found)
-        if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays, fingerprint=np.array(subject.fingerprint))  # type: ignore[arg-type]
-            durable.write_bytes(result_path(subject.folder, self.name, ".npz"), buffer.getvalue())
-        durable.write_json(result_path(subject.folder, self.name), report.model_dump(mode="json"))
-        return report
-
-    def _kept(self, run_folder: Path, digest: str) -> AnalysisReport | None:
-        try:
-            report, _ = self.read(run_folder)
-        except TrainingError:
-            return None
-        return report if report.fingerprint == digest else None
+            began = time.perf_counter()
+            found, arrays = self.measure(subject, config, progress)
+            common: Fields = {
+                "analysis": self.name,
+                "version": self.version,
+                "fingerprint": digest,
+                "settings": settings,
+                "split": name,
+                "num_recordings": len(rows),
+                "checkpoint": config.checkpoint,
+                "weights_digest": weights_digest,
+                **{field: getattr(info, field) for field in ("epoch", "method", "protocol")},
+                "photos_in_reach": reach,
+                "split_digest": split.split_digest,
+                "arrays": tuple(arrays),
+                "seconds": time.perf_counter() - began,
+            }
+            report = self.report(**common | found)
+            if arrays:
+                buffer = io.BytesIO()
+                np.savez_compressed(buffer, **arrays, fingerprint=np.array(digest))  # type: ignore[arg-type]
+                durable.write_bytes(result_path(run_folder, self.name, ".npz"), buffer.getvalue())
+            durable.write_json(result_path(run_folder, self.name), report.model_dump(mode="json"))
+            return report
 
 
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...cache.digests import fingerprint
 from ...cache.schema import SCHEMA_VERSION
 from ..frames import VERSION as FRAMES_VERSION
+from ..sources import TonicReader
 from ..sources.reader import Reader
 from .config import ConvertConfig
 
@@ -44,7 +45,7 @@ def recipes(config: ConvertConfig, source: Reader) -> tuple[str, ...]:
     }
     versions = {"reader": source.version, "frames": FRAMES_VERSION}
     codes: list[Any] = [versions]
-    before = CODE_BEFORE.get(source.name.partition(":")[0])
+    before = CODE_BEFORE.get("tonic" if isinstance(source, TonicReader) else source.name)
     if before and set(versions.values()) == {"1"}:
         codes.append(before)
     return tuple(fingerprint({**described, "code": code}) for code in codes)

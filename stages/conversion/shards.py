@@ -138,10 +138,32 @@ def _read(source: Reader, sample: Sample) -> tuple[Row, bytes | RandomAccess]:
         data = source.read_content(sample)
         row["source_digest"] = blocks_digest([data] if isinstance(data, bytes) else blocks(data))
         if found := source.metadata(sample):
-            row["metadata"] = json.dumps(found, sort_keys=True)
+            row["metadata"] = _as_json(found, sample)
     except SourceError as error:
         row["problem"] = _problem_of(error)
     return row, data
+
+
+def _as_json(metadata: Any, sample: Sample) -> str:
+    try:
+        return json.dumps(metadata, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"{sample.location}: its reader gave metadata that JSON cannot hold: {error}") from None
+
+
+def _decode(source: Reader, sample: Sample, data: bytes | RandomAccess) -> Any:
+    """What the reader makes of a sample; an error in the reader itself says which sample it was."""
+    try:
+        return source.decode(sample, data)
+    except SystemExit:
+        raise SourceError(f"{sample.location}: its reader called sys.exit; expected SourceError") from None
+    except (SourceError, MemoryError):
+        raise
+    except Exception as error:
+        error.add_note(
+            f"{sample.location}: in decode of {type(source).__name__}; where the file is at fault, raise SourceError"
+        )
+        raise
 
 
 def _problem_of(error: SourceError) -> str:
@@ -154,7 +176,7 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
     row, data = _read(source, sample)
     if not row["problem"]:
         try:
-            converted = _convert(source.decode(sample, data), source, sample, config, out)
+            converted = _convert(_decode(source, sample, data), source, sample, config, out)
             if not isinstance(data, bytes):  # was read more than once: the digest must be of what was converted
                 data.require_unchanged()
             return row | {"label": sample.label} | converted
@@ -167,9 +189,20 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
     return row
 
 
+def _require_image(decoded: Any, sample: Sample) -> None:
+    if not isinstance(decoded, np.ndarray):
+        found = type(decoded).__name__
+    elif decoded.dtype != np.uint8 or decoded.ndim != 3 or decoded.shape[2] != 3 or not decoded.size:
+        found = f"{decoded.shape} {decoded.dtype}"
+    else:
+        return
+    raise SourceError(f"{sample.location}: its reader gave {found}, expected an image as (H, W, 3) uint8 RGB")
+
+
 def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
     """Fill `out` from a recording or an image; what its row says of it."""
     if source.kind == "images":
+        _require_image(decoded, sample)
         out["images"][...], out["value"][...] = encode_image(decoded, config.images)
         return {"sensor_size": [decoded.shape[1], decoded.shape[0]]}
     frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)

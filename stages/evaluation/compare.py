@@ -2,31 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
 
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach, worst_reach
 from ..runs.checkpoint import CheckpointName
-from .differences import (
-    NO_LAST,
-    Outcome,
-    Verdict,
-    common,
-    correct_at,
-    find_differences,
-    find_verdict,
-    lacks_last,
-    over_draws,
-    shown_checkpoints,
+from .results import MIN_SELECTING, Accuracies, EvaluationReport, Outcome
+from .statistics import (
+    MIN_DRAWS,
+    McNemar,
+    MeanAndStd,
+    PairedDifference,
+    mcnemar,
+    mean_and_std,
+    paired_difference,
+    recordings_interval,
 )
-from .results import MIN_SELECTING, EvaluationReport, Predictions
-from .statistics import MIN_DRAWS, McNemar, MeanAndStd, PairedDifference, mcnemar
+
+Metric = Literal["top1", "mean_class_accuracy"]
+Verdict = Literal["ahead", "behind", "open"]
+NO_LAST = "no verdict where what the last epoch's weights say of each recording is not known: evaluate such runs again"
 
 
 @dataclass(frozen=True)
-class EvaluatedRun:
+class EvaluatedRun(Outcome):
     """A run with what its evaluation left. seed: None for imported weights.
 
     subset_seed: what drew its labelled recordings, where that is not the split's seed.
@@ -34,13 +38,7 @@ class EvaluatedRun:
 
     folder: Path
     seed: int | None
-    report: EvaluationReport
-    predictions: Predictions
     subset_seed: int | None = None
-
-    @property
-    def outcome(self) -> Outcome:
-        return self.report, self.predictions
 
 
 Methods = Mapping[str, Sequence[EvaluatedRun]]
@@ -152,54 +150,108 @@ def _difference(
     others: Sequence[EvaluatedRun],
     checkpoints: Sequence[CheckpointName],
 ) -> MethodDifference:
-    own, against = ([member.outcome for member in side] for side in (members, others))
-    top1 = find_differences(own, against, checkpoints)
-    by_class = find_differences(own, against, checkpoints, "mean_class_accuracy")
-    found = {
-        checkpoint: CheckpointDifference(top1[checkpoint], by_class[checkpoint], _mcnemar(own, against, checkpoint))
-        for checkpoint in top1
-    }
+    top1 = find_differences(members, others, checkpoints)
+    by_class = find_differences(members, others, checkpoints, "mean_class_accuracy")
+    found = {}
+    for checkpoint in top1:
+        pairs = [(a.correct_at(checkpoint), b.correct_at(checkpoint)) for a, b in zip(members, others, strict=True)]
+        tests = tuple(mcnemar(a, b) for a, b in pairs if a is not None and b is not None)
+        known = tests if len(tests) == len(pairs) >= MIN_DRAWS else ()
+        found[checkpoint] = CheckpointDifference(top1[checkpoint], by_class[checkpoint], known)
     return MethodDifference(name, baseline, find_verdict(top1), found)
 
 
-def _mcnemar(own: Sequence[Outcome], others: Sequence[Outcome], checkpoint: CheckpointName) -> tuple[McNemar, ...]:
-    pairs = [(correct_at(a, checkpoint), correct_at(b, checkpoint)) for a, b in zip(own, others, strict=True)]
-    known = [(a, b) for a, b in pairs if a is not None and b is not None]
-    return tuple(mcnemar(a, b) for a, b in known) if len(known) == len(pairs) >= MIN_DRAWS else ()
+def shown_checkpoints(reports: Iterable[EvaluationReport]) -> tuple[CheckpointName, ...]:
+    """The checkpoints that some of these have, the one to go by first; one where both are the same weights.
+
+    It is `last` as soon as the `best` epoch of one of them was chosen by too few validation recordings, or by others.
+    """
+    listed = list(reports)
+    if all(report.selection == "last" or report.checkpoint == "last" for report in listed):
+        return ("last",)
+    if all(report.last is None for report in listed):
+        return ("best",)
+    chosen = [report for report in listed if report.selection != "last"]
+    return ("last", "best") if any(report.leads_with_last for report in chosen) else ("best", "last")
 
 
-def _check_comparable(a: EvaluatedRun, b: EvaluatedRun, across_protocols: bool) -> None:
-    both, split = f"{a.folder} and {b.folder} cannot be compared", a.report.split
-    names = [[entry.name for entry in member.report.classes] for member in (a, b)]
-    if names[0] != names[1]:
-        alone = [", ".join(sorted(set(names[i]) - set(names[1 - i]))[:8]) or "none" for i in (0, 1)]
-        raise TrainingError(
-            f"{both}: other classes. The first has {len(names[0])} (not in the other: {alone[0]}), the second "
-            f"{len(names[1])} (not in the other: {alone[1]}); compare runs of one data set"
-        )
-    if a.predictions.sample_ids != b.predictions.sample_ids:
-        ids = [set(member.predictions.sample_ids) for member in (a, b)]
-        raise TrainingError(
-            f"{both}: other {split} recordings, {len(ids[0])} and {len(ids[1])}, of which {len(ids[0] & ids[1])} are "
-            f"the same (splits {a.report.split_digest[:12]} and {b.report.split_digest[:12]}); compare runs of one "
-            "split: the same data and pairing.seed"
-        )
-    if a.report.recordings_digest != b.report.recordings_digest:
-        raise TrainingError(
-            f"{both}: other data. Their {split} recordings have the same names and other contents "
-            f"({a.report.recordings_digest[:12]} and {b.report.recordings_digest[:12]}); compare runs on the same "
-            "raw recordings"
-        )
-    if a.report.precision != b.report.precision:
-        raise TrainingError(
-            f"{a.folder} was evaluated in {a.report.precision}, {b.folder} in {b.report.precision}; evaluate all in "
-            f"one precision, for example with --set evaluate.precision={a.report.precision}"
-        )
-    if a.report.protocol != b.report.protocol and not across_protocols:
-        raise TrainingError(
-            f"{a.folder} was trained under the protocol {a.report.protocol}, {b.folder} under {b.report.protocol}; "
-            "if leakage is what you study, compare with --across-protocols (across_protocols=True)"
-        )
+def common(reports: Sequence[EvaluationReport], field: str) -> int | None:
+    """What all reports say; None where they differ."""
+    found = {getattr(report, field) for report in reports}
+    return found.pop() if len(found) == 1 else None
+
+
+def over_draws(reports: Sequence[EvaluationReport], checkpoint: CheckpointName) -> dict[str, MeanAndStd]:
+    """By the names of `Accuracies`; empty without draws, or where one of them has no such checkpoint."""
+    found = [report.at(checkpoint) for report in reports]
+    if not found or None in found:
+        return {}
+    return {field: mean_and_std([getattr(of, field) for of in found]) for field in Accuracies.model_fields}
+
+
+def find_differences(
+    own: Sequence[Outcome], others: Sequence[Outcome], checkpoints: Iterable[CheckpointName], metric: Metric = "top1"
+) -> dict[CheckpointName, PairedDifference]:
+    """`own` minus `others`, the draw at each place the same, by those of the checkpoints that all of them have.
+
+    Both outcomes of a draw are of the same recordings; the draws may be of different ones.
+    """
+    found, sides = {}, (own, others)
+    classes = np.concatenate([of.predictions.classes for of in own]) if metric == "mean_class_accuracy" else None
+    ids = [of.predictions.sample_ids for of in own]
+    for checkpoint in checkpoints:
+        accuracies = [[of.report.at(checkpoint) for of in side] for side in sides]
+        if any(None in side for side in accuracies):
+            continue
+        a, b = ([float(getattr(of, metric)) for of in side] for side in accuracies)
+        rightly: list[list[Any]] = [[of.correct_at(checkpoint) for of in side] for side in sides]
+        is_known = all(named is not None for side in rightly for named in side)
+        recordings = recordings_interval(rightly[0], rightly[1], classes, ids=ids) if is_known else None
+        found[checkpoint] = paired_difference(a, b, recordings)
+    return found
+
+
+def find_verdict(top1: Mapping[CheckpointName, PairedDifference]) -> Verdict | None:
+    """Whether a method is ahead: of the last epoch's weights, and of `best` where there is one, over draws and over
+    recordings, every interval lies on the same side of zero. None: too few draws, or `last` is not known.
+    """
+    intervals = [interval for found in top1.values() for interval in (found.draws, found.recordings)]
+    if "last" not in top1 or any(interval is None for interval in intervals):
+        return None
+    known = [interval for interval in intervals if interval is not None]
+    if all(interval.low > 0 for interval in known):
+        return "ahead"
+    return "behind" if all(interval.high < 0 for interval in known) else "open"
+
+
+def lacks_last(top1: Mapping[CheckpointName, PairedDifference]) -> bool:
+    """Whether there are draws enough for a verdict, and there is none since `last` is not known."""
+    return find_verdict(top1) is None and any(found.draws is not None for found in top1.values())
+
+
+def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocols: bool) -> None:
+    a, b, both = first.report, second.report, f"{first.folder} and {second.folder} cannot be compared"
+    names = [[entry.name for entry in report.classes] for report in (a, b)]
+    alone = [", ".join(sorted(set(names[i]) - set(names[1 - i]))[:8]) or "none" for i in (0, 1)]
+    ids = [set(member.predictions.sample_ids) for member in (first, second)]
+    problems = {
+        f"{both}: other classes. The first has {len(names[0])} (not in the other: {alone[0]}), the second "
+        f"{len(names[1])} (not in the other: {alone[1]}); compare runs of one data set": names[0] != names[1],
+        f"{both}: other {a.split} recordings, {len(ids[0])} and {len(ids[1])}, of which {len(ids[0] & ids[1])} are "
+        f"the same (splits {a.split_digest[:12]} and {b.split_digest[:12]}); compare runs of one split: the same data "
+        "and pairing.seed": first.predictions.sample_ids != second.predictions.sample_ids,
+        f"{both}: other data. Their {a.split} recordings have the same names and other contents "
+        f"({a.recordings_digest[:12]} and {b.recordings_digest[:12]}); compare runs on the same raw "
+        "recordings": a.recordings_digest != b.recordings_digest,
+        f"{first.folder} was evaluated in {a.precision}, {second.folder} in {b.precision}; evaluate all in one "
+        f"precision, for example with --set evaluate.precision={a.precision}": a.precision != b.precision,
+        f"{first.folder} was trained under the protocol {a.protocol}, {second.folder} under {b.protocol}; if leakage "
+        "is what you study, compare with --across-protocols (across_protocols=True)": a.protocol != b.protocol
+        and not across_protocols,
+    }
+    for problem, is_there in problems.items():
+        if is_there:
+            raise TrainingError(problem)
 
 
 def _notes(

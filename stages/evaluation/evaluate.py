@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from ...cache import durable
 from ...cache.errors import TrainingError
@@ -19,16 +22,11 @@ from ..network.prediction import predict_steps
 from ..network.runtime import select_device, torch_settings
 from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
 from .config import EvaluateConfig
-from .metrics import (
-    accuracy_after_steps,
-    calibration_error,
-    class_accuracies,
-    confusion_matrix,
-    measure,
-)
 from .precision import in_precision
-from .results import EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
+from .results import Accuracies, ClassAccuracy, EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
 from .statistics import NUM_RESAMPLES, bootstrap_interval
+
+NUM_CONFIDENCE_BINS = 15
 
 
 def run(
@@ -59,7 +57,10 @@ def run(
     logits, labels = all_logits[config.checkpoint], events.labels
     scores = {name: of_checkpoint.mean(0) for name, of_checkpoint in all_logits.items()}
     if save_logits is not None:
-        durable.write_bytes(save_logits, _logits_file(split, logits))
+        buffer, ids, names_of = io.BytesIO(), np.array(split.sample_ids), np.array(split.class_names)
+        steps = logits.float().cpu().numpy()
+        np.savez(buffer, logits=steps, sample_id=ids, label=split.event_labels, class_names=names_of)
+        durable.write_bytes(save_logits, buffer.getvalue())
     confusion = confusion_matrix(scores[config.checkpoint], labels)
     report = EvaluationReport(
         **_measure_with_intervals(scores[config.checkpoint], labels),
@@ -70,15 +71,12 @@ def run(
         split=config.split,
         num_samples=len(split),
         num_classes=split.num_classes,
-        protocol=info.protocol,
         photos_in_reach=info.photos_in_reach_of(split),
         split_digest=split.split_digest,
         checkpoint=config.checkpoint,
-        epoch=info.epoch,
-        selection=info.selection,
+        **info.model_dump(include={"epoch", "selection", "method", "protocol"}),
         epoch_choice=describe_choice(config, info),
         **_count_labels(info, split),
-        method=info.method,
         precision=config.precision,
         weights_digest=digests[config.checkpoint],
         last_weights_digest=digests.get("last"),
@@ -86,14 +84,10 @@ def run(
         classes=class_accuracies(confusion, split.class_names),
         confusion=confusion.tolist(),
     )
-    said = {
-        name: tuple(split.class_names[label] for label in of_checkpoint.argmax(1).tolist())
-        for name, of_checkpoint in scores.items()
-    }
-    classes = tuple(split.class_names[label] for label in split.event_labels)
-    write_results(
-        run_folder, report, Predictions(tuple(split.sample_ids), classes, said[config.checkpoint], said.get("last"))
-    )
+    named = {"": split.event_labels.tolist()} | {name: found.argmax(1).tolist() for name, found in scores.items()}
+    said = {name: tuple(split.class_names[label] for label in found) for name, found in named.items()}
+    predictions = Predictions(tuple(split.sample_ids), said[""], said[config.checkpoint], said.get("last"))
+    write_results(run_folder, report, predictions)
     return report
 
 
@@ -137,13 +131,49 @@ def _count_labels(info: CheckpointInfo, split: PairedCache) -> dict[str, int | N
     }
 
 
-def _logits_file(split: PairedCache, logits: Tensor) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(
-        buffer,
-        logits=logits.float().cpu().numpy(),
-        sample_id=np.array(split.sample_ids),
-        label=split.event_labels,
-        class_names=np.array(split.class_names),
+def measure(scores: Tensor, labels: Tensor) -> Accuracies:
+    """Accuracies of scores (n, num_classes) against labels (n,), n at least 1."""
+    confusion = confusion_matrix(scores, labels).double()
+    support = confusion.sum(1)
+    present = support > 0
+    num_classes = scores.shape[1]
+    top5 = multiclass_accuracy(scores, labels, num_classes, top_k=min(5, num_classes), average="micro")
+    return Accuracies(
+        top1=float(confusion.trace() / support.sum()),
+        top5=float(top5),
+        mean_class_accuracy=float((confusion.diagonal()[present] / support[present]).mean()),
     )
-    return buffer.getvalue()
+
+
+def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
+    """(num_classes, num_classes) recordings by class (row) and predicted class (column)."""
+    confusion: Tensor = multiclass_confusion_matrix(scores, labels, scores.shape[1])
+    return confusion
+
+
+def class_accuracies(confusion: Tensor, class_names: Sequence[str]) -> tuple[ClassAccuracy, ...]:
+    """One entry for each class, in label order."""
+    rows = zip(class_names, confusion.tolist(), strict=True)
+    return tuple(
+        ClassAccuracy(name=name, num_samples=sum(row), accuracy=row[label] / sum(row) if any(row) else None)
+        for label, (name, row) in enumerate(rows)
+    )
+
+
+def calibration_error(scores: Tensor, labels: Tensor) -> float:
+    """Expected calibration error of scores (n, num_classes), before the softmax (Guo et al., ICML 2017, equation 3).
+
+    Confidences, the largest softmax probabilities, in 15 equal bins ((m - 1) / 15, m / 15]: the mean over recordings of
+    their bin's |accuracy - mean confidence|.
+    """
+    confidence, predicted = scores.double().softmax(1).max(1)
+    bins = (confidence * NUM_CONFIDENCE_BINS).ceil().long() - 1
+    surplus = torch.zeros(NUM_CONFIDENCE_BINS, dtype=torch.float64, device=scores.device)
+    surplus.index_add_(0, bins, (predicted == labels).double() - confidence)
+    return float(surplus.abs().sum() / len(labels))
+
+
+def accuracy_after_steps(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
+    """(T,) top-1 of the mean of the logits (T, n, num_classes) of steps 1 to t: what an early stop would cost."""
+    right = [(logits[: t + 1].mean(0).argmax(1) == labels).double().mean() for t in range(len(logits))]
+    return tuple(map(float, right))

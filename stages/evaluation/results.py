@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from ...cache import durable
 from ...cache.digests import file_digest
@@ -20,7 +19,6 @@ from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
 from ..runs.checkpoint import CheckpointName, changed_weights, require_weights, weights_path
 from .config import EvaluateConfig, EvaluatedSplit, Precision
-from .metrics import Accuracies, ClassAccuracy
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
 
@@ -29,6 +27,22 @@ MIN_SELECTING = 10
 
 # Fields of the report that are tables: in the file, too large for a terminal.
 TABLES = {"classes", "confusion"}
+
+
+class Accuracies(BaseModel, frozen=True):
+    """Shares in [0, 1]."""
+
+    top1: float = Field(description="recordings whose best score is their class")
+    top5: float = Field(description="recordings whose class is among the best 5 (or all, of fewer than 5 classes)")
+    mean_class_accuracy: float = Field(description="mean of the classes' own top-1, over the classes in the split")
+
+
+class ClassAccuracy(BaseModel, frozen=True):
+    """One class of a split."""
+
+    name: str
+    num_samples: int = Field(description="its recordings in the split (the support)")
+    accuracy: float | None = Field(description="share of them named rightly, in [0, 1]; none: no recordings")
 
 
 class LastEpoch(Accuracies):
@@ -117,15 +131,24 @@ class Predictions:
     @property
     def correct(self) -> NDArray[np.bool_]:
         """(n,) whether each was named rightly."""
-        return self._rightly(self.predicted)
+        return np.array([name == said for name, said in zip(self.classes, self.predicted, strict=True)], bool)
 
     @property
     def correct_last(self) -> NDArray[np.bool_] | None:
         """(n,) the same of the last epoch's weights."""
-        return None if self.predicted_last is None else self._rightly(self.predicted_last)
+        return None if self.predicted_last is None else replace(self, predicted=self.predicted_last).correct
 
-    def _rightly(self, predicted: Sequence[str]) -> NDArray[np.bool_]:
-        return np.array([name == said for name, said in zip(self.classes, predicted, strict=True)], bool)
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an evaluation says, in all and of each recording."""
+
+    report: EvaluationReport
+    predictions: Predictions
+
+    def correct_at(self, checkpoint: CheckpointName) -> NDArray[np.bool_] | None:
+        """(n,) whether a checkpoint named each recording rightly; None where that is not known."""
+        return self.predictions.correct if self.report.holds(checkpoint) else self.predictions.correct_last
 
 
 def evaluation_path(run_folder: Path, split: str) -> Path:
@@ -146,9 +169,7 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    columns = [predictions.sample_ids, predictions.classes, predictions.predicted]
-    if predictions.predicted_last is not None:
-        columns.append(predictions.predicted_last)
+    columns = [column for column in astuple(predictions) if column is not None]
     writer.writerow(PREDICTION_COLUMNS[: len(columns)])
     writer.writerows(zip(*columns, strict=True))
     durable.write_bytes(predictions_path(run_folder, report.split), out.getvalue().encode())

@@ -77,35 +77,14 @@ class McNemar:
 
 
 def mean_and_std(values: Sequence[float]) -> MeanAndStd:
-    """Mean, sample standard deviation and t interval of at least one draw."""
+    """Of at least one draw. Interval: Student's, mean +- t(n - 1, 0.975) std / sqrt(n)."""
     array = np.asarray(values, np.float64)
-    std = float(array.std(ddof=1)) if len(array) > 1 else None
-    interval = t_interval(array) if len(array) >= MIN_DRAWS else None
-    return MeanAndStd(float(array.mean()), std, len(array), interval)
-
-
-def t_interval(values: NDArray[np.float64]) -> Interval:
-    """Student's interval of the mean of n draws: mean +- t(n - 1, 0.975) std / sqrt(n); n at least 2."""
-    error = float(values.std(ddof=1) / np.sqrt(len(values)))
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, len(values) - 1)) * error
-    return Interval(float(values.mean()) - reach, float(values.mean()) + reach)
-
-
-def bootstrap_interval(
-    correct: NDArray[Any],
-    classes: NDArray[Any] | None = None,
-    *,
-    num_resamples: int = NUM_RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """Percentile interval, over recordings, of the accuracy of `correct` (n,).
-
-    With `classes` (n,): of the mean of the classes' own accuracies, each class resampled by itself. An accuracy of 0 or
-    1 has an interval of no width: a resample holds nothing that the sample does not.
-    """
-    values = np.asarray(correct, np.float64)
-    groups = [np.stack([values[rows], np.ones(len(rows))], axis=1) for rows in _members(len(values), classes)]
-    return _bootstrap(groups, num_resamples, seed)
+    mean, n, interval = float(array.mean()), len(array), None
+    std = float(array.std(ddof=1)) if n > 1 else None
+    if std is not None and n >= MIN_DRAWS:
+        reach = float(stats.t.ppf((1 + LEVEL) / 2, n - 1)) * float(std / np.sqrt(n))
+        interval = Interval(mean - reach, mean + reach)
+    return MeanAndStd(mean, std, n, interval)
 
 
 def paired_difference(
@@ -120,10 +99,14 @@ def paired_difference(
     first, second = np.asarray(accuracies_a, np.float64), np.asarray(accuracies_b, np.float64)
     if first.shape != second.shape:
         raise ValueError(f"paired methods must have the same draws; found {len(first)} and {len(second)}")
-    found = mean_and_std((first - second).tolist())
-    enough = found.interval is not None
-    p = _t_test(found) if enough else None
-    return PairedDifference(found.mean, found.std, found.n, found.interval, p, recordings if enough else None)
+    found, p = mean_and_std((first - second).tolist()), None
+    if found.interval is None:
+        recordings = None
+    elif found.std:
+        p = float(2 * stats.t.sf(abs(found.mean) / found.std * np.sqrt(found.n), found.n - 1))
+    elif found.mean == 0:
+        p = 1.0
+    return PairedDifference(found.mean, found.std, found.n, found.interval, p, recordings)
 
 
 def recordings_interval(
@@ -138,8 +121,8 @@ def recordings_interval(
     """Percentile interval, over recordings, of the mean accuracy of `correct_a` less that of `correct_b`.
 
     Each a draw's (n,) at one place, the i-th of both of one recording. With `classes`, as long as all draws in a
-    row: of the mean per-class accuracies. ids: of the recordings of each draw, where draws have other ones; a recording
-    of several draws is resampled with all that they said of it.
+    row: of the mean per-class accuracies, each class resampled by itself. ids: of the recordings of each draw, where
+    draws have other ones; a recording of several draws is resampled with all that they said of it.
     """
     differences = np.concatenate(
         [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(correct_a, correct_b, strict=True)]
@@ -147,13 +130,33 @@ def recordings_interval(
     lengths = [len(a) for a in correct_a]
     recording = np.concatenate([np.arange(n) for n in lengths] if ids is None else [np.asarray(own) for own in ids])
     draw = np.repeat(np.arange(len(lengths)), lengths)
-    groups = []
-    for rows in _members(len(differences), classes):
+    group = np.zeros(len(draw)) if classes is None else np.asarray(classes)
+    patterns = []
+    for rows in (np.flatnonzero(group == name) for name in np.unique(group)):
         weights = 1 / np.bincount(draw[rows])[draw[rows]]  # each draw's recordings count for one draw
         _, index = np.unique(recording[rows], return_inverse=True)
         sums = [np.bincount(index, part) for part in (weights * differences[rows], weights)]
-        groups.append(np.stack(sums, axis=1).round(_DECIMALS))
-    return _bootstrap(groups, num_resamples, seed)
+        patterns.append(np.unique(np.stack(sums, axis=1).round(_DECIMALS), axis=0, return_counts=True))
+    rng = np.random.default_rng(seed)
+    means = np.zeros(num_resamples)
+    for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
+        resamples = slice(first, min(first + _RESAMPLES_AT_ONCE, num_resamples))
+        for values, counts in patterns:  # how often each pattern occurs, instead of which recordings have it
+            total = counts.sum()
+            drawn = rng.multinomial(total, counts / total, resamples.stop - first)
+            summed, weight = (drawn @ values).T
+            means[resamples] += summed / weight / len(patterns)
+    low, high = np.quantile(means.round(_DECIMALS), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high))
+
+
+def bootstrap_interval(
+    correct: NDArray[Any], classes: NDArray[Any] | None = None, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> Interval:
+    """The same of the accuracy of one `correct` (n,). One of 0 or 1 has an interval of no width: a resample holds
+    nothing that the sample does not."""
+    nothing = np.zeros(len(correct))
+    return recordings_interval([correct], [nothing], classes, num_resamples=num_resamples, seed=seed)
 
 
 def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
@@ -162,38 +165,3 @@ def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     p = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
     return McNemar(only_a, only_b, float(p))
-
-
-def _t_test(found: MeanAndStd) -> float | None:
-    """Two-sided p of a mean of zero; None of draws without any spread about another."""
-    assert found.std is not None
-    if found.std == 0:
-        return 1.0 if found.mean == 0 else None
-    t = abs(found.mean) / found.std * np.sqrt(found.n)
-    return float(2 * stats.t.sf(t, found.n - 1))
-
-
-def _members(count: int, classes: NDArray[Any] | None) -> list[NDArray[np.intp]]:
-    """The rows of each class that has some; without classes one group of all."""
-    if classes is None:
-        return [np.arange(count)]
-    return [np.flatnonzero(np.asarray(classes) == name) for name in np.unique(classes)]
-
-
-def _bootstrap(groups: Sequence[NDArray[Any]], num_resamples: int, seed: int) -> Interval:
-    """Percentile interval of the mean over the groups of their own weighted means, each group resampled by itself.
-
-    A group is (m, 2), of each recording its values' weighted sum and the sum of the weights.
-    """
-    rng = np.random.default_rng(seed)
-    patterns = [np.unique(group, axis=0, return_counts=True) for group in groups]
-    means = np.zeros(num_resamples)
-    for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
-        rows = slice(first, min(first + _RESAMPLES_AT_ONCE, num_resamples))
-        for values, counts in patterns:  # how often each pattern occurs, instead of which recordings have it
-            total = counts.sum()
-            drawn = rng.multinomial(total, counts / total, rows.stop - rows.start)
-            sums, weights = (drawn @ values).T
-            means[rows] += sums / weights / len(patterns)
-    low, high = np.quantile(means.round(_DECIMALS), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, EventStream, Recording
+from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, Events, EventStream, Recording
 from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, CheckedStream, Indices
 from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
@@ -57,6 +57,8 @@ def make_frames(
     Raises SourceError when the recording is empty, not a whole number of records, not ordered in time, has
     coordinates outside the sensor, or does not say how large the sensor is and `config` needs that.
     """
+    if not isinstance(recording, Events | EventStream | AtisRecords):
+        raise SourceError(f"{location}: its reader gave {type(recording).__name__}, expected Events or EventStream")
     checked = _check(recording, _sensor_size(recording, config, sensor_size, location), location)
     width, height = checked.sensor_size
     box = checked.extent if config.crop else Box(0, 0, width, height)
@@ -84,6 +86,10 @@ def _sensor_size(
 ) -> tuple[int, int]:
     """What bounds x and y: what the recording says, else the configuration, else what is `usual` in the data set."""
     size, wanted = recording.sensor_size, config.sensor_size
+    if size is not None and not (
+        isinstance(size, tuple) and len(size) == 2 and all(isinstance(side, int | np.integer) for side in size)
+    ):
+        raise SourceError(f"{location}: its reader gave sensor_size={size!r}, expected (width, height) in pixels")
     if config.needs_whole_sensor and size is not None and wanted is not None and size != wanted:
         raise SourceError(
             f"{location}: its sensor has {size[0]} x {size[1]} pixels, sensor_size is {wanted[0]} x {wanted[1]}; with "

@@ -311,7 +311,9 @@ def _judge(
     guess: str | None = None,
 ) -> NDArray[Any]:
     """A column in the type that it is kept as, into which all its values fit. Raises SourceError."""
-    if values.shape != shape or values.dtype.kind not in "iufb":
+    if not isinstance(values, np.ndarray):
+        raise SourceError(f"{location}: {name} is a {type(values).__name__}, expected an array of {shape} numbers")
+    if values.shape != shape or values.dtype.kind not in ("iuf" if name == "t" else "iufb"):
         raise SourceError(f"{location}: {name} is {values.shape} {values.dtype}, expected {shape} numbers")
     if not len(values):
         raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
@@ -319,9 +321,10 @@ def _judge(
     if not in_range or (values.dtype.kind == "f" and (values != np.floor(values)).any()):
         reals = values.astype(np.float64)
         i = int(np.argmin((reals >= low) & (reals <= high) & (reals == np.floor(reals))))
+        unit = " of microseconds" if name == "t" and not guess else ""
         hint = f"; that it is in {guess} is a guess: if not, set frames.time_unit (--time-unit), for example to ns"
         raise SourceError(
             f"{location}: event {first_event + i} has {name}={values[i]}, expected a whole number from {low} to {high}"
-            f"{hint if guess else ''}"
+            f"{unit}{hint if guess else ''}"
         )
     return np.ascontiguousarray(values, kept_as)

@@ -191,7 +191,7 @@ def _left_out(audited: Audited) -> Counter[str]:
     images = audited.images
     if images is None:
         return Counter()
-    held_out = [audited.rows[split] for split in HELD_OUT if split in audited.rows]
+    held_out = [audited.rows.get(split, np.zeros(0, np.int64)) for split in HELD_OUT]
     own = audited.originals.candidates(np.concatenate(held_out))
     among = images.valid & np.isin(images.label, images.label[audited.pool_rows])
     among[own] = False

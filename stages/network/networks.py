@@ -123,10 +123,17 @@ class OwnBackbone(nn.Module):
         takes_domain = "domain" in inspect.signature(self.module.forward).parameters
         inputs = (frames, domain) if takes_domain else (frames,)
         with_features: Any = getattr(self.module, "with_features", None)
-        if want_features and with_features is not None:
-            logits, features = with_features(*inputs)
-        else:
-            logits = features = self.module(*inputs)
+        asked_for_both = want_features and with_features is not None
+        given = with_features(*inputs) if asked_for_both else self.module(*inputs)
+        pair = given if asked_for_both else (given, given)
+        are_tensors = [isinstance(part, Tensor) for part in pair] if isinstance(pair, tuple | list) else []
+        if are_tensors != [True, True]:
+            function, wanted = ("with_features", "logits and features") if asked_for_both else ("forward", "logits")
+            raise TrainingError(
+                f"model.name = {self.name}: expected {wanted} from {function}(), a tensor each; "
+                f"found {_in_words(given)}"
+            )
+        logits, features = pair
         expected = (*frames.shape[:2], self.num_classes)
         if logits.shape != expected or features.shape[:2] != expected[:2]:
             raise TrainingError(
@@ -134,6 +141,15 @@ class OwnBackbone(nn.Module):
                 f"{tuple(frames.shape)}, and features (T, B, ...); found {tuple(logits.shape)}, {tuple(features.shape)}"
             )
         return logits, features
+
+
+def _in_words(given: object) -> str:
+    """What a user's function gave, for a message."""
+    if isinstance(given, Tensor):
+        return f"a tensor {tuple(given.shape)}"
+    if isinstance(given, tuple | list):
+        return f"{type(given).__name__} of {', '.join(type(part).__name__ for part in given) or 'nothing'}"
+    return type(given).__name__
 
 
 class SpikingNetwork(nn.Module):

@@ -92,8 +92,24 @@ def draw_curves(groups: Sequence[Group]) -> list[Markup]:
             for title, series in recorded[0][2].items()
         }
     else:
-        charts = {title: _runs(title, recorded) for title in _quantities([found for *_, found in recorded])}
+        runs = [(index, letter, _compared(found)) for index, letter, found in recorded]
+        selecting = sorted({title for *_, found in runs for title in found} - {*_COMPARED, *_MEANS})
+        found_lines = {
+            title: lines_of_runs((index, letter, found[title]) for index, letter, found in runs if title in found)
+            for title in (*_COMPARED, *selecting, *_MEANS)
+        }
+        charts = {title: lines for title, lines in found_lines.items() if lines}
     return [_chart(number, title, lines) for number, (title, lines) in enumerate(charts.items())]
+
+
+def _compared(found: Panels) -> dict[str, Values]:
+    """A run's quantities by name, each one line."""
+    lines = {name: of for title, series in found.items() if title not in _MEANS for name, of in series.items()}
+    for title in _MEANS:
+        columns = zip(*found.get(title, {}).values(), strict=True)
+        means = [None if None in column else float(np.mean(column)) for column in columns]
+        lines |= {title: means} if means else {}
+    return lines
 
 
 def panels(metrics: Sequence[MetricsLine]) -> Panels:
@@ -129,26 +145,6 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
     }
     shown = {title: {name: values for name, values in series.items() if any(values)} for title, series in found.items()}
     return {title: series for title, series in shown.items() if series}
-
-
-def _quantities(recorded: Sequence[Panels]) -> list[str]:
-    present = {name for found in recorded for series in found.values() for name in series}
-    selecting = sorted(name for name in present if name.endswith(" accuracy") and name != "training accuracy")
-    means = [title for title in _MEANS if any(title in found for found in recorded)]
-    return [*(name for name in _COMPARED if name in present), *selecting, *means]
-
-
-def _runs(title: str, recorded: Sequence[tuple[int, str, Panels]]) -> list[Line]:
-    """A line for each run that has the quantity; the mean where it has several series."""
-
-    def values_of(found: Panels) -> Values:
-        if title in _MEANS and title in found:
-            columns = zip(*found[title].values(), strict=True)
-            return [None if None in column else float(np.mean(column)) for column in columns]
-        return next((series[title] for series in found.values() if title in series), [])
-
-    values = [(index, letter, values_of(found)) for index, letter, found in recorded]
-    return lines_of_runs(entry for entry in values if len(entry[2]))
 
 
 def lines_of_runs(runs: Iterable[tuple[int, str, Values]]) -> list[Line]:

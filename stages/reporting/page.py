@@ -15,11 +15,10 @@ from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import MIN_SELECTING
-from .analyses import describe_analyses
+from .facts import describe_analyses, describe_setup, find_cautions
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
 from .results import describe_results
-from .setup import describe_setup, find_cautions
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,9 +41,19 @@ def write_page(
 
     comparisons: none for one run. Raises OSError: `out` cannot be written.
     """
+    loader = FileSystemLoader(TEMPLATES)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "number": lambda value: "-" if value is None else f"{value:.4g}",  # as the command line prints it
+        "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
+        "duration": format_duration,
+        "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
+    }
     splits = list(records[0].evaluated)
     groups = group_runs(records, comparisons[splits[0]] if comparisons else None)
-    page = render(
+    page = environment.get_template("page.html").render(
         title=f"Run {records[0].name}" if len(records) == 1 else f"{len(records)} runs, {len(groups)} settings",
         several=len(records) > 1,
         made=timestamp(),
@@ -71,21 +80,6 @@ def write_page(
         splits=tuple(splits),
         num_analyses=sum(len(record.analyses) for record in records),
     )
-
-
-def render(**content: object) -> str:
-    """The page with `content`; everything in it that is not `Markup` is escaped."""
-    loader = FileSystemLoader(TEMPLATES)
-    environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {
-        "number": lambda value: "-" if value is None else f"{value:.4g}",  # as the command line prints it
-        "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
-        "duration": format_duration,
-        "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
-    }
-    return environment.get_template("page.html").render(**content)
 
 
 def format_duration(seconds: float | None) -> str:

@@ -14,13 +14,7 @@ from ..analysis.results import AnalysisReport, Arrays
 from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import (
-    EvaluationReport,
-    Predictions,
-    evaluation_path,
-    read_evaluation,
-    read_predictions,
-)
+from ..evaluation.results import Outcome, evaluation_path, read_evaluation, read_predictions
 from ..runs.checkpoint import changed_weights
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
@@ -30,11 +24,9 @@ EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class Evaluated(Outcome):
     """A run's results on one split, and the split. predictions: in the order of the split's recordings."""
 
-    report: EvaluationReport
-    predictions: Predictions
     split: PairedCache
 
 

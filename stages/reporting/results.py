@@ -1,25 +1,30 @@
-"""How right the runs are: accuracies, runs side by side, accuracy after each step, what was taken for what."""
+"""How right the runs are: accuracies, side by side and after each step, what was taken for what, and samples."""
 
 from __future__ import annotations
 
+import base64
+import io
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from heapq import nlargest
 from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
+from PIL import Image
 
-from ..evaluation.compare import ComparisonReport
+from ..evaluation.compare import ComparisonReport, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.differences import shown_checkpoints
 from ..evaluation.results import EvaluationReport
+from ..preview import PreviewSample, pictures_of
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
-from .samples import choose_samples
 
 MAX_PAIRS = 10
+MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
 ROWS_IN_TABLE = 34
 
@@ -109,9 +114,8 @@ class Confusion:
     @property
     def most_confused(self) -> list[Cell]:
         """The largest cells beside the diagonal, at most `MAX_PAIRS`; equal ones in label order."""
-        return sorted((cell for cell in self.cells if cell.row != cell.column), key=lambda cell: -cell.count)[
-            :MAX_PAIRS
-        ]
+        wrong = [cell for cell in self.cells if cell.row != cell.column]
+        return nlargest(MAX_PAIRS, wrong, key=lambda cell: cell.count)
 
     @property
     def labels(self) -> list[str]:
@@ -154,3 +158,59 @@ def class_tables(groups: Sequence[Group], split: EvaluatedSplit) -> list[list[Cl
         rows.append(ClassRow(entry.name, entry.num_samples, means))
     length = -(-len(rows) // -(-len(rows) // ROWS_IN_TABLE))
     return [rows[first : first + length] for first in range(0, len(rows), length)]
+
+
+def choose_samples(groups: Sequence[Group], split: EvaluatedSplit) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Some recordings that were named wrongly, named rightly by some runs, and named rightly; kinds that exist."""
+    runs = [record.evaluated[split] for _, record in labelled(groups)]
+    num_right = np.sum([evaluated.predictions.correct for evaluated in runs], axis=0)
+    alone = len(runs) == 1
+    kinds = {
+        "Named wrongly" + ("" if alone else " by all runs"): num_right == 0,
+        "Named rightly by some runs": (num_right > 0) & (num_right < len(runs)),
+        "Named rightly" + ("" if alone else " by all runs"): num_right == len(runs),
+    }
+    found = {title: np.flatnonzero(chosen) for title, chosen in kinds.items() if chosen.any()}
+    places = {title: np.unique(np.linspace(0, len(of) - 1, MAX_SAMPLES).astype(int)) for title, of in found.items()}
+    return [(title, _samples(groups, split, of[places[title]])) for title, of in found.items()]
+
+
+def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[np.intp]) -> list[dict[str, Any]]:
+    """verdict: what was said of it, in words. pictures: captions and PNGs as data URIs."""
+    shown = groups[0].runs[0].evaluated[split]
+    batch = shown.split.read(positions)
+    images = shown.split.read_images(positions) if shown.split.has_images else None
+
+    def pictures(row: int) -> list[tuple[str, str]]:
+        image, value = (None, None) if images is None else (images[row], batch["value"][row].numpy())
+        drawn = pictures_of(PreviewSample("", frames=batch["events"][row].numpy(), image=image, value=value))
+        return [(caption, png_uri(picture)) for caption, picture in drawn]
+
+    named = shown.predictions
+    return [
+        {"sample_id": named.sample_ids[place], "class_name": named.classes[place], "pictures": pictures(row)}
+        | {"verdict": _verdict(groups, split, place)}
+        for row, place in enumerate(positions.tolist())
+    ]
+
+
+def _verdict(groups: Sequence[Group], split: EvaluatedSplit, position: int) -> str:
+    """`named anchor`, or with several runs what each group's runs said."""
+    said = []
+    for group in groups:
+        names = Counter(record.evaluated[split].predictions.predicted[position] for record in group.runs)
+        if not group.letter:
+            return f"named {next(iter(names))}"
+        listed = ", ".join(
+            name if count == len(group.runs) else f"{name} ({count})" for name, count in names.most_common()
+        )
+        said.append(f"{group.letter} {listed}")
+    return "named by " + "; ".join(said)
+
+
+def png_uri(picture: NDArray[Any]) -> str:
+    """A picture (H, W, 3) or (H, W), in [0, 1] or uint8, as a PNG in a data URI."""
+    pixels = picture if picture.dtype == np.uint8 else np.uint8(np.round(picture.clip(0, 1) * 255))
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,8 @@ from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
 from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork, build_network, code_of
+
+logger = logging.getLogger(__name__)
 
 _METADATA_KEY = "dvs_transfer"
 MAX_POOLS = 64  # more halvings than a frame can have
@@ -44,6 +47,7 @@ class CheckpointInfo(Frozen):
     photos_in_reach: Reach | None = Field(None, description="of held-out recordings; none of earlier versions' weights")
     split_digest: str
     cache_fingerprint: str
+    network_code: str | None = Field(None, description="digest of a user's network's code; none: of this package")
 
     def photos_in_reach_of(self, split: PairedCache) -> Reach:
         """Whether photos of held-out recordings, or these themselves, may have taught. split: of the same data."""
@@ -71,7 +75,8 @@ def changed_weights(run_folder: Path, digests: Mapping[CheckpointName, str | Non
 def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
     """Write the network's parameters and running statistics to `path`."""
     tensors = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
-    durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: info.model_dump_json()}))
+    document = info.model_dump_json(exclude={"network_code"} if info.network_code is None else None)
+    durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: document}))
 
 
 def require_weights(path: Path) -> None:
@@ -93,13 +98,23 @@ def read_info(path: Path) -> CheckpointInfo:
 
 
 def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, CheckpointInfo]:
-    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents."""
+    """The network of `path` in evaluation mode. Raises TrainingError: no such file, a damaged one, other contents.
+
+    Warns where a user's network has other code than when it was trained.
+    """
     info = read_info(path)
     tensors = safetensors.torch.load_file(path)
     shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
     _require_fit(path, info.model, shape, tensors)
     network = build_network(info.model, **shape, seed=0)
     network.load_state_dict(tensors)
+    if info.network_code not in (None, code_of(info.model)):
+        logger.warning(
+            "%s: the code of %s has changed since these weights were trained, and may compute something else than what "
+            "was trained: bring that code back, or train again",
+            path,
+            info.model.name,
+        )
     return network.to(device).eval(), info
 
 

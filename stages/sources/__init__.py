@@ -47,6 +47,8 @@ def find_source(name: str, kind: Literal["events", "images"] | None = None) -> t
         raise SourceError(f"{problem}: {error}") from error
     if not (isinstance(reader, type) and issubclass(reader, EventReader | ImageReader)):
         raise SourceError(f"{name}: expected a subclass of EventReader or ImageReader, found {reader!r}")
+    if missing := sorted(reader.__abstractmethods__):
+        raise SourceError(f"{name}: does not define {', '.join(missing)}, which a reader of {reader.kind} needs")
     if kind not in (None, reader.kind):
         raise SourceError(f"{problem}: it is one of {reader.kind}")
     if digest is not None:

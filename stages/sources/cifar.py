@@ -80,7 +80,7 @@ def read_batch(content: RandomAccess) -> tuple[UInt8Array, list[int]]:
     file = LocalFile(content)
     _, batch = ask({"reader": "cifar", "path": str(file.path)}, location)
     pixels, labels = batch["data"], batch["labels"]
-    if pixels.shape != (len(labels), 3 * SIDE * SIDE) or labels.dtype.kind != "i":
+    if pixels.shape != (labels.size, 3 * SIDE * SIDE) or labels.ndim != 1 or labels.dtype.kind != "i":
         raise SourceError(
             f"{location}: expected `data` of shape (N, {3 * SIDE * SIDE}) and N whole `labels`, found {pixels.shape} "
             f"and {labels.shape} of {labels.dtype}; fetch it again"

@@ -21,6 +21,7 @@ from .reader import EventReader, ImageReader, Listing
 from .tree import Place, find_folder, open_place
 
 SIDE: Final = 28  # pixels
+_FREE_RATIO_BYTES: Final = 1 << 20  # 60,000 labels of one digit are as compressible as they are
 _DIGITS: Final = tuple(map(str, range(10)))
 _FILES: Final = [f"{split}-{part}-ubyte" for split in ("train", "t10k") for part in ("images-idx3", "labels-idx1")]
 # Folder of a split, and what MNIST calls it: recording 00042.bin of Train is of the 42nd digit of MNIST's "train".
@@ -86,7 +87,7 @@ class Mnist(ImageReader):
 def parse_idx(data: bytes, num_dimensions: int, location: str) -> UInt8Array:
     """The array of an IDX file, plain or gzipped. Raises SourceError when header and length do not agree."""
     if data.startswith(b"\x1f\x8b"):
-        plain = Inflated(InMemory(data, location), 31, location)
+        plain = Inflated(InMemory(data, location), 31, location, _FREE_RATIO_BYTES)
         data = plain.read_at(0, plain.size)
     expected_magic = (0x08 << 8) | num_dimensions
     header_bytes = 4 + 4 * num_dimensions

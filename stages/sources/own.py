@@ -20,7 +20,9 @@ class Folder(EventReader):
 
     name = "folder"
     title = "Your own recordings"
-    layout = "<class>/<name>: AEDAT 4, EVT 2 and 3, DAT, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
+    layout = (
+        "<class>/<name>: AEDAT 2 and 4, EVT 2 and 3, DAT, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
+    )
     access = "file"
 
     def __init__(self, path: Path, time_unit: TimeUnit = "auto") -> None:

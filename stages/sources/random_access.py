@@ -107,24 +107,25 @@ class Inflated:
 
     Opening inflates it once from end to end and keeps a copy of the decoder every 8 MiB; a read starts at the copy
     before it, or where the last read ended, so reading in order costs nothing extra. A stream of up to 8 MiB is held.
-    Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size.
+    Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size and
+    more than `free_bytes`, up to which it may be as compressible as it likes.
     """
 
-    def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
+    def __init__(self, parent: RandomAccess, wbits: int, location: str, free_bytes: int = 0) -> None:
         self.location = location
         self.require_unchanged = parent.require_unchanged
         self._lock = threading.Lock()
         self._cursor = _Decoder(parent, wbits, location)
         self._checkpoints = [self._cursor.copy()]
-        limit = MAX_RATIO * parent.size
+        limit = max(MAX_RATIO * parent.size, free_bytes)
         held: list[bytes] = []
         while self._cursor.step():
             if self._cursor.out <= _CHECKPOINT_BYTES:
                 held.append(self._cursor.block)
             if self._cursor.out > limit:
                 raise SourceError(
-                    f"{location}: {parent.size} compressed bytes inflate to more than {limit} "
-                    f"({MAX_RATIO} times as many, the limit); this is no recording or archive of a data set"
+                    f"{location}: {parent.size} compressed bytes inflate to more than {limit}, and more than "
+                    f"{MAX_RATIO} times as many; this is no recording or archive of a data set"
                 )
             if self._cursor.out - self._checkpoints[-1].out >= _CHECKPOINT_BYTES:
                 self._checkpoints.append(self._cursor.copy())

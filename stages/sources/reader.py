@@ -72,6 +72,8 @@ class Reader(ABC):
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)
+        endings: Any = cls.suffixes
+        cls.suffixes = tuple(ending.lower() for ending in ([endings] if isinstance(endings, str) else endings))
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -202,9 +204,10 @@ class Reader(ABC):
         """The error for a path that holds something else."""
         way_out = f". Give the path of {self.title}, or get it: {self.origin}"
         if self.origin == _YOUR_OWN:
+            endings = ", ".join(filter(None, self.suffixes))
             way_out = (
-                ", and no file directly in a folder there. Put the files of a class into its folder, without folders "
-                "of their own"
+                f", and no file directly in a folder there{endings and f' whose name ends in {endings}'}. Put "
+                "the files of a class into its folder, without folders of their own"
             )
         return SourceError(f"{self.path}: expected {self.layout}; found {describe_children(found)}{way_out}")
 

@@ -25,7 +25,10 @@ from .step import Learner, StepRecord
 
 @dataclass
 class Keeper:
-    """The files of a run in progress. epoch: whole epochs that are done; accuracies: top-1 in [0, 1]."""
+    """The files of a run in progress. epoch: whole epochs that are done; accuracies: top-1 in [0, 1].
+
+    code: digests of the user's code as it is when the run starts, which is what trains; the files may be edited since.
+    """
 
     model: ModelConfig
     config: TrainConfig
@@ -39,6 +42,10 @@ class Keeper:
     last_accuracy: float | None = None
     saved_step: int = 0
     saved_at: float = field(default_factory=time.monotonic)
+    code: dict[str, str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.code = plugin_code(self.model, self.config)
 
     @property
     def states(self) -> States:
@@ -48,8 +55,8 @@ class Keeper:
             "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
             "processes": self.num_processes,
         }
-        if code := plugin_code(self.model, self.config):
-            identity["code"] = code
+        if self.code:
+            identity["code"] = self.code
         folder = self.run_folder / "checkpoints"
         return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True))
 
@@ -121,6 +128,7 @@ class Keeper:
     def _info(self) -> CheckpointInfo:
         return CheckpointInfo(
             model=self.model,
+            network_code=self.code.get("network"),
             method=self.config.method,
             class_names=self.split.class_names,
             num_steps=self.split.num_bins,

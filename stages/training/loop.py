@@ -37,7 +37,7 @@ from .keeping import Keeper
 from .methods import Method, method_of
 from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
 from .schedule import learning_rate
-from .sliding import SlidingStrategy
+from .sliding import SlidingStrategy, probability_at
 from .step import Learner, StepRecord, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
 
@@ -56,8 +56,9 @@ def run(
     """Train a network, or go on with the run that `run_folder` holds; `restart` deletes that one first.
 
     Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `stints.json` and `checkpoints/`.
-    Raises TrainingError: data that cannot be trained on, a run folder of other settings or in use, damaged
-    checkpoints, a loss that is not finite. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
+    Raises TrainingError: data that cannot be trained on, a method or a sliding strategy that cannot be used, a run
+    folder of other settings or in use, damaged checkpoints, a loss that is not finite. TrainingStoppedError: after
+    SIGTERM or Ctrl-C, with the state saved.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -154,7 +155,7 @@ class _Training:
         network.backbone.recompute = config.recompute
         optimizer = torch.optim.AdamW(decay_groups(network, config.weight_decay), fused=True)
         shown = selected if len(selected) else split
-        return cls(
+        training = cls(
             config=config,
             device=device,
             processes=processes,
@@ -169,6 +170,21 @@ class _Training:
             kept=Keeper(model, config, run_folder, split, selection_split, processes.count),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
         )
+        training._check_method()
+        return training
+
+    def _check_method(self) -> None:
+        """Raises TrainingError where a step would have no probability of sliding, or an epoch belong to no phase.
+
+        All steps are looked at before the first one: a training of days is not to end in its last epoch.
+        """
+        if [epoch for phase in self.method.phases() for epoch in phase] != list(range(self.config.epochs)):
+            raise TrainingError(
+                f"train.method = {self.config.method}: expected phases() to cover the epochs 0 to "
+                f"{self.config.epochs - 1}, each once and in order; found {self.method.phases()}"
+            )
+        for step in range(self.config.epochs * self.sampler.num_steps):
+            self._sliding_probability(step)
 
     def resume(self, on_message: OnMessage) -> None:
         """Take up the run that the folder holds, if it holds one."""
@@ -245,7 +261,10 @@ class _Training:
 
     def _sliding_probability(self, step: int) -> float:
         num_steps = self.sampler.num_steps
-        return self.sliding((step + self.kept.epoch * num_steps) / (self.config.epochs * num_steps))
+        progress = (step + self.kept.epoch * num_steps) / (self.config.epochs * num_steps)
+        own = type(self.method).sliding is not Method.sliding
+        name = f"sliding() of train.method = {self.config.method}" if own else f"train.sliding = {self.config.sliding}"
+        return probability_at(self.sliding, progress, name)
 
     def _validate(self) -> dict[str, Any]:
         """Accuracy and firing rates at an epoch's end; the main process measures them."""

@@ -5,11 +5,13 @@ A strategy is any callable from progress in [0, 1) (share of all steps done) to 
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ...cache.errors import TrainingError
 from ..plugins import find
 
 SlidingStrategy = Callable[[float], float]
@@ -85,5 +87,36 @@ STRATEGIES: dict[str, Callable[[SlidingConfig], SlidingStrategy]] = {
 
 
 def sliding_strategy(config: SlidingConfig) -> SlidingStrategy:
-    """The strategy that the configuration names, or a user's, which is called with it. Raises PluginError."""
-    return find("sliding", config.sliding, STRATEGIES)(config)
+    """The strategy that the configuration names, or a user's, which is called with it.
+
+    Raises PluginError: no such strategy. TrainingError: it is not to be called with a configuration.
+    """
+    factory = find("sliding", config.sliding, STRATEGIES)
+    try:
+        inspect.signature(factory).bind(config)
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"train.sliding = {config.sliding}: cannot be called with the [train] section ({error}); expected a "
+            "function of it that gives a function of progress"
+        ) from error
+    return factory(config)
+
+
+def probability_at(strategy: SlidingStrategy, progress: float, name: str) -> float:
+    """The strategy's probability; a rounding error outside [0, 1] is taken off.
+
+    name: how the message names the strategy. Raises TrainingError: it cannot be called, or gives no probability.
+    """
+    if not callable(strategy):
+        raise TrainingError(
+            f"{name}: expected a function of progress that gives a probability; found an object of type "
+            f"{type(strategy).__name__}, which cannot be called"
+        )
+    found = strategy(progress)
+    try:
+        probability = math.nan if isinstance(found, str) else float(found)
+    except (TypeError, ValueError, RuntimeError):  # the last one of a tensor of several elements
+        probability = math.nan
+    if not -1e-9 <= probability <= 1 + 1e-9:
+        raise TrainingError(f"{name}: expected a probability in [0, 1] at progress {progress:g}; found {found!r:.80}")
+    return min(max(probability, 0.0), 1.0)

@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...cache.errors import TrainingError
 from ..batches.augmentation import augment
 from ..batches.data import event_frames
 from ..batches.loading import Batch
 from ..network.networks import SpikingNetwork
 from .config import TrainConfig
 from .distributed import ALONE, Processes
+from .losses import LossParts
 from .methods import Method, MixedPrecision, Shown, method_of
 
 
@@ -59,7 +61,9 @@ class Learner:
         """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device."""
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation))
         shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability)
-        loss, logits = self.method.loss(MixedPrecision(self.network, self.config.precision), shown)
+        loss, logits = self._checked(
+            self.method.loss(MixedPrecision(self.network, self.config.precision), shown), shown
+        )
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.network.parameters())
@@ -68,3 +72,25 @@ class Learner:
         self.optimizer.step()
         accuracy = (logits.mean(0).argmax(1) == batch.labels).float().mean()
         return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
+
+    def _checked(self, given: object, shown: Shown) -> tuple[LossParts, Tensor]:
+        """What a method's `loss` gave. Raises TrainingError where it has another form."""
+        where = f"loss() of train.method = {self.config.method}: expected"
+        if not (isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], LossParts)):
+            raise TrainingError(f"{where} a pair (LossParts, logits); found {type(given).__name__}")
+        loss, logits = given
+        for name, part in zip(loss._fields, loss, strict=True):
+            if not (isinstance(part, Tensor) and part.ndim == 0):
+                raise TrainingError(f"{where} LossParts.{name} to be a tensor without dimensions; found {_form(part)}")
+        if not loss.total.requires_grad:
+            raise TrainingError(f"{where} LossParts.total to follow from the network; found a tensor without gradient")
+        steps, batch_size = shown.events.shape[:2]
+        if not (isinstance(logits, Tensor) and logits.ndim == 3 and logits.shape[:2] == (steps, batch_size)):
+            raise TrainingError(
+                f"{where} logits (T, B, classes) with T = {steps} and B = {batch_size}; found {_form(logits)}"
+            )
+        return loss, logits
+
+
+def _form(value: object) -> str:
+    return f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__

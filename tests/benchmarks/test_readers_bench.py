@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dvs_transfer.benchmarks import readers as bench
+from dvs_transfer.cache.errors import SourceError
 
 
 def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
@@ -15,6 +16,12 @@ def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
     assert set(report["ratio"]) == {contestant.file for contestant in bench.CONTESTANTS}
     assert all(value > 0 for value in [*report["mev_per_s"].values(), *report["ratio"].values()])
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_measured_is_read_and_checked(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=[0, 5000], y=[0, 0], t=[1, 2], p=[0, 1])
+    with pytest.raises(SourceError, match="event 1 has x=5000"):
+        bench._ours(tmp_path / "a.npz")
 
 
 def test_a_difference_stops_the_benchmark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

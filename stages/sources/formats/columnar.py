@@ -32,7 +32,7 @@ _MAX_LINE_BYTES: Final = 10_000
 class StoredArray:
     """An array of `length` values of type `stored` that lies in a file from byte `offset` on, read in slices.
 
-    means: the type that they are given back with.
+    means: the type that they are given back with, which holds each of them.
     """
 
     content: RandomAccess
@@ -42,11 +42,18 @@ class StoredArray:
     means: np.dtype[Any]
 
     def read(self, start: int, stop: int) -> NDArray[Any]:
-        """The values [start, stop), fewer at the end. Raises SourceError."""
+        """The values [start, stop), fewer at the end. Raises SourceError, also for one that `means` cannot hold."""
         first, end = (self.offset + min(i, self.length) * self.stored.itemsize for i in (start, stop))
         step = 1 << 24
         parts = [self.content.read_at(offset, min(step, end - offset)) for offset in range(first, end, step)]
-        return np.frombuffer(b"".join(parts), self.stored).astype(self.means, copy=False)
+        values = np.frombuffer(b"".join(parts), self.stored)
+        with np.errstate(invalid="ignore", over="ignore"):
+            meant = values.astype(self.means, copy=False)
+        if not np.can_cast(self.stored, self.means) and not np.array_equal(meant, values):
+            raise SourceError(
+                f"{self.content.location}: values of {self.stored} that are none of the announced {self.means}; refused"
+            )
+        return meant
 
 
 def read_npy(content: RandomAccess, time_unit: Unit) -> Pieces:
@@ -165,7 +172,8 @@ def _text_pieces(
             raise SourceError(
                 f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
             )
-        is_whole = whole_times and np.abs(t).max() < 2**53  # others stay what they are, and are no time
+        # Whole numbers beyond 2^53 are nanoseconds since 1970, if no float has rounded them; else they are no time.
+        is_whole = whole_times and (t.dtype.kind == "i" or np.abs(t).max() < 2**53)
         columns["t"] = t.astype(np.int64 if is_whole else np.float64)
         num_before += len(table)
         yield columns

@@ -46,7 +46,8 @@ def _microseconds(values: NDArray[Any], unit: Unit) -> NDArray[Any]:
     if unit == "whole us" or not (is_float or values.dtype.kind in "iu") or (unit == "us" and not is_float):
         return values
     if unit == "ns" and not is_float:
-        return values // 1000 + (values % 1000 >= 500)
+        wide = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64)  # a byte knows no 1000
+        return wide // 1000 + (wide % 1000 >= 500)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.rint(values.astype(np.float64) * _US_PER_UNIT[unit])
 

@@ -24,6 +24,7 @@ from .columnar import StoredArray, stored_pieces
 from .columns import Pieces, Unit, as_events
 
 MAX_VARIABLES: Final = 1000
+FREE_RATIO_BYTES: Final = 1 << 24  # a column of one value, such as a single polarity, deflates 1000 times
 _HEADER_BYTES: Final = 128
 _START_BYTES: Final = 1 << 12  # of a variable: its flags, shape and name
 _MAX_HEADER_PART: Final = 128  # bytes: 32 dimensions; MATLAB's names have up to 63 letters
@@ -78,8 +79,8 @@ def _open(variable: _Element, name: str, order: str, location: str) -> StoredArr
         raise SourceError(f"{where} announces {announced} values of {stored}, {values.size} bytes are there")
     if math.prod(shape) != max(shape, default=0):
         raise SourceError(f"{where} has the shape {announced}, expected n, n x 1 or 1 x n")
-    meant = np.dtype(_CLASSES[flags & 0xFF])  # MATLAB stores floating point that is whole as integers
-    return StoredArray(values, 0, stored, max(shape), meant if meant.kind == "f" else stored)
+    meant = np.dtype(_CLASSES[flags & 0xFF])  # MATLAB stores values in a smaller type where they fit into it
+    return StoredArray(values, 0, stored, max(shape), meant)
 
 
 def _header(matrix: RandomAccess, order: str, where: str) -> list[bytes]:
@@ -97,7 +98,7 @@ def _matrix(variable: _Element, order: str, where: str, *, whole: bool) -> Rando
     kind, content, _ = variable
     if kind == _COMPRESSED:
         if whole:
-            plain: RandomAccess = Inflated(content, 15, where)
+            plain: RandomAccess = Inflated(content, 15, where, FREE_RATIO_BYTES)
         else:
             try:
                 plain = InMemory(zlib.decompressobj().decompress(content.read_at(0, _START_BYTES), _START_BYTES), where)

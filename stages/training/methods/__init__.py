@@ -6,6 +6,7 @@ know no method by name.
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from importlib import import_module
@@ -116,13 +117,19 @@ def method_class(name: str) -> type[Method]:
         require_name("methods", name, METHOD_NAMES)
         found = find("methods", name, {})
     if not (isinstance(found, type) and issubclass(found, Method)):
-        raise TrainingError(f"train.method = {name}: expected a class derived from dvs_transfer.Method; found {found}")
+        raise TrainingError(
+            f"train.method = {name}: expected a class derived from {Method.__module__}.Method; found {found}"
+        )
     return found
 
 
 def method_of(config: TrainConfig) -> Method:
     """The method that a configuration names. Raises PluginError or TrainingError."""
-    return method_class(config.method)(config)
+    found = method_class(config.method)
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise TrainingError(f"train.method = {config.method}: has no {missing}(), which a method must define")
+    return found(config)
 
 
 def plugin_code(model: ModelConfig, config: TrainConfig) -> dict[str, str]:

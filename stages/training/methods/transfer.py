@@ -14,8 +14,9 @@ class Transfer(Method):
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.
-        static_logits, static_features = network.with_features(shown.static(), "static")
-        event_logits, event_features = network.with_features(shown.events, "event")
+        with network.autocast():  # of both at once, so that a weight is converted once
+            static_logits, static_features = network.with_features(shown.static(), "static")
+            event_logits, event_features = network.with_features(shown.events, "event")
         loss = transfer_loss(
             static_features,
             event_features,

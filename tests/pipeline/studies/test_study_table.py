@@ -23,12 +23,11 @@ from scipy import stats
 from dvs_transfer.pipeline.config import ExperimentConfig
 from dvs_transfer.pipeline.progress import to_document
 from dvs_transfer.pipeline.studies import table as tables
-from dvs_transfer.pipeline.studies.cells import CellResult
 from dvs_transfer.pipeline.studies.formats import to_csv, to_latex, to_markdown
 from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.studies.table import Table, make_table
 from dvs_transfer.pipeline.workspace import Workspace
-from dvs_transfer.stages.evaluation.results import Predictions
+from dvs_transfer.stages.evaluation.results import Outcome, Predictions
 
 GOLDEN = Path(__file__).parent / "golden"
 CLASSES = ("ant", "bee")
@@ -85,7 +84,7 @@ figures = [
 NUM_RECORDINGS = 20
 
 
-def outcome(right: int, right_last: int | None, **facts: Any) -> CellResult:
+def outcome(right: int, right_last: int | None, **facts: Any) -> Outcome:
     """The first recordings are named rightly: `right` by the evaluated weights, `right_last` by the last epoch's."""
     classes = tuple(CLASSES[index % 2] for index in range(NUM_RECORDINGS))
 
@@ -94,10 +93,10 @@ def outcome(right: int, right_last: int | None, **facts: Any) -> CellResult:
 
     ids = tuple(f"{name}/{i}" for i, name in enumerate(classes))
     predictions = Predictions(ids, classes, say(right), None if right_last is None else say(right_last))
-    return CellResult(evaluation_of(predictions, CLASSES, **facts), predictions)
+    return Outcome(evaluation_of(predictions, CLASSES, **facts), predictions)
 
 
-def made_up(config: ExperimentConfig) -> CellResult | None:
+def made_up(config: ExperimentConfig) -> Outcome | None:
     """The first (10 + seed) recordings are right, 3 to 5 fewer without TET, one more where the photos leak; of the last
     epoch's weights one fewer. Without TET under `unrestricted` a draw is missing."""
     seed, tet, leaks = config.train.seed, config.train.loss.tet, config.pairing.protocol != "disjoint"
@@ -117,7 +116,7 @@ def made_up(config: ExperimentConfig) -> CellResult | None:
 def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Table]:
     """The table of a study file whose cells are `results`."""
 
-    def load(text: str, results: Callable[[ExperimentConfig], CellResult | None]) -> Table:
+    def load(text: str, results: Callable[[ExperimentConfig], Outcome | None]) -> Table:
         path = tmp_path / "e.toml"
         path.write_text(text)
         monkeypatch.setattr(tables, "find_run", lambda config, workspace: workspace.runs)
@@ -213,7 +212,7 @@ def test_a_method_is_never_ahead_on_best_alone(
 ) -> None:
     """A clear gain of `best`, in every draw; of the last epoch's weights as large, none, or not known."""
 
-    def results(config: ExperimentConfig) -> CellResult:
+    def results(config: ExperimentConfig) -> Outcome:
         if config.train.method == "events":
             return outcome(8, 8)
         return outcome(18, last)
@@ -252,7 +251,7 @@ def test_columns_follow_how_well_best_was_chosen(
 
 
 def test_draws_with_their_own_split_are_paired_on_their_own_recordings(load: Callable[..., Table]) -> None:
-    def results(config: ExperimentConfig) -> CellResult:
+    def results(config: ExperimentConfig) -> Outcome:
         split = config.pairing.seed
         result = outcome(
             8 + 6 * (config.train.method != "events"), None, checkpoint="last", recordings_digest=f"split {split}"
@@ -293,7 +292,7 @@ def test_labels_are_drawn_where_not_all_train(load: Callable[..., Table]) -> Non
     text = TWO_WAYS.replace("[[axis.way]]", 'draws = "labels"\nset = { pairing.train_per_class = 3 }\n[[axis.way]]', 1)
     text = text.replace("{ train.method", "{ pairing.train_per_class = 999, train.method")
 
-    def results(config: ExperimentConfig) -> CellResult:
+    def results(config: ExperimentConfig) -> Outcome:
         all_train = config.pairing.train_per_class == 999
         return outcome(9, 8, split_digest="all" if all_train else f"{config.pairing.subset_seed}")
 
@@ -316,7 +315,7 @@ def test_a_difference_says_of_how_many_draws_it_is_and_why_there_is_none(
 ) -> None:
     """finished: draws of the baseline, where the row has five. digest: of the baseline's recordings."""
 
-    def results(config: ExperimentConfig) -> CellResult | None:
+    def results(config: ExperimentConfig) -> Outcome | None:
         if config.train.method != "events":
             return outcome(12, 12, recordings_digest="0")
         return outcome(10, 10, recordings_digest=digest) if config.train.seed <= finished else None

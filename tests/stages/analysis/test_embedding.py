@@ -29,6 +29,13 @@ def test_clusters_stay_apart_and_a_seed_repeats_itself() -> None:
     assert np.array_equal(position, embed(features, 30, seed=3)[0])
 
 
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_equal_features_lie_at_one_place(value: float, caplog: pytest.LogCaptureFixture) -> None:
+    position, _, divergence = embed(np.full((12, 20), value, np.float32), 30, seed=0)
+    assert (position.shape, position.any(), divergence) == ((12, 2), False, 0)
+    assert "all 12 points are equal" in caplog.text
+
+
 def test_points_are_recordings_then_their_images(tmp_path: Path) -> None:
     folder = write_run(tmp_path / "run", NETWORKS["resnet18"])
     report = run(EmbeddingConfig(num_recordings=8), open_tiny_split, folder)

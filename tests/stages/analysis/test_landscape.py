@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import LandscapeConfig
 from dvs_transfer.stages.analysis.landscape import losses_at, mean_loss, random_direction
-from dvs_transfer.stages.analysis.subject import Samples
+from dvs_transfer.stages.analysis.results import Samples
 from dvs_transfer.stages.training.config import LossConfig
 
 run, read = ANALYSES["landscape"].run, ANALYSES["landscape"].read

@@ -15,8 +15,7 @@ from tiny_split import TinySplit, open_tiny_split
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import ActivityConfig, AnalysisConfig, EmbeddingConfig
-from dvs_transfer.stages.analysis.results import result_path
-from dvs_transfer.stages.analysis.subject import choose_rows
+from dvs_transfer.stages.analysis.results import choose_rows, result_path
 from dvs_transfer.stages.runs.checkpoint import weights_path
 
 ACTIVITY, EMBEDDING = ANALYSES["activity"], ANALYSES["embedding"]

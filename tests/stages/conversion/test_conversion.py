@@ -23,6 +23,7 @@ from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources import SOURCES, Events, open_source
 from dvs_transfer.stages.sources.atis import box_contour, encode_annotation
 from dvs_transfer.stages.sources.caltech import NCaltech101
+from dvs_transfer.stages.sources.tonic_datasets import tonic_reader
 
 
 def test_the_store_holds_each_recording_s_frames(raw: Path, tmp_path: Path) -> None:
@@ -90,6 +91,10 @@ def test_a_store_follows_the_versions_of_its_reader_and_of_the_frames(
 
 def test_the_version_before_made_the_same_of_every_source() -> None:
     assert {*CODE_BEFORE} == {*SOURCES, "tonic"}
+    tonic = tonic_reader("NMNIST")
+    opened = tonic.__new__(tonic)
+    opened.class_names, opened.samples = ("0", "1"), ()
+    assert len(recipe.recipes(config(Path(), Path()), opened)) == 2
 
 
 def test_another_version_makes_another_store_and_repairs_none(

@@ -11,8 +11,7 @@ from evaluations import evaluation_of
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import compare
-from dvs_transfer.stages.evaluation.compare import EvaluatedRun
-from dvs_transfer.stages.evaluation.differences import NO_LAST
+from dvs_transfer.stages.evaluation.compare import NO_LAST, EvaluatedRun
 from dvs_transfer.stages.evaluation.results import Predictions
 from dvs_transfer.stages.evaluation.statistics import mcnemar, paired_difference, recordings_interval
 
@@ -44,7 +43,7 @@ def make_run(
     last = None if wrong_last is None else name_wrongly(wrong_last)
     predictions = Predictions(ids, classes, name_wrongly(wrong), last)
     evaluation = evaluation_of(predictions, class_names, **report)
-    return EvaluatedRun(Path(name), seed, evaluation, predictions, subset_seed)
+    return EvaluatedRun(evaluation, predictions, Path(name), seed, subset_seed)
 
 
 def correct(*runs: EvaluatedRun) -> np.ndarray:

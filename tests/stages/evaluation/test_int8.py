@@ -7,9 +7,8 @@ import torch
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.batches.loading import OnDevice
-from dvs_transfer.stages.evaluation import int8
-from dvs_transfer.stages.evaluation.int8 import Int8Network, quantize
-from dvs_transfer.stages.evaluation.precision import in_precision
+from dvs_transfer.stages.evaluation import precision
+from dvs_transfer.stages.evaluation.precision import Int8Network, in_precision, quantize
 from dvs_transfer.stages.network import compiled
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.layers import SpikingConv
@@ -128,10 +127,10 @@ def test_machines_that_cannot_are_named(monkeypatch):
     with pytest.raises(TrainingError, match=r"runs on a CPU, not on meta.*float32"):
         in_precision(network.to("meta"), "int8")
     network = build_network(ModelConfig(widths=(4, 4)), num_classes=3, num_steps=2, size=8, seed=0)
-    monkeypatch.setattr(int8, "cpu_capabilities", lambda: {"avx2"})
+    monkeypatch.setattr(precision, "cpu_capabilities", lambda: {"avx2"})
     with pytest.raises(TrainingError, match=r"needs a CPU with 8-bit products.*use float32"):
         in_precision(network, "int8")
-    monkeypatch.setattr(int8, "cpu_capabilities", lambda: {"avx512_vnni"})
+    monkeypatch.setattr(precision, "cpu_capabilities", lambda: {"avx512_vnni"})
     monkeypatch.setattr(torch.ops, "onednn", object())
     with pytest.raises(TrainingError, match=r"lacks onednn::qconv_prepack and onednn::qconv_pointwise: use float32"):
         in_precision(network, "int8")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from dvs_transfer.stages.evaluation.metrics import (
+from dvs_transfer.stages.evaluation.evaluate import (
     accuracy_after_steps,
     calibration_error,
     class_accuracies,

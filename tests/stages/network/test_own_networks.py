@@ -50,6 +50,16 @@ class OneStep(Rate):
         return super().forward(frames)[0]
 
 
+class Both(Rate):
+    """Gives from either function what the other one should."""
+
+    def forward(self, frames):
+        return super().forward(frames), frames
+
+    def with_features(self, frames):
+        return super().forward(frames)
+
+
 def like_the_small_one(config, *, num_classes, num_steps, size):
     """Made of the package's own parts."""
     shape = {"num_classes": num_classes, "num_steps": num_steps, "size": size}
@@ -100,6 +110,10 @@ def test_seed_and_options_make_the_weights():
 def test_what_is_refused():
     with pytest.raises(TrainingError, match=r"OneStep: expected logits .* \(3, 5, 4\) .* found \(5, 4\)"):
         built(own("OneStep"))(FRAMES, "event")
+    with pytest.raises(TrainingError, match=r"Both: expected logits from forward\(\).* found tuple of Tensor, Tensor"):
+        built(own("Both"))(FRAMES, "event")
+    with pytest.raises(TrainingError, match=r"Both: expected logits and features from with_f.* a tensor \(3, 5, 4"):
+        built(own("Both")).with_features(FRAMES, "event")
     with pytest.raises(TrainingError, match=r"Rate: cannot be called as a network is .*widths"):
         built(own("Rate", widths=3))
     with pytest.raises(TrainingError, match="no_module: gave a list, expected a torch module"):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dvs_transfer.stages.evaluation.metrics import ClassAccuracy
+from dvs_transfer.stages.evaluation.results import ClassAccuracy
 from dvs_transfer.stages.reporting.records import Group
 from dvs_transfer.stages.reporting.results import class_tables, confusion_of
 

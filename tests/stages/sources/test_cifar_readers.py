@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import pickletools
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,10 @@ def read(data: bytes) -> tuple[np.ndarray, list[int]]:
             r"expected `data` of shape \(N, 3072\) and N whole `labels`, found \(3, 3072\) and \(2,\)",
         ),
         (batch(PIXELS[:, :3000], [3, 1, 4]), r"expected `data` of shape \(N, 3072\) .*found \(3, 3000\)"),
+        (
+            re.sub(rb"\]q.\(K\x03e", b"K\x03", batch(PIXELS[:1], [3]), count=1, flags=re.DOTALL),
+            r"N whole `labels`, found \(1, 3072\) and \(\)",
+        ),
         (pickle.dumps({"labels": [1]}, 2), "KeyError: 'data'"),
         (batch(PIXELS, [3, 1, 4])[:-1], "UnpicklingError|EOFError"),
         (batch(PIXELS, [3, 1, 4]).replace(b"U\x02u1", b"U\x02O8"), "data are of the type 'O8'"),

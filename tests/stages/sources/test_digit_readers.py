@@ -141,6 +141,10 @@ def test_sizes_and_numbers_that_do_not_match(tmp_path: Path, make: Any) -> None:
         open_source("mnist", make.files(tmp_path, files | {"t10k-images-idx3-ubyte": make.idx(np.zeros((2, 28, 27)))}))
 
 
+def test_labels_of_one_digit_are_no_bomb(make: Any) -> None:
+    assert len(parse_idx(gzip.compress(make.idx(np.full(60_000, 7))), 1, "labels.gz")) == 60_000
+
+
 def test_a_gzip_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SourceError, match="200 times as many"):
         parse_idx(gzip.compress(bytes(10_000_000)), 3, "images.gz")

@@ -14,6 +14,7 @@ import pytest
 from command_line import refuse, succeed
 from tiny import write_config
 
+from dvs_transfer import convert
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages import plugins
@@ -92,9 +93,18 @@ def test_convert_looks_in_the_current_folder(root: Path, monkeypatch: pytest.Mon
         ("pen:Pencil", "has no attribute 'Pencil'"),
         ("math:pi", "expected a subclass of EventReader or ImageReader, found 3.14"),
         ("penn", "no source of events is called 'penn': 'penn' is none of "),
+        ("pen.py:Pen", "names no code"),
+        ("./pen:Pen", "'./pen:Pen' names no code"),
+        ("pen:", "'pen:' names no code"),
+        ("leaves:Pen", "cannot be imported (SystemExit: 0); it must be defined by an installed module"),
+        ("blank:Blank", "blank:Blank: does not define decode, which a reader of events needs"),
     ],
 )
 def test_a_name_that_leads_to_no_reader(root: Path, source: str, says: str) -> None:
+    (root / "leaves.py").write_text("raise SystemExit(0)\n")
+    (root / "blank.py").write_text(
+        "from dvs_transfer.stages.sources import EventReader\nclass Blank(EventReader): ...\n"
+    )
     options = ("--config", root / "tiny.toml", "--set", f"events.source='{source}'")
     refuse("--quiet", "--root", root, "preprocess", *options, code=2, says=[says])
 
@@ -103,6 +113,54 @@ def test_what_the_events_of_a_plug_in_may_be_is_judged_as_others(root: Path) -> 
     write_code(root, CODE.replace("int(y)", "int(y) + 10"))
     problems = preprocess_fails(root)
     assert re.search(r"a/0\.pen: event \d+ has y=\d+, expected a whole number from 0 to 23", problems)
+
+
+@pytest.mark.parametrize(
+    ("gives", "says"),
+    [
+        ("None", "its reader gave NoneType, expected Events or EventStream"),
+        ("(x, y, t_us, p)", "its reader gave tuple, expected Events or EventStream"),
+        ("Events(x.tolist(), y, t_us, p)", "x is a list, expected an array of (40,) numbers"),
+        ("Events(x, y, t_us / 1e6, p)", " of microseconds"),
+        ("Events(x, y, t_us, p, '32x24')", "its reader gave sensor_size='32x24', expected (width, height) in pixels"),
+        ("Events(x, y, t_us, p, 32)", "its reader gave sensor_size=32, expected (width, height) in pixels"),
+        ("exit()", "a/0.pen: its reader called sys.exit; expected SourceError"),
+    ],
+)
+def test_a_reader_that_gives_something_else(root: Path, gives: str, says: str) -> None:
+    write_code(root, CODE.replace("return Events(x, y, t_us, p)", f"return {gives}"))
+    assert says in preprocess_fails(root)
+
+
+def test_metadata_that_json_cannot_hold(root: Path) -> None:
+    write_code(root, CODE + "\n    def metadata(self, sample):\n        return {'weight': np.float32(1)}\n")
+    assert "a/0.pen: its reader gave metadata that JSON cannot hold" in preprocess_fails(root)
+
+
+@pytest.mark.parametrize(
+    "gives", ["None", "np.zeros((4, 4), np.uint8)", "np.zeros((4, 4, 3))", "np.zeros((0, 4, 3), 'u1')"]
+)
+def test_an_image_reader_that_gives_something_else(root: Path, gives: str) -> None:
+    code = "import numpy as np\nfrom dvs_transfer.stages.sources import ImageReader\n\n\nclass Pen(ImageReader):\n"
+    write_code(root, f"{code}    def decode(self, sample, data):\n        return {gives}\n")
+    options = ("pen:Pen", root / "data/raw/pen", "--out", root / "out")
+    refuse("--quiet", "convert", *options, code=1, says=["a/0.pen: its reader gave", "an image as (H, W, 3) uint8 RGB"])
+
+
+def test_an_error_in_a_reader_names_the_sample(root: Path) -> None:
+    write_code(root, CODE.replace("return Events(x, y, t_us, p)", "return {}['sensor']"))
+    with pytest.raises(KeyError) as caught:
+        convert("pen:Pen", root / "data/raw/pen", root / "out")
+    assert "a/0.pen: in decode of Pen" in caught.value.__notes__[0]
+
+
+def test_endings_in_capitals_and_endings_that_fit_nothing(root: Path) -> None:
+    write_code(root, CODE.replace('(".pen",)', '(".PEN",)'))
+    assert preprocess(root)["events"]["num_samples"] == 7
+    write_code(root, CODE.replace('(".pen",)', '(".pencil", ".ink")'))
+    assert "no file directly in a folder there whose name ends in .pencil, .ink. Put the files" in preprocess_fails(
+        root
+    )
 
 
 def preprocess_fails(root: Path) -> str:

@@ -12,6 +12,9 @@ from torch import nn
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.layers import SpikingConv
+from dvs_transfer.stages.training.losses import transfer_loss
+from dvs_transfer.stages.training.methods import MixedPrecision, Shown
+from dvs_transfer.stages.training.methods.transfer import Transfer
 from dvs_transfer.stages.training.step import Learner, decay_groups
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device that torch can use")
@@ -40,6 +43,29 @@ def test_precision_is_that_of_convolutions_and_heads(name, device, precision, me
     assert record.isfinite().all()
     assert {parameter.grad.dtype for parameter in network.parameters() if parameter.grad is not None} == {torch.float32}
     assert {buffer.dtype for buffer in network.buffers()} <= {torch.float32}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_both_branches_share_the_weights_in_bfloat16(device):
+    """Each is converted once a step, as the runs of earlier versions did; twice gives other sums of gradients."""
+    config = changed(precision="bfloat16")
+    shown = Shown(
+        events=torch.rand(3, 4, 2, 16, 16, device=device),
+        labels=torch.arange(4, device=device) % 2,
+        images=torch.rand(4, 1, 16, 16, device=device),
+        draws=torch.zeros(4, device=device),
+        probability=0.0,
+    )
+    networks = [tiny_network(NETWORKS["vgg_snn"]).to(device).train() for _ in range(2)]
+    with torch.autocast(device, torch.bfloat16):
+        static = networks[0].with_features(shown.static(), "static")
+        event = networks[0].with_features(shown.events, "event")
+    logits, features = ([part.float() for part in parts] for parts in zip(static, event, strict=True))
+    loss = transfer_loss(*features, *logits, shown.labels, networks[0].coefficients, config.loss)
+    loss.total.backward()
+    Transfer(config).loss(MixedPrecision(networks[1], config.precision), shown)[0].total.backward()
+    for expected, found in zip(*(network.parameters() for network in networks), strict=True):
+        assert torch.equal(found.grad, expected.grad)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

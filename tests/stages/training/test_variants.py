@@ -7,12 +7,14 @@ from pydantic import ValidationError
 from tiny_run import CONFIG, changed, metrics, train, weights
 from tiny_split import open_tiny_split
 
+from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import RELEASED, LossConfig, TrainConfig
+from dvs_transfer.stages.training.methods.transfer import Transfer
 from dvs_transfer.stages.training.sliding import STRATEGIES
 
 
@@ -108,6 +110,13 @@ def test_fine_tuning_starts_its_second_phase_with_a_new_optimiser(tmp_path):
     newest = sorted((tmp_path / "checkpoints").glob("state-*.rest"))[-1]
     moments = packing.from_bytes(newest.read_bytes())["state"]["optimizer"]["state"]
     assert {int(moment["step"]) for moment in moments.values()} == {3}  # of the last epoch alone
+
+
+@pytest.mark.parametrize("phases", [(range(1),), (range(2), range(3, 4)), (range(2, 4), range(2))])
+def test_phases_that_leave_epochs_out_are_refused(tmp_path, monkeypatch, phases):
+    monkeypatch.setattr(Transfer, "phases", lambda method: phases)
+    with pytest.raises(TrainingError, match=r"expected phases\(\) to cover the epochs 0 to 3"):
+        train(tmp_path, changed(epochs=4))
 
 
 @pytest.mark.parametrize("kill_at", [(1, 3), (2, 2), (2, 3), (3, 2)])

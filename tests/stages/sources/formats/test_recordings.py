@@ -154,6 +154,9 @@ def test_a_file_in_an_archive_reaches_the_other_process(tmp_path: Path) -> None:
         ("ms", np.array([0.5, 2.0]), [500, 2000]),
         ("s", np.array([1, 2]), [1_000_000, 2_000_000]),
         ("ns", np.array([1_499, 1_700_000_000_000_000_600]), [1, 1_700_000_000_000_001]),
+        ("ns", np.array([1, 200], np.uint8), [0, 0]),
+        ("ns", np.array([-100, 100], np.int8), [0, 0]),
+        ("ns", np.array([1_499, 1_500], np.int16), [1, 2]),
     ],
 )
 def test_times_become_microseconds(unit: TimeUnit, values: Any, expected: list[int], tmp_path: Path) -> None:
@@ -184,6 +187,7 @@ def test_times_that_no_guess_explains_are_refused_with_the_option_that_does(tmp_
         ({"t": [1, 5, 4]}, "backwards at event 2: 4 us after 5 us"),
         ({"t": [1, float("inf"), 4]}, "event 1 has t=inf"),
         ({"t": [1, 2**60, 2**61]}, "event 1 has t=1152921504606846976"),
+        ({"t": [False, True, True]}, r"t is \(3,\) bool, expected"),
         ({"t": [1, 2]}, "x, y, t and p have different lengths"),
         ({"t": [[1, 2], [3, 4]]}, r"of shape \(2, 2\); expected numbers"),
         ({"z": [1], "t": None}, "expected the arrays x, y, t and p, found p, x, y, z"),
@@ -209,6 +213,13 @@ def test_polarity_must_be_the_same_in_all_pieces(tmp_path: Path, monkeypatch: py
 
 
 # Text ----------------------------------------------------------------------------------------------------------------
+
+
+def test_nanoseconds_since_1970_are_not_rounded_to_a_float(tmp_path: Path) -> None:
+    """Floats of that size are 256 ns apart, so that some would come out a microsecond off."""
+    times = 1_700_000_000_123_456_789 + 37 * np.arange(1000)
+    np.savetxt(tmp_path / "a.txt", np.c_[times, np.ones((1000, 3), int)], fmt="%d")
+    assert read(tmp_path / "a.txt", "ns").t.tolist() == ((times + 500) // 1000).tolist()
 
 
 @pytest.mark.parametrize(
