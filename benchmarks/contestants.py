@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from ..cache.errors import TrainingError
-from ..stages.batches.augmentation import augment
 from ..stages.batches.data import event_frames, static_frames
 from ..stages.batches.loading import OnDevice
 from ..stages.batches.sampling import EpochPlan
@@ -23,6 +22,7 @@ from ..stages.network.config import ModelConfig, Widths
 from ..stages.network.networks import build_network
 from ..stages.network.prediction import accuracy, predict
 from ..stages.network.runtime import has_native_bfloat16, keep_freed_memory, select_device
+from ..stages.training.augmentation import augment
 from ..stages.training.config import TrainConfig
 from ..stages.training.losses import transfer_loss
 from ..stages.training.methods import MixedPrecision

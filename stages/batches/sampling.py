@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
-from .augmentation import NUM_DRAWS
 
 IntArray = NDArray[np.int64]
 
+NUM_DRAWS = 4  # of the augmentation of a recording: row shift, column shift, flip, angle
 _RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION = range(4)
 _MAX_LONELY = 0.05  # of the recordings, without their own photo under train.pairing = instance
 

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from ...cache.documents import Frozen
-from ..batches.augmentation import AugmentationConfig
 from ..plugins import require_name
 from .sliding import STRATEGIES
 
@@ -45,6 +44,14 @@ class LossConfig(Frozen):
     smoothing: float = Field(
         0.0, ge=0, lt=1, description="label smoothing of the cross entropy (the released --smoothing)"
     )
+
+
+class AugmentationConfig(Frozen):
+    """Augmentation of training recordings: one draw for a recording, the same for all its frames."""
+
+    crop: bool = Field(True, description="shift by up to size // 12 pixels each way (pad, then crop at random)")
+    flip: bool = Field(False, description="mirror left and right with probability 0.5 (the method's --DVS-DA)")
+    rotation_degrees: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees (15 with --DVS-DA)")
 
 
 class TrainConfig(Frozen):

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
-from ..batches.augmentation import augment
 from ..batches.data import event_frames
 from ..batches.loading import Batch
 from ..network.networks import SpikingNetwork
+from .augmentation import augment
 from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .losses import LossParts

@@ -13,11 +13,11 @@ from tiny_run import MODEL, changed
 from tiny_split import open_tiny_split
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dvs_transfer.stages.batches.augmentation import AugmentationConfig
 from dvs_transfer.stages.batches.loading import OnDevice, load
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.training import step
+from dvs_transfer.stages.training.augmentation import AugmentationConfig
 from dvs_transfer.stages.training.config import LossConfig
 from dvs_transfer.stages.training.methods import MixedPrecision
 from dvs_transfer.stages.training.step import Learner

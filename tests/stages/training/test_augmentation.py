@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dvs_transfer.stages.batches.augmentation import AugmentationConfig, augment, crop, rotate
+from dvs_transfer.stages.training.augmentation import AugmentationConfig, augment, crop, rotate
 
 
 @settings(max_examples=30, deadline=None)

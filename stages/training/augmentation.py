@@ -3,21 +3,10 @@
 from __future__ import annotations
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...cache.documents import Frozen
-
-NUM_DRAWS = 4  # uniform numbers that a recording uses up: row shift, column shift, flip, angle
-
-
-class AugmentationConfig(Frozen):
-    """Augmentation of training recordings: one draw for a recording, the same for all its frames."""
-
-    crop: bool = Field(True, description="shift by up to size // 12 pixels each way (pad, then crop at random)")
-    flip: bool = Field(False, description="mirror left and right with probability 0.5 (the method's --DVS-DA)")
-    rotation_degrees: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees (15 with --DVS-DA)")
+from .config import AugmentationConfig
 
 
 def augment(frames: Tensor, draws: Tensor, config: AugmentationConfig) -> Tensor:
