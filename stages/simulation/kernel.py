@@ -16,6 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 TIME_SHIFT = 17
+_RADIX_BITS = 10
 Y_SHIFT = 9
 X_SHIFT = 1
 
@@ -151,11 +152,32 @@ def _sample_row(log_image: Any, margin: int, y: int, x_px: float, y_px: float, o
 
 
 def sort_by_time(packed: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Packed events by time, stable; of 16 bits numpy sorts by radix, so first by the lower, then by the upper ones."""
-    times = packed >> TIME_SHIFT
-    order = np.argsort(times.astype(np.uint16), kind="stable")
-    by_time: NDArray[np.int64] = packed[order[np.argsort((times[order] >> 16).astype(np.uint16), kind="stable")]]
-    return by_time
+    """Packed events (n,) by time, stable; `packed` is overwritten."""
+    last_us = int(packed.max(initial=0)) >> TIME_SHIFT
+    ordered: NDArray[np.int64] = _radix_sort(packed, np.empty_like(packed), last_us)
+    return ordered
+
+
+@njit(nogil=True, cache=True)
+def _radix_sort(packed: NDArray[np.int64], spare: NDArray[np.int64], last_us: int) -> NDArray[np.int64]:
+    """The one of the two arrays that holds the sorted events, least digit first. last_us: no time is later."""
+    digits = 1 << _RADIX_BITS
+    mask = digits - 1
+    shift = TIME_SHIFT
+    while last_us > 0:
+        starts = np.zeros(digits + 1, np.int64)
+        for i in range(packed.shape[0]):
+            starts[((packed[i] >> shift) & mask) + 1] += 1
+        for digit in range(digits):
+            starts[digit + 1] += starts[digit]
+        for i in range(packed.shape[0]):
+            digit = (packed[i] >> shift) & mask
+            spare[starts[digit]] = packed[i]
+            starts[digit] += 1
+        packed, spare = spare, packed
+        shift += _RADIX_BITS
+        last_us >>= _RADIX_BITS
+    return packed
 
 
 def unpack(packed: NDArray[np.int64]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
