@@ -13,7 +13,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Literal, TypeVar
 
 from ..cache.digests import code_digest
@@ -55,7 +55,7 @@ def find(kind: Kind, name: str, known: Mapping[str, Found]) -> Found:
             "by one beside the configuration file that --config names, or, for commands without --config, by one in a "
             "folder that PYTHONPATH names"
         ) from error
-    _digest_of(_top_of(point))  # now: its files may change while what was imported goes on
+    _digest_of(_top_of(point), _made_by_loading(found))  # now: its files may change while what was imported goes on
     return found
 
 
@@ -67,8 +67,13 @@ def plugin_digest(kind: Kind, name: str, known: Collection[str]) -> str | None:
     """
     if name in known:
         return None
-    find(kind, name, {})
-    return _digest_of(_top_of(_entry_point(kind, name, known)))
+    found: object = find(kind, name, {})
+    return _digest_of(_top_of(_entry_point(kind, name, known)), _made_by_loading(found))
+
+
+def _made_by_loading(found: object) -> object:
+    """What is another object once its module is loaded anew (`importlib.reload`, a notebook's autoreload)."""
+    return found if isinstance(found, type | FunctionType) else None
 
 
 def _top_of(point: EntryPoint) -> ModuleType:
@@ -77,7 +82,8 @@ def _top_of(point: EntryPoint) -> ModuleType:
 
 
 @cache
-def _digest_of(top: ModuleType) -> str:
+def _digest_of(top: ModuleType, found: object) -> str:
+    """Of the module's file, or of the package's files; read when `found` is first seen."""
     files = sorted(file for folder in getattr(top, "__path__", []) for file in Path(folder).rglob("*.py"))
     return code_digest(files or [Path(file) for file in [getattr(top, "__file__", None)] if file])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import re
 import sys
@@ -131,6 +132,16 @@ def test_a_run_is_named_by_the_code_that_was_imported(workspace: Path) -> None:
     assert succeed(*before, "train", *after).document["run"] == first["run"]  # type: ignore[index]
     sys.modules.pop("distillation")
     refuse(*before, "train", *after, code=1, says=["distillation:Distillation: cannot be imported"])
+
+
+def test_a_module_that_is_loaded_anew_makes_another_run(workspace: Path) -> None:
+    """In the session that imported it before, as a notebook's autoreload does."""
+    first = run_all(workspace, "A method")["train"]
+    code = (workspace / "distillation.py").read_text()
+    (workspace / "distillation.py").write_text(code.replace("temperature**2", "temperature  # not its square"))
+    importlib.reload(sys.modules["distillation"])
+    before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
+    assert succeed(*before, "train", *after).document["run"] != first["run"]  # type: ignore[index]
 
 
 def test_a_sliding_strategy(workspace: Path) -> None:
