@@ -118,7 +118,7 @@ def describe_training(at: TrainingProgress) -> str:
 
 def to_document(report: Any) -> Any:
     """What JSON writes of dataclasses, models, mappings, paths."""
-    return to_jsonable_python(report, fallback=str)
+    return to_jsonable_python(report)
 
 
 def to_text(value: Any) -> str:
