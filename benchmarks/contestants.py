@@ -122,7 +122,7 @@ class _Ours(_Contestant):
         self.data = OnDevice(self.counts, self.labels, self.photos)
         rows = torch.arange(workload.batch_size)[None]
         draws = torch.rand(1, workload.batch_size, 4, generator=torch.Generator().manual_seed(1))
-        self.plan = EpochPlan(rows, rows, draws[..., 0], draws)
+        self.plan = EpochPlan(rows, rows, draws[..., 0], draws, rows.cpu())
         self.evaluated = self._evaluated()
 
     def step(self) -> None:

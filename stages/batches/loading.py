@@ -41,7 +41,8 @@ class Batch(NamedTuple):
     """What a step trains on, on the device.
 
     frames: (B, T, 2, H, W) counts in the store's type.  labels: (B,) int64.  images: (B, 1, H, W) float32 in [0, 1],
-    None without transfer.  replacement (B,), augmentation (B, 4): the plan's draws.
+    None without transfer.  replacement (B,), augmentation (B, 4): the plan's draws.  seed: of what is drawn on the
+    device.
     """
 
     frames: Tensor
@@ -49,6 +50,12 @@ class Batch(NamedTuple):
     images: Tensor | None
     replacement: Tensor
     augmentation: Tensor
+    seed: int
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers on the batch's device; each purpose has a stream of its own."""
+        state = np.random.SeedSequence([self.seed, *purpose.encode()]).generate_state(1, np.uint64)
+        return torch.Generator(self.labels.device).manual_seed(int(state[0]))
 
 
 class Loader(Protocol):
@@ -90,7 +97,7 @@ class OnDevice:
         for step in range(first_step, len(plan)):
             rows = plan.recordings[step]
             images = None if self.images is None else self.images[plan.images[step]]
-            yield Batch(self.frames[rows], self.labels[rows], images, plan.replacement[step], plan.augmentation[step])
+            yield Batch(self.frames[rows], self.labels[rows], images, *plan.draws(step))
 
     def in_order(self, batch_size: int) -> Generator[Tensor]:
         for first in range(0, len(self), batch_size):
@@ -122,9 +129,7 @@ class Prefetched:
         with closing(self._fetch(reads, rows)) as fetched:
             for step, (frames, *images) in enumerate(fetched, first_step):
                 labels = self.labels[draws.recordings[step]]
-                yield Batch(
-                    frames, labels, images[0] if images else None, draws.replacement[step], draws.augmentation[step]
-                )
+                yield Batch(frames, labels, images[0] if images else None, *draws.draws(step))
 
     def in_order(self, batch_size: int) -> Generator[Tensor]:
         rows = np.split(np.arange(len(self)), range(batch_size, len(self), batch_size))

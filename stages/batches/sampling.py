@@ -20,7 +20,7 @@ from ...cache.paired import PairedCache
 IntArray = NDArray[np.int64]
 
 NUM_DRAWS = 4  # of the augmentation of a recording: row shift, column shift, flip, angle
-_RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION = range(4)
+_RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION, _SEEDS = range(5)
 _MAX_LONELY = 0.05  # of the recordings, without their own photo under train.pairing = instance
 
 
@@ -44,16 +44,22 @@ class EpochPlan:
     """The draws of an epoch of L steps of B recordings.
 
     recordings (L, B): rows of the split.  images (L, B): rows of the static pool, each of its recording's class.
-    replacement (L, B), augmentation (L, B, 4): uniform in [0, 1), float32.
+    replacement (L, B), augmentation (L, B, 4): uniform in [0, 1), float32.  seeds (L, B): int64, of what is drawn on
+    the device, from the first one of a batch; always on the CPU.
     """
 
     recordings: Tensor
     images: Tensor
     replacement: Tensor
     augmentation: Tensor
+    seeds: Tensor
 
     def __len__(self) -> int:
         return len(self.recordings)
+
+    def draws(self, step: int) -> tuple[Tensor, Tensor, int]:
+        """Of a step: replacement (B,), augmentation (B, 4), and the seed of its batch."""
+        return self.replacement[step], self.augmentation[step], int(self.seeds[step, 0])
 
     def to(self, device: torch.device) -> EpochPlan:
         return EpochPlan(
@@ -61,6 +67,7 @@ class EpochPlan:
             self.images.to(device),
             self.replacement.to(device),
             self.augmentation.to(device),
+            self.seeds,
         )
 
 
@@ -98,6 +105,7 @@ class Sampler:
             torch.from_numpy(images.reshape(shape)),
             torch.from_numpy(replacement),
             torch.from_numpy(augmentation),
+            torch.from_numpy(self._stream(epoch, _SEEDS).integers(2**63, size=shape)),
         )
 
     def _recordings(self, epoch: int, count: int) -> IntArray:

@@ -25,6 +25,16 @@ RELEASED: dict[str, dict[str, Any]] = {
 }
 
 
+def without_unused(model: BaseModel, document: dict[str, Any], *later: str) -> dict[str, Any]:
+    """A model's document without the fields that came later and have their default: what earlier versions wrote, so
+    that the identity of a run stays."""
+    return {
+        key: value
+        for key, value in document.items()
+        if key not in later or getattr(model, key) != type(model).model_fields[key].get_default()
+    }
+
+
 class LossConfig(Frozen):
     """The method's loss. Each field switches one thing alone."""
 
@@ -159,9 +169,8 @@ class TrainConfig(Frozen):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_empty_options(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Runs from before there were options have none in their identity."""
-        return {key: value for key, value in dump(self).items() if key != "options" or value}
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return without_unused(self, dump(self), "options")
 
     @model_validator(mode="after")
     def _has_two_phases(self) -> TrainConfig:
