@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 
 from .errors import DvsTransferError
 
@@ -17,9 +17,20 @@ _BLOCK_BYTES: Final = 1 << 20
 
 
 class Frozen(BaseModel):
-    """A configuration: no key beside its own, no number that is none, and no change."""
+    """A configuration: no key beside its own, no number that is none, and no change.
+
+    LATER: fields that earlier versions did not have. A document leaves them out while they have their default, so that
+    it, and the identity of what was made with it, is what it was.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        unused = {key for key in self.LATER if getattr(self, key) == fields[key].get_default(call_default_factory=True)}
+        return {key: value for key, value in dump(self).items() if key not in unused}
 
 
 def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:

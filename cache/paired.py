@@ -150,6 +150,16 @@ class PairedCache(Dataset[PairedSample]):
         return np.bincount(self.pairs.labels_of(self.pairs.rows_of(split)), minlength=self.num_classes)
 
     @property
+    def image_size(self) -> int:
+        """Height and width of the images in pixels; 0 without images."""
+        return int(self._images.array("images").shape[-1]) if self.has_images else 0
+
+    @property
+    def bin_mode(self) -> str:
+        """How recordings were cut into time bins, see `FramesConfig.mode`."""
+        return str(self.pairs.events.attributes.config["frames"]["mode"])
+
+    @property
     def photos_in_reach(self) -> Reach:
         """Whether photos of validation, test and novel recordings are in the static pool."""
         return self.pairs.photos_in_reach

@@ -21,7 +21,8 @@ from ..stages.network.config import ModelConfig
 from ..stages.pairing_config import PairingConfig
 from ..stages.plugins import look_in
 from ..stages.simulation.config import SimulationConfig
-from ..stages.training.config import TrainConfig
+from ..stages.training.config import METHOD_NAMES, TrainConfig
+from ..stages.training.sliding import STRATEGIES
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -34,12 +35,21 @@ class EventsSection(Frozen):
 
 
 class ImagesSection(Frozen):
-    """Where the static images come from, and how they are resized; their size is that of the frames."""
+    """Where the static images come from, and how they are resized."""
+
+    LATER = frozenset({"size"})
 
     source: str = Field(description="name of an image source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
     value_order: Literal["after_resize", "before_resize"] = Field(
         "after_resize", description="take HSV's V after the resize (Caltech101) or before it (CEP-DVS)"
+    )
+    size: int | None = Field(
+        None,
+        ge=1,
+        le=4096,
+        description="height and width of a stored image in pixels; unset: those of the frames, which all encodings but "
+        "saccade need",
     )
 
 
@@ -93,6 +103,31 @@ class ExperimentConfig(Frozen):
                 "simulate records the images of a folder: it needs events.source = 'folder' (and events.raw, where the "
                 "recordings are to go) and images.source = 'image-folder'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _shows_images_that_fit(self) -> Self:
+        size = None if self.images is None else self.images.size
+        if size not in (None, self.frames.size) and self.train.encoding != "saccade" and self.train.method != "events":
+            raise ValueError(
+                f"images.size = {size} is not the frames' {self.frames.size}, which train.encoding = "
+                f"{self.train.encoding} shows beside them: leave it out, or train with train.encoding = saccade"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _method_has_these_options(self) -> Self:
+        if self.train.options and self.train.method in METHOD_NAMES and self.train.sliding in STRATEGIES:
+            from ..stages.training.methods import options_of  # which loads torch
+
+            try:
+                options_of(self.train)
+            except ValidationError as error:
+                known = (
+                    ", ".join(type(options_of(self.train.model_copy(update={"options": {}}))).model_fields) or "none"
+                )
+                problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                raise ValueError(f"train.options of method {self.train.method} ({known}): {problems}") from None
         return self
 
     @model_validator(mode="after")

@@ -238,8 +238,9 @@ def read_run(folder: Path) -> dict[str, Any]:
 def _conversion_config(
     config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
 ) -> ConvertConfig:
-    order = {} if config.images is None else {"value_order": config.images.value_order}
-    images = ImagesConfig(size=config.frames.size, **order)
+    images = ImagesConfig(size=config.frames.size)
+    if config.images is not None:
+        images = ImagesConfig(size=config.images.size or config.frames.size, value_order=config.images.value_order)
     parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
     return build(ConvertConfig, source=section.source, raw=workspace.raw / section.raw, out=workspace.cache, **parts)
 

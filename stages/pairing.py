@@ -80,7 +80,7 @@ def run(
     events = _open(events_path, "events", out)
     images = None if images_path is None else _open(images_path, "images", out)
     if images is not None:
-        _require_same_size(events, images)
+        _require_fitting_sizes(events, images)
     require_not_told(config, events, images)
     classes = match_classes(config, events, images)
     originals = find_originals(config, events, images)
@@ -305,10 +305,11 @@ def _require_known_classes(
         raise StoreError(f"image_classes: {', '.join(twice)} of {images.path.name} would teach several classes")
 
 
-def _require_same_size(events: FrameStore, images: FrameStore) -> None:
+def _require_fitting_sizes(events: FrameStore, images: FrameStore) -> None:
     frame, image = (store.array(name).shape[-2:] for store, name in ((events, "frames"), (images, "images")))
-    if frame != image:
+    if frame != image and not (frame[0] == frame[1] < image[0] == image[1]):
         raise StoreError(
             f"the sizes differ: frames of {events.path.name} have {frame[1]} x {frame[0]} pixels, images of "
-            f"{images.path.name} have {image[1]} x {image[0]}. Convert both to the same size"
+            f"{images.path.name} have {image[1]} x {image[0]}. Convert both to the same size, or "
+            "images to a larger one (for train.encoding = saccade)"
         )

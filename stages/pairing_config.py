@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ..cache.documents import MAX_CONFIG_BYTES, Frozen, read_document
 from ..cache.errors import DvsTransferError
@@ -14,6 +14,8 @@ from ..cache.errors import DvsTransferError
 
 class PairingConfig(Frozen):
     """How recordings and photos are joined and split."""
+
+    LATER = frozenset({"subset_seed"})
 
     protocol: Literal["disjoint", "unrestricted"] = Field(
         "disjoint",
@@ -75,14 +77,6 @@ class PairingConfig(Frozen):
     def draws_labels(self) -> bool:
         """Whether some recordings that could train do not, so that `subset_seed` chooses those that do."""
         return not self.uses_all or self.train_share < 1 or self.train_per_class is not None
-
-    @model_serializer(mode="wrap")
-    def _without_unset_subset_seed(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without its own `subset_seed` a configuration is written, and so fingerprinted, as before there was one."""
-        values: dict[str, Any] = serialize(self)
-        if self.subset_seed is None:
-            values.pop("subset_seed", None)
-        return values
 
     @model_validator(mode="after")
     def _ratios_fit(self) -> Self:

@@ -19,7 +19,7 @@ from typing import Literal, TypeVar
 from ..cache.digests import code_digest
 from ..cache.errors import DvsTransferError
 
-Kind = Literal["networks", "methods", "sliding", "sources"]
+Kind = Literal["networks", "methods", "motions", "sliding", "sources"]
 Found = TypeVar("Found")
 
 

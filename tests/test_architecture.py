@@ -20,7 +20,7 @@ FLOORS = (
     "cache",
     "plugins tasks process_main",
     "processes",
-    "sources batches",
+    "sources batches saccades",
     "frames network download preview pairing_config",
     "runs conversion simulation leakage",
     "pairing demo training",

@@ -33,6 +33,11 @@ class TinySplit:
     fingerprint: str = "ba9876543210"
     recordings_digest: str = "456789abcdef"
     has_images: bool = True
+    bin_mode: str = "time"
+
+    @property
+    def image_size(self) -> int:
+        return self.size
 
     def __len__(self) -> int:
         return self.num_recordings

@@ -40,8 +40,9 @@ from ..runs.checkpoint import (
     require_same_data,
     weights_path,
 )
+from ..saccades.pixels import Camera
 from ..training.config import TrainConfig
-from ..training.methods import method_class
+from ..training.methods import method_class, method_of
 from .config import AnalysisConfig
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -108,8 +109,13 @@ class Subject:
             images = batch["value"]
             if encoding != "value":
                 images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
-            num_steps, num_polarities = batch["events"].shape[1:3]
-            photos = images.to(self.device).expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
+            images = images.to(self.device)
+            num_steps, num_polarities, size = batch["events"].shape[1:4]
+            if self.training is not None and encoding == "saccade":
+                seed = torch.Generator(self.device).manual_seed(int(rows[0]) if len(rows) else 0)
+                photos = Camera(self.training.saccade, num_steps, size).record(images, seed).transpose(0, 1)
+            else:
+                photos = images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
         return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
 
     def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
@@ -131,6 +137,8 @@ class Subject:
     @property
     def photo_head(self) -> Domain:
         """The head that was trained to name images: their own, but for methods that train one head alone."""
+        if self.training is not None:
+            return method_of(self.training).photo_head
         return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
 
 

@@ -14,7 +14,7 @@ from ...cache.paired import PairedCache
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
-Encoding = Literal["value", "grey", "red", "green", "blue", "mean"]
+Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
 _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
@@ -23,6 +23,7 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
     "green": (0.0, 1.0, 0.0),
     "blue": (0.0, 0.0, 1.0),
     "mean": (1 / 3, 1 / 3, 1 / 3),
+    "saccade": (0.299, 0.587, 0.114),  # a camera sees luminance
 }
 
 
@@ -66,7 +67,7 @@ def event_frames(events: Tensor) -> Tensor:
 
 
 def static_frames(images: Tensor, events: Tensor, replaced: Tensor) -> Tensor:
-    """The static branch's frames (T, B, 2, H, W): images (B, 1, H, W) in both polarities at every step.
+    """The static branch's frames (T, B, 2, H, W): images (B, 1, H, W) in both polarities at every step, or frames.
 
     Direct encoding. Where `replaced` (B,) is true, the whole clip of `events` (T, B, 2, H, W) takes its image's place.
     """

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from pydantic import Field, JsonValue, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from ...cache.documents import Frozen
 from ..plugins import require_name
@@ -56,6 +56,8 @@ ARCHITECTURES = {
 class ModelConfig(Frozen):
     """The spiking network. The number of classes, time steps and pixels come from the data."""
 
+    LATER = frozenset({"options"})
+
     name: str = Field(
         "vgg_snn",
         description=f"network: {', '.join(ARCHITECTURES)}, or `package.module:Name` of one's own; sets the kind and "
@@ -98,14 +100,6 @@ class ModelConfig(Frozen):
         if architecture.ends_linear and self.layers[-1] == "P":
             raise ValueError(f"widths: the last one of {self.name} is its linear layer, not a pool")
         return self
-
-    @model_serializer(mode="wrap")
-    def _leaves_out_no_options(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without options the document is that of versions which had none, and so is the identity of a run."""
-        document: dict[str, Any] = handler(self)
-        if not document.get("options", True):
-            del document["options"]
-        return document
 
     @property
     def layers(self) -> Widths:

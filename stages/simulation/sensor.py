@@ -6,26 +6,18 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from ..saccades.config import NUM_SACCADES, PAN, SMALLEST_THRESHOLD, TILT
 from ..sources.base import Events, UInt8Array
 from .config import SimulationConfig
 from .kernel import draw_normal, fire, sort_by_time, unpack
 
-NUM_SACCADES: Final = 3
 MotionPath = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
-
-# What pan and tilt do, each as (begin, end, distance): in saccades, and in amplitudes, x to the right and y down. Each
-# move is a raised cosine. The image goes down and then right, right and then up, and back to the left, where it stops
-# short of its beginning. Measured on N-MNIST's training recordings (docs/simulator.md).
-PAN: Final = ((0.41, 0.82, 0.28), (0.93, 1.75, 0.51), (1.54, 2.18, 0.21), (2.19, 2.92, -0.84))
-TILT: Final = ((0.11, 0.76, 1.0), (1.15, 1.89, -1.0))
-SMALLEST_THRESHOLD = 0.01  # as in ESIM and v2e: mismatch never makes a pixel that fires without end
 
 
 def simulate_image(image: UInt8Array, config: SimulationConfig, seed_key: str) -> Events:

@@ -7,10 +7,11 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ...cache.documents import Frozen
 from ..plugins import require_name
+from ..saccades.config import SaccadeConfig
 from .sliding import STRATEGIES
 
 # Each is a file; this module imports none of them, for they load torch.
@@ -23,16 +24,6 @@ RELEASED: dict[str, dict[str, Any]] = {
     "without_sliding": {"select": "test_as_released", "sliding": "step", "loss": {"alignment_weight": 0.0}},
     "without_v": {"select": "test_as_released", "encoding": "blue"},
 }
-
-
-def without_unused(model: BaseModel, document: dict[str, Any], *later: str) -> dict[str, Any]:
-    """A model's document without the fields that came later and have their default: what earlier versions wrote, so
-    that the identity of a run stays."""
-    return {
-        key: value
-        for key, value in document.items()
-        if key not in later or getattr(model, key) != type(model).model_fields[key].get_default()
-    }
 
 
 class LossConfig(Frozen):
@@ -67,6 +58,8 @@ class AugmentationConfig(Frozen):
 class TrainConfig(Frozen):
     """One training run."""
 
+    LATER = frozenset({"options", "heads", "saccade"})
+
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
         None,
         description="the combination that a released script runs, beyond the one change of its name: sets several keys "
@@ -75,10 +68,15 @@ class TrainConfig(Frozen):
     method: str = Field(
         "transfer",
         description="transfer: knowledge transfer from images; events: the recordings alone (the TET baseline); "
-        "finetune: first images alone and then recordings alone, with one head and a new optimiser; or your own, as "
-        "package.module:Name",
+        "finetune: first images alone and then recordings alone, with one head and a new optimiser; mixture: a share "
+        "of each batch images, the rest recordings, through one head; or your own, as package.module:Name",
     )
-    options: dict[str, Any] = Field({}, description="what a method or a sliding strategy of your own reads")
+    options: dict[str, Any] = Field(
+        {}, description="of a method (docs/methods.md), or what a method or a sliding strategy of your own reads"
+    )
+    heads: Literal[1, 2] = Field(
+        2, description="transfer: heads of the network, one for images and one for recordings, or one for both"
+    )
     pretrain_epochs: int | None = Field(
         None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"
     )
@@ -123,9 +121,12 @@ class TrainConfig(Frozen):
     pairing: Literal["class", "instance"] = Field(
         "class", description="a recording's static image: a random one of its class, or its own photo"
     )
-    encoding: Literal["value", "grey", "red", "green", "blue", "mean"] = Field(
-        "value", description="channel of the static image: HSV's V, luma, one of RGB, or the mean of RGB"
+    encoding: Literal["value", "grey", "red", "green", "blue", "mean", "saccade"] = Field(
+        "value",
+        description="what is shown of a static image: the same brightness at every step, which is HSV's V, luma, one "
+        "of RGB, or the mean of RGB; or saccade: what an event camera would see of its luma, drawn anew for each batch",
     )
+    saccade: SaccadeConfig = Field(SaccadeConfig(), description="encoding = saccade: the camera")
     select: Literal["validation", "last", "test_as_released"] = Field(
         "validation",
         description="the `best` epoch: by validation accuracy, the last, or by test accuracy as the released code does",
@@ -164,13 +165,9 @@ class TrainConfig(Frozen):
     def _has_known_names(self) -> TrainConfig:
         require_name("methods", self.method, METHOD_NAMES)
         require_name("sliding", self.sliding, STRATEGIES)
-        if self.options and self.method in METHOD_NAMES and self.sliding in STRATEGIES:
-            raise ValueError("options: no built-in method or sliding strategy has any; they are for those of your own")
+        if self.saccade != SaccadeConfig() and self.encoding != "saccade":
+            raise ValueError(f"saccade: settings of encoding = saccade, but encoding is {self.encoding}")
         return self
-
-    @model_serializer(mode="wrap")
-    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return without_unused(self, dump(self), "options")
 
     @model_validator(mode="after")
     def _has_two_phases(self) -> TrainConfig:

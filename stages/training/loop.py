@@ -30,6 +30,7 @@ from ..network.prediction import accuracy, firing_rates, predict
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
 from ..runs.folder import only_one_trains
 from ..runs.history import period_noted
+from ..saccades.pixels import Camera
 from .config import TrainConfig
 from .distributed import Processes, join
 from .finite import EpochRecords
@@ -164,7 +165,9 @@ class _Training:
             sampler=sampler,
             sliding=method.sliding(),
             data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
-            learner=Learner(config, network, optimizer, processes),
+            learner=Learner(
+                config, network, optimizer, processes, _camera(config, split) if method.uses_images else None
+            ),
             selection=load(selected, device) if len(selected) else None,
             shown=torch.from_numpy(read_events(shown, _spread_rows(len(shown), config.batch_size))).to(device),
             kept=Keeper(model, config, run_folder, split, selection_split, processes.count),
@@ -298,6 +301,25 @@ class _Training:
             seconds_left=steps_left * self.config.batch_size / pairs_per_s,
             **more,
         )
+
+
+def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
+    """What photos are moved before; None where their brightness is shown, which then has to fit beside the frames."""
+    if config.encoding != "saccade":
+        if split.image_size != split.size:
+            raise TrainingError(
+                f"train.encoding = {config.encoding} shows images beside frames of {split.size} pixels, and they have "
+                f"{split.image_size}: train with train.encoding = saccade, or convert images of that size"
+            )
+        return None
+    if split.bin_mode not in ("time", "exact"):
+        raise TrainingError(
+            f"train.encoding = saccade draws time bins of equal duration, and the recordings' are those of frames.mode "
+            f"= {split.bin_mode}: convert them with frames.mode = time"
+        )
+    camera = Camera(config.saccade, split.num_bins, split.size)
+    _ = camera.motion  # found and tried before the first step
+    return camera
 
 
 def _spread_rows(num_rows: int, limit: int) -> NDArray[np.int64]:

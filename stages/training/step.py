@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from ...cache.errors import TrainingError
 from ..batches.data import event_frames
 from ..batches.loading import Batch
 from ..network.networks import SpikingNetwork
+from ..saccades.pixels import Camera
 from .augmentation import augment
 from .config import TrainConfig
 from .distributed import ALONE, Processes
@@ -45,13 +47,15 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
 class Learner:
     """A network, its optimiser, and the method that teaches it.
 
-    Gradients are averaged over `processes`, each of which steps on its own part of the batch.
+    Gradients are averaged over `processes`, each of which steps on its own part of the batch.  camera: records the
+    photos that are shown; None: their brightness is.
     """
 
     config: TrainConfig
     network: SpikingNetwork
     optimizer: torch.optim.Optimizer
     processes: Processes = ALONE
+    camera: Camera | None = None
 
     @cached_property
     def method(self) -> Method:
@@ -60,7 +64,7 @@ class Learner:
     def step(self, batch: Batch, sliding_probability: float) -> Tensor:
         """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device."""
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation))
-        shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability)
+        shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability, self._record(batch))
         loss, logits = self._checked(
             self.method.loss(MixedPrecision(self.network, self.config.precision), shown), shown
         )
@@ -72,6 +76,12 @@ class Learner:
         self.optimizer.step()
         accuracy = (logits.mean(0).argmax(1) == batch.labels).float().mean()
         return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
+
+    def _record(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+        if self.camera is None:
+            return None
+        camera, generator = self.camera, batch.generator("saccades")
+        return lambda photos: event_frames(camera.record(photos, generator))
 
     def _checked(self, given: object, shown: Shown) -> tuple[LossParts, Tensor]:
         """What a method's `loss` gave. Raises TrainingError where it has another form."""

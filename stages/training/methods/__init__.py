@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar
@@ -15,6 +16,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from ....cache.documents import Frozen
 from ....cache.errors import TrainingError
 from ....cache.pairs import Reach
 from ...batches.data import static_frames
@@ -22,6 +24,7 @@ from ...network.config import ModelConfig
 from ...network.layers import Domain
 from ...network.networks import SpikingNetwork, code_of
 from ...plugins import find, plugin_digest, require_name
+from ...saccades.config import MOTION_NAMES
 from ..config import METHOD_NAMES, TrainConfig
 from ..losses import LossParts
 from ..sliding import STRATEGIES, SlidingStrategy, sliding_strategy
@@ -59,8 +62,9 @@ class MixedPrecision:
 class Shown:
     """What a step may show to the network, of B recordings and as many images, on the device.
 
-    events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, H, W) in [0, 1]; None without images.
+    events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, h, w) in [0, 1]; None without images.
     draws (B,): uniform in [0, 1); an image whose draw is below `probability`, sliding's of this step, is replaced.
+    record: what a camera sees of images, as frames (T, b, 2, H, W); None: their brightness is shown.
     """
 
     events: Tensor
@@ -68,11 +72,17 @@ class Shown:
     images: Tensor | None
     draws: Tensor
     probability: float
+    record: Callable[[Tensor], Tensor] | None = None
+
+    def photos(self, count: int | None = None) -> Tensor:
+        """Frames of all images or of the first `count`, (T, b, 2, H, W), or what stands for it: (b, 1, H, W)."""
+        assert self.images is not None
+        images = self.images[:count]
+        return images if self.record is None else self.record(images)
 
     def static(self) -> Tensor:
-        """The static branch's frames (T, B, 2, H, W): images at every step, or the recordings that replace them."""
-        assert self.images is not None
-        return static_frames(self.images, self.events, self.draws < self.probability)
+        """The static branch's frames (T, B, 2, H, W): images, or the recordings that replace them."""
+        return static_frames(self.photos(), self.events, self.draws < self.probability)
 
 
 class Method(ABC):
@@ -80,10 +90,12 @@ class Method(ABC):
 
     uses_images: whether steps show static images, which every class then needs.
     photo_head: the head that is to name photos when they are analysed.
+    Options: what `train.options` may hold for it; a method of one's own may leave that out and read them itself.
     """
 
     uses_images: ClassVar[bool] = True
-    photo_head: ClassVar[Domain] = "static"
+    photo_head: Domain = "static"
+    Options: ClassVar[type[Frozen] | None] = None
 
     def __init__(self, config: TrainConfig) -> None:
         self.config = config
@@ -123,6 +135,11 @@ def method_class(name: str) -> type[Method]:
     return found
 
 
+def options_of(config: TrainConfig) -> Frozen:
+    """`train.options` of a built-in method, with defaults for what is not given. Raises ValidationError."""
+    return (method_class(config.method).Options or Frozen).model_validate(config.options)
+
+
 def method_of(config: TrainConfig) -> Method:
     """The method that a configuration names. Raises PluginError or TrainingError."""
     found = method_class(config.method)
@@ -138,5 +155,6 @@ def plugin_code(model: ModelConfig, config: TrainConfig) -> dict[str, str]:
         "network": code_of(model),
         "method": plugin_digest("methods", config.method, METHOD_NAMES),
         "sliding": plugin_digest("sliding", config.sliding, STRATEGIES),
+        "motion": plugin_digest("motions", config.saccade.motion, MOTION_NAMES),
     }
     return {kind: digest for kind, digest in digests.items() if digest is not None}

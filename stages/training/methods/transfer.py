@@ -5,17 +5,25 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....cache.pairs import Reach
+from ..config import TrainConfig
 from ..losses import LossParts, transfer_loss
 from . import Method, MixedPrecision, Shown
 
 
 class Transfer(Method):
-    """The static branch is shown images, which recordings replace more and more often; the event branch recordings."""
+    """The static branch is shown images, which recordings replace more and more often; the event branch recordings.
+
+    With `heads = 1` both branches are named by the event head, and share its batch statistics.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.photo_head = "static" if config.heads == 2 else "event"
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         # The static branch goes first: the running statistics of the batch norms see it first.
         with network.autocast():  # of both at once, so that a weight is converted once
-            static_logits, static_features = network.with_features(shown.static(), "static")
+            static_logits, static_features = network.with_features(shown.static(), self.photo_head)
             event_logits, event_features = network.with_features(shown.events, "event")
         loss = transfer_loss(
             static_features,

@@ -1,0 +1,47 @@
+"""Photos as further recordings: a share of each batch is photos, the rest recordings, and one head names both."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from ....cache.documents import Frozen
+from ..config import TrainConfig
+from ..losses import LossParts, classification_loss
+from . import Method, MixedPrecision, Shown, options_of
+
+
+class MixtureOptions(Frozen):
+    share: float = Field(0.5, gt=0, le=1, description="photos in a batch; 1: no recording is shown")
+
+
+class Mixture(Method):
+    """No alignment, no sliding: the prototype that transfer is to be measured against."""
+
+    photo_head = "event"
+    Options = MixtureOptions
+
+    def __init__(self, config: TrainConfig) -> None:
+        super().__init__(config)
+        self.options = cast(MixtureOptions, options_of(config))
+
+    def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
+        num_steps, batch_size = shown.events.shape[:2]
+        count = round(self.options.share * batch_size)
+        photos = shown.photos(count)
+        frames = torch.cat([photos.expand(num_steps, -1, *shown.events.shape[2:]), shown.events[:, count:]], dim=1)
+        logits = network.logits(frames, "event")
+        parts = []
+        for part in (slice(0, count), slice(count, batch_size)):
+            size = len(shown.labels[part])
+            of_part = (
+                classification_loss(logits[:, part], shown.labels[part], self.config.loss)
+                if size
+                else logits.new_zeros(())
+            )
+            parts.append(of_part * (size / batch_size))
+        static, event = parts
+        return LossParts(static, event, torch.zeros_like(event), static + event), logits
