@@ -118,7 +118,8 @@ def test_frames_without_jitter_are_those_of_the_simulator_in_distribution():
     size, num_bins, count = 34, 10, 150
     camera = SimulationConfig(
         sensor_width=size, sensor_height=size, placement="padded", inverted=True, on_threshold=0.5, off_threshold=0.4,
-        threshold_sigma=0.02, refractory_us=0, blur_px=0, noise_rate_hz=1.0, black_level=0.05, amplitude_px=6, max_step_px=0.1,
+        threshold_sigma=0.02, refractory_us=0, blur_px=0, noise_rate_hz=1.0, black_level=0.05, amplitude_px=6,
+        max_step_px=0.1,
     )  # fmt: skip
     shown = photos(count, 28)
     recorded = np.zeros((num_bins, 2, size, size))
