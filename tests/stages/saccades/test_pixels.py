@@ -21,7 +21,7 @@ NUM_BINS, SIZE = 5, 20
 # Every photo meets the same camera, which has neither noise nor mismatch. No few thresholds of one kind are some of the
 # other: where a level returns, rounding would decide.
 FIXED = SaccadeConfig(
-    amplitude=(0.2, 0.2), direction_degrees=0, start=0, speed=(1, 1), scale=(1, 1), shift=0, rotation_degrees=0,
+    amplitude=(0.2, 0.2), direction_degrees=0, start=(0, 0), speed=(1, 1), scale=(1, 1), shift=0, rotation_degrees=0,
     gamma=(2.2, 2.2), black_level=(0.05, 0.05), on_threshold=(0.31, 0.31), off_threshold=(0.43, 0.43), mismatch=0,
     start_spread=0, noise=(0, 0),
 )  # fmt: skip
@@ -128,7 +128,7 @@ def test_frames_without_jitter_are_those_of_the_simulator_in_distribution():
         time_bin = events.t * num_bins // (NUM_SACCADES * camera.saccade_us)
         np.add.at(recorded, (time_bin, events.p, events.y, events.x), 1 / count)
     config = SaccadeConfig(
-        amplitude=(6 / size,) * 2, direction_degrees=0, start=0, speed=(1, 1), scale=(28 / size,) * 2, shift=0,
+        amplitude=(6 / size,) * 2, direction_degrees=0, start=(0, 0), speed=(1, 1), scale=(28 / size,) * 2, shift=0,
         rotation_degrees=0, inverted=True, surround="black", gamma=(2.2, 2.2), black_level=(0.05, 0.05),
         on_threshold=(0.5, 0.5), off_threshold=(0.4, 0.4), mismatch=0.045, noise=(0.3, 0.3), samples_per_bin=8,
     )  # fmt: skip
@@ -195,9 +195,8 @@ def test_each_photo_draws_within_its_bounds(field, low, high):
 def test_jitter_changes_frames_and_its_absence_does_not(field):
     shown = photos(1).expand(10, -1, -1, -1)
     same = Camera(FIXED, NUM_BINS, SIZE).record(shown, generator())
-    other = Camera(changed(**{field: 0.2 if field in ("start", "shift") else 30}), NUM_BINS, SIZE).record(
-        shown, generator()
-    )
+    jitter = {"start": (-0.1, 0.1), "shift": 0.2}.get(field, 30)
+    other = Camera(changed(**{field: jitter}), NUM_BINS, SIZE).record(shown, generator())
     assert torch.equal(same, same[:1].expand_as(same))
     assert (other[1:] != other[:1]).flatten(1).any(1).all()
 
