@@ -74,8 +74,7 @@ def nda(frames: Tensor, draws: Tensor, intensity: int) -> Tensor:
     Augmentation for Training Spiking Neural Networks", ECCV 2022. Of an `intensity` n, on frames of 48 pixels (on
     others in proportion): roll by up to 1 + 2n pixels along each axis, what leaves at one edge entering at the other;
     rotation, and shear along x, by up to 15n degrees; a square of side U(1, 8n) pixels around a point of the frame.
-    n = 1 has the ranges of the released code for N-Caltech101, n = 2 those for CIFAR10-DVS; it leaves the cutout of
-    the paper out.
+    n = 1 has the ranges of the released code for N-Caltech101, n = 2 those for CIFAR10-DVS; it has no cutout.
     """
     size = frames.shape[-1]
     roll, rotation, shear, cutout = (_whole(draws[:, 0], 0, 3) == kind for kind in range(4))
