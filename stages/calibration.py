@@ -180,7 +180,7 @@ def _centres(config: SaccadeConfig) -> dict[str, float]:
 
 
 def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.float64]) -> SaccadeConfig:
-    """The settings with middles changed by `change` (7,): logarithms of factors, but for `start`, to which it is added."""
+    """The settings with middles changed by `change` (7,): logarithms of factors; `start`'s is added."""
     at = {
         key: middle + float(by) if key == "start" else middle * float(np.exp(np.clip(by, -3, 3)))
         for (key, middle), by in zip(begin.items(), change, strict=True)
