@@ -166,7 +166,8 @@ class _Ours(_Contestant):
 
         mark()
         batch = next(self.data.batches(self.plan))
-        events = event_frames(augment(batch.frames.float(), batch.augmentation, config.augmentation))
+        generator = batch.generator("augmentation")
+        events = event_frames(augment(batch.frames.float(), batch.augmentation, config.augmentation, generator))
         assert batch.images is not None
         static = static_frames(batch.images, events, batch.replacement < 0)
         mark()

@@ -50,9 +50,26 @@ class LossConfig(Frozen):
 class AugmentationConfig(Frozen):
     """Augmentation of training recordings: one draw for a recording, the same for all its frames."""
 
+    LATER = frozenset({"nda", "event_drop", "time_shift", "polarity_flip"})
+
     crop: bool = Field(True, description="shift by up to size // 12 pixels each way (pad, then crop at random)")
     flip: bool = Field(False, description="mirror left and right with probability 0.5 (the method's --DVS-DA)")
     rotation_degrees: float = Field(0.0, ge=0, le=180, description="largest rotation, degrees (15 with --DVS-DA)")
+    nda: int = Field(
+        0,
+        ge=0,
+        le=2,
+        description="NDA (Li et al. 2022): a recording is rolled, rotated, sheared or has a square cut out, at this "
+        "intensity n: by up to 1 + 2n pixels of 48, 15n degrees, 15n degrees, a side of 8n pixels of 48; 1 and 2 are "
+        "the released ranges for N-Caltech101 and CIFAR10-DVS; 0: off",
+    )
+    event_drop: bool = Field(
+        False,
+        description="EventDrop (Gu et al. 2021): a recording is left as it is, or loses 10 to 90 % of its duration, a "
+        "box of 5 to 25 % of width and height, or each event with a probability of 10 to 90 %",
+    )
+    time_shift: int = Field(0, ge=0, description="largest shift earlier or later, time bins; empty ones enter")
+    polarity_flip: float = Field(0.0, ge=0, le=1, description="probability that ON and OFF of a recording are swapped")
 
 
 class TrainConfig(Frozen):

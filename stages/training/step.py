@@ -63,7 +63,8 @@ class Learner:
 
     def step(self, batch: Batch, sliding_probability: float) -> Tensor:
         """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device."""
-        events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation))
+        generator = batch.generator("augmentation")
+        events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation, generator))
         shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability, self._record(batch))
         loss, logits = self._checked(
             self.method.loss(MixedPrecision(self.network, self.config.precision), shown), shown

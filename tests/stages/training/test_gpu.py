@@ -16,6 +16,7 @@ from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.network.neurons import spike
+from dvs_transfer.stages.training.config import AugmentationConfig
 from dvs_transfer.stages.training.step import Learner
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
@@ -25,6 +26,9 @@ pytestmark = [
 ]
 CUDA = torch.device("cuda")
 PLACEMENTS = ("device", "pinned", "streamed")
+AUGMENTATION = AugmentationConfig(
+    flip=True, rotation_degrees=15, nda=2, event_drop=True, time_shift=1, polarity_flip=0.5
+)
 
 
 @pytest.mark.skipif(find_spec("triton") is None, reason="needs triton, which CUDA builds of torch bring along")
@@ -57,7 +61,7 @@ def test_a_run_goes_on_bit_for_bit_in_deterministic_mode(tmp_path, precision, pl
         if (progress.epoch, progress.step) == (2, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    config = changed(device="cuda", precision=precision)
+    config = changed(device="cuda", precision=precision, augmentation=AUGMENTATION)
     train(tmp_path / "one go", config)
     with pytest.raises(TrainingStoppedError):
         train(tmp_path / "two", changed(config, data_placement=placement), on_progress=stop)
@@ -69,7 +73,7 @@ def test_a_run_goes_on_bit_for_bit_in_deterministic_mode(tmp_path, precision, pl
 @pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_step_and_its_batch_wait_for_nothing(method, placement):
-    config = changed(deterministic=False, method=method)
+    config = changed(deterministic=False, method=method, augmentation=AUGMENTATION)
     split = open_tiny_split("train")
     network = build_network(MODEL, num_classes=4, num_steps=3, size=16, seed=0).to(CUDA)
     learner = Learner(config, network, torch.optim.AdamW(network.parameters(), lr=0.01, fused=True))

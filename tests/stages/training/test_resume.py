@@ -18,6 +18,7 @@ from dvs_transfer.pipeline import results
 from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.state import random_state, set_random_state
 from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training.config import AugmentationConfig
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
 EVERY_STEP = changed(checkpoint_steps=1)
@@ -76,6 +77,14 @@ def test_interrupted_and_resumed_equals_one_go_bit_for_bit(tmp_path, one_go, con
     report = train(tmp_path, changed(log_interval=1))
     assert (report.resumed_after, report.resumed_steps) == resumed
     assert_same_result(tmp_path, one_go)
+
+
+def test_what_is_drawn_on_the_device_is_drawn_again_after_a_kill(tmp_path):
+    config = changed(EVERY_STEP, augmentation=AugmentationConfig(nda=1, event_drop=True, time_shift=1))
+    train(tmp_path / "one go", config)
+    killed(tmp_path / "two", 2, 2, config)
+    assert train(tmp_path / "two", config).resumed_steps == 1
+    assert_same_result(tmp_path / "two", tmp_path / "one go")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -9,9 +9,12 @@ from tiny_run import changed
 from tiny_split import open_tiny_split
 from torch import nn
 
+from dvs_transfer.stages.batches.data import event_frames
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.layers import SpikingConv
+from dvs_transfer.stages.training.augmentation import augment
+from dvs_transfer.stages.training.config import AugmentationConfig
 from dvs_transfer.stages.training.losses import transfer_loss
 from dvs_transfer.stages.training.methods import MixedPrecision, Shown
 from dvs_transfer.stages.training.methods.transfer import Transfer
@@ -104,3 +107,21 @@ def test_decay_leaves_the_loss_coefficients_where_nothing_moves_them():
     for key, parameter in network.named_parameters():
         factor = 0.95 if parameter.ndim > 1 else 1.0
         torch.testing.assert_close(parameter, factor * before[key])
+
+
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
+def test_recordings_are_augmented_from_the_batch_s_seed_and_images_are_not(method):
+    config = changed(method=method, augmentation=AugmentationConfig(nda=1, event_drop=True, polarity_flip=0.5))
+    split = open_tiny_split("train")
+    network = tiny_network(NETWORKS["vgg_snn"])
+    loader = load(split, torch.device("cpu"), "device", None if method == "events" else "value")
+    learner = Learner(config, network, torch.optim.AdamW(network.parameters()))
+    shown: list[Shown] = []
+    true_loss = learner.method.loss
+    learner.method.loss = lambda network, step: shown.append(step) or true_loss(network, step)
+    for batch in list(loader.batches(Sampler(split, config).plan(0)))[:2]:
+        learner.step(batch, 0.5)
+        again = augment(batch.frames.float(), batch.augmentation, config.augmentation, batch.generator("augmentation"))
+        assert torch.equal(shown[-1].events, event_frames(again))
+        assert shown[-1].images is batch.images
+    assert not torch.equal(batch.generator("other").get_state(), batch.generator("augmentation").get_state())

@@ -13,7 +13,7 @@ from tiny_run import MODEL, changed
 from tiny_split import open_tiny_split
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from dvs_transfer.stages.batches.loading import OnDevice, load
+from dvs_transfer.stages.batches.loading import Batch, OnDevice, load
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.training import step
@@ -29,6 +29,10 @@ VARIANTS = {
     "events": {"method": "events"},
     "finetune": {"method": "finetune"},
     "augmentation": {"augmentation": EVERYTHING},
+    "augmentation drawn on the device": {
+        "augmentation": AugmentationConfig(nda=2, time_shift=1, polarity_flip=0.5),
+    },
+    "event drop": {"augmentation": AugmentationConfig(event_drop=True)},
     "no augmentation": {"augmentation": AugmentationConfig(crop=False)},
     "without regularization": {"loss": LossConfig(regularization="none")},
     "fixed coefficient": {"loss": LossConfig(regularization="fixed")},
@@ -106,10 +110,12 @@ def test_variants(variant):
     assert watched_step(*learner_and_batch(**VARIANTS[variant])) > 100
 
 
-@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"bfloat16"}))  # there is no autocast for meta
+# There is no autocast for meta, and no binomial.
+@pytest.mark.parametrize("variant", sorted(VARIANTS.keys() - {"bfloat16", "event drop"}))
 def test_variants_on_a_device_without_values(variant, monkeypatch):
     learner, batch = learner_and_batch(torch.device("meta"), **VARIANTS[variant])
     monkeypatch.setattr(MixedPrecision, "autocast", lambda self: torch.autocast("cpu", enabled=False))
+    monkeypatch.setattr(Batch, "generator", lambda self, purpose: torch.Generator())  # there is none for meta
     assert learner.step(batch, 0.5).device.type == "meta"
 
 
@@ -129,9 +135,9 @@ def test_variants_on_a_device_without_values(variant, monkeypatch):
 def test_what_would_wait_is_noticed(waits, monkeypatch):
     true_augment = step.augment
 
-    def augment(frames, draws, config):
+    def augment(*arguments):
         waits(torch.ones(3))
-        return true_augment(frames, draws, config)
+        return true_augment(*arguments)
 
     learner, batch = learner_and_batch()
     monkeypatch.setattr(step, "augment", augment)
