@@ -14,7 +14,7 @@ from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
-from .pipeline.commands.data import audit, cache_app
+from .pipeline.commands.data import audit, cache_app, calibrate
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, study_app
 from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
@@ -37,6 +37,7 @@ app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
 command(app, JSON)(audit)
+command(app, OVERRIDE, JSON)(calibrate)
 command(app, OVERRIDE, JSON)(compare)
 app.add_typer(study_app, name="study")
 app.add_typer(study_app, name="experiment", hidden=True)  # its name before

@@ -22,7 +22,7 @@ FLOORS = (
     "processes",
     "sources batches saccades",
     "frames network download preview pairing_config",
-    "runs conversion simulation leakage",
+    "runs conversion simulation leakage calibration",
     "pairing demo training",
     "evaluation",
     "analysis prediction",

@@ -176,7 +176,7 @@ def test_a_sliding_strategy(workspace: Path) -> None:
 def test_a_name_that_leads_nowhere(workspace: Path, setting: str, says: str) -> None:
     options = ("--config", write_config(workspace, RAW, SMALL))
     succeed("--quiet", "--root", workspace, "preprocess", *options)
-    refused = ("is none of", "has none", "has any", "names no code", "expected `m")
+    refused = ("is none of", "has none", "not permitted", "names no code", "expected `m")
     code = 2 if any(part in says for part in refused) else 1
     refuse("--quiet", "--root", workspace, "train", *options, "--set", setting, code=code, says=[says])
 

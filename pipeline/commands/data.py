@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from ..progress import to_document
 from .common import JSON, TASKS, Given, Settings, command
 
 if TYPE_CHECKING:
+    from ...stages.calibration import CalibrationReport
     from ...stages.leakage.audit import AuditReport
 
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
@@ -101,6 +103,38 @@ def audit(
     from ...stages.leakage import audit
 
     given.show(audit.run(pairs, out), text=_print)
+
+
+def calibrate(
+    given: Given,
+    pairs: Annotated[Path, typer.Argument(help="A pair store, with images.")],
+    out: Annotated[Path, typer.Option(help="Picture of both side by side to write (PNG).")] = Path("calibration.png"),
+) -> None:
+    """Propose a camera for train.encoding = saccade from training recordings: counts, their course in time, places.
+
+    Prints a section for the configuration file. --set gives what is known beforehand, without its section: motion,
+    surround, rotation_degrees ... Labels are read only to draw photos of the same classes.
+
+    Example: dvs-transfer calibrate data/cache/nmnist+mnist-0123456789ab.zarr --set surround=black
+    """
+    from ...stages import calibration
+    from ...stages.saccades.config import SaccadeConfig
+
+    known = pipeline.config.validate(SaccadeConfig, pipeline.config.parse_overrides(given.override), "--set")
+    given.show(calibration.run(pairs, out, known), text=_print_camera)
+
+
+def _print_camera(report: CalibrationReport) -> None:
+    counts = [f"{sum(sum(bins) for bins in mean):,.0f}" for mean in (report.recorded, report.drawn)]
+    print(
+        f"# {report.num_recordings:,} recordings of {counts[0]} events on average; drawn: {counts[1]}\n"
+        f"# root mean square distance of mean counts of 8 x 8 parts and all bins, in standard deviations of a Poisson "
+        f"count: {report.error_before:.2f} before, {report.error:.2f} now\n"
+        f"# spread of the logarithm of counts: recorded {report.recorded_spread:.2f}, drawn {report.drawn_spread:.2f}\n"
+        f"# both side by side: {report.picture}\n[train.saccade]"
+    )
+    for key, value in to_document(report.saccade).items():
+        print(f"{key} = {json.dumps(value)}")
 
 
 def _print(report: AuditReport) -> None:

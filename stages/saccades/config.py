@@ -29,6 +29,7 @@ def _rises(bounds: tuple[float, float]) -> tuple[float, float]:
 Positive = Annotated[float, Field(gt=0)]
 PositiveBounds = Annotated[tuple[Positive, Positive], AfterValidator(_rises)]
 NotNegative = Annotated[float, Field(ge=0)]
+SignedBounds = Annotated[tuple[float, float], AfterValidator(_rises)]
 Bounds = Annotated[tuple[NotNegative, NotNegative], AfterValidator(_rises)]
 
 
@@ -46,8 +47,12 @@ class SaccadeConfig(Frozen):
     )
     amplitude: PositiveBounds = Field((0.03, 0.05), description="how far the motion reaches, share of the frame's side")
     direction_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the motion's path, degrees")
-    start: float = Field(0.03, ge=0, le=0.5, description="largest shift of the motion in time, share of the recording")
-    speed: PositiveBounds = Field((0.95, 1.05), description="speed of the motion; 1: it fills the recording")
+    start: SignedBounds = Field(
+        (-0.02, 0.02), description="how much earlier the motion is than `motion` says, share of the recording"
+    )
+    speed: PositiveBounds = Field(
+        (0.95, 1.05), description="speed of the motion; 1: it fills the recording, more: it ends before"
+    )
     inverted: bool = Field(False, description="the display shows photos as negatives (N-MNIST)")
     surround: Literal["edge", "black"] = Field(
         "edge", description="what is beside the photo: its outermost pixels, or black as it is displayed"

@@ -77,7 +77,7 @@ class Camera:
         """Where the photo's centre is at each sample (B, n + 1, 2): x, y from the frame's, in shares of its side."""
         config, count = self.config, self.num_bins * self.config.samples_per_bin
         times = torch.arange(count + 1, device=draws.device, dtype=torch.float32) / count
-        times = times * draws.between(config.speed, 1) + draws.around(config.start, 1)
+        times = times * draws.between(config.speed, 1) + draws.between(config.start, 1)
         path = (self.motion(times.clamp(0, 1), draws.generator) - 0.5) * draws.between(config.amplitude, 1, 1)
         turn = draws.around(math.radians(config.direction_degrees), 1)
         cos, sin, x, y = turn.cos(), turn.sin(), path[..., 0], path[..., 1]

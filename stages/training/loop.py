@@ -6,7 +6,7 @@ Losses and accuracies follow from configuration and data alone; an interrupted r
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,8 +22,8 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Split
 from ..batches.data import OpenSplit, event_frames, read_events
-from ..batches.loading import Batch, Loader, WaitClock, load
-from ..batches.sampling import EpochPlan, Sampler
+from ..batches.loading import Loader, WaitClock, load
+from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork, build_network, num_parameters
 from ..network.prediction import accuracy, firing_rates, predict
@@ -76,7 +76,7 @@ def run(
             on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         if training.sampler.note:
             on_message(training.sampler.note)
-        if training.unlabelled is not None:
+        if training.unlabelled.data is not None:
             on_message(f"train.unlabelled: {len(training.unlabelled.data):,} recordings are seen without labels")
         training.resume(on_message)
         resumed_after, resumed_steps = kept.epoch, len(training.unfinished)
@@ -125,7 +125,7 @@ class _Training:
     sampler: Sampler
     sliding: SlidingStrategy
     data: Loader
-    unlabelled: Unlabelled | None
+    unlabelled: Unlabelled
     learner: Learner
     selection: Loader | None
     shown: Tensor
@@ -169,7 +169,7 @@ class _Training:
             sampler=sampler,
             sliding=method.sliding(),
             data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
-            unlabelled=Unlabelled.of(split, config, sampler, network, device),
+            unlabelled=Unlabelled.of(split, config, sampler, network, device, processes),
             learner=Learner(
                 config, network, optimizer, processes, _camera(config, split) if method.uses_images else None
             ),
@@ -231,7 +231,8 @@ class _Training:
             return self._progress(done, values, rate, pairs_per_s, **more)
 
         self.learner.network.train()
-        with closing(self._batches(plan, first)) as batches:
+        batches = self.data.batches(self.processes.part(plan), first)
+        with closing(self.unlabelled.beside(batches, self.kept.epoch, first)) as batches:
             for step, batch in enumerate(clock.timed(batches), first):
                 records.note(step, self.learner.step(batch, self._sliding_probability(step)))
                 done = step + 1
@@ -246,22 +247,13 @@ class _Training:
         records.read_to(len(plan))
         records.check_weights(self.learner.network)
         data_share = clock.share()  # before validation, which has data of its own
-        network = self.learner.network
-        if self.unlabelled is not None and self.processes.is_main:
-            network = self.unlabelled.adapted(network, self.kept.epoch)
+        network = self.unlabelled.adapted(self.learner.network, self.kept.epoch)
         progress = tell(len(plan), records.read, data_share=data_share, ends_epoch=True, **self._validate(network))
         self.unfinished = records.read[:0]
         self.kept.epoch += 1
         if self.processes.is_main:
             self.kept.commit(self.learner, network, progress, chooses_from=self.method.phases()[-1].start)
         on_progress(progress)
-
-    def _batches(self, plan: EpochPlan, first: int) -> Generator[Batch]:
-        """This process's batches of the epoch from step `first` on."""
-        batches = self.data.batches(self.processes.part(plan), first)
-        if self.unlabelled is None:
-            return batches
-        return self.unlabelled.beside(batches, self.kept.epoch, first, self.processes)
 
     def _save_or_stop(self, signals: StopSignals, records: EpochRecords, done: int) -> None:
         """Save the state in mid-epoch if a signal came or it is time, and then leave if a signal came."""

@@ -48,22 +48,29 @@ def consistency(network: MixedPrecision, batch: Batch, config: TrainConfig) -> T
 
 @dataclass(frozen=True)
 class Unlabelled:
-    """The recordings without labels of a run, and when they are used."""
+    """The recordings without labels of a run, and when they are used. data: None where they are not."""
 
     config: TrainConfig
     sampler: Sampler
-    data: Loader
+    processes: Processes
+    data: Loader | None
 
     @classmethod
     def of(
-        cls, split: PairedCache, config: TrainConfig, sampler: Sampler, network: SpikingNetwork, device: torch.device
-    ) -> Unlabelled | None:
-        """Those beside a training split; None where the configuration does not use them.
+        cls,
+        split: PairedCache,
+        config: TrainConfig,
+        sampler: Sampler,
+        network: SpikingNetwork,
+        device: torch.device,
+        processes: Processes,
+    ) -> Unlabelled:
+        """Those beside a training split.
 
         Raises TrainingError: there are none but the labelled ones, or nothing that could follow them.
         """
         if not config.unlabelled.is_used:
-            return None
+            return cls(config, sampler, processes, None)
         if len(split.unlabelled) == len(split):
             raise TrainingError(
                 f"train.unlabelled needs recordings whose labels are not used, and all {len(split)} that may train are "
@@ -79,12 +86,12 @@ class Unlabelled:
                 f"train.unlabelled.strong.time_shift = {config.unlabelled.strong.time_shift}: expected less than the "
                 f"recordings' number of time bins, {split.num_bins}"
             )
-        return cls(config, sampler, load(split.unlabelled, device, config.data_placement))
+        return cls(config, sampler, processes, load(split.unlabelled, device, config.data_placement))
 
-    def beside(self, batches: Generator[Batch], epoch: int, first: int, processes: Processes) -> Generator[Batch]:
+    def beside(self, batches: Generator[Batch], epoch: int, first: int) -> Generator[Batch]:
         """The labelled batches of an epoch from step `first` on, each with one without labels once its time has come.
 
-        epoch: counted from 0. This process gets its part of them.
+        epoch: counted from 0. Both are this process's parts.
         """
         num_steps = self.sampler.num_steps
         start = round(self.config.unlabelled.start * self.config.epochs * num_steps) - epoch * num_steps
@@ -92,9 +99,9 @@ class Unlabelled:
         with ExitStack() as stack:
             stack.enter_context(closing(batches))
             yield from islice(batches, start - first)
-            if start < num_steps:
+            if self.data is not None and start < num_steps:
                 shape = (num_steps, self.config.unlabelled.ratio * self.config.batch_size)
-                plan = processes.part(self.sampler.unlabelled(epoch, len(self.data), shape))
+                plan = self.processes.part(self.sampler.unlabelled(epoch, len(self.data), shape))
                 others = stack.enter_context(closing(self.data.batches(plan, start)))
                 for batch, other in zip(batches, others, strict=True):
                     yield batch._replace(unlabelled=other)
@@ -102,9 +109,10 @@ class Unlabelled:
     def adapted(self, network: SpikingNetwork, epoch: int) -> SpikingNetwork:
         """The network itself, or with `adapt` a copy whose statistics of events are those of these recordings.
 
-        Of at most `MOST_ADAPTED` batches, mixed: a store lies class by class, and layers normalise with the batch.
+        The main process makes it, which validates and keeps. Of at most `MOST_ADAPTED` batches, mixed: a store lies class
+        by class, and layers normalise with the batch.
         """
-        if not self.config.unlabelled.adapt:
+        if self.data is None or not self.config.unlabelled.adapt or not self.processes.is_main:
             return network
         size = min(self.config.batch_size, len(self.data))
         plan = self.sampler.unlabelled(epoch, len(self.data), (min(MOST_ADAPTED, len(self.data) // size), size))

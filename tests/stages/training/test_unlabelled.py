@@ -157,9 +157,9 @@ def test_steps_before_the_start_are_without(epoch, first, placement):
     config = changed(data_placement=placement, unlabelled=own)
     split, processes = TinySplit(), Processes(1, 2)
     sampler = Sampler(split, config)
-    beside = unlabelled.Unlabelled.of(split, config, sampler, tiny_network(MODEL), CPU)
+    beside = unlabelled.Unlabelled.of(split, config, sampler, tiny_network(MODEL), CPU, processes)
     labelled = load(split, CPU).batches(processes.part(sampler.plan(epoch)), first)
-    batches = list(beside.beside(labelled, epoch, first, processes))
+    batches = list(beside.beside(labelled, epoch, first))
     plan = sampler.unlabelled(epoch, 40, (3, 16))
     assert len(batches) == 3 - first
     for step, batch in enumerate(batches, first):

@@ -1,0 +1,207 @@
+"""How a camera of the encoding `saccade` has to be set, so that drawn frames look like recordings of a data set.
+
+Only recordings of the training split are looked at, and no label but to show photos of the same classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..cache.errors import ConfigError, StoreError
+from ..cache.paired import PairedCache
+from .batches.data import read_static
+from .preview import PreviewSample, draw
+from .saccades.config import SaccadeConfig
+from .saccades.pixels import Camera
+
+IntArray = NDArray[np.int64]
+
+_MOST_RECORDINGS = 2000
+_NUM_PHOTOS = 240  # that each trial draws
+_NUM_CELLS = 8  # of a side: what lies where is compared in as many parts
+_BEGINNINGS = (0.03, 0.12)  # amplitudes: from one alone the search may end beside the best
+_FIRST_TRIALS, _TRIALS = 60, 120
+_SHOWN = 4
+# How far the proposed ranges reach to each side of what fits best: factors, but for `start`. Ours; see docs/methods.md.
+_MARGINS = {"amplitude": 1.12, "scale": 1.12, "speed": 1.015, "start": 0.015}
+_LEAST_SPREAD = 1.3  # of thresholds
+
+
+@dataclass(frozen=True)
+class CalibrationReport:
+    """The camera that was found, and how alike its frames are.
+
+    error_before, error: distance of mean counts, drawn from recorded, in standard deviations of a Poisson count, root
+    mean square over time bins, polarities and 8 x 8 parts of the frame; of the given settings, and of those found.
+    recorded, drawn: mean counts (T, 2) of OFF and ON events. recorded_spread, drawn_spread: standard deviation of the
+    logarithm of a recording's number of events.
+    """
+
+    saccade: SaccadeConfig
+    num_recordings: int
+    num_photos: int
+    error_before: float
+    error: float
+    recorded: list[list[float]]
+    drawn: list[list[float]]
+    recorded_spread: float
+    drawn_spread: float
+    picture: Path
+
+
+def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> CalibrationReport:
+    """Find settings for the training recordings of a pair store, and draw recordings beside drawn frames to `out`.
+
+    given: motion, surround and display, which are kept; the rest is where the search begins.  The display is tried
+    both ways, as it is and inverted.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings or no
+    images; bins that are not of equal duration.
+    """
+    if out.suffix.lower() != ".png":
+        raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
+    split = PairedCache.open(pairs, "train")
+    if not len(split) or not split.has_images:
+        raise StoreError(f"{pairs}: needs training recordings, and images to draw")
+    if split.bin_mode not in ("time", "exact"):
+        raise StoreError(f"{pairs}: time bins of frames.mode = {split.bin_mode}; drawn ones have equal durations")
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(len(split))[:_MOST_RECORDINGS]
+    recordings = torch.from_numpy(split.load_events(rows).astype(np.float32))
+    chosen = _photos_of(split, split.event_labels[rows], rng)
+    search = _Search(recordings, torch.from_numpy(read_static(split, "saccade", chosen)))
+    start = given or SaccadeConfig()
+    begun = [
+        search.fit(start.model_copy(update={"amplitude": (at, at), "inverted": inverted}), _FIRST_TRIALS)
+        for inverted in (False, True)
+        for at in _BEGINNINGS
+    ]
+    found = search.spread(search.fit(min(begun, key=search.error), _TRIALS))
+    drawn = search.draw(found)
+    samples = []
+    for row, photo in zip(
+        range(min(_SHOWN, len(rows))), _photos_of(split, split.event_labels[rows][:_SHOWN], rng), strict=False
+    ):
+        samples.append(PreviewSample(f"recorded: {split.sample_ids[rows[row]]}", recordings[row].numpy()))
+        value = read_static(split, "saccade", np.array([photo]))
+        shown = Camera(found, split.num_bins, split.size).record(
+            torch.from_numpy(value), torch.Generator().manual_seed(row)
+        )
+        samples.append(
+            PreviewSample(f"drawn: {split.image_ids[photo]}", shown[0].numpy(), split.load_images(np.array([photo]))[0])
+        )
+    draw(samples, out)
+    return CalibrationReport(
+        saccade=found,
+        num_recordings=len(rows),
+        num_photos=len(chosen),
+        error_before=search.error(start),
+        error=search.error(found),
+        recorded=recordings.sum((3, 4)).mean(0).tolist(),
+        drawn=drawn.sum((3, 4)).mean(0).tolist(),
+        recorded_spread=_spread(recordings),
+        drawn_spread=_spread(drawn),
+        picture=out,
+    )
+
+
+def _photos_of(split: PairedCache, labels: IntArray, rng: np.random.Generator) -> IntArray:
+    """Rows of the static pool, classes as often as in `labels`; of at most `_NUM_PHOTOS` labels, evenly chosen."""
+    wanted = (
+        np.sort(labels)[np.linspace(0, len(labels) - 1, _NUM_PHOTOS).astype(int)] if len(labels) > _SHOWN else labels
+    )
+    pool = split.image_labels
+    return np.array([rng.choice(np.flatnonzero(pool == label)) for label in wanted if (pool == label).any()], np.int64)
+
+
+class _Search:
+    """Recordings (n, T, 2, S, S), and photos (m, 1, h, w) that are drawn anew with the same random numbers."""
+
+    def __init__(self, recordings: Tensor, photos: Tensor) -> None:
+        self.recordings, self.photos = recordings, photos
+        self.num_bins, self.size = recordings.shape[1], recordings.shape[-1]
+        self.wanted = self._means(recordings)
+
+    def draw(self, config: SaccadeConfig) -> Tensor:
+        return Camera(config, self.num_bins, self.size).record(self.photos, torch.Generator().manual_seed(0))
+
+    def error(self, config: SaccadeConfig) -> float:
+        # 2 sqrt(n) of a Poisson count n has standard deviation 1
+        return float((2 * (self._means(self.draw(config)).sqrt() - self.wanted.sqrt())).square().mean().sqrt())
+
+    def fit(self, start: SaccadeConfig, trials: int) -> SaccadeConfig:
+        """The settings, each range around what fits best, by Nelder and Mead's simplex."""
+        begin = _centres(start)
+        first = np.zeros(len(begin))
+        steps = np.array([0.25, 0.4, 0.4, 0.02, 0.02, 0.15, 1.0])
+        simplex = np.vstack([first, first + np.diag(steps)])
+        found = minimize(
+            lambda change: self.error(_around(start, begin, change)),
+            first,
+            method="Nelder-Mead",
+            options={"initial_simplex": simplex, "maxfev": trials},
+        )
+        return _around(start, begin, found.x)
+
+    def spread(self, config: SaccadeConfig) -> SaccadeConfig:
+        """With thresholds as far apart as numbers of events are."""
+        wanted, centres = _spread(self.recordings), [_middle(config.on_threshold), _middle(config.off_threshold)]
+
+        def wide(factor: float) -> SaccadeConfig:
+            on, off = ((middle / factor, middle * factor) for middle in centres)
+            return config.model_copy(update={"on_threshold": _rounded(on), "off_threshold": _rounded(off)})
+
+        factors = [_LEAST_SPREAD, 1.45, 1.6, 1.8, 2.0]
+        return wide(min(factors, key=lambda factor: abs(_spread(self.draw(wide(factor))) - wanted)))
+
+    def _means(self, frames: Tensor) -> Tensor:
+        """Mean counts (T, 2, 8, 8) of the parts of the frame."""
+        cells = min(_NUM_CELLS, self.size)
+        means = frames.mean(0)
+        return F.adaptive_avg_pool2d(means, cells) * (self.size / cells) ** 2
+
+
+def _centres(config: SaccadeConfig) -> dict[str, float]:
+    return {
+        "amplitude": _middle(config.amplitude),
+        "on_threshold": _middle(config.on_threshold),
+        "off_threshold": _middle(config.off_threshold),
+        "speed": _middle(config.speed),
+        "start": sum(config.start) / 2,
+        "scale": _middle(config.scale),
+        "noise": max(sum(config.noise) / 2, 0.01),
+    }
+
+
+def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.float64]) -> SaccadeConfig:
+    """The settings with middles changed by `change` (7,): logarithms of factors; `start`'s is added."""
+    at = {
+        key: middle + float(by) if key == "start" else middle * float(np.exp(np.clip(by, -3, 3)))
+        for (key, middle), by in zip(begin.items(), change, strict=True)
+    }
+    ranges = {
+        key: (at[key] - margin, at[key] + margin) if key == "start" else (at[key] / margin, at[key] * margin)
+        for key, margin in (_MARGINS | dict.fromkeys(("on_threshold", "off_threshold"), _LEAST_SPREAD)).items()
+    }
+    ranges["noise"] = (0.0, 2 * at["noise"])
+    update = {key: _rounded(bounds) for key, bounds in ranges.items()}
+    return start.model_copy(update=update)
+
+
+def _middle(bounds: tuple[float, float]) -> float:
+    return float(np.sqrt(bounds[0] * bounds[1]))
+
+
+def _rounded(bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = (float(f"{bound:.3g}") for bound in bounds)
+    return low, high
+
+
+def _spread(frames: Tensor) -> float:
+    return float(frames.sum((1, 2, 3, 4)).clamp(min=1).log().std())
