@@ -109,8 +109,8 @@ class Unlabelled:
     def adapted(self, network: SpikingNetwork, epoch: int) -> SpikingNetwork:
         """The network itself, or with `adapt` a copy whose statistics of events are those of these recordings.
 
-        The main process makes it, which validates and keeps. Of at most `MOST_ADAPTED` batches, mixed: a store lies class
-        by class, and layers normalise with the batch.
+        The main process makes it, which validates and keeps. Of at most `MOST_ADAPTED` batches, mixed: a store lies
+        class by class, and layers normalise with the batch.
         """
         if self.data is None or not self.config.unlabelled.adapt or not self.processes.is_main:
             return network
