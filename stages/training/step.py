@@ -20,6 +20,7 @@ from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .losses import LossParts
 from .methods import Method, MixedPrecision, Shown, method_of
+from .unlabelled import consistency
 
 
 class StepRecord(NamedTuple):
@@ -66,9 +67,11 @@ class Learner:
         generator = batch.generator("augmentation")
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation, generator))
         shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability, self._record(batch))
-        loss, logits = self._checked(
-            self.method.loss(MixedPrecision(self.network, self.config.precision), shown), shown
-        )
+        network = MixedPrecision(self.network, self.config.precision)
+        loss, logits = self._checked(self.method.loss(network, shown), shown)
+        if batch.unlabelled is not None:
+            more = self.config.unlabelled.consistency_weight * consistency(network, batch.unlabelled, self.config)
+            loss = loss._replace(event=loss.event + more, total=loss.total + more)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.network.parameters())
