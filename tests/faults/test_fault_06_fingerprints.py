@@ -30,6 +30,7 @@ from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.pairing_config import PairingConfig
+from dvs_transfer.stages.saccades.config import SaccadeConfig
 from dvs_transfer.stages.simulation import SimulationConfig
 from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.training.config import NEUTRAL_TRAIN_FIELDS, TrainConfig
@@ -68,6 +69,8 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (FramesConfig, "sensor_size"): ({}, None, (240, 180)),
     (EventsSection, "source"): ({}, "ncaltech101", "cepdvs"),
     (ImagesSection, "source"): ({}, "caltech101", "cepdvs-images"),
+    (ImagesSection, "size"): ({}, None, 96),
+    (SaccadeConfig, "motion"): ({}, "saccades", "loop"),
 }
 SENSOR = {"sensor_width": 32, "sensor_height": 24}
 BASES: dict[type[BaseModel], dict[str, Any]] = {
@@ -92,6 +95,8 @@ def another_value(annotation: Any, value: Any) -> Any:
         return not value
     if isinstance(value, int):
         return value + 1
+    if isinstance(value, tuple) and value and all(isinstance(bound, float) for bound in value):
+        return tuple(bound + 0.01 for bound in value)
     if isinstance(value, float):
         return value * 0.9 if value else 0.1
     if isinstance(value, Path):
@@ -160,7 +165,7 @@ class Identities:
                 config = self._experiment({"events": values})
                 return str(conversion_config(config, self.workspace, config.events).for_kind("events"))
             case "ImagesSection":
-                config = self._experiment({"images": values})
+                config = self._experiment({"images": values, "train": {"encoding": "saccade"}})
                 return str(conversion_config(config, self.workspace, config.images).for_kind("images"))
             case "ModelConfig":
                 return self._run({"model": values})
@@ -170,6 +175,8 @@ class Identities:
                 return self._run({"train": {"loss": values}})
             case "AugmentationConfig":
                 return self._run({"train": {"augmentation": values}})
+            case "SaccadeConfig":
+                return self._run({"train": {"encoding": "saccade", "saccade": values}})
             case "UnlabelledConfig":
                 return self._run({"train": {"unlabelled": values}})
             case "StrongView":

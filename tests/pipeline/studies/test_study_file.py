@@ -202,7 +202,7 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
         ),
         (HEAD.replace('"demo"', '"real"') + AXES, ["data: 'real', but the configuration has section demo"]),
         (HEAD + '[set]\nevaluate.checkpoint = "last"\n' + AXES, ["evaluate.checkpoint: is not a study's to set"]),
-        (HEAD.replace("configs/demo", "nowhere") + AXES, ["nowhere.toml: no such configuration file"]),
+        (HEAD.replace("configs/demo", "nowhere") + AXES, ["nowhere-method.toml: no such configuration file"]),
     ],
 )
 def test_mistakes_are_named(text: str, says: list[str], tmp_path: Path) -> None:
