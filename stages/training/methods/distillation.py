@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import numpy as np
 import torch
@@ -38,12 +38,12 @@ class DistillationOptions(Frozen):
     switch: float = Field(
         0.2, gt=0, le=1, description="share of the training, around half time, in which the weight falls to 0"
     )
-    teacher_widths: tuple[int | Literal["P"], ...] = Field(
+    teacher_widths: tuple[Annotated[int, Field(ge=1)] | Literal["P"], ...] = Field(
         (32, "P", 64, "P", 128),
         min_length=1,
         description='channels of each 3 x 3 convolution of the teacher; "P" halves height and width',
     )
-    teacher_epochs: int = Field(20, ge=1, description="passes over the photos of the pool that teach the teacher")
+    teacher_epochs: int = Field(10, ge=1, description="passes over the photos of the pool that teach the teacher")
     teacher_learning_rate: float = Field(1e-3, gt=0, description="of the teacher, at first; down a cosine to 0")
 
 
@@ -100,7 +100,7 @@ class Distillation(Transfer):
                 schedule.step()
         if not bool(loss.isfinite()):
             raise TrainingError(
-                f"train.method = distillation: the teacher's loss is {float(loss)}; lower "
+                f"train.method = distillation: the teacher's loss is {loss.item()}; lower "
                 f"train.options.teacher_learning_rate (found {options.teacher_learning_rate:g})"
             )
         auxiliary.load_state_dict(teacher.state_dict())

@@ -205,7 +205,15 @@ def test_the_teacher_makes_a_difference_in_the_first_half_alone(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"temperature": 0}, {"weight": -1}, {"switch": 0}, {"teacher_epochs": 0}, {"teacher_widths": []}, {"kl": 1}],
+    [
+        {"temperature": 0},
+        {"weight": -1},
+        {"switch": 0},
+        {"teacher_epochs": 0},
+        {"teacher_widths": []},
+        {"teacher_widths": [0]},
+        {"kl": 1},
+    ],
 )
 def test_impossible_options(options):
     with pytest.raises(ValidationError):
