@@ -79,6 +79,20 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+def runs_of(config: Any) -> list[Path]:
+    """The folder of a configuration's run, and of its baseline's where it has one."""
+    return [pipeline.experiment.run_folder(each, Settings.workspace) for each in config.with_baseline()]
+
+
+def _show_with_baseline(given: Given, documents: list[dict[str, Any]], title: str) -> None:
+    """A run's document and, as JSON below "baseline", that of its baseline, if there is one."""
+    if given.as_json:
+        given.show(documents[0] | ({"baseline": documents[1]} if len(documents) > 1 else {}))
+        return
+    for document, name in zip(documents, (title, f"{title} (baseline)"), strict=False):
+        given.show(document, name)
+
+
 @command(app, CONFIG, TASKS, JSON)
 def preprocess(given: Given) -> None:
     """Convert and pair everything that a configuration names; what is up to date is not done again.
@@ -106,11 +120,15 @@ def train(
 
     Example: dvs-transfer train --set train.epochs=5
     """
-    config, say = given.load(), Settings.reporter.say
-    with Settings.reporter.training() as on_progress:
-        folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
-    if report is not None:
-        given.show({"run": folder, **to_document(report)}, "trained")
+    # A folder of one's own is for one run.
+    configs, say, trained = given.load().with_baseline()[: None if run is None else 1], Settings.reporter.say, []
+    for config in configs:
+        with Settings.reporter.training() as on_progress:
+            folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
+        if report is not None:
+            trained.append({"run": folder, **to_document(report)})
+    if trained:
+        _show_with_baseline(given, trained, "trained")
 
 
 @command(app, CONFIG, JSON)
@@ -129,12 +147,16 @@ def evaluate(
     more = [f'evaluate.split="{split}"'] if split else []
     if run is None:
         config = given.load(*more)
-        run, settings = pipeline.experiment.run_folder(config, Settings.workspace), config.evaluate
+        runs, settings = runs_of(config), config.evaluate
     else:
-        settings = pipeline.experiment.evaluation_of_run(run, [*given.override, *more])
-    report = pipeline.experiment.evaluate(run, settings, save_logits=save_logits)
-    document = report.model_dump(mode="json", exclude=None if given.as_json else TABLES)
-    given.show({"run": run, **document}, "evaluated")
+        runs, settings = [run], pipeline.experiment.evaluation_of_run(run, [*given.override, *more])
+    evaluated = []
+    for number, folder in enumerate(runs):
+        report = pipeline.experiment.evaluate(folder, settings, save_logits=None if number else save_logits)
+        evaluated.append({"run": folder, **report.model_dump(mode="json", exclude=None if given.as_json else TABLES)})
+    _show_with_baseline(given, evaluated, "evaluated")
+    if len(runs) > 1 and not given.as_json:
+        compare(Given(), runs, baseline=runs[1], split=settings.split)
 
 
 @command(app, CONFIG, JSON)
@@ -164,8 +186,11 @@ def report(
 
     Example: dvs-transfer report runs/demo-0123456789ab runs/demo-ba9876543210 --out comparison.html
     """
-    folders = runs or [pipeline.experiment.run_folder(given.load(), Settings.workspace)]
-    given.show(pipeline.results.report(folders, out, Settings.workspace), "report")
+    if not runs:
+        runs = runs_of(given.load())
+        out = out or runs[0] / "report" / "report.html"
+        runs.reverse()  # the first one is what others are held against
+    given.show(pipeline.results.report(runs, out, Settings.workspace), "report")
 
 
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))

@@ -145,6 +145,11 @@ class PairedCache(Dataset[PairedSample]):
         """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
         return self._images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])
 
+    @cached_property
+    def unlabelled(self) -> UnlabelledRecordings:
+        """What training may see without labels, whichever split this is."""
+        return UnlabelledRecordings(self.pairs)
+
     def count(self, split: Split) -> IntArray:
         """(C,) recordings of each class in a split of the pair store, be it this one or another."""
         return np.bincount(self.pairs.labels_of(self.pairs.rows_of(split)), minlength=self.num_classes)
@@ -224,6 +229,35 @@ class PairedCache(Dataset[PairedSample]):
             )
         rows[others] = self.pool_rows[first[others] + others % count[others]]
         return rows
+
+
+class UnlabelledRecordings:
+    """The recordings that training may see, without their labels: those of "train" and those that are left over.
+
+    Left over are recordings of the store's classes that ratios, `train_share` or `train_per_class` put into no split.
+    None of them validates, tests, is novel or quarantined.
+    """
+
+    def __init__(self, pairs: PairStore) -> None:
+        self.pairs = pairs
+        self.rows = pairs.open_rows()
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def event_labels(self) -> IntArray:
+        """(n,) of -1, which no loss takes."""
+        return np.full(len(self), -1, np.int64)
+
+    @cached_property
+    def sample_ids(self) -> tuple[str, ...]:
+        """(n,) id of each recording."""
+        return tuple(map(str, self.pairs.events.sample_id[self.rows]))
+
+    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
+        """(n, T, 2, H, W) recordings, all or those at `indices` (n,), in the store's dtype."""
+        return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
 
 
 def _find(given: str, cache: Path) -> Path:

@@ -163,6 +163,13 @@ class PairStore:
         """The event rows of a split, ascending."""
         return np.flatnonzero(self.store.column("split") == SPLIT_CODES[split]).astype(np.int64)
 
+    def open_rows(self) -> IntArray:
+        """The event rows that training may see, with a label or without, ascending: of this store's classes, in no
+        held-out split and not quarantined. Those of "train", and those that ratios and shares left over."""
+        in_no_split = np.flatnonzero(self.store.column("split") == NO_SPLIT)
+        left_over = in_no_split[self.labels_of(in_no_split) >= 0]  # neither quarantined nor of an unused class
+        return np.union1d(self.rows_of("train"), left_over)
+
     def _open(self, reference: StoreReference) -> FrameStore:
         store = FrameStore(self.path.parent / reference.name)
         if store.attributes.fingerprint != reference.fingerprint:

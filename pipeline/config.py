@@ -69,6 +69,12 @@ class ExperimentConfig(Frozen):
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     evaluate: EvaluateConfig = EvaluateConfig()
+    baseline: dict[str, Any] | None = Field(
+        None,
+        description="other values of name, model and train: a second run on the same data, which train and evaluate "
+        "make after the first, and report shows beside it",
+    )
+    LATER = frozenset({"baseline"})
 
     @model_validator(mode="before")
     @classmethod
@@ -106,6 +112,24 @@ class ExperimentConfig(Frozen):
         return self
 
     @model_validator(mode="after")
+    def _baseline_is_possible(self) -> Self:
+        if others := set(self.baseline or {}) - {"name", "model", "train"}:
+            raise ValueError(f"baseline: has name, model and train alone, not {', '.join(sorted(others))}")
+        try:
+            self.with_baseline()
+        except ValidationError as error:
+            problems = [_describe(problem, ExperimentConfig) for problem in error.errors()]
+            raise ValueError(f"baseline: {'; '.join(problems)}") from None
+        return self
+
+    def with_baseline(self) -> tuple[ExperimentConfig, ...]:
+        """This configuration without its baseline, and the baseline's where there is one."""
+        alone = self.model_copy(update={"baseline": None})
+        if self.baseline is None:
+            return (alone,)
+        return alone, ExperimentConfig.model_validate(_merged(alone.model_dump(mode="json"), self.baseline))
+
+    @model_validator(mode="after")
     def _shows_images_that_fit(self) -> Self:
         size = None if self.images is None else self.images.size
         if size not in (None, self.frames.size) and self.train.encoding != "saccade" and self.train.method != "events":
@@ -141,6 +165,16 @@ class ExperimentConfig(Frozen):
                     "train.method = events"
                 )
         return self
+
+
+def _merged(document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with the changes' values, section by section."""
+    return document | {
+        key: _merged(document[key], value)
+        if isinstance(value, Mapping) and isinstance(document.get(key), dict)
+        else value
+        for key, value in changes.items()
+    }
 
 
 AnyConfig = str | Path | ExperimentConfig

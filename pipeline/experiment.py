@@ -84,7 +84,7 @@ def preprocess(
     events, images = made["events"], made.get("images")
     pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
     note_path, picture = _note_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
-    note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json")}
+    note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
 
     def tidy() -> None:
         for path in (note_path, picture):
@@ -150,7 +150,7 @@ def train(
     config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
     folder = Path(folder) if folder else run_folder(config, workspace)
-    resolved = {"experiment": config.model_dump(mode="json"), "pairs": str(pairs.resolve())}
+    resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
     report = loop.run(
         config.model,
         config.train,
@@ -247,5 +247,5 @@ def _conversion_config(
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:
     """Named by all that decides the pair store, but for the raw data's contents."""
-    data = config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+    data = config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate", "baseline"})
     return workspace.cache / PAIR_NOTES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

@@ -62,6 +62,10 @@ class TinySplit:
     def photo(self) -> NDArray[np.int64]:
         return np.arange(self.num_recordings)
 
+    @property
+    def unlabelled(self) -> TinyUnlabelled:
+        return TinyUnlabelled()
+
     def count(self, split: str) -> NDArray[np.int64]:
         return np.bincount(np.arange(SPLIT_SIZES[split]) % self.num_classes)
 
@@ -87,6 +91,18 @@ class TinySplit:
 
     def read_images(self, indices: NDArray[np.int64]) -> NDArray[np.uint8]:
         return self.load_images()[indices]
+
+
+class TinyUnlabelled:
+    """The 24 recordings of "train" and 16 more, without labels."""
+
+    event_labels = np.full(40, -1)
+
+    def __len__(self) -> int:
+        return 40
+
+    def load_events(self, indices: Rows = slice(None)) -> NDArray[np.float16]:
+        return TinySplit("train", 40).load_events(indices)
 
 
 def open_tiny_split(name: str) -> TinySplit:

@@ -92,7 +92,7 @@ def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
     """The cells that train on the same pair store together."""
     groups: dict[str, list[Cell]] = {}
     for cell in cells:
-        data = cell.config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate"})
+        data = cell.config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate", "baseline"})
         groups.setdefault(fingerprint(data), []).append(cell)
     return list(groups.values())
 

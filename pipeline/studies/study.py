@@ -186,6 +186,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     for place in (path, base):
         look_in(place.resolve().parent)
     document, rows = read_toml(base), []
+    document.pop("baseline", None)  # a study says itself what it compares
     problems: dict[str, list[str]] = {}  # each with the rows that have it
     for choices in itertools.product(*file.axis.values()):
         row = Row({axis: choice.label for axis, choice in zip(file.axis, choices, strict=True)}, ())

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...cache.paired import PairedCache
+from ...cache.paired import PairedCache, UnlabelledRecordings
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
@@ -37,7 +37,7 @@ class ImageSource(Protocol):
 OpenSplit = Callable[[Split], PairedCache]
 
 
-def read_events(split: PairedCache, rows: IntArray) -> NDArray[Any]:
+def read_events(split: PairedCache | UnlabelledRecordings, rows: IntArray) -> NDArray[Any]:
     """Recordings (n, T, 2, H, W) of a split, in the store's type or, where torch cannot index that, in float32."""
     frames = split.load_events(rows)
     return frames.astype(np.float32) if frames.dtype == np.uint16 else frames

@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...cache.paired import PairedCache
+from ...cache.paired import PairedCache, UnlabelledRecordings
 from .data import Encoding, IntArray, read_events, read_static
 from .sampling import EpochPlan
 
@@ -42,7 +42,7 @@ class Batch(NamedTuple):
 
     frames: (B, T, 2, H, W) counts in the store's type.  labels: (B,) int64.  images: (B, 1, H, W) float32 in [0, 1],
     None without transfer.  replacement (B,), augmentation (B, 4): the plan's draws.  seed: of what is drawn on the
-    device.
+    device.  unlabelled: recordings whose labels are -1, for the same step.
     """
 
     frames: Tensor
@@ -51,6 +51,7 @@ class Batch(NamedTuple):
     replacement: Tensor
     augmentation: Tensor
     seed: int
+    unlabelled: Batch | None = None
 
     def generator(self, purpose: str) -> torch.Generator:
         """Random numbers on the batch's device; each purpose has a stream of its own."""
@@ -192,15 +193,17 @@ def _send(reads: Sequence[Read], rows: Sequence[IntArray], stream: torch.cuda.St
 
 
 def load(
-    split: PairedCache,
+    split: PairedCache | UnlabelledRecordings,
     device: torch.device,
     placement: Literal["auto"] | Placement = "auto",
     encoding: Encoding | None = None,
 ) -> Loader:
     """Recordings of a split, with `encoding` also its static pool in that encoding, for training on `device`."""
     read_frames = partial(read_events, split)
-    read_images = None if encoding is None else partial(read_static, split, encoding)
-    num_images = 0 if encoding is None else len(split.image_labels)
+    read_images, num_images = None, 0
+    if encoding is not None:
+        assert not isinstance(split, UnlabelledRecordings)
+        read_images, num_images = partial(read_static, split, encoding), len(split.image_labels)
     if placement == "auto":
         num_bytes = _num_bytes(read_frames, len(split))
         num_bytes += 0 if read_images is None else _num_bytes(read_images, num_images)

@@ -21,6 +21,7 @@ IntArray = NDArray[np.int64]
 
 NUM_DRAWS = 4  # of the augmentation of a recording: row shift, column shift, flip, angle
 _RECORDINGS, _PARTNERS, _REPLACEMENT, _AUGMENTATION, _SEEDS = range(5)
+_UNLABELLED, _UNLABELLED_AUGMENTATION, _UNLABELLED_SEEDS = range(5, 8)
 _MAX_LONELY = 0.05  # of the recordings, without their own photo under train.pairing = instance
 
 
@@ -128,6 +129,20 @@ class Sampler:
         lonely = images < 0
         images[lonely] = self.images_by_class.pick(self.labels[recordings[lonely]], draws[lonely])
         return images
+
+    def unlabelled(self, epoch: int, num_recordings: int, shape: tuple[int, int]) -> EpochPlan:
+        """The draws of L steps of B of `num_recordings` without labels: each as often, in random order."""
+        count = shape[0] * shape[1]
+        rng, passes = self._stream(epoch, _UNLABELLED), -(-count // num_recordings)
+        recordings = np.concatenate([rng.permutation(num_recordings) for _ in range(passes)])[:count].reshape(shape)
+        augmentation = self._stream(epoch, _UNLABELLED_AUGMENTATION).random((*shape, NUM_DRAWS), np.float32)
+        return EpochPlan(
+            torch.from_numpy(recordings),
+            torch.zeros(shape, dtype=torch.int64),
+            torch.zeros(shape),
+            torch.from_numpy(augmentation),
+            torch.from_numpy(self._stream(epoch, _UNLABELLED_SEEDS).integers(2**63, size=shape)),
+        )
 
     def _stream(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.config.seed, epoch, stream])

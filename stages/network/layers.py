@@ -241,13 +241,13 @@ def recomputed(function: Callable[[Tensor], Any], layers: Iterable[nn.Module], x
     if not torch.is_grad_enabled():
         return function(x)
     modules = [module for layer in layers for module in layer.modules()]
-    contexts = lambda: (nullcontext(), _statistics_aside(modules))  # noqa: E731 - of the first time, of the second
+    contexts = lambda: (nullcontext(), statistics_aside(modules))  # noqa: E731 - of the first time, of the second
     return checkpoint(function, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
 
 
 @contextmanager
-def _statistics_aside(modules: list[nn.Module]) -> Iterator[None]:
-    """Within it the modules' buffers are copies: running statistics see a batch once, not again when recomputing.
+def statistics_aside(modules: list[nn.Module]) -> Iterator[None]:
+    """Within it the modules' buffers are copies: running statistics do not see what passes (a batch, when recomputing).
 
     The buffers are exchanged and not written back, for a write would make what autograd kept of them invalid.
     """

@@ -72,10 +72,45 @@ class AugmentationConfig(Frozen):
     polarity_flip: float = Field(0.0, ge=0, le=1, description="probability that ON and OFF of a recording are swapped")
 
 
+class StrongView(AugmentationConfig):
+    """As augmentation, with NDA and EventDrop where nothing else is said."""
+
+    LATER = frozenset()
+
+    nda: int = Field(1, ge=0, le=2, description="NDA, as in augmentation")
+    event_drop: bool = Field(True, description="EventDrop, as in augmentation")
+
+
+class UnlabelledConfig(Frozen):
+    """What recordings teach whose labels are not used: those that `train_per_class` and the like leave over."""
+
+    adapt: bool = Field(
+        False,
+        description="the weights that are kept, and validated, have running statistics of those recordings and of the "
+        "labelled ones (AdaBN)",
+    )
+    consistency_weight: float = Field(
+        0.0,
+        ge=0,
+        description="weight in the total of the consistency of a strong view with what a weak view is surely named "
+        "(FixMatch); 0: without",
+    )
+    threshold: float = Field(0.95, ge=0, le=1, description="consistency: probability from which a name counts as sure")
+    ratio: int = Field(1, ge=1, description="consistency: recordings of a step, as multiple of batch_size")
+    start: float = Field(0.3, ge=0, lt=1, description="consistency: share of all steps before the first one with it")
+    strong: StrongView = Field(
+        StrongView(), description="consistency: the strong view; the weak one has augmentation's crop and flip alone"
+    )
+
+    @property
+    def is_used(self) -> bool:
+        return self.adapt or self.consistency_weight > 0
+
+
 class TrainConfig(Frozen):
     """One training run."""
 
-    LATER = frozenset({"options", "heads", "saccade"})
+    LATER = frozenset({"options", "heads", "saccade", "unlabelled"})
 
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
         None,
@@ -136,6 +171,7 @@ class TrainConfig(Frozen):
     )
     sliding_exponent: float = Field(3.0, gt=0, description="exponent of sliding = power")
     augmentation: AugmentationConfig = AugmentationConfig()
+    unlabelled: UnlabelledConfig = Field(UnlabelledConfig(), description="recordings whose labels are not used")
     sampling: Literal["balanced", "shuffled", "sequential"] = Field(
         "balanced",
         description="recordings of an epoch: classes equally often, with replacement; a permutation; as stored",

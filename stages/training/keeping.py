@@ -14,6 +14,7 @@ from ...cache import durable
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
+from ..network.networks import SpikingNetwork
 from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
 from ..runs.metrics import keep_metrics, metrics_path
 from ..runs.state import States, TrainingState, Weights, random_state, set_random_state
@@ -114,8 +115,8 @@ class Keeper:
         self.states.save(learner.network.state_dict(), state)
         self.saved_step, self.saved_at = state.step, time.monotonic()
 
-    def commit(self, learner: Learner, progress: TrainingProgress, chooses_from: int) -> None:
-        """Keep an epoch: its metrics, its weights, and last the state, which makes it count.
+    def commit(self, learner: Learner, network: SpikingNetwork, progress: TrainingProgress, chooses_from: int) -> None:
+        """Keep an epoch: its metrics, the weights of `network`, and last the state, which makes it count.
 
         chooses_from: the first epoch, counted from 0, that may be `best`.
         """
@@ -124,8 +125,8 @@ class Keeper:
         is_first = self.best_epoch <= chooses_from
         if self.config.select == "last" or is_first or best is None or (now is not None and now > best):
             self.best_epoch, self.best_accuracy = self.epoch, now
-            save_weights(weights_path(self.run_folder, "best"), learner.network, self._info())
-        save_weights(weights_path(self.run_folder, "last"), learner.network, self._info())
+            save_weights(weights_path(self.run_folder, "best"), network, self._info())
+        save_weights(weights_path(self.run_folder, "last"), network, self._info())
         self.save_state(learner, torch.zeros(0, len(StepRecord._fields)))
 
     def _info(self) -> CheckpointInfo:

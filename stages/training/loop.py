@@ -25,7 +25,7 @@ from ..batches.data import OpenSplit, event_frames, read_events
 from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
-from ..network.networks import build_network, num_parameters
+from ..network.networks import SpikingNetwork, build_network, num_parameters
 from ..network.prediction import accuracy, firing_rates, predict
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
 from ..runs.folder import only_one_trains
@@ -41,6 +41,7 @@ from .schedule import learning_rate
 from .sliding import SlidingStrategy, probability_at
 from .step import Learner, StepRecord, all_trained, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
+from .unlabelled import Unlabelled
 
 
 def run(
@@ -75,6 +76,8 @@ def run(
             on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         if training.sampler.note:
             on_message(training.sampler.note)
+        if training.unlabelled.data is not None:
+            on_message(f"train.unlabelled: {len(training.unlabelled.data):,} recordings are seen without labels")
         training.resume(on_message)
         resumed_after, resumed_steps = kept.epoch, len(training.unfinished)
         if processes.is_main:
@@ -122,6 +125,7 @@ class _Training:
     sampler: Sampler
     sliding: SlidingStrategy
     data: Loader
+    unlabelled: Unlabelled
     learner: Learner
     selection: Loader | None
     shown: Tensor
@@ -166,6 +170,7 @@ class _Training:
             sampler=sampler,
             sliding=method.sliding(),
             data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
+            unlabelled=Unlabelled.of(split, config, sampler, network, device, processes),
             learner=Learner(
                 config,
                 network,
@@ -235,7 +240,8 @@ class _Training:
             return self._progress(done, values, rate, pairs_per_s, **more)
 
         self.learner.network.train()
-        with closing(self.data.batches(self.processes.part(plan), first)) as batches:
+        batches = self.data.batches(self.processes.part(plan), first)
+        with closing(self.unlabelled.beside(batches, self.kept.epoch, first)) as batches:
             for step, batch in enumerate(clock.timed(batches), first):
                 records.note(step, self.learner.step(batch, self._sliding_probability(step), self._share_done(step)))
                 done = step + 1
@@ -250,11 +256,12 @@ class _Training:
         records.read_to(len(plan))
         records.check_weights(self.learner.trained)
         data_share = clock.share()  # before validation, which has data of its own
-        progress = tell(len(plan), records.read, data_share=data_share, ends_epoch=True, **self._validate())
+        network = self.unlabelled.adapted(self.learner.network, self.kept.epoch)
+        progress = tell(len(plan), records.read, data_share=data_share, ends_epoch=True, **self._validate(network))
         self.unfinished = records.read[:0]
         self.kept.epoch += 1
         if self.processes.is_main:
-            self.kept.commit(self.learner, progress, chooses_from=self.method.phases()[-1].start)
+            self.kept.commit(self.learner, network, progress, chooses_from=self.method.phases()[-1].start)
         on_progress(progress)
 
     def _save_or_stop(self, signals: StopSignals, records: EpochRecords, done: int) -> None:
@@ -281,11 +288,11 @@ class _Training:
         num_steps = self.sampler.num_steps
         return (step + self.kept.epoch * num_steps) / (self.config.epochs * num_steps)
 
-    def _validate(self) -> dict[str, Any]:
+    def _validate(self, network: SpikingNetwork) -> dict[str, Any]:
         """Accuracy and firing rates at an epoch's end; the main process measures them."""
         if not self.processes.is_main:
             return {}
-        network, seen = self.learner.network, self.selection
+        seen = self.selection
         if seen is not None:
             self.kept.last_accuracy = accuracy(predict(network, seen, self.config.batch_size), seen.labels)
         rates = firing_rates(network, event_frames(self.shown.float()))

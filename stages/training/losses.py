@@ -92,6 +92,19 @@ def transfer_loss(
     return LossParts(static, event, alignment, static + event + config.alignment_weight * alignment)
 
 
+def consistency_loss(strong: Tensor, weak: Tensor, threshold: float, config: LossConfig) -> Tensor:
+    """FixMatch (Sohn et al., NeurIPS 2020): what a weak view is surely named, its strong view is to be named, too.
+
+    strong, weak: logits (T, B, C) of the two views of B recordings. A recording counts if the probability of the class
+    that the weak view's mean logits name is at least `threshold`; its loss is the cross entropy with that class, with
+    TET the mean over steps, without it of the mean logits. The mean is over all B, those that do not count being 0.
+    """
+    confidence, named = weak.detach().mean(0).softmax(-1).max(-1)
+    steps = strong if config.tet else strong.mean(0, keepdim=True)
+    entropy = F.cross_entropy(steps.flatten(0, 1), named.repeat(len(steps)), reduction="none").view(steps.shape[:2])
+    return (entropy.mean(0) * (confidence >= threshold)).mean()
+
+
 def events_loss(event_logits: Tensor, labels: Tensor, config: LossConfig) -> LossParts:
     """The baseline's loss, of event logits (T, B, C) alone."""
     event = classification_loss(event_logits, labels, config)

@@ -22,6 +22,7 @@ from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .losses import LossParts
 from .methods import Method, MixedPrecision, Photos, Shown, method_of
+from .unlabelled import consistency
 
 
 class StepRecord(NamedTuple):
@@ -104,6 +105,9 @@ class Learner:
         )
         network = MixedPrecision(self.network, self.config.precision, self.auxiliary)
         loss, logits = self._checked(self.method.loss(network, shown), shown)
+        if batch.unlabelled is not None:
+            more = self.config.unlabelled.consistency_weight * consistency(network, batch.unlabelled, self.config)
+            loss = loss._replace(event=loss.event + more, total=loss.total + more)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
         self.processes.average_gradients(self.trained.parameters())

@@ -172,6 +172,43 @@ def test_quarantined_recordings_are_in_no_split(tmp_path: Path) -> None:
     assert used == set(range(NUM_EVENTS)) - {0, 30}
 
 
+@pytest.mark.parametrize(
+    ("config", "num_left_over"),
+    [
+        ({}, 0),
+        ({"train_per_class": 2}, 40),  # of 19, 19 and 20 whole ones, 2 validate and 2 test of each: 15, 15, 16 are left
+        ({"train_share": 0.5}, 22),
+        ({"train": 0.4}, 22),
+        ({"train_per_class": 2, "novel_classes": ("bee",)}, 27),
+        ({"train_per_class": 2, "novel_classes": ("cat",), "subset_seed": 5}, 26),
+    ],
+)
+def test_what_training_may_see_without_labels(tmp_path: Path, config: dict[str, object], num_left_over: int) -> None:
+    quarantined = (0, 30)
+    path = pair(tmp_path, quarantined, **config).path
+    train, unlabelled = PairedCache.open(path), PairedCache.open(path, "test").unlabelled
+    held_out = {row for split in ("validation", "test", "novel") for row in PairedCache.open(path, split).rows.tolist()}
+    expected = [row for row in range(NUM_EVENTS) if row not in held_out and row not in quarantined]
+    assert unlabelled.rows.tolist() == expected
+    assert set(train.rows) <= set(expected)
+    assert len(unlabelled) - len(train) == num_left_over
+    assert set(unlabelled.event_labels) == {-1}
+    assert len(unlabelled.event_labels) == len(unlabelled)
+    frames = make_arrays(make_layout("events", NUM_EVENTS))["frames"]
+    np.testing.assert_array_equal(unlabelled.load_events(), frames[expected])
+    np.testing.assert_array_equal(unlabelled.load_events(np.array([2, 0])), frames[[expected[2], expected[0]]])
+    assert unlabelled.sample_ids[1] == PairStore(path).events.sample_id[expected[1]]
+
+
+def test_recordings_of_classes_that_are_not_used_are_not_seen_without_labels(tmp_path: Path) -> None:
+    events = build_store(tmp_path, "events", 40, class_names=("ant", "bee", "cat", "dog"))
+    images = build_store(tmp_path, "images", NUM_IMAGES)
+    config = PairingConfig(classes="shared", train_per_class=1)
+    unlabelled = PairedCache.open(pairing.run(config, events, images, tmp_path).path).unlabelled
+    assert {name.partition("/")[0] for name in unlabelled.sample_ids} == {"ant", "bee", "cat"}
+    assert len(unlabelled) == 30 - 3 * 2  # one of each class validates, one tests
+
+
 def test_pairing_again_finds_the_store(tmp_path: Path) -> None:
     first = pair(tmp_path)
     written = first.path.stat().st_mtime_ns

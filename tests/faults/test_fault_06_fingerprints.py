@@ -170,6 +170,10 @@ class Identities:
                 return self._run({"train": {"loss": values}})
             case "AugmentationConfig":
                 return self._run({"train": {"augmentation": values}})
+            case "UnlabelledConfig":
+                return self._run({"train": {"unlabelled": values}})
+            case "StrongView":
+                return self._run({"train": {"unlabelled": {"strong": values}}})
             case "EvaluateConfig":
                 return self._run({"evaluate": values})
         pytest.fail(f"{model.__name__} is new: say here what tells two of them apart")

@@ -11,7 +11,7 @@ from dvs_transfer.pipeline.studies.running import cells_by_data
 from dvs_transfer.pipeline.studies.study import Study, load_study
 
 SHIPPED = sorted((Path(__file__).parents[3] / "configs" / "studies").glob("*.toml"))
-HEAD = 'title = "t"\nbase = "configs/demo.toml"\ndata = "demo"\nseeds = [1, 2]\n'
+HEAD = 'title = "t"\nbase = "configs/demo-method.toml"\ndata = "demo"\nseeds = [1, 2]\n'
 AXES = """
 [axis]
 train.epochs = [3, 4]
@@ -42,7 +42,7 @@ def test_shipped_files_are_valid(path: Path) -> None:
 
 def test_the_documented_file_is_valid(repository: Path, tmp_path: Path) -> None:
     text = (repository / "docs" / "study.md").read_text().split("```")[1].removeprefix("toml\n")
-    study = load(tmp_path, text.replace("../demo.toml", "configs/demo.toml"))
+    study = load(tmp_path, text.replace("../demo-method.toml", "configs/demo-method.toml"))
     assert len(study.rows) == 6
 
 
@@ -139,7 +139,7 @@ def test_rows_are_excluded_and_compared_by_label(tmp_path: Path) -> None:
 
 def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
     text = (
-        'title = "t"\nbas = "configs/demo.toml"\ndata = "unreal"\nseeds = []\n'
+        'title = "t"\nbas = "configs/demo-method.toml"\ndata = "unreal"\nseeds = []\n'
         '[[axis.way]]\nlabl = "plain"\n[table]\nmetrics = ["top2"]\n'
     )
     with pytest.raises(ConfigError) as caught:

@@ -33,7 +33,7 @@ GOLDEN = Path(__file__).parent / "golden"
 CLASSES = ("ant", "bee")
 FILE = """
 title = "Leaks & gains_1"
-base = "configs/demo.toml"
+base = "configs/demo-method.toml"
 data = "demo"
 seeds = [1, 2, 3]
 
@@ -190,7 +190,7 @@ def test_fewer_draws_than_three_have_no_interval_and_no_verdict_in_any_form(tabl
 
 TWO_WAYS = """
 title = "t"
-base = "configs/demo.toml"
+base = "configs/demo-method.toml"
 data = "demo"
 seeds = [1, 2, 3, 4, 5]
 

@@ -87,6 +87,19 @@ def test_what_is_drawn_on_the_device_is_drawn_again_after_a_kill(tmp_path):
     assert_same_result(tmp_path / "two", tmp_path / "one go")
 
 
+@pytest.mark.parametrize("method", ["transfer", "events"])
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_recordings_without_labels_are_the_same_after_a_kill(tmp_path, method, epoch):
+    """The first step with them is the second of epoch 2."""
+    unlabelled = {"adapt": True, "consistency_weight": 1, "threshold": 0.3, "start": 4 / 9, "ratio": 2}
+    config = changed(EVERY_STEP, method=method, unlabelled=unlabelled)
+    train(tmp_path / "one go", config)
+    killed(tmp_path / "two", epoch, 2, config)
+    report = train(tmp_path / "two", config)
+    assert (report.resumed_after, report.resumed_steps) == (epoch - 1, 1)
+    assert_same_result(tmp_path / "two", tmp_path / "one go")
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_leave(tmp_path, one_go, number, code):
     def send(progress):

@@ -41,6 +41,7 @@ VARIANTS = {
     "without TET": {"loss": LossConfig(tet=False)},
     "without alignment": {"loss": LossConfig(alignment_weight=0)},
     "recompute": {"recompute": True},
+    "consistency": {"unlabelled": {"consistency_weight": 1, "strong": {"event_drop": False}}},
     "bfloat16": {"precision": "bfloat16"},
 }
 
@@ -94,7 +95,8 @@ def learner_and_batch(device=CPU, model=MODEL, **changes):
     )
     data = load(split, CPU, "device", None if config.method == "events" else "value")
     data = OnDevice(*(None if part is None else part.to(device) for part in (data.frames, data.labels, data.images)))
-    return learner, next(data.batches(Sampler(split, config).plan(0)))
+    batch = next(data.batches(Sampler(split, config).plan(0)))
+    return learner, batch._replace(unlabelled=batch if config.unlabelled.is_used else None)
 
 
 def watched_step(learner, batch):
