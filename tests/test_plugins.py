@@ -162,7 +162,10 @@ def test_a_sliding_strategy(workspace: Path) -> None:
         ("train.sliding='./mine:cosine'", "names no code"),
         ("train.sliding='math:pi:e'", "names no code"),
         ("train.sliding='math:pi'", "cannot be called with the [train] section"),
-        ("train.method='transfers'", "'transfers' is none of events, finetune, mixture, transfer"),
+        (
+            "train.method='transfers'",
+            "'transfers' is none of distillation, events, finetune, mixture, timestep_mixup",
+        ),
         ("train.sliding='math:nothing'", "has no attribute 'nothing'"),
         ("model.name='vgg'", "'vgg' is none of resnet18, scnn, vgg_snn, vgg_snn_small"),
         ("model.options={channels=3}", "vgg_snn_small has none"),

@@ -76,6 +76,9 @@ class Loader(Protocol):
     def in_order(self, batch_size: int) -> Generator[Tensor]:
         """All recordings, at most `batch_size` at a time, as float32 counts (B, T, 2, H, W)."""
 
+    def photos(self, rows: IntArray) -> Tensor:
+        """Images (n, 1, H, W) of the static pool, which is in use."""
+
 
 @dataclass(frozen=True)
 class OnDevice:
@@ -103,6 +106,10 @@ class OnDevice:
     def in_order(self, batch_size: int) -> Generator[Tensor]:
         for first in range(0, len(self), batch_size):
             yield self.frames[first : first + batch_size].float()
+
+    def photos(self, rows: IntArray) -> Tensor:
+        assert self.images is not None
+        return self.images[torch.from_numpy(rows).to(self.images.device)]
 
 
 @dataclass(frozen=True)
@@ -137,6 +144,10 @@ class Prefetched:
         with closing(self._fetch([self.read_frames], [(part,) for part in rows])) as fetched:
             for (frames,) in fetched:
                 yield frames.float()
+
+    def photos(self, rows: IntArray) -> Tensor:
+        assert self.read_images is not None
+        return torch.from_numpy(self.read_images(rows)).to(self.labels.device)
 
     def _fetch(self, reads: Sequence[Read], rows: Sequence[Sequence[IntArray]]) -> Generator[list[Tensor]]:
         """What the `reads` give for each of `rows`, on the device; an error in a thread is raised here."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,8 @@ class TrainingState:
     """Where a run stands after `epoch` whole epochs and `step` steps of the next one.
 
     The sampler's position and the learning rate follow from these two. records (step, R): `StepRecord`s of the
-    unfinished epoch. random: the states of every generator, see `random_state`.
+    unfinished epoch. random: the states of every generator, see `random_state`. auxiliary: weights of what the method
+    needs beside the network; empty without, and in the states of earlier versions.
     """
 
     epoch: int
@@ -50,6 +51,7 @@ class TrainingState:
     best_epoch: int
     best_accuracy: float | None
     last_accuracy: float | None
+    auxiliary: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

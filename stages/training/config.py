@@ -121,13 +121,18 @@ class TrainConfig(Frozen):
         "transfer",
         description="transfer: knowledge transfer from images; events: the recordings alone (the TET baseline); "
         "finetune: first images alone and then recordings alone, with one head and a new optimiser; mixture: a share "
-        "of each batch images, the rest recordings, through one head; or your own, as package.module:Name",
+        "of each batch images, the rest recordings, through one head; timestep_mixup: transfer, "
+        "each image's sequence going over to its recording at a step that is drawn; distillation: transfer, the static "
+        "branch also following a network without spikes that was taught on the images; or your own, as "
+        "package.module:Name",
     )
     options: dict[str, Any] = Field(
         {}, description="of a method (docs/methods.md), or what a method or a sliding strategy of your own reads"
     )
     heads: Literal[1, 2] = Field(
-        2, description="transfer: heads of the network, one for images and one for recordings, or one for both"
+        2,
+        description="transfer and what is built on it: heads of the network, one for images and one for recordings, or "
+        "one for both",
     )
     pretrain_epochs: int | None = Field(
         None, ge=1, description="finetune: epochs on images alone, the first ones of `epochs`; unset: half of them"

@@ -83,6 +83,8 @@ class Keeper:
     def take_up(self, learner: Learner, weights: Weights, state: TrainingState) -> Tensor:
         """Put the state into the learner and the generators; returns the records of the unfinished epoch's steps."""
         learner.network.load_state_dict(weights)
+        if learner.auxiliary is not None:
+            learner.auxiliary.load_state_dict(state.auxiliary)
         learner.optimizer.load_state_dict(state.optimizer)
         set_random_state(state.random)
         self.epoch, self.saved_step = state.epoch, state.step
@@ -108,6 +110,7 @@ class Keeper:
             best_epoch=self.best_epoch,
             best_accuracy=self.best_accuracy,
             last_accuracy=self.last_accuracy,
+            auxiliary={} if learner.auxiliary is None else learner.auxiliary.state_dict(),
         )
         self.states.save(learner.network.state_dict(), state)
         self.saved_step, self.saved_at = state.step, time.monotonic()

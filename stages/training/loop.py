@@ -35,11 +35,11 @@ from .config import TrainConfig
 from .distributed import Processes, join
 from .finite import EpochRecords
 from .keeping import Keeper
-from .methods import Method, method_of
+from .methods import Method, auxiliary_of, method_of
 from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, probability_at
-from .step import Learner, StepRecord, decay_groups
+from .step import Learner, StepRecord, all_trained, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
 from .unlabelled import Unlabelled
 
@@ -158,7 +158,8 @@ class _Training:
         with torch.no_grad():
             network.coefficients.fill_(config.loss.initial_coefficient)
         network.backbone.recompute = config.recompute
-        optimizer = torch.optim.AdamW(decay_groups(network, config.weight_decay), fused=True)
+        auxiliary = auxiliary_of(method, network, split)
+        groups = decay_groups(all_trained(network, auxiliary), config.weight_decay)
         shown = selected if len(selected) else split
         training = cls(
             config=config,
@@ -171,7 +172,12 @@ class _Training:
             data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
             unlabelled=Unlabelled.of(split, config, sampler, network, device, processes),
             learner=Learner(
-                config, network, optimizer, processes, _camera(config, split) if method.uses_images else None
+                config,
+                network,
+                torch.optim.AdamW(groups, fused=True),
+                processes,
+                _camera(config, split) if method.uses_images else None,
+                auxiliary,
             ),
             selection=load(selected, device) if len(selected) else None,
             shown=torch.from_numpy(read_events(shown, _spread_rows(len(shown), config.batch_size))).to(device),
@@ -199,7 +205,10 @@ class _Training:
         found = self.processes.from_main(self.kept.load(on_message) if self.processes.is_main else None)
         if found is not None:
             self.unfinished = self.kept.take_up(self.learner, *found)
-        elif self.processes.is_main:
+            return
+        if told := self.learner.prepare(self.data.photos, self.split.image_labels):
+            on_message(told)
+        if self.processes.is_main:
             self.kept.save_state(self.learner, self.unfinished)
 
     def fit(self, on_progress: OnProgress) -> None:
@@ -234,7 +243,7 @@ class _Training:
         batches = self.data.batches(self.processes.part(plan), first)
         with closing(self.unlabelled.beside(batches, self.kept.epoch, first)) as batches:
             for step, batch in enumerate(clock.timed(batches), first):
-                records.note(step, self.learner.step(batch, self._sliding_probability(step)))
+                records.note(step, self.learner.step(batch, self._sliding_probability(step), self._share_done(step)))
                 done = step + 1
                 if done < len(plan):
                     at_interval = done % self.config.log_interval == 0
@@ -245,7 +254,7 @@ class _Training:
                     if at_interval or self.processes.count == 1:
                         self._save_or_stop(signals, records, done)
         records.read_to(len(plan))
-        records.check_weights(self.learner.network)
+        records.check_weights(self.learner.trained)
         data_share = clock.share()  # before validation, which has data of its own
         network = self.unlabelled.adapted(self.learner.network, self.kept.epoch)
         progress = tell(len(plan), records.read, data_share=data_share, ends_epoch=True, **self._validate(network))
@@ -262,7 +271,7 @@ class _Training:
         if not wish:
             return
         records.read_to(done)
-        records.check_weights(self.learner.network)
+        records.check_weights(self.learner.trained)
         if self.processes.is_main:
             self.kept.save_state(self.learner, records.read)
         self.kept.saved_step = done
@@ -270,11 +279,14 @@ class _Training:
             raise TrainingStoppedError(self.kept.run_folder, wish)
 
     def _sliding_probability(self, step: int) -> float:
-        num_steps = self.sampler.num_steps
-        progress = (step + self.kept.epoch * num_steps) / (self.config.epochs * num_steps)
         own = type(self.method).sliding is not Method.sliding
         name = f"sliding() of train.method = {self.config.method}" if own else f"train.sliding = {self.config.sliding}"
-        return probability_at(self.sliding, progress, name)
+        return probability_at(self.sliding, self._share_done(step), name)
+
+    def _share_done(self, step: int) -> float:
+        """Of all steps, those before `step` of the epoch."""
+        num_steps = self.sampler.num_steps
+        return (step + self.kept.epoch * num_steps) / (self.config.epochs * num_steps)
 
     def _validate(self, network: SpikingNetwork) -> dict[str, Any]:
         """Accuracy and firing rates at an epoch's end; the main process measures them."""

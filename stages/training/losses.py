@@ -12,7 +12,10 @@ from .config import LossConfig
 
 
 class LossParts(NamedTuple):
-    """The loss and what it is made of, scalars: total = static + event + alignment_weight * alignment."""
+    """The loss and what it is made of, scalars.
+
+    total = static + event + alignment_weight * alignment, and what a method adds to these.
+    """
 
     static: Tensor
     event: Tensor

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
@@ -19,7 +21,7 @@ from .augmentation import augment
 from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .losses import LossParts
-from .methods import Method, MixedPrecision, Shown, method_of
+from .methods import Method, MixedPrecision, Photos, Shown, method_of
 from .unlabelled import consistency
 
 
@@ -44,9 +46,14 @@ def decay_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]
     return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
+def all_trained(network: nn.Module, auxiliary: nn.Module | None) -> nn.Module:
+    """The network, and after it what a method needs beside it."""
+    return network if auxiliary is None else nn.ModuleList([network, auxiliary])
+
+
 @dataclass(frozen=True)
 class Learner:
-    """A network, its optimiser, and the method that teaches it.
+    """A network, its optimiser, and the method that teaches it, with what that needs beside the network.
 
     Gradients are averaged over `processes`, each of which steps on its own part of the batch.  camera: records the
     photos that are shown; None: their brightness is.
@@ -57,25 +64,54 @@ class Learner:
     optimizer: torch.optim.Optimizer
     processes: Processes = ALONE
     camera: Camera | None = None
+    auxiliary: nn.Module | None = None
 
     @cached_property
     def method(self) -> Method:
         return method_of(self.config)
 
-    def step(self, batch: Batch, sliding_probability: float) -> Tensor:
-        """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device."""
+    @cached_property
+    def trained(self) -> nn.Module:
+        return all_trained(self.network, self.auxiliary)
+
+    def prepare(self, photos: Photos, labels: NDArray[np.int64]) -> str:
+        """Before the first step of a run: the main process prepares what is beside the network, the others get it.
+
+        Returns what is to be told.
+        """
+        if self.auxiliary is None:
+            return ""
+        told = self.method.prepare(self.auxiliary, photos, labels) if self.processes.is_main else ""
+        weights = {name: tensor.cpu() for name, tensor in self.auxiliary.state_dict().items()}
+        self.auxiliary.load_state_dict(self.processes.from_main(weights))
+        return told
+
+    def step(self, batch: Batch, sliding_probability: float, progress: float = 0.0) -> Tensor:
+        """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device.
+
+        progress: the share of all steps that are done, in [0, 1).
+        """
         generator = batch.generator("augmentation")
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation, generator))
-        shown = Shown(events, batch.labels, batch.images, batch.replacement, sliding_probability, self._record(batch))
-        network = MixedPrecision(self.network, self.config.precision)
+        shown = Shown(
+            events,
+            batch.labels,
+            batch.images,
+            batch.replacement,
+            sliding_probability,
+            self._record(batch),
+            progress,
+            batch.generator,
+        )
+        network = MixedPrecision(self.network, self.config.precision, self.auxiliary)
         loss, logits = self._checked(self.method.loss(network, shown), shown)
         if batch.unlabelled is not None:
             more = self.config.unlabelled.consistency_weight * consistency(network, batch.unlabelled, self.config)
             loss = loss._replace(event=loss.event + more, total=loss.total + more)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.network.parameters())
-        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        self.processes.average_gradients(self.trained.parameters())
+        gradients = [p.grad for p in self.trained.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
         self.optimizer.step()
         accuracy = (logits.mean(0).argmax(1) == batch.labels).float().mean()

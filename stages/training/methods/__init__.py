@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from ....cache.documents import Frozen
 from ....cache.errors import TrainingError
+from ....cache.paired import PairedCache
 from ....cache.pairs import Reach
 from ...batches.data import static_frames
 from ...network.config import ModelConfig
@@ -29,13 +32,19 @@ from ..config import METHOD_NAMES, TrainConfig
 from ..losses import LossParts
 from ..sliding import STRATEGIES, SlidingStrategy, sliding_strategy
 
+Photos = Callable[[NDArray[np.int64]], Tensor]  # rows of the static pool (n,) to images (n, 1, h, w), on the device
+
 
 @dataclass(frozen=True)
 class MixedPrecision:
-    """The network in the precision of the configuration, for a step; what comes out is float32."""
+    """The network in the precision of the configuration, for a step; what comes out is float32.
+
+    auxiliary: what the method made beside the network; float32 unless called within `autocast`.
+    """
 
     network: SpikingNetwork
     precision: str
+    auxiliary: nn.Module | None = None
 
     @property
     def coefficients(self) -> Tensor:
@@ -65,6 +74,8 @@ class Shown:
     events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, h, w) in [0, 1]; None without images.
     draws (B,): uniform in [0, 1); an image whose draw is below `probability`, sliding's of this step, is replaced.
     record: what a camera sees of images, as frames (T, b, 2, H, W); None: their brightness is shown.
+    progress: the share of all steps that are done, in [0, 1).  generator: random numbers on the device, a stream for
+    each purpose, which follow from the seed and the step.
     """
 
     events: Tensor
@@ -73,6 +84,13 @@ class Shown:
     draws: Tensor
     probability: float
     record: Callable[[Tensor], Tensor] | None = None
+    progress: float = 0.0
+    generator: Callable[[str], torch.Generator] | None = None
+
+    @property
+    def replaced(self) -> Tensor:
+        """Which images the recordings take the place of in the static branch, (B,)."""
+        return self.draws < self.probability
 
     def photos(self, count: int | None = None) -> Tensor:
         """Frames of all images or of the first `count`, (T, b, 2, H, W), or what stands for it: (b, 1, H, W)."""
@@ -82,7 +100,7 @@ class Shown:
 
     def static(self) -> Tensor:
         """The static branch's frames (T, B, 2, H, W): images, or the recordings that replace them."""
-        return static_frames(self.photos(), self.events, self.draws < self.probability)
+        return static_frames(self.photos(), self.events, self.replaced)
 
 
 class Method(ABC):
@@ -103,6 +121,20 @@ class Method(ABC):
     @abstractmethod
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         """The loss of a step, and the logits (T, B, C) that named its recordings. Nothing may wait for the device."""
+
+    def auxiliary(self, network: SpikingNetwork, split: PairedCache) -> nn.Module | None:
+        """What is needed beside the network to train it, and is no part of it; `loss` finds it beside the network.
+
+        The optimiser moves what has gradients. It is kept with the states of the run, not with its weights.
+        """
+        return None
+
+    def prepare(self, auxiliary: nn.Module, photos: Photos, labels: NDArray[np.int64]) -> str:
+        """Make `auxiliary` ready before the first step of a run, not when it goes on; returns what is to be told.
+
+        labels (m,): of the static pool, whose `photos` are all that may teach.
+        """
+        return ""
 
     def sliding(self) -> SlidingStrategy:
         """How likely an image is replaced, as training goes on."""
@@ -147,6 +179,14 @@ def method_of(config: TrainConfig) -> Method:
         missing = ", ".join(sorted(found.__abstractmethods__))
         raise TrainingError(f"train.method = {config.method}: has no {missing}(), which a method must define")
     return found(config)
+
+
+def auxiliary_of(method: Method, network: SpikingNetwork, split: PairedCache) -> nn.Module | None:
+    """What the method needs beside the network, on its device; initial weights follow from the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(method.config.seed)
+        auxiliary = method.auxiliary(network, split)
+    return None if auxiliary is None else auxiliary.to(network.coefficients.device)
 
 
 def plugin_code(model: ModelConfig, config: TrainConfig) -> dict[str, str]:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from torch import Tensor
 
 from ....cache.pairs import Reach
 from ..config import TrainConfig
 from ..losses import LossParts, transfer_loss
 from . import Method, MixedPrecision, Shown
+
+
+class Branches(NamedTuple):
+    """What became of both branches: the loss, logits (T, B, C) of recordings, and of the static branch (T, B, ...)."""
+
+    loss: LossParts
+    logits: Tensor
+    static_logits: Tensor
+    static_features: Tensor
 
 
 class Transfer(Method):
@@ -21,9 +32,14 @@ class Transfer(Method):
         self.photo_head = "static" if config.heads == 2 else "event"
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
+        branches = self.branches(network, shown.static(), shown)
+        return branches.loss, branches.logits
+
+    def branches(self, network: MixedPrecision, static: Tensor, shown: Shown) -> Branches:
+        """Both branches and their loss; static (T, B, 2, H, W): what the static branch is shown."""
         # The static branch goes first: the running statistics of the batch norms see it first.
         with network.autocast():  # of both at once, so that a weight is converted once
-            static_logits, static_features = network.with_features(shown.static(), self.photo_head)
+            static_logits, static_features = network.with_features(static, self.photo_head)
             event_logits, event_features = network.with_features(shown.events, "event")
         loss = transfer_loss(
             static_features,
@@ -34,7 +50,7 @@ class Transfer(Method):
             network.coefficients,
             self.config.loss,
         )
-        return loss, event_logits
+        return Branches(loss, event_logits, static_logits, static_features)
 
     def uses_coefficients(self) -> bool:
         return self.config.loss.regularization == "learned"

@@ -55,7 +55,10 @@ def open_split(request, pairs):
     return open_tiny_split if request.param == "tiny" else lambda name: PairedCache.open(pairs, name)
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "events"}, {"method": "finetune"}, {"encoding": "grey"}])
+TAUGHT = {"method": "distillation", "options": {"teacher_epochs": 1}}
+
+
+@pytest.mark.parametrize("changes", [{}, {"method": "events"}, {"method": "finetune"}, {"encoding": "grey"}, TAUGHT])
 def test_training_has_the_same_bits_for_every_placement(tmp_path, open_split, changes):
     for placement in PLACEMENTS:
         report = train(tmp_path / placement, at(placement, **changes), open_split)

@@ -22,12 +22,14 @@ LOSSES = ("loss", "loss_static", "loss_event", "grad_norm", "train_accuracy", "v
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def launch_two(folder):
+def launch_two(folder, method):
     """Run two_processes.py as `torchrun` does."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     path = os.pathsep.join(path for path in sys.path if path)
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([*command, SCRIPT, folder, "2"], env=environment, capture_output=True, text=True, timeout=250)
+    return subprocess.run(
+        [*command, SCRIPT, folder, "2", method], env=environment, capture_output=True, text=True, timeout=250
+    )
 
 
 @pytest.fixture
@@ -39,9 +41,10 @@ def train_alone(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one(train_alone, tmp_path, capsys):
-    train_alone(tmp_path / "1", 2)
-    done = launch_two(tmp_path / "2")
+@pytest.mark.parametrize("method", ["transfer", "distillation"])  # the second one's teacher is taught by one alone
+def test_two_processes_train_as_one(train_alone, tmp_path, capsys, method):
+    train_alone(tmp_path / "1", 2, method)
+    done = launch_two(tmp_path / "2", method)
     assert done.returncode == 0, done.stderr
     for count, printed in ((1, capsys.readouterr().out), (2, done.stdout)):
         assert printed.count("reports 4") == 1
@@ -52,7 +55,7 @@ def test_two_processes_train_as_one(train_alone, tmp_path, capsys):
     for name, weight in one.items():
         torch.testing.assert_close(two[name], weight, rtol=1e-3, atol=1e-4)
     with pytest.raises(TrainingError, match="processes is 2 there and 1 here"):
-        train_alone(tmp_path / "2", 2)
+        train_alone(tmp_path / "2", 2, method)
 
 
 def test_the_parts_of_a_plan_make_it_up():

@@ -17,6 +17,7 @@ from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.network.neurons import spike
 from dvs_transfer.stages.training.config import AugmentationConfig
+from dvs_transfer.stages.training.methods import auxiliary_of, method_of
 from dvs_transfer.stages.training.step import Learner
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
 
@@ -70,13 +71,14 @@ def test_a_run_goes_on_bit_for_bit_in_deterministic_mode(tmp_path, precision, pl
     assert weights(tmp_path / "two") == weights(tmp_path / "one go")
 
 
-@pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune", "timestep_mixup", "distillation"])
 @pytest.mark.parametrize("placement", PLACEMENTS)
 def test_a_step_and_its_batch_wait_for_nothing(method, placement):
     config = changed(deterministic=False, method=method, augmentation=AUGMENTATION)
     split = open_tiny_split("train")
     network = build_network(MODEL, num_classes=4, num_steps=3, size=16, seed=0).to(CUDA)
-    learner = Learner(config, network, torch.optim.AdamW(network.parameters(), lr=0.01, fused=True))
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
+    learner = Learner(config, network, optimizer, auxiliary=auxiliary_of(method_of(config), network, split))
     loader = load(split, CUDA, placement, None if method == "events" else "value")
     batches = loader.batches(Sampler(split, config).plan(0))
     learner.step(next(batches), 0.5)  # compiles, plans, allocates

@@ -19,7 +19,7 @@ from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.training import step
 from dvs_transfer.stages.training.augmentation import AugmentationConfig
 from dvs_transfer.stages.training.config import LossConfig
-from dvs_transfer.stages.training.methods import MixedPrecision
+from dvs_transfer.stages.training.methods import MixedPrecision, auxiliary_of, method_of
 from dvs_transfer.stages.training.step import Learner
 
 CPU = torch.device("cpu")
@@ -28,6 +28,8 @@ VARIANTS = {
     "method": {},
     "events": {"method": "events"},
     "finetune": {"method": "finetune"},
+    "timestep mixup": {"method": "timestep_mixup"},
+    "distillation": {"method": "distillation"},
     "augmentation": {"augmentation": EVERYTHING},
     "augmentation drawn on the device": {
         "augmentation": AugmentationConfig(nda=2, time_shift=1, polarity_flip=0.5),
@@ -85,7 +87,12 @@ def learner_and_batch(device=CPU, model=MODEL, **changes):
     network = build_network(model, num_classes=4, num_steps=3, size=16, seed=0).to(device)
     network.backbone.recompute = config.recompute
     fused = device.type != "meta"
-    learner = Learner(config, network, torch.optim.AdamW(network.parameters(), lr=0.01, fused=fused))
+    learner = Learner(
+        config,
+        network,
+        torch.optim.AdamW(network.parameters(), lr=0.01, fused=fused),
+        auxiliary=auxiliary_of(method_of(config), network, split),
+    )
     data = load(split, CPU, "device", None if config.method == "events" else "value")
     data = OnDevice(*(None if part is None else part.to(device) for part in (data.frames, data.labels, data.images)))
     batch = next(data.batches(Sampler(split, config).plan(0)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from pydantic import ValidationError
 from tiny_run import CONFIG, changed, metrics, train, weights
 from tiny_split import open_tiny_split
@@ -54,7 +55,7 @@ def test_what_contradicts_a_released_combination_is_refused(settings, message):
         TrainConfig(**settings)
 
 
-@pytest.mark.parametrize("method", ["transfer", "events", "finetune"])
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune", "timestep_mixup", "distillation"])
 @pytest.mark.parametrize(("name", "widths"), [("resnet18", (4, 8)), ("scnn", (4, "P", 6, "P", 20))])
 def test_every_network_trains_by_every_method(tmp_path, name, widths, method):
     model, config = ModelConfig(name=name, widths=widths), changed(method=method, epochs=2)
@@ -63,6 +64,18 @@ def test_every_network_trains_by_every_method(tmp_path, name, widths, method):
     assert len(lines[0]["firing_rates"]) == {"resnet18": 9, "scnn": 3}[name]
     evaluated = evaluate.run(EvaluateConfig(split="validation", checkpoint="last"), open_tiny_split, tmp_path)
     assert evaluated.top1 == pytest.approx(report.last_accuracy)
+
+
+@pytest.mark.parametrize("method", ["timestep_mixup", "distillation"])
+def test_bfloat16_is_that_of_the_network_alone(tmp_path, method):
+    losses = {}
+    for precision in ("float32", "bfloat16"):
+        train(tmp_path / precision, changed(method=method, precision=precision, epochs=1))
+        losses[precision] = metrics(tmp_path / precision)[0]["loss"]
+    assert losses["float32"] != losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+    kept = sorted((tmp_path / "bfloat16" / "checkpoints").glob("state-*.rest"))[-1]
+    auxiliary = packing.from_bytes(kept.read_bytes())["state"]["auxiliary"]
+    assert {value.dtype for value in auxiliary.values() if value.is_floating_point()} == {torch.float32}
 
 
 class KilledError(Exception):

@@ -1,4 +1,6 @@
-"""What each process of `test_distributed.py` runs: a training without batch norm or CKA. Arguments: FOLDER, EPOCHS.
+"""What each process of `test_distributed.py` runs: a training without batch norm or CKA.
+
+Arguments: FOLDER, EPOCHS, METHOD.
 
 Neither layer statistics nor alignment tie a batch's samples together then, so that any number of processes must agree.
 """
@@ -15,16 +17,16 @@ from dvs_transfer.stages.network.neurons import spike
 from dvs_transfer.stages.training.config import LossConfig
 
 
-def main(folder: Path, epochs: int) -> None:
+def main(folder: Path, epochs: int, method: str) -> None:
     BatchNormOverTime.forward = lambda self, x, domain: 2 * x * self.weight[:, None, None] + self.bias[:, None, None]
     BatchNormOverTime.then_lif = lambda self, x, domain, constants, want_membrane: spike(
         self(x, domain), constants, want_membrane
     )
     reports = []
-    config = changed(epochs=epochs, loss=LossConfig(alignment_weight=0), base_learning_rate=0.1)
+    config = changed(method=method, epochs=epochs, loss=LossConfig(alignment_weight=0), base_learning_rate=0.1)
     train(folder, config, on_progress=reports.append)
     sys.stdout.write(f"reports {len(reports)}\n")  # in one piece: the processes share it
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
