@@ -184,7 +184,7 @@ class TrainConfig(Frozen):
         description="what is shown of a static image: the same brightness at every step, which is HSV's V, luma, one "
         "of RGB, or the mean of RGB; or saccade: what an event camera would see of its luma, drawn anew for each batch",
     )
-    saccade: SaccadeConfig = Field(SaccadeConfig(), description="encoding = saccade: the camera")
+    saccade: SaccadeConfig = Field(SaccadeConfig(), description="encoding = saccade, and unused otherwise: the camera")
     select: Literal["validation", "last", "test_as_released"] = Field(
         "validation",
         description="the `best` epoch: by validation accuracy, the last, or by test accuracy as the released code does",
@@ -223,8 +223,6 @@ class TrainConfig(Frozen):
     def _has_known_names(self) -> TrainConfig:
         require_name("methods", self.method, METHOD_NAMES)
         require_name("sliding", self.sliding, STRATEGIES)
-        if self.saccade != SaccadeConfig() and self.encoding != "saccade":
-            raise ValueError(f"saccade: settings of encoding = saccade, but encoding is {self.encoding}")
         return self
 
     @model_validator(mode="after")

@@ -149,8 +149,3 @@ def test_bins_of_equal_counts_cannot_be_drawn(tmp_path):
 
     with pytest.raises(TrainingError, match=r"frames\.mode = count: convert them with frames\.mode = time"):
         run(MODEL, SACCADE, open_counted, tmp_path)
-
-
-def test_settings_of_a_camera_that_is_not_used_are_refused():
-    with pytest.raises(ValueError, match="settings of encoding = saccade, but encoding is value"):
-        TrainConfig(saccade={"inverted": True})
