@@ -198,6 +198,7 @@ def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:
             [
                 *(UNREAL[data] for data in sorted({result.data for result in results}) if data in UNREAL),
                 f"{name_some((f'{size:,}' for size in sizes), 3, ' or ')} {' and '.join(splits)} recordings",
+                "last epoch" if any(result.selection != "last" for result in results) else "",
                 f"mean of {draws[0]}{between}{draws[-1] if between else ''} draws" if draws[-1] > 1 else "one draw",
                 "95 % intervals over draws (Student's t)" if draws[-1] >= MIN_DRAWS else "",
             ],

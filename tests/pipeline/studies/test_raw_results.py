@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import statistics
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,7 @@ from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.pipeline.studies import cells, running
 from dvs_transfer.pipeline.studies.plot import DPI, make_curves
 from dvs_transfer.pipeline.studies.raw import RawResult, read_results, to_csv
+from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.stages.reporting.accuracy_chart import ChartLine, accuracy_chart
 
 FILE = """
@@ -122,7 +124,7 @@ def test_the_picture_of_a_study_that_was_run(study: Path, tmp_path: Path) -> Non
     assert (width, height) == (900, 510)
     shown = succeed("study", "plot", path, "--x", "seed", "--out", picture, "--json").document["curves"]
     assert [line["name"] for line in shown["lines"]] == ["the method", "events alone"]
-    assert shown["note"] == "the drawn demo data, 10 test recordings, mean of 2 draws"
+    assert shown["note"] == "the drawn demo data, 10 test recordings, last epoch, mean of 2 draws"
     values = [float(cell["top1_last"]) for cell in csv.DictReader(path.read_text().splitlines())]
     point = shown["lines"][0]["points"]["1.0"]
     assert (point["n"], point["interval"]) == (2, None)
@@ -320,6 +322,36 @@ def test_options_that_cannot_be_met_are_refused(options: list[str], says: str, t
     path = tmp_path / "raw.csv"
     path.write_text(GOOD)
     refuse("study", "plot", path, "--x", "labels", *options, code=2, says=[says])
+
+
+def test_the_page_of_results_names_every_column(repository: Path) -> None:
+    page = (repository / "docs" / "results" / "README.md").read_text()
+    rows = re.findall(r"^\| (.*) \| (.*) \|$", page.partition("| column |")[2], re.MULTILINE)
+    labels = ("one for each axis", "the row's label on this axis")
+    assert rows == [
+        labels if name == "labels" else (f"`{name}`", field.description)
+        for name, field in RawResult.model_fields.items()
+    ]
+    assert set(re.findall(r"^\| `(.*\.csv)`", page, re.MULTILINE)) == {
+        path.name for path in (repository / "docs" / "results").glob("*.csv")
+    }
+
+
+def test_kept_results_are_those_of_the_page_of_measurements(repository: Path) -> None:
+    results = read_results(repository / "docs" / "results" / "nmnist-few-labels.csv")
+    study = load_study(repository / "configs" / "studies" / "nmnist-few-labels.toml")
+    assert [(result.labels, result.seed) for result in results] == [
+        (row.labels, cell.seed) for row in study.rows for cell in row.cells
+    ]
+    page = (repository / "docs" / "measurements.md").read_text()
+    for row in study.rows:
+        own = [result for result in results if result.labels == row.labels]
+        line = f"| {' | '.join(row.labels.values())} | 5 | {own[0].train_labels} |"
+        for metric in ("top1_last", "mean_class_accuracy_last"):
+            values = [100 * getattr(result, metric) for result in own]
+            line += f" {statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f} |"
+        assert line in page
+        assert {result.steps for result in own} == {800}
 
 
 SIMULATED_SIGHT = {  # Machado et al. 2009, severity 1: linear RGB
