@@ -15,7 +15,8 @@ from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
 from .pipeline.commands.data import audit, cache_app, calibrate
-from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, study_app
+from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
+from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
 from .stages.analysis.config import FewShotConfig

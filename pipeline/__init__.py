@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import api, config, execution, experiment, results, stores
-    from .studies import cells, formats, running, study, table
+    from .studies import cells, formats, plot, raw, running, study, table
 
-_STUDIES = ("cells", "formats", "running", "study", "table")
+_STUDIES = ("cells", "formats", "plot", "raw", "running", "study", "table")
 __all__ = ["api", "cells", "config", "execution", "experiment", "formats", "results", "running", "stores", "study"]
-__all__ += ["table"]
+__all__ += ["plot", "raw", "table"]
 
 
 def __getattr__(name: str) -> Any:

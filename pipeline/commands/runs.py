@@ -1,12 +1,10 @@
-"""`dvs-transfer analyse ...`, `few-shot`, `compare`, `predict` and `study ...`: runs, and what trained networks do."""
+"""`dvs-transfer analyse ...`, `few-shot`, `compare` and `predict`: runs, and what trained networks do."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from collections import Counter
 from collections.abc import Iterator
-from enum import StrEnum
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ... import pipeline
-from ...cache import durable
 from ...cache.errors import DvsTransferError
 from ...stages.analysis import config as configs
 from ..progress import to_document
-from .common import CONFIG, JSON, OVERRIDE, Given, Settings, command
+from .common import CONFIG, JSON, Given, Settings, command
 
 if TYPE_CHECKING:
     from ...stages.evaluation.compare import ComparisonReport
@@ -231,94 +228,3 @@ def _rows(report: PredictionReport, steps: bool) -> Iterator[tuple[str, int, int
             yield prediction.file, step, 1, guess.predicted, guess.probability
         for rank, guess in enumerate(prediction.best, 1):
             yield prediction.file, len(prediction.after_step), rank, guess.predicted, guess.probability
-
-
-study_app = typer.Typer(
-    help="Train and evaluate many runs that one file describes.", no_args_is_help=True, rich_markup_mode=None
-)
-StudyFile = Annotated[Path, typer.Argument(help="Study file (TOML), for example configs/studies/demo-ablation.toml.")]
-
-
-class MetricName(StrEnum):  # typer knows no list of Literal
-    TOP1 = "top1"
-    MEAN_CLASS_ACCURACY = "mean_class_accuracy"
-
-
-@command(study_app, OVERRIDE, JSON, name="run")
-def run_study(
-    given: Given,
-    file: StudyFile,
-    parallel: Annotated[int, typer.Option(min=0, help="Cells at a time, where memory has room; 0: by cores.")] = 0,
-    threads: Annotated[int, typer.Option(min=0, help="Threads of a cell; 0: cores, shared out among all cells.")] = 0,
-    scheduler: Annotated[str, typer.Option(help="processes, or a dask cluster's tcp://host:port.")] = "processes",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the file, and say what is to do.")] = False,
-) -> None:
-    """Train and evaluate every cell of a study that is not there yet; exit code 1 when one failed.
-
-    Example: dvs-transfer study run configs/studies/demo-ablation.toml
-    """
-    study = pipeline.study.load_study(file, given.override)
-    if dry_run:
-        return _list_cells(given, study)
-    how: dict[str, Any] = {"parallel": parallel, "threads": threads, "scheduler": scheduler}
-    outcomes = pipeline.running.run(study, Settings.workspace, Settings.reporter, **how)
-    failed = [outcome for outcome in outcomes if outcome.state in ("failed", "stopped")]
-
-    def tell(outcomes: Any) -> None:
-        print(f"{len(outcomes) - len(failed)} of {len(outcomes)} cells are done")
-        for reason in dict.fromkeys((outcome.state, outcome.message) for outcome in failed):
-            names = [outcome.name for outcome in failed if (outcome.state, outcome.message) == reason]
-            print(f"  {'; '.join(names)}: {reason[0]}: {reason[1]}")
-
-    given.show(outcomes, text=tell)
-    if failed:
-        raise typer.Exit(DvsTransferError.exit_code)
-
-
-@command(study_app, OVERRIDE, JSON, name="ls")
-def list_study(given: Given, file: StudyFile) -> None:
-    """List a study's cells: done, running, begun or missing.
-
-    Example: dvs-transfer study ls configs/studies/demo-ablation.toml
-    """
-    _list_cells(given, pipeline.study.load_study(file, given.override))
-
-
-def _list_cells(given: Given, study: Any) -> None:
-    def tell(states: Any) -> None:
-        for state in states:
-            where = f"  {state.folder}" if state.epochs else ""
-            print(f"{state.state:<8} {state.epochs:>4} of {state.num_epochs} epochs  {state.name}{where}")
-        counts = Counter(state.state for state in states)
-        found = ", ".join(f"{counts[name]} {name}" for name in ("done", "running", "begun", "missing") if counts[name])
-        print(f"{len(states)} cells on {len(pipeline.running.cells_by_data(study.cells))} pair stores: {found}")
-
-    given.show([pipeline.cells.status_of(cell, Settings.workspace) for cell in study.cells], text=tell)
-
-
-@command(study_app, OVERRIDE, JSON, name="table")
-def show_table(
-    given: Given,
-    file: StudyFile,
-    style: Annotated[
-        Literal["markdown", "csv", "latex"], typer.Option("--format", help="How the table is written.")
-    ] = "markdown",
-    metric: Annotated[list[MetricName], typer.Option(help="Accuracies to show; by default the file's.")] = [],
-    out: Annotated[Path | None, typer.Option(help="Write to this file instead.")] = None,
-) -> None:
-    """Show a study's results: mean and standard deviation over draws, differences with their intervals.
-
-    Example: dvs-transfer study table configs/studies/demo-ablation.toml --format latex
-    """
-    study = pipeline.study.load_study(file, given.override)
-    table = pipeline.table.make_table(study, Settings.workspace, [name.value for name in metric])
-
-    def tell(table: Any) -> None:
-        text = getattr(pipeline.formats, f"to_{style}")(table)
-        if out is None:
-            print(text, end="")
-        else:
-            durable.write_bytes(out, text.encode())
-            print(out)
-
-    given.show(table, text=tell)

@@ -12,7 +12,7 @@ from ...stages.runs.checkpoint import CheckpointName
 from .table import DASH, Comparison, Table, TableRow
 
 _METRICS = {"top1": "top-1", "mean_class_accuracy": "mean per class"}
-_MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
+MARKS: dict[Reach | None, str] = {"some": " (leaky)", "unknown": " (leakage unknown)"}
 MINUS = "\N{MINUS SIGN}"
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -79,7 +79,9 @@ def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
             record += [(f"{checkpoint}_{name}_to_{baseline}", value) for name, value in values.items()]
         record.append((f"verdict_to_{baseline}", comparison.verdict))
     record += [(f"published_{n}", _number(row.published.get(n))) for n in range(1, len(table.sources) + 1)]
-    return [*record, ("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
+    record += [("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
+    reaches = {n: row.published_reach.get(n) for n in range(1, len(table.sources) + 1)}
+    return [*record, *((f"published_{n}_photos_in_reach", reach) for n, reach in reaches.items())]
 
 
 def _bounds(prefix: str, interval: Interval | None) -> dict[str, str]:
@@ -94,7 +96,7 @@ def _lines(rows: list[list[tuple[str, Any]]]) -> list[list[Any]]:
 def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
     """Head and text of each column."""
     labels = list(row.labels.values())
-    labels[-1] += _MARKS.get(row.photos_in_reach, "")
+    labels[-1] += MARKS.get(row.photos_in_reach, "")
     done = str(row.num_done) if row.num_done == row.num_seeds else f"{row.num_done} of {row.num_seeds}"
     seen = "not known" if row.num_done else "missing"
     if row.seen.train is not None and row.seen.selection is not None:
@@ -109,7 +111,10 @@ def _texts(table: Table, row: TableRow) -> list[tuple[str, str]]:
         ]
         texts.append(("verdict", (comparison.verdict or DASH) if comparison.differences else ""))
     if table.sources:
-        published = ", ".join(f"{100 * top1:.2f} [{number}]" for number, top1 in row.published.items())
+        published = ", ".join(
+            f"{100 * top1:.2f} [{number}]{MARKS.get(row.published_reach[number], ' (clean)')}"
+            for number, top1 in row.published.items()
+        )
         texts.append(("published", published))
     return texts
 

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ...cache.documents import Frozen, flatten, name_some
 from ...cache.errors import ConfigError
+from ...cache.pairs import Reach
 from ...stages.evaluation.compare import Metric
 from ...stages.plugins import look_in
 from ..config import ExperimentConfig, list_problems, parse_overrides, read_toml, set_key, validate
@@ -44,12 +45,17 @@ class Figure(Frozen):
 
     of: Selector = Field(description="the row, as labels by axis")
     top1: float = Field(ge=0, le=100, description="top-1, per cent")
+    photos_in_reach: Reach | None = Field(None, description="for this figure, where it is not as for its source")
 
 
 class Published(Frozen):
     """Figures of one source, to stand beside our own."""
 
-    source: str = Field(description="where they were published")
+    source: str = Field(description="where they were published, and under which protocol")
+    photos_in_reach: Reach = Field(
+        "unknown",
+        description="whether photos of the test recordings taught: some (leaky), none (clean), or it is not known",
+    )
     figures: list[Figure] = Field(min_length=1)
 
 

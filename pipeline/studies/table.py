@@ -44,7 +44,8 @@ class Labels:
 
 @dataclass(frozen=True)
 class TableRow:
-    """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1].
+    """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1], and
+    published_reach: whether photos of its test recordings taught.
 
     photos_in_reach: of held-out recordings, of the cells together; None without a finished cell.
     accuracies: by column; empty without a finished cell. comparisons: one for each of the table's baselines.
@@ -57,6 +58,7 @@ class TableRow:
     accuracies: Mapping[str, MeanAndStd]
     comparisons: tuple[Comparison, ...]
     published: Mapping[int, float]
+    published_reach: Mapping[int, Reach]
     photos_in_reach: Reach | None
     selection: str
 
@@ -79,7 +81,7 @@ class Table:
     notes: tuple[str, ...]
 
 
-_UNREAL = {"demo": "the drawn demo data", "simulated": "simulated recordings"}
+UNREAL = {"demo": "the drawn demo data", "simulated": "simulated recordings"}
 _SELECTION = {
     "validation": "the epoch with the highest validation accuracy; the test recordings had no part in it",
     "test_as_released": "the epoch with the highest test accuracy, as the released code chooses it, which flatters it",
@@ -126,7 +128,7 @@ def _row(
         for metric, spread in of_methods.over_draws(reports, checkpoint).items()
     }
     published = {
-        number: figure.top1 / 100
+        number: (figure.top1 / 100, figure.photos_in_reach or source.photos_in_reach)
         for number, source in enumerate(table.published, 1)
         for figure in source.figures
         if row.matches(figure.of)
@@ -139,7 +141,8 @@ def _row(
         seen=Labels(of_methods.common(reports, "train_labels"), of_methods.common(reports, "selection_labels")),
         accuracies={column: accuracies[column] for column in columns if column in accuracies},
         comparisons=tuple(_compare(row, baseline, results, checkpoints) for baseline in baselines),
-        published=published,
+        published={number: top1 for number, (top1, _) in published.items()},
+        published_reach={number: reach for number, (_, reach) in published.items()},
         photos_in_reach=worst_reach(report.photos_in_reach for report in reports) if reports else None,
         selection=row.cells[0].config.train.select,
     )
@@ -174,7 +177,7 @@ def _notes(
     compared = [comparison.differences for row in rows for comparison in row.comparisons]
     has_interval = {of.draws is not None for differences in compared for of in differences.values()}
     return {
-        f"Not run on the real data set: {_UNREAL.get(file.data)}. Published figures are for the real one.": is_unreal,
+        f"Not run on the real data set: {UNREAL.get(file.data)}. Published figures are for the real one.": is_unreal,
         f"{missing} of {num_runs} runs are missing: n counts those that are there.": missing > 0,
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
@@ -197,6 +200,10 @@ def _notes(
         "over draws and over recordings, lie on one side of 0; otherwise open.": True in has_interval,
         f"{of_methods.NO_LAST[0].upper()}{of_methods.NO_LAST[1:]}.": any(map(of_methods.lacks_last, compared)),
         f"[{DASH}]: an interval and a verdict need {MIN_DRAWS} draws that both rows have.": False in has_interval,
+        "Published figures: (leaky) where photos of their test recordings were in training, (clean) where none was, "
+        "(leakage unknown) where that is not known; what else their protocol was is their source's to say.": bool(
+            file.table.published
+        ),
         **{f"[{number}] {source.source}": True for number, source in enumerate(file.table.published, 1)},
     }
 

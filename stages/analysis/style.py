@@ -93,8 +93,8 @@ def without_math(figure: Figure) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, dpi: int = DPI) -> None:
     """Write a figure as a PNG, whole or not at all."""
     png = io.BytesIO()
-    without_math(figure).savefig(png, format="png", dpi=DPI)
+    without_math(figure).savefig(png, format="png", dpi=dpi)
     durable.write_bytes(path, png.getbuffer())

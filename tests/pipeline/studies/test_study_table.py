@@ -72,13 +72,14 @@ baselines = [{ way = "the method" }]
 
 [[table.published]]
 source = "Somebody & others, 2024"
+photos_in_reach = "some"
 figures = [{ of = { way = "the method", protocol = "disjoint" }, top1 = 92.64 }]
 
 [[table.published]]
 source = "Others, 2025"
 figures = [
     { of = { way = "the method", protocol = "disjoint" }, top1 = 97.1 },
-    { of = { way = "not run", protocol = "disjoint" }, top1 = 79.66 },
+    { of = { way = "not run", protocol = "disjoint" }, top1 = 79.66, photos_in_reach = "none" },
 ]
 """
 NUM_RECORDINGS = 20
@@ -142,6 +143,8 @@ def test_figures_are_those_of_the_cells(table: Table) -> None:
     assert method.accuracies["top1_last"].mean == pytest.approx(0.55)
     assert method.accuracies["mean_class_accuracy_best"].mean == pytest.approx(0.60, abs=0.02)
     assert method.published == {1: pytest.approx(0.9264), 2: pytest.approx(0.971)}
+    assert method.published_reach == {1: "some", 2: "unknown"}
+    assert rows["not run", "disjoint"].published_reach == {2: "none"}
     assert method.comparisons[0].differences == {}
     assert (method.seen.train, method.seen.selection) == (24, 12)
     assert rows["not run", "disjoint"].accuracies == {}
