@@ -219,6 +219,13 @@ def test_ways_to_evaluate_are_not_mixed(way: str, usual: Any, other: Any) -> Non
         compare.run(methods, "a")
 
 
+def test_another_way_than_the_usual_one_is_said() -> None:
+    way = "float32, event head, mean of 5 views (0 and ±2 pixels along x and y)"
+    for shifts, said in ((0, []), (2, [f"all were evaluated with: {way}"])):
+        methods = {name: [make_run(f"runs/{name}", 2, shifts=shifts)] for name in ("a", "b")}
+        assert [note for note in compare.run(methods, "a").notes if "evaluated with" in note] == said
+
+
 def test_protocols_are_mixed_on_request_alone_and_it_is_said() -> None:
     methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, protocol="unrestricted", split_digest="1")]}
     says = r"runs/a was trained under the protocol disjoint, runs/b under unrestricted; .* --across-protocols"
