@@ -25,11 +25,12 @@ from .saccades.pixels import Camera
 IntArray = NDArray[np.int64]
 
 _MOST_RECORDINGS = 2000
-_NUM_PHOTOS = 240  # that each trial draws
+_NUM_PHOTOS = 160  # that each trial draws
 _NUM_CELLS = 8  # of a side: what lies where is compared in as many parts
 _BEGINNINGS = (0.03, 0.12)  # amplitudes: from one alone the search may end beside the best
-_FIRST_TRIALS, _TRIALS = 60, 120
+_FIRST_TRIALS, _TRIALS = 80, 120
 _SHOWN = 4
+_LAGS = ((0, 1), (1, 0), (0, 2), (2, 0))  # rows and columns, pixels: how wide the bands of events are
 # How far the proposed ranges reach to each side of what fits best: factors, but for `start`. Ours; see docs/methods.md.
 _MARGINS = {"amplitude": 1.12, "scale": 1.12, "speed": 1.015, "start": 0.015}
 _LEAST_SPREAD = 1.3  # of thresholds
@@ -39,8 +40,9 @@ _LEAST_SPREAD = 1.3  # of thresholds
 class CalibrationReport:
     """The camera that was found, and how alike its frames are.
 
-    error_before, error: distance of mean counts, drawn from recorded, in standard deviations of a Poisson count, root
-    mean square over time bins, polarities and 8 x 8 parts of the frame; of the given settings, and of those found.
+    error_before, error: distance of drawn frames from recorded ones, of the given settings, and of those found: root
+    mean square of differences in 2 sqrt(n), which has standard deviation 1 of a Poisson count n, over bins, polarities
+    and 8 x 8 parts of the frame; and of differences in how alike neighbouring pixels are.
     recorded, drawn: mean counts (T, 2) of OFF and ON events. recorded_spread, drawn_spread: standard deviation of the
     logarithm of a recording's number of events.
     """
@@ -74,7 +76,7 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(split))[:_MOST_RECORDINGS]
     recordings = torch.from_numpy(split.load_events(rows).astype(np.float32))
-    chosen = _photos_of(split, split.event_labels[rows], rng)
+    chosen = _photos_of(split, split.event_labels[rows], rng, _NUM_PHOTOS)
     search = _Search(recordings, torch.from_numpy(read_static(split, "saccade", chosen)))
     start = given or SaccadeConfig()
     begun = [
@@ -85,17 +87,11 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     found = search.spread(search.fit(min(begun, key=search.error), _TRIALS))
     drawn = search.draw(found)
     samples = []
-    for row, photo in zip(
-        range(min(_SHOWN, len(rows))), _photos_of(split, split.event_labels[rows][:_SHOWN], rng), strict=False
-    ):
+    for row in range(min(_SHOWN, len(rows))):
         samples.append(PreviewSample(f"recorded: {split.sample_ids[rows[row]]}", recordings[row].numpy()))
-        value = read_static(split, "saccade", np.array([photo]))
-        shown = Camera(found, split.num_bins, split.size).record(
-            torch.from_numpy(value), torch.Generator().manual_seed(row)
-        )
-        samples.append(
-            PreviewSample(f"drawn: {split.image_ids[photo]}", shown[0].numpy(), split.load_images(np.array([photo]))[0])
-        )
+        photo = _photos_of(split, split.event_labels[rows[[row]]], rng, 1)
+        shown = search.draw(found, torch.from_numpy(read_static(split, "saccade", photo)))[0].numpy()
+        samples.append(PreviewSample(f"drawn: {split.image_ids[photo[0]]}", shown, split.load_images(photo)[0]))
     draw(samples, out)
     return CalibrationReport(
         saccade=found,
@@ -111,13 +107,11 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     )
 
 
-def _photos_of(split: PairedCache, labels: IntArray, rng: np.random.Generator) -> IntArray:
-    """Rows of the static pool, classes as often as in `labels`; of at most `_NUM_PHOTOS` labels, evenly chosen."""
-    wanted = (
-        np.sort(labels)[np.linspace(0, len(labels) - 1, _NUM_PHOTOS).astype(int)] if len(labels) > _SHOWN else labels
-    )
+def _photos_of(split: PairedCache, labels: IntArray, rng: np.random.Generator, count: int) -> IntArray:
+    """`count` rows of the static pool, classes as often as in `labels`."""
     pool = split.image_labels
-    return np.array([rng.choice(np.flatnonzero(pool == label)) for label in wanted if (pool == label).any()], np.int64)
+    wanted = rng.permutation(labels[np.isin(labels, pool)])
+    return np.array([rng.choice(np.flatnonzero(pool == label)) for label in np.resize(wanted, count)], np.int64)
 
 
 class _Search:
@@ -126,14 +120,14 @@ class _Search:
     def __init__(self, recordings: Tensor, photos: Tensor) -> None:
         self.recordings, self.photos = recordings, photos
         self.num_bins, self.size = recordings.shape[1], recordings.shape[-1]
-        self.wanted = self._means(recordings)
+        self.wanted = self._statistics(recordings)
 
-    def draw(self, config: SaccadeConfig) -> Tensor:
-        return Camera(config, self.num_bins, self.size).record(self.photos, torch.Generator().manual_seed(0))
+    def draw(self, config: SaccadeConfig, photos: Tensor | None = None) -> Tensor:
+        shown = self.photos if photos is None else photos
+        return Camera(config, self.num_bins, self.size).record(shown, torch.Generator().manual_seed(0))
 
     def error(self, config: SaccadeConfig) -> float:
-        # 2 sqrt(n) of a Poisson count n has standard deviation 1
-        return float((2 * (self._means(self.draw(config)).sqrt() - self.wanted.sqrt())).square().mean().sqrt())
+        return float((self._statistics(self.draw(config)) - self.wanted).square().mean().sqrt())
 
     def fit(self, start: SaccadeConfig, trials: int) -> SaccadeConfig:
         """The settings, each range around what fits best, by Nelder and Mead's simplex."""
@@ -160,11 +154,19 @@ class _Search:
         factors = [_LEAST_SPREAD, 1.45, 1.6, 1.8, 2.0]
         return wide(min(factors, key=lambda factor: abs(_spread(self.draw(wide(factor))) - wanted)))
 
-    def _means(self, frames: Tensor) -> Tensor:
-        """Mean counts (T, 2, 8, 8) of the parts of the frame."""
+    def _statistics(self, frames: Tensor) -> Tensor:
+        """2 sqrt(n) of mean counts n of bins, polarities and 8 x 8 parts of the frame; and at the same weight how alike
+        neighbouring pixels are, 10 times the mean product of their counts over the mean square."""
         cells = min(_NUM_CELLS, self.size)
-        means = frames.mean(0)
-        return F.adaptive_avg_pool2d(means, cells) * (self.size / cells) ** 2
+        places = 2 * (F.adaptive_avg_pool2d(frames.mean(0), cells) * (self.size / cells) ** 2).sqrt().flatten()
+        square = frames.square().mean((0, 3, 4)).clamp(min=1e-9)
+        alike = [
+            (frames[..., rows:, columns:] * frames[..., : self.size - rows, : self.size - columns]).mean((0, 3, 4))
+            / square
+            for rows, columns in _LAGS
+        ]
+        neighbours = 10 * torch.stack(alike).flatten()
+        return torch.cat([places, neighbours * (len(places) / len(neighbours)) ** 0.5])
 
 
 def _centres(config: SaccadeConfig) -> dict[str, float]:

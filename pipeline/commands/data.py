@@ -128,8 +128,7 @@ def _print_camera(report: CalibrationReport) -> None:
     counts = [f"{sum(sum(bins) for bins in mean):,.0f}" for mean in (report.recorded, report.drawn)]
     print(
         f"# {report.num_recordings:,} recordings of {counts[0]} events on average; drawn: {counts[1]}\n"
-        f"# root mean square distance of mean counts of 8 x 8 parts and all bins, in standard deviations of a Poisson "
-        f"count: {report.error_before:.2f} before, {report.error:.2f} now\n"
+        f"# distance of drawn from recorded frames: {report.error_before:.2f} before, {report.error:.2f} now\n"
         f"# spread of the logarithm of counts: recorded {report.recorded_spread:.2f}, drawn {report.drawn_spread:.2f}\n"
         f"# both side by side: {report.picture}\n[train.saccade]"
     )

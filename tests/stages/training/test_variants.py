@@ -55,7 +55,7 @@ def test_what_contradicts_a_released_combination_is_refused(settings, message):
         TrainConfig(**settings)
 
 
-@pytest.mark.parametrize("method", ["transfer", "events", "finetune", "timestep_mixup", "distillation"])
+@pytest.mark.parametrize("method", ["transfer", "events", "finetune", "mixture", "timestep_mixup", "distillation"])
 @pytest.mark.parametrize(("name", "widths"), [("resnet18", (4, 8)), ("scnn", (4, "P", 6, "P", 20))])
 def test_every_network_trains_by_every_method(tmp_path, name, widths, method):
     model, config = ModelConfig(name=name, widths=widths), changed(method=method, epochs=2)

@@ -1,0 +1,66 @@
+"""Calibration finds the camera that recordings were drawn with, and says what it found as a configuration."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+import torch
+from command_line import refuse, succeed
+from tiny import DEMO, write_config
+
+from dvs_transfer.stages import calibration
+from dvs_transfer.stages.saccades.config import SaccadeConfig
+from dvs_transfer.stages.saccades.pixels import Camera
+
+SIZE, NUM_BINS = 24, 6
+
+
+def photos(count: int, seed: int) -> torch.Tensor:
+    """Discs and bars on black, not all in the middle."""
+    draws = torch.Generator().manual_seed(seed)
+    y, x = torch.meshgrid(torch.arange(SIZE) / SIZE, torch.arange(SIZE) / SIZE, indexing="ij")
+    centre = 0.35 + 0.3 * torch.rand(count, 2, 1, 1, generator=draws)
+    radius = 0.12 + 0.15 * torch.rand(count, 1, 1, generator=draws)
+    disc = (((x - centre[:, 0]) ** 2 + (y - centre[:, 1]) ** 2).sqrt() < radius).float()
+    bar = ((x - centre[:, 1]).abs() < 0.05).float() * 0.6
+    return torch.maximum(disc, bar)[:, None]
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+def test_the_camera_of_drawn_recordings_is_found(inverted):
+    true = SaccadeConfig(
+        amplitude=(0.11, 0.13), on_threshold=(0.36, 0.44), off_threshold=(0.5, 0.6), speed=(1.03, 1.04),
+        scale=(0.8, 0.85),
+        inverted=inverted, noise=(0.2, 0.3), surround="black", start=(0.0, 0.01),
+    )  # fmt: skip
+    recordings = Camera(true, NUM_BINS, SIZE).record(photos(100, 1), torch.Generator().manual_seed(1))
+    search = calibration._Search(recordings, photos(100, 2))
+    start = SaccadeConfig(surround="black")
+    tried = {
+        tried: search.fit(start.model_copy(update={"inverted": tried, "amplitude": (0.1, 0.1)}), 200)
+        for tried in (False, True)
+    }
+    found = min(tried.values(), key=search.error)
+    assert found.inverted == inverted
+    assert search.error(found) < 0.4 * search.error(start)
+    for field in ("amplitude", "on_threshold", "off_threshold", "scale"):
+        ratio = sum(getattr(found, field)) / sum(getattr(true, field))
+        assert 0.75 < ratio < 1.33, (field, getattr(found, field))
+    assert abs(sum(found.speed) / 2 - 1.035) < 0.05
+    assert found.off_threshold[0] > found.on_threshold[0]
+
+
+def test_the_command_prints_a_section_for_the_configuration(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "_FIRST_TRIALS", 10)
+    monkeypatch.setattr(calibration, "_TRIALS", 10)
+    monkeypatch.setattr(calibration, "_NUM_PHOTOS", 10)
+    config = write_config(tmp_path, DEMO)
+    made = succeed("--quiet", "--root", tmp_path, "preprocess", "--config", config, "--json").document
+    pairs, picture = made["pairs"]["path"], tmp_path / "side by side.png"
+    outcome = succeed("calibrate", pairs, "--out", picture, "--set", "motion=loop")
+    found = tomllib.loads(outcome.out)["train"]["saccade"]
+    assert SaccadeConfig.model_validate(found).motion == "loop"
+    assert picture.stat().st_size > 1000
+    refuse("calibrate", pairs, "--out", tmp_path / "p.jpg", code=2, says=["give a name that ends in .png"])
+    refuse("calibrate", pairs, "--set", "motion=circle", code=2, says=["'circle' is none of drift, loop, saccades"])
