@@ -16,7 +16,7 @@ from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.evaluation import compare
-from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.config import WAYS, EvaluatedSplit
 from ..stages.evaluation.results import current_evaluation, read_predictions
 from ..stages.network.config import ARCHITECTURES
 from ..stages.reporting.page import ReportFiles, write_page
@@ -197,15 +197,18 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
 
 
 def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> compare.ComparisonReport:
-    first, *others = ((record.folder, record.evaluated[split].report.checkpoint) for record in records)
-    for folder, checkpoint in others:
-        if checkpoint != first[1]:
-            raise TrainingError(
-                f"{first[0]} was evaluated with its {first[1]} weights, {folder} with its {checkpoint} weights; "
-                "run `dvs-transfer evaluate` for both with the same evaluate.checkpoint"
-            )
-    folders = [record.folder for record in records]
-    return compare_runs(folders, split=split, checkpoint=first[1], across_protocols=True)
+    first, *others = ((record.folder, record.evaluated[split].report) for record in records)
+    for folder, other in others:
+        for key in ("checkpoint", *WAYS):
+            asked = getattr(first[1], key), getattr(other, key)
+            if asked[0] != asked[1]:
+                raise TrainingError(
+                    f"{first[0]} was evaluated with {key} = {asked[0]}, {folder} with {asked[1]}; run "
+                    f"`dvs-transfer evaluate` for both with the same evaluate.{key}"
+                )
+    ways = [f"evaluate.{way}={getattr(first[1], way)}" for way in WAYS]
+    folders, checkpoint = [record.folder for record in records], first[1].checkpoint
+    return compare_runs(folders, split=split, checkpoint=checkpoint, across_protocols=True, overrides=ways)
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from ..cache.errors import SourceError, TrainingError
 from .batches.loading import OnDevice
-from .evaluation.config import EvaluateConfig
+from .evaluation.config import WAYS, EvaluateConfig, Heads, Precision
 from .evaluation.precision import in_precision
+from .evaluation.views import predict_views, scores_after_steps, with_heads
 from .frames.binning import make_frames
 from .frames.spec import FramesConfig
-from .network.prediction import predict_steps
 from .network.runtime import select_device, torch_settings
 from .runs.checkpoint import CheckpointInfo, load_weights, weights_path
 from .sources import open_files
@@ -44,7 +44,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Guess:
-    """A class and its probability in [0, 1]: the softmax of the mean of the logits over time. Not calibrated."""
+    """A class and its probability in [0, 1], the softmax of its score. Not calibrated."""
 
     predicted: str
     probability: float
@@ -54,7 +54,7 @@ class Guess:
 class Prediction:
     """best: the most probable classes of a recording, the first one is its name.
 
-    after_step: (T,) the most probable class of the mean of the logits of steps 1 to t alone; the last one is best[0].
+    after_step: (T,) the most probable class of the scores of steps 1 to t alone; the last one is best[0].
     """
 
     file: str
@@ -66,7 +66,7 @@ class Prediction:
 class PredictionReport:
     """predictions: in the order of the files. refused: file -> what is wrong with it. source: whose reader read them.
 
-    epoch: of the weights.
+    epoch: of the weights. precision, heads, shifts: how the network was asked, as in `EvaluateConfig`.
     """
 
     predictions: tuple[Prediction, ...]
@@ -74,6 +74,9 @@ class PredictionReport:
     source: str
     checkpoint: str
     epoch: int
+    precision: Precision
+    heads: Heads
+    shifts: int
 
 
 def run(
@@ -91,17 +94,18 @@ def run(
         shape = (info.num_steps, 2, info.size, info.size)
         if recipe.frames.frame_shape((info.size, info.size)) != shape:
             raise TrainingError(f"{run_folder}: its weights take {shape}, its recordings were cut to {recipe.frames}")
-        scored = in_precision(network, config.precision)
+        scored = in_precision(with_heads(network, info, run_folder, config), config.precision)
         reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit)
         predictions: list[Prediction] = []
         refused: dict[str, str] = {}
         readable = _read(reader, recipe, refused)
         while part := list(islice(readable, config.batch_size)):
             frames = torch.from_numpy(np.stack([frames for _, frames in part]).astype(np.float32)).to(device)
-            logits = predict_steps(scored, OnDevice(frames, torch.zeros(len(part))), config.batch_size)
-            scores = torch.stack([logits[: step + 1].mean(0) for step in range(len(logits))], dim=1).cpu()
+            views = predict_views(scored, OnDevice(frames, torch.zeros(len(part))), config)
+            scores = scores_after_steps(views).transpose(0, 1).cpu()
             predictions += [_name(file, of_file, info, top) for (file, _), of_file in zip(part, scores, strict=True)]
-    return PredictionReport(tuple(predictions), refused, recipe.source, config.checkpoint, info.epoch)
+    ways = {way: getattr(config, way) for way in WAYS}
+    return PredictionReport(tuple(predictions), refused, recipe.source, config.checkpoint, info.epoch, **ways)
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:
@@ -142,7 +146,7 @@ def _frames(reader: Reader, sample: Sample, recipe: Recipe) -> NDArray[Any]:
 
 
 def _name(file: str, scores: Tensor, info: CheckpointInfo, top: int) -> Prediction:
-    """scores: (T, num_classes), the mean logits of steps 1 to t."""
+    """scores: (T, num_classes) after steps 1 to t, as `scores_after_steps` gives them."""
     probabilities = scores.double().softmax(1)
     order = scores.argsort(dim=1, descending=True, stable=True)  # of equal ones the first, as argmax takes it
 

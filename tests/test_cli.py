@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -15,6 +16,7 @@ import typer
 from command_line import convert_command, run_command, succeed
 from pydantic import BaseModel
 from raw_data import write_raw_data
+from tiny import EVERY_STEP, make_workspace, preprocess
 
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.cli import app
@@ -181,6 +183,19 @@ def _settings(raw: Path, out: Path) -> dict[str, Any]:
         "frames": {"size": 8},
         "conversion": {"samples_per_shard": 5},
     }
+
+
+def test_a_run_and_its_baseline_are_evaluated_and_compared_in_the_way_that_is_asked_for(tmp_path: Path) -> None:
+    """The comparison behind the evaluation does not evaluate them again as their configurations say."""
+    own = {"train": {"epochs": 1}, "baseline": {"name": "events", "train": {"method": "events"}}}
+    root = make_workspace(tmp_path / "root", EVERY_STEP, own)
+    succeed(*preprocess(root))
+    common = ("--config", root / "tiny.toml")
+    succeed("--quiet", "--root", root, "train", *common)
+    said = succeed("--quiet", "--root", root, "evaluate", *common, "--set", "evaluate.shifts=1").out
+    written = [json.loads(path.read_text()) for path in root.glob("runs/*/evaluation-test.json")]
+    assert [report["shifts"] for report in written] == [1, 1]
+    assert "all were evaluated with: float32, event head, mean of 5 views" in said
 
 
 def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_path: Path) -> None:

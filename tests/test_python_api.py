@@ -137,6 +137,22 @@ def test_predictions_are_those_of_an_evaluation(made: Made, tmp_path: Path, chec
         assert prediction.after_step[-1] == prediction.best[0]
 
 
+def test_predictions_of_more_views_and_heads_are_those_of_such_an_evaluation(made: Made) -> None:
+    said = []
+    for overrides in ([], ["evaluate.shifts=2", "evaluate.heads=both"]):
+        report = evaluate(made.run, overrides=overrides)
+        with (made.run / "predictions-test.csv").open() as file:
+            expected = {row["sample_id"]: row["predicted"] for row in csv.DictReader(file)}
+        files = [made.root / RECORDINGS / f"{sample_id}.bin" for sample_id in expected]
+        found = predict(made.run, files, overrides=overrides)
+        assert predicted(found) == expected
+        assert (found.precision, found.heads, found.shifts) == (report.precision, report.heads, report.shifts)
+        assert all(prediction.after_step[-1] == prediction.best[0] for prediction in found.predictions)
+        said.append([prediction.best[0].probability for prediction in found.predictions])
+    assert (found.heads, found.shifts) == ("both", 2)
+    assert said[0] != said[1]
+
+
 def test_the_batch_changes_no_name(made: Made) -> None:
     folder = made.root / RECORDINGS
     by_three = predict(made.run, folder, overrides=["evaluate.batch_size=3"])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ...cache.pairs import Reach, worst_reach
 from ...stages.evaluation import compare as of_methods
-from ...stages.evaluation.results import MIN_SELECTING, Outcome
+from ...stages.evaluation.results import DEFAULT_WAY, MIN_SELECTING, Outcome
 from ...stages.evaluation.statistics import MIN_DRAWS, NUM_RESAMPLES, MeanAndStd, PairedDifference
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
@@ -155,7 +155,9 @@ def _compare(row: Row, baseline: Row | None, results: Mapping[str, Results], che
     own, other = results[row.name], results[baseline.name]
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     differences = {}
-    if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
+    if pairs and all(
+        (a.report.recordings_digest, a.report.way) == (b.report.recordings_digest, b.report.way) for a, b in pairs
+    ):
         differences = of_methods.find_differences([a for a, _ in pairs], [b for _, b in pairs], checkpoints)
     return Comparison(baseline.name, len(pairs), differences, of_methods.find_verdict(differences))
 
@@ -173,6 +175,7 @@ def _notes(
     for row in rows if "best" in checkpoints else ():
         chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
     reach = {row.photos_in_reach for row in rows}
+    ways = sorted({report.way for report in reports})
     leaks, is_unreal = "some" in reach, file.data != "real"
     compared = [comparison.differences for row in rows for comparison in row.comparisons]
     has_interval = {of.draws is not None for differences in compared for of in differences.values()}
@@ -182,6 +185,7 @@ def _notes(
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
         f"{_what_is_drawn(study, results)}).": True,
+        f"Evaluated with: {'; '.join(ways)}. Rows of other ways are not compared.": ways not in ([], [DEFAULT_WAY]),
         "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
         "epoch of best. Labels of static images are not counted.": bool(reports),
         f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from pydantic import AliasChoices, BaseModel, Field, ValidationError
+from pydantic import AliasChoices, BaseModel, Field
 from torch import Tensor
 
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
-from ...cache.documents import read_document, read_json
+from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
 from ...cache.paired import PairedCache
@@ -41,8 +41,8 @@ from ..runs.checkpoint import (
     weights_path,
 )
 from ..saccades.pixels import Camera
-from ..training.config import TrainConfig
-from ..training.methods import method_class, method_of
+from ..training.config import TrainConfig, read_training
+from ..training.methods import photo_head_of
 from .config import AnalysisConfig
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -136,10 +136,8 @@ class Subject:
 
     @property
     def photo_head(self) -> Domain:
-        """The head that was trained to name images: their own, but for methods that train one head alone."""
-        if self.training is not None:
-            return method_of(self.training).photo_head
-        return "static" if self.info.method == "imported" else method_class(self.info.method).photo_head
+        """The head that was trained to name images."""
+        return photo_head_of(self.training, self.info.method)
 
 
 def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:
@@ -151,19 +149,6 @@ def choose_rows(labels: IntArray, limit: int, seed: int) -> IntArray:
         turn[of_class] = np.arange(np.count_nonzero(of_class))
     chosen: IntArray = order[np.argsort(turn, kind="stable")][:limit]
     return chosen
-
-
-def read_training(run_folder: Path) -> TrainConfig | None:
-    """The settings that a run was trained with; None for imported weights. Raises TrainingError: damaged."""
-    path = run_folder / "config.json"
-    try:
-        document = read_json(path)
-        section = document.get("experiment", document).get("train")
-        return None if section is None else TrainConfig.model_validate(section)
-    except FileNotFoundError:
-        raise TrainingError(f"{run_folder}: no run here (it has no config.json); train first") from None
-    except (ValueError, AttributeError, ValidationError) as error:
-        raise TrainingError(f"{path}: damaged, or of another version ({error}); train again") from None
 
 
 class AnalysisReport(BaseModel, frozen=True, extra="forbid"):

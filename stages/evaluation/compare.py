@@ -12,7 +12,8 @@ import numpy as np
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach, worst_reach
 from ..runs.checkpoint import CheckpointName
-from .results import MIN_SELECTING, Accuracies, EvaluationReport, Outcome
+from .config import WAYS
+from .results import DEFAULT_WAY, MIN_SELECTING, Accuracies, EvaluationReport, Outcome
 from .statistics import (
     MIN_DRAWS,
     McNemar,
@@ -103,8 +104,8 @@ class ComparisonReport:
 def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> ComparisonReport:
     """Compare methods, each the runs of different draws in the same order, with the one called `baseline`.
 
-    Raises TrainingError, naming both, for runs of other classes, other recordings, another precision or another
-    protocol; protocols may differ with `across_protocols`, as in a study of leakage.
+    Raises TrainingError, naming both, for runs of other classes, other recordings, evaluated in other ways (precision,
+    heads, shifts), or another protocol; protocols may differ with `across_protocols`, as in a study of leakage.
     """
     runs = [member for members in methods.values() for member in members]
     for other in runs[1:]:
@@ -243,8 +244,12 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
         f"{both}: other data. Their {a.split} recordings have the same names and other contents "
         f"({a.recordings_digest[:12]} and {b.recordings_digest[:12]}); compare runs on the same raw "
         "recordings": a.recordings_digest != b.recordings_digest,
-        f"{first.folder} was evaluated in {a.precision}, {second.folder} in {b.precision}; evaluate all in one "
-        f"precision, for example with --set evaluate.precision={a.precision}": a.precision != b.precision,
+        **{
+            f"{first.folder} was evaluated with {way} = {getattr(a, way)}, {second.folder} with {getattr(b, way)}; "
+            f"evaluate all in one way, for example with --set evaluate.{way}={getattr(a, way)}": getattr(a, way)
+            != getattr(b, way)
+            for way in WAYS
+        },
         f"{first.folder} was trained under the protocol {a.protocol}, {second.folder} under {b.protocol}; if leakage "
         "is what you study, compare with --across-protocols (across_protocols=True)": a.protocol != b.protocol
         and not across_protocols,
@@ -275,6 +280,7 @@ def _notes(
         "epochs chosen on the test recordings, as in the released code, flatter the result": any(
             report.selection == "test_as_released" for report in reports
         ),
+        f"all were evaluated with: {reports[0].way}": reports[0].way != DEFAULT_WAY,
         "validation recordings choose the epoch: for a result evaluate the test recordings": reports[0].split
         == "validation",
         f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "

@@ -18,13 +18,13 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ..batches.data import OpenSplit
 from ..batches.loading import load
-from ..network.prediction import predict_steps
 from ..network.runtime import select_device, torch_settings
 from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
-from .config import EvaluateConfig
+from .config import WAYS, EvaluateConfig
 from .precision import in_precision
 from .results import Accuracies, ClassAccuracy, EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
 from .statistics import NUM_RESAMPLES, bootstrap_interval
+from .views import predict_views, scores_after_steps, with_heads
 
 NUM_CONFIDENCE_BINS = 15
 
@@ -36,8 +36,14 @@ def run(
 
     No other split than `config.split` is opened. `save_logits`: also write this .npz: logits (T, N, C) float32,
     sample_id (N,), label (N,), class_names (C,).
-    Raises TrainingError: no weights, weights of other data, a split without recordings, an impossible precision.
+    Raises TrainingError: no weights, weights of other data, a split without recordings, an impossible precision, views
+    moved out of their frame, or logits to save of several views.
     """
+    if save_logits is not None and config.shifts:
+        raise TrainingError(
+            f"evaluate.shifts = {config.shifts}: with it a recording is named by probabilities of five views, not by "
+            "one set of logits that could be saved; save logits with evaluate.shifts = 0"
+        )
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         names: list[CheckpointName] = [config.checkpoint]
@@ -46,19 +52,21 @@ def run(
         # Before they are read: where a training replaces them meanwhile, the result counts as of other weights.
         digests = {name: weights_digest(run_folder, name) for name in names}
         loaded = {name: load_weights(weights_path(run_folder, name), device) for name in names}
-        scoring = {name: in_precision(network, config.precision) for name, (network, _) in loaded.items()}
+        asked = {name: with_heads(*found, run_folder, config) for name, found in loaded.items()}
+        scoring = {name: in_precision(network, config.precision) for name, network in asked.items()}
         info = loaded[config.checkpoint][1]
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         events = load(split, device)
-        all_logits = {name: predict_steps(network, events, config.batch_size) for name, network in scoring.items()}
-    logits, labels = all_logits[config.checkpoint], events.labels
-    scores = {name: of_checkpoint.mean(0) for name, of_checkpoint in all_logits.items()}
+        views = {name: predict_views(network, events, config) for name, network in scoring.items()}
+    labels = events.labels
+    after_steps = {name: scores_after_steps(of_checkpoint) for name, of_checkpoint in views.items()}
+    scores = {name: of_checkpoint[-1] for name, of_checkpoint in after_steps.items()}
     if save_logits is not None:
         buffer, ids, names_of = io.BytesIO(), np.array(split.sample_ids), np.array(split.class_names)
-        steps = logits.float().cpu().numpy()
+        steps = views[config.checkpoint][0].float().cpu().numpy()
         np.savez(buffer, logits=steps, sample_id=ids, label=split.event_labels, class_names=names_of)
         durable.write_bytes(save_logits, buffer.getvalue())
     confusion = confusion_matrix(scores[config.checkpoint], labels)
@@ -66,7 +74,7 @@ def run(
         **_measure_with_intervals(scores[config.checkpoint], labels),
         num_resamples=NUM_RESAMPLES,
         calibration_error=calibration_error(scores[config.checkpoint], labels),
-        top1_after_step=accuracy_after_steps(logits, labels),
+        top1_after_step=accuracy_after_steps(after_steps[config.checkpoint], labels),
         last=LastEpoch(**_measure_with_intervals(scores["last"], labels)) if "last" in scores else None,
         split=config.split,
         num_samples=len(split),
@@ -77,7 +85,7 @@ def run(
         **info.model_dump(include={"epoch", "selection", "method", "protocol"}),
         epoch_choice=describe_choice(config, info),
         **_count_labels(info, split),
-        precision=config.precision,
+        **{way: getattr(config, way) for way in WAYS},
         weights_digest=digests[config.checkpoint],
         last_weights_digest=digests.get("last"),
         recordings_digest=split.recordings_digest,
@@ -173,7 +181,6 @@ def calibration_error(scores: Tensor, labels: Tensor) -> float:
     return float(surplus.abs().sum() / len(labels))
 
 
-def accuracy_after_steps(logits: Tensor, labels: Tensor) -> tuple[float, ...]:
-    """(T,) top-1 of the mean of the logits (T, n, num_classes) of steps 1 to t: what an early stop would cost."""
-    right = [(logits[: t + 1].mean(0).argmax(1) == labels).double().mean() for t in range(len(logits))]
-    return tuple(map(float, right))
+def accuracy_after_steps(scores: Tensor, labels: Tensor) -> tuple[float, ...]:
+    """(T,) top-1 of scores (T, n, num_classes) after steps 1 to t: what an early stop would cost."""
+    return tuple(map(float, (scores.argmax(2) == labels).double().mean(1)))

@@ -18,7 +18,7 @@ from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
 from ..runs.checkpoint import CheckpointName, changed_weights, require_weights, weights_path
-from .config import EvaluateConfig, EvaluatedSplit, Precision
+from .config import WAYS, EvaluateConfig, EvaluatedSplit, Heads, Precision
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
 
@@ -87,6 +87,8 @@ class EvaluationReport(Accuracies):
         None, description="of the last epoch's file; none: the run has none, or an earlier version evaluated it"
     )
     precision: Precision = Field("float32", description="of convolutions in this evaluation")
+    heads: Heads = Field("event", description="that named the recordings in this evaluation")
+    shifts: int = Field(0, description="pixels that the views of a recording were moved by; 0: one view, as it is")
     recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
     classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
     confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
@@ -99,6 +101,11 @@ class EvaluationReport(Accuracies):
         """
         enough = self.validation_per_class is not None and self.validation_per_class >= MIN_SELECTING
         return self.last is not None and not (self.selection == "validation" and enough)
+
+    @property
+    def way(self) -> str:
+        """How the network was asked, in words: what has to be the same of results that are compared."""
+        return describe_way(self)
 
     @property
     def weights(self) -> dict[CheckpointName, str | None]:
@@ -149,6 +156,15 @@ class Outcome:
     def correct_at(self, checkpoint: CheckpointName) -> NDArray[np.bool_] | None:
         """(n,) whether a checkpoint named each recording rightly; None where that is not known."""
         return self.predictions.correct if self.report.holds(checkpoint) else self.predictions.correct_last
+
+
+def describe_way(settings: EvaluateConfig | EvaluationReport) -> str:
+    heads = "event head" if settings.heads == "event" else "mean of both heads"
+    views = f", mean of 5 views (0 and ±{settings.shifts} pixels along x and y)" if settings.shifts else ""
+    return f"{settings.precision}, {heads}{views}"
+
+
+DEFAULT_WAY = describe_way(EvaluateConfig())
 
 
 def evaluation_path(run_folder: Path, split: str) -> Path:
@@ -206,7 +222,7 @@ def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationRe
         read_predictions(run_folder, report)
     except TrainingError:
         return None
-    same = (report.weights_digest, report.precision) == (digest, config.precision)
+    same = report.weights_digest == digest and all(getattr(report, way) == getattr(config, way) for way in WAYS)
     return report if same and changed_weights(run_folder, report.weights) is None else None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ..batches.data import event_frames
 from ..batches.loading import Loader
@@ -22,12 +23,17 @@ def predict(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
 
 
 @torch.inference_mode()
-def predict_steps(network: nn.Module, events: Loader, batch_size: int) -> Tensor:
-    """The event head's logits at each step (T, n, num_classes). Leaves the network in its mode."""
+def predict_steps(network: nn.Module, events: Loader, batch_size: int, move: tuple[int, int] = (0, 0)) -> Tensor:
+    """The event head's logits at each step (T, n, num_classes). Leaves the network in its mode.
+
+    move: of the recordings, pixels to the right and down; what leaves the frame is lost, and empty pixels enter.
+    """
+    right, down = move
     was_training = network.training
     network.eval()
     with closing(events.in_order(batch_size)) as batches:
-        logits = [network(event_frames(frames), "event") for frames in batches]
+        moved = (F.pad(frames, (right, -right, down, -down)) if any(move) else frames for frames in batches)
+        logits = [network(event_frames(frames), "event") for frames in moved]
     network.train(was_training)
     return torch.cat(logits, dim=1)
 

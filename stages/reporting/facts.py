@@ -96,6 +96,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
         "epochs": f"{report.epoch} of {_text(train.get('epochs'))} ({report.checkpoint})",
         "batch": _text(train.get("batch_size")),
         "epoch chosen by": report.selection,
+        "evaluated with": report.way,
         "weights": report.weights_digest[: SHORT_DIGEST + len("xxh3:")],
     }
 

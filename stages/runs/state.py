@@ -40,7 +40,8 @@ class TrainingState:
 
     The sampler's position and the learning rate follow from these two. records (step, R): `StepRecord`s of the
     unfinished epoch. random: the states of every generator, see `random_state`. auxiliary: weights of what the method
-    needs beside the network; empty without, and in the states of earlier versions.
+    needs beside the network. average: the moving average of the network's. Both are empty without, and in the states
+    of earlier versions.
     """
 
     epoch: int
@@ -52,6 +53,7 @@ class TrainingState:
     best_accuracy: float | None
     last_accuracy: float | None
     auxiliary: Weights = field(default_factory=dict)
+    average: Weights = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

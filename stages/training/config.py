@@ -7,9 +7,10 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from ...cache.documents import Frozen
+from ...cache.documents import Frozen, read_json
+from ...cache.errors import TrainingError
 from ..plugins import require_name
 from ..saccades.config import SaccadeConfig
 from .sliding import STRATEGIES
@@ -110,7 +111,7 @@ class UnlabelledConfig(Frozen):
 class TrainConfig(Frozen):
     """One training run."""
 
-    LATER = frozenset({"options", "heads", "saccade", "unlabelled"})
+    LATER = frozenset({"options", "heads", "saccade", "unlabelled", "average"})
 
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
         None,
@@ -172,6 +173,13 @@ class TrainConfig(Frozen):
     sliding_exponent: float = Field(3.0, gt=0, description="exponent of sliding = power")
     augmentation: AugmentationConfig = AugmentationConfig()
     unlabelled: UnlabelledConfig = Field(UnlabelledConfig(), description="recordings whose labels are not used")
+    average: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay, per step, of the moving average of weights and batch norm statistics that is validated and "
+        "kept in place of the newest ones; after n steps at most (1 + n) / (10 + n); 0: without",
+    )
     sampling: Literal["balanced", "shuffled", "sequential"] = Field(
         "balanced",
         description="recordings of an epoch: classes equally often, with replacement; a permutation; as stored",
@@ -240,6 +248,19 @@ class TrainConfig(Frozen):
         if self.method != "finetune":
             return 0
         return self.epochs // 2 if self.pretrain_epochs is None else self.pretrain_epochs
+
+
+def read_training(run_folder: Path) -> TrainConfig | None:
+    """The settings that a run was trained with; None for imported weights. Raises TrainingError: damaged."""
+    path = run_folder / "config.json"
+    try:
+        document = read_json(path)
+        section = document.get("experiment", document).get("train")
+        return None if section is None else TrainConfig.model_validate(section)
+    except FileNotFoundError:
+        raise TrainingError(f"{run_folder}: no run here (it has no config.json); train first") from None
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise TrainingError(f"{path}: damaged, or of another version ({error}); train again") from None
 
 
 def _with_preset(values: Mapping[str, Any], preset: Mapping[str, Any], section: str = "") -> dict[str, Any]:

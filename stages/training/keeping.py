@@ -1,7 +1,11 @@
-"""What a run keeps of itself: the epochs that count, the best of them, and the state that it can go on from."""
+"""What a run keeps of itself: the epochs that count, the best of them, and the state that it can go on from.
+
+The network that it keeps is not always the one that trains, see `KeptNetwork`.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from dataclasses import dataclass, field
@@ -19,9 +23,62 @@ from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
 from ..runs.metrics import keep_metrics, metrics_path
 from ..runs.state import States, TrainingState, Weights, random_state, set_random_state
 from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
+from .distributed import Processes
 from .methods import method_of, plugin_code
 from .progress import OnMessage, TrainingProgress, epoch_metrics
 from .step import Learner, StepRecord
+from .unlabelled import Unlabelled
+
+
+@dataclass(frozen=True)
+class KeptNetwork:
+    """The network that validates, and that `best` and `last` hold: made of the one that trains, and of no effect on it.
+
+    average: of what `trained` was at the start and after each step; None without `train.average`, and in all processes
+    but the main one, whose network is kept.
+    """
+
+    config: TrainConfig
+    trained: SpikingNetwork
+    unlabelled: Unlabelled
+    average: SpikingNetwork | None
+
+    @classmethod
+    def of(
+        cls, config: TrainConfig, trained: SpikingNetwork, unlabelled: Unlabelled, processes: Processes
+    ) -> KeptNetwork:
+        """Before the first step, or before the state of a run is taken up."""
+        averages = config.average > 0 and processes.is_main
+        return cls(config, trained, unlabelled, copy.deepcopy(trained).eval() if averages else None)
+
+    @torch.no_grad()
+    def follow(self, num_steps: int) -> None:
+        """Take in the weights and running statistics after `num_steps` steps of the run; what is whole is copied.
+
+        Nothing here waits for the device, as torch's `AveragedModel` does, which counts the steps there.
+        """
+        if self.average is None:
+            return
+        decay = min(self.config.average, (1 + num_steps) / (10 + num_steps))
+        averages, newest = (list(network.state_dict().values()) for network in (self.average, self.trained))
+        pairs = list(zip(averages, newest, strict=True))
+        for average, value in pairs:
+            if not average.is_floating_point():
+                average.copy_(value)
+        real = [pair for pair in pairs if pair[0].is_floating_point()]
+        torch._foreach_lerp_([average for average, _ in real], [value for _, value in real], 1 - decay)
+
+    def after_epoch(self, epoch: int) -> SpikingNetwork:
+        """The network as it validates and is kept after an epoch, counted from 0; in the main process."""
+        return self.unlabelled.adapted(self.trained if self.average is None else self.average, epoch)
+
+    def state(self) -> Weights:
+        """What `take_up` goes on with; empty without an average."""
+        return {} if self.average is None else self.average.state_dict()
+
+    def take_up(self, state: Weights) -> None:
+        if self.average is not None:
+            self.average.load_state_dict(state)
 
 
 @dataclass
@@ -37,6 +94,7 @@ class Keeper:
     split: PairedCache
     selection_split: str
     num_processes: int
+    network: KeptNetwork
     epoch: int = 0
     best_epoch: int = 0
     best_accuracy: float | None = None
@@ -85,6 +143,7 @@ class Keeper:
         learner.network.load_state_dict(weights)
         if learner.auxiliary is not None:
             learner.auxiliary.load_state_dict(state.auxiliary)
+        self.network.take_up(state.average)
         learner.optimizer.load_state_dict(state.optimizer)
         set_random_state(state.random)
         self.epoch, self.saved_step = state.epoch, state.step
@@ -111,6 +170,7 @@ class Keeper:
             best_accuracy=self.best_accuracy,
             last_accuracy=self.last_accuracy,
             auxiliary={} if learner.auxiliary is None else learner.auxiliary.state_dict(),
+            average=self.network.state(),
         )
         self.states.save(learner.network.state_dict(), state)
         self.saved_step, self.saved_at = state.step, time.monotonic()
@@ -118,7 +178,7 @@ class Keeper:
     def commit(self, learner: Learner, network: SpikingNetwork, progress: TrainingProgress, chooses_from: int) -> None:
         """Keep an epoch: its metrics, the weights of `network`, and last the state, which makes it count.
 
-        chooses_from: the first epoch, counted from 0, that may be `best`.
+        network: what `KeptNetwork.after_epoch` gave. chooses_from: the first epoch, counted from 0, that may be `best`.
         """
         durable.append_json(metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split))
         best, now = self.best_accuracy, self.last_accuracy

@@ -12,21 +12,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Split
-from ..batches.data import OpenSplit, event_frames, read_events
+from ..batches.data import OpenSplit
 from ..batches.loading import Loader, WaitClock, load
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork, build_network, num_parameters
-from ..network.prediction import accuracy, firing_rates, predict
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
 from ..runs.folder import only_one_trains
 from ..runs.history import period_noted
@@ -34,7 +31,7 @@ from ..saccades.pixels import Camera
 from .config import TrainConfig
 from .distributed import Processes, join
 from .finite import EpochRecords
-from .keeping import Keeper
+from .keeping import Keeper, KeptNetwork
 from .methods import Method, auxiliary_of, method_of
 from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
 from .schedule import learning_rate
@@ -42,6 +39,7 @@ from .sliding import SlidingStrategy, probability_at
 from .step import Learner, StepRecord, all_trained, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
 from .unlabelled import Unlabelled
+from .validation import Validation
 
 
 def run(
@@ -96,7 +94,7 @@ def run(
         best_epoch=kept.best_epoch,
         best_accuracy=kept.best_accuracy,
         last_accuracy=kept.last_accuracy,
-        selection_split=kept.selection_split if training.selection else None,
+        selection_split=kept.selection_split if training.validation.selection else None,
         num_parameters=num_parameters(training.learner.network),
         num_recordings=len(training.split),
         num_images=data.num_images,
@@ -113,7 +111,6 @@ def run(
 class _Training:
     """A run in progress.
 
-    shown (B, T, 2, H, W): the recordings whose firing rates are told, of all classes.
     unfinished (n, R): `StepRecord`s of the n steps that an interrupted epoch has done, on the CPU.
     """
 
@@ -127,8 +124,7 @@ class _Training:
     data: Loader
     unlabelled: Unlabelled
     learner: Learner
-    selection: Loader | None
-    shown: Tensor
+    validation: Validation
     kept: Keeper
     unfinished: Tensor
 
@@ -160,7 +156,8 @@ class _Training:
         network.backbone.recompute = config.recompute
         auxiliary = auxiliary_of(method, network, split)
         groups = decay_groups(all_trained(network, auxiliary), config.weight_decay)
-        shown = selected if len(selected) else split
+        unlabelled = Unlabelled.of(split, config, sampler, network, device, processes)
+        kept_network = KeptNetwork.of(config, network, unlabelled, processes)
         training = cls(
             config=config,
             device=device,
@@ -170,7 +167,7 @@ class _Training:
             sampler=sampler,
             sliding=method.sliding(),
             data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
-            unlabelled=Unlabelled.of(split, config, sampler, network, device, processes),
+            unlabelled=unlabelled,
             learner=Learner(
                 config,
                 network,
@@ -179,9 +176,8 @@ class _Training:
                 _camera(config, split) if method.uses_images else None,
                 auxiliary,
             ),
-            selection=load(selected, device) if len(selected) else None,
-            shown=torch.from_numpy(read_events(shown, _spread_rows(len(shown), config.batch_size))).to(device),
-            kept=Keeper(model, config, run_folder, split, selection_split, processes.count),
+            validation=Validation.of(selected, split, config.batch_size, device),
+            kept=Keeper(model, config, run_folder, split, selection_split, processes.count, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
         )
         training._check_method()
@@ -245,6 +241,7 @@ class _Training:
             for step, batch in enumerate(clock.timed(batches), first):
                 records.note(step, self.learner.step(batch, self._sliding_probability(step), self._share_done(step)))
                 done = step + 1
+                self.kept.network.follow(self.kept.epoch * self.sampler.num_steps + done)
                 if done < len(plan):
                     at_interval = done % self.config.log_interval == 0
                     if at_interval:
@@ -256,7 +253,7 @@ class _Training:
         records.read_to(len(plan))
         records.check_weights(self.learner.trained)
         data_share = clock.share()  # before validation, which has data of its own
-        network = self.unlabelled.adapted(self.learner.network, self.kept.epoch)
+        network = self.kept.network.after_epoch(self.kept.epoch)
         progress = tell(len(plan), records.read, data_share=data_share, ends_epoch=True, **self._validate(network))
         self.unfinished = records.read[:0]
         self.kept.epoch += 1
@@ -292,10 +289,7 @@ class _Training:
         """Accuracy and firing rates at an epoch's end; the main process measures them."""
         if not self.processes.is_main:
             return {}
-        seen = self.selection
-        if seen is not None:
-            self.kept.last_accuracy = accuracy(predict(network, seen, self.config.batch_size), seen.labels)
-        rates = firing_rates(network, event_frames(self.shown.float()))
+        self.kept.last_accuracy, rates = self.validation.measure(network)
         return {"selection_accuracy": self.kept.last_accuracy, "firing_rates": rates}
 
     def _progress(self, done: int, records: Tensor, rate: float, pairs_per_s: float, **more: Any) -> TrainingProgress:
@@ -339,9 +333,3 @@ def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
     camera = Camera(config.saccade, split.num_bins, split.size)
     _ = camera.motion  # found and tried before the first step
     return camera
-
-
-def _spread_rows(num_rows: int, limit: int) -> NDArray[np.int64]:
-    """At most `limit` of `num_rows` rows, evenly spread: a split lies class by class."""
-    count = min(limit, num_rows)
-    return np.arange(count) * num_rows // max(1, count)

@@ -181,6 +181,16 @@ def method_of(config: TrainConfig) -> Method:
     return found(config)
 
 
+def photo_head_of(config: TrainConfig | None, method: str) -> Domain:
+    """The head that a run trained to name images: their own, but for methods that train one head alone.
+
+    config: the run's settings; None for imported weights. method: its name in the weights.
+    """
+    if config is not None:
+        return method_of(config).photo_head
+    return "static" if method == "imported" else method_class(method).photo_head
+
+
 def auxiliary_of(method: Method, network: SpikingNetwork, split: PairedCache) -> nn.Module | None:
     """What the method needs beside the network, on its device; initial weights follow from the seed alone."""
     with torch.random.fork_rng(devices=[]):

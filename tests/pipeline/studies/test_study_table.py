@@ -330,6 +330,19 @@ def test_a_difference_says_of_how_many_draws_it_is_and_why_there_is_none(
             assert re.fullmatch(pattern, cell), cell
 
 
+@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "int8"}])
+def test_rows_evaluated_in_other_ways_are_not_compared(load: Callable[..., Table], way: dict[str, Any]) -> None:
+    def results(config: ExperimentConfig) -> Outcome:
+        return outcome(12, 12, **(way if config.train.method == "events" else {}))
+
+    table = load(TWO_WAYS, results)
+    assert table.rows[0].comparisons[0].differences == {}
+    (note,) = (note for note in table.notes if "Evaluated with" in note)
+    assert "float32, event head" in note
+    assert "; " in note
+    assert not any("Evaluated with" in note for note in load(TWO_WAYS, lambda config: outcome(9, 8)).notes)
+
+
 def test_metrics_can_be_chosen(table: Table, tmp_path: Path) -> None:
     chosen = make_table(load_study(tmp_path / "e.toml"), Workspace(tmp_path), ["mean_class_accuracy"])
     assert chosen.columns == ("mean_class_accuracy_last", "mean_class_accuracy_best")

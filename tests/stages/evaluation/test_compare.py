@@ -209,11 +209,21 @@ def test_a_comparison_of_other_seeds_says_so() -> None:
     assert other.notes == (few, seeds)
 
 
-def test_precisions_are_not_mixed() -> None:
-    methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, precision="int8")]}
-    says = r"runs/a was evaluated in float32, runs/b in int8; .* --set evaluate.precision=float32"
+@pytest.mark.parametrize(
+    ("way", "usual", "other"), [("precision", "float32", "int8"), ("heads", "event", "both"), ("shifts", 0, 2)]
+)
+def test_ways_to_evaluate_are_not_mixed(way: str, usual: Any, other: Any) -> None:
+    methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, **{way: other})]}
+    says = f"runs/a was evaluated with {way} = {usual}, runs/b with {other}; .* --set evaluate.{way}={usual}"
     with pytest.raises(TrainingError, match=says):
         compare.run(methods, "a")
+
+
+def test_another_way_than_the_usual_one_is_said() -> None:
+    way = "float32, event head, mean of 5 views (0 and ±2 pixels along x and y)"
+    for shifts, said in ((0, []), (2, [f"all were evaluated with: {way}"])):
+        methods = {name: [make_run(f"runs/{name}", 2, shifts=shifts)] for name in ("a", "b")}
+        assert [note for note in compare.run(methods, "a").notes if "evaluated with" in note] == said
 
 
 def test_protocols_are_mixed_on_request_alone_and_it_is_said() -> None:

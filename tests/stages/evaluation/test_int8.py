@@ -9,6 +9,7 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.batches.loading import OnDevice
 from dvs_transfer.stages.evaluation import precision
 from dvs_transfer.stages.evaluation.precision import Int8Network, in_precision, quantize
+from dvs_transfer.stages.evaluation.views import MeanOfHeads
 from dvs_transfer.stages.network import compiled
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.layers import SpikingConv
@@ -87,6 +88,18 @@ def test_any_batch_size_and_the_network_as_it_was():
     rounded = in_precision(network, "int8")
     torch.testing.assert_close(predict_steps(rounded, events, 3), predict_steps(rounded, events, 7), rtol=0, atol=1e-6)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+@needs_int8
+def test_both_heads_of_a_network_of_8_bits():
+    network = trained_network((8, "P", 8))
+    frames = frames_of(20)
+    event = Int8Network(network)(frames, "event")
+    network.event_head, event_head = network.static_head, network.event_head
+    static = Int8Network(network)(frames, "event")
+    network.event_head = MeanOfHeads(event_head, network.static_head)
+    torch.testing.assert_close(Int8Network(network)(frames, "event"), (event + static) / 2)
+    assert not torch.equal(event, static)
 
 
 def test_weights_are_rounded_to_the_nearest_of_255_steps():

@@ -15,6 +15,7 @@ from dvs_transfer.stages.evaluation.evaluate import (
     confusion_matrix,
     measure,
 )
+from dvs_transfer.stages.evaluation.views import scores_after_steps
 
 # Class 0: 3 of 4 right; class 1: 0 of 1; class 2 is predicted once but absent; class 3: 1 of 1
 LABELS = torch.tensor([0, 0, 0, 0, 1, 3])
@@ -80,4 +81,4 @@ def test_calibration_error_is_torchmetrics_s() -> None:
 def test_the_curve_over_steps_is_of_the_mean_so_far() -> None:
     """Recording 0: right by its mean at the end, by the last step alone not. Recording 1: right, wrong, right."""
     logits = torch.tensor([[[0.0, 1.0], [0.0, 1.0]], [[3.0, 0.0], [3.0, 0.0]], [[0.0, 1.0], [0.0, 9.0]]])
-    assert accuracy_after_steps(logits, torch.tensor([0, 1])) == (0.5, 0.5, 1.0)
+    assert accuracy_after_steps(scores_after_steps([logits]), torch.tensor([0, 1])) == (0.5, 0.5, 1.0)

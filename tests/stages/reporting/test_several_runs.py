@@ -56,6 +56,23 @@ def read_words(runs: list[Path], folder: Path) -> str:
     return " ".join(Page(re.sub("(</t[dh]>)", r" \1", content)).text.split())
 
 
+@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "bfloat16"}])
+def test_runs_are_compared_as_they_were_evaluated_and_not_evaluated_again(
+    make_run: MakeRun, tmp_path: Path, way: dict[str, Any]
+) -> None:
+    runs = [make_run(method["method"], method, **way) for method in METHODS]
+    before = [evaluation_path(run, "test").read_bytes() for run in runs]
+    (key, value), *_ = way.items()
+    words = read_words(runs, tmp_path)
+    assert "All were evaluated with: " in words
+    assert {"shifts": "±2 pixels", "heads": "both heads", "precision": "bfloat16"}[key] in words
+    assert [evaluation_path(run, "test").read_bytes() for run in runs] == before
+    usual = make_run("c", {"seed": 3})
+    says = rf"{runs[0]} was evaluated with {key} = {value}, {usual} with .* same evaluate\.{key}"
+    with pytest.raises(TrainingError, match=says):
+        report([*runs, usual], tmp_path / "mixed.html")
+
+
 def test_the_evaluated_weights_of_several_runs_are_named_by_their_epochs(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(f"run{epoch}", {"seed": epoch}, epoch=epoch) for epoch in (2, 3)]
     assert "12 test recordings, named by the best weights of epoch 2 to 3" in read_words(runs, tmp_path)
@@ -132,5 +149,5 @@ def test_runs_evaluated_on_different_splits(make_run: MakeRun, pairs: Path, tmp_
 
 def test_best_and_last_weights_are_not_mixed(make_run: MakeRun, tmp_path: Path) -> None:
     a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2}, checkpoint="last")
-    with pytest.raises(TrainingError, match=rf"{a} was evaluated with its best weights, {b} with its last weights"):
+    with pytest.raises(TrainingError, match=rf"{a} was evaluated with checkpoint = best, {b} with last"):
         report([a, b], tmp_path / "x.html")

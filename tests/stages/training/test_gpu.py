@@ -17,6 +17,8 @@ from dvs_transfer.stages.network.lif import LifConstants, pytorch_lif
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.network.neurons import spike
 from dvs_transfer.stages.training.config import AugmentationConfig
+from dvs_transfer.stages.training.distributed import ALONE
+from dvs_transfer.stages.training.keeping import KeptNetwork
 from dvs_transfer.stages.training.methods import auxiliary_of, method_of
 from dvs_transfer.stages.training.step import Learner
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
@@ -62,7 +64,7 @@ def test_a_run_goes_on_bit_for_bit_in_deterministic_mode(tmp_path, precision, pl
         if (progress.epoch, progress.step) == (2, 2):
             os.kill(os.getpid(), signal.SIGTERM)
 
-    config = changed(device="cuda", precision=precision, augmentation=AUGMENTATION)
+    config = changed(device="cuda", precision=precision, augmentation=AUGMENTATION, average=0.5)
     train(tmp_path / "one go", config)
     with pytest.raises(TrainingStoppedError):
         train(tmp_path / "two", changed(config, data_placement=placement), on_progress=stop)
@@ -79,12 +81,15 @@ def test_a_step_and_its_batch_wait_for_nothing(method, placement):
     network = build_network(MODEL, num_classes=4, num_steps=3, size=16, seed=0).to(CUDA)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.01, fused=True)
     learner = Learner(config, network, optimizer, auxiliary=auxiliary_of(method_of(config), network, split))
+    kept = KeptNetwork.of(changed(config, average=0.9), network, None, ALONE)
     loader = load(split, CUDA, placement, None if method == "events" else "value")
     batches = loader.batches(Sampler(split, config).plan(0))
     learner.step(next(batches), 0.5)  # compiles, plans, allocates
+    kept.follow(1)
     torch.cuda.set_sync_debug_mode("error")
     try:
         learner.step(next(batches), 0.5)
+        kept.follow(2)
     finally:
         torch.cuda.set_sync_debug_mode("default")
         batches.close()

@@ -100,6 +100,21 @@ def test_recordings_without_labels_are_the_same_after_a_kill(tmp_path, method, e
     assert_same_result(tmp_path / "two", tmp_path / "one go")
 
 
+@pytest.mark.parametrize("changes", [{}, {"method": "finetune"}, {"unlabelled": {"adapt": True}}])
+@pytest.mark.parametrize(("at", "resumed"), [((3, 2), (2, 1)), ((2, 3), (2, 0))])
+def test_the_moving_average_is_the_same_after_a_kill(tmp_path, changes, at, resumed):
+    config = changed(EVERY_STEP, average=0.5, **changes)
+    train(tmp_path / "one go", config)
+    killed(tmp_path / "two", *at, config)
+    report = train(tmp_path / "two", config)
+    assert (report.resumed_after, report.resumed_steps) == resumed
+    assert_same_result(tmp_path / "two", tmp_path / "one go")
+    newest = [folder / "checkpoints" / f"{states(folder)[-1]}.rest" for folder in tmp_path.iterdir()]
+    first, second = (packing.from_bytes(path.read_bytes())["state"]["average"] for path in newest)
+    assert first
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals_save_and_leave(tmp_path, one_go, number, code):
     def send(progress):

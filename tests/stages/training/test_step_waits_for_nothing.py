@@ -19,6 +19,8 @@ from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.training import step
 from dvs_transfer.stages.training.augmentation import AugmentationConfig
 from dvs_transfer.stages.training.config import LossConfig
+from dvs_transfer.stages.training.distributed import ALONE
+from dvs_transfer.stages.training.keeping import KeptNetwork
 from dvs_transfer.stages.training.methods import MixedPrecision, auxiliary_of, method_of
 from dvs_transfer.stages.training.step import Learner
 
@@ -126,6 +128,15 @@ def test_variants_on_a_device_without_values(variant, monkeypatch):
     monkeypatch.setattr(MixedPrecision, "autocast", lambda self: torch.autocast("cpu", enabled=False))
     monkeypatch.setattr(Batch, "generator", lambda self, purpose: torch.Generator())  # there is none for meta
     assert learner.step(batch, 0.5).device.type == "meta"
+
+
+@pytest.mark.parametrize("device", [CPU, torch.device("meta")])
+def test_the_moving_average(device):
+    learner, _ = learner_and_batch(device)
+    kept = KeptNetwork.of(changed(average=0.9), learner.network, None, ALONE)
+    with NoWaiting() as watch:
+        kept.follow(1)
+    assert watch.num_operations > 0
 
 
 @pytest.mark.parametrize(

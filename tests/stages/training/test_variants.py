@@ -13,7 +13,7 @@ from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.runs import packing
-from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training import loop, validation
 from dvs_transfer.stages.training.config import RELEASED, LossConfig, TrainConfig
 from dvs_transfer.stages.training.methods.transfer import Transfer
 from dvs_transfer.stages.training.sliding import STRATEGIES
@@ -113,7 +113,7 @@ def test_fine_tuning_learns_from_images_then_from_recordings(tmp_path):
 
 def test_no_epoch_of_images_alone_is_chosen(tmp_path, monkeypatch):
     accuracies = iter([0.5, 0.9, 0.2, 0.3, 0.1])
-    monkeypatch.setattr(loop, "accuracy", lambda *arguments: next(accuracies))
+    monkeypatch.setattr(validation, "accuracy", lambda *arguments: next(accuracies))
     report = train(tmp_path, changed(method="finetune", epochs=5, pretrain_epochs=2))
     assert (report.best_epoch, report.best_accuracy) == (4, 0.3)
 

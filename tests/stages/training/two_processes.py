@@ -23,7 +23,8 @@ def main(folder: Path, epochs: int, method: str) -> None:
         self(x, domain), constants, want_membrane
     )
     reports = []
-    config = changed(method=method, epochs=epochs, loss=LossConfig(alignment_weight=0), base_learning_rate=0.1)
+    own = {"loss": LossConfig(alignment_weight=0), "base_learning_rate": 0.1, "average": 0.5}
+    config = changed(method=method, epochs=epochs, **own)
     train(folder, config, on_progress=reports.append)
     sys.stdout.write(f"reports {len(reports)}\n")  # in one piece: the processes share it
 
