@@ -157,7 +157,9 @@ def evaluate(
         evaluated.append({"run": folder, **report.model_dump(mode="json", exclude=None if given.as_json else TABLES)})
     _show_with_baseline(given, evaluated, "evaluated")
     if len(runs) > 1 and not given.as_json:
-        compare(Given(override=given.override), runs, baseline=runs[1], split=settings.split)
+        compare(
+            Given(override=given.override), runs, baseline=runs[1], split=settings.split, checkpoint=settings.checkpoint
+        )
 
 
 @command(app, CONFIG, JSON)

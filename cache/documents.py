@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
+from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from .errors import DvsTransferError
 
@@ -20,14 +20,17 @@ class Frozen(BaseModel):
     """A configuration: no key beside its own, no number that is none, and no change.
 
     LATER: fields that earlier versions did not have. A document leaves them out while they have their default, so that
-    it, and the identity of what was made with it, is what it was.
+    it, and the identity of what was made with it, is what it was. The context {"whole": True} keeps them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     LATER: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")
-    def _without_unused(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _without_unused(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> dict[str, Any]:
+        if (info.context or {}).get("whole"):
+            whole: dict[str, Any] = dump(self)
+            return whole
         fields = type(self).model_fields
         unused = {key for key in self.LATER if getattr(self, key) == fields[key].get_default(call_default_factory=True)}
         return {key: value for key, value in dump(self).items() if key not in unused}

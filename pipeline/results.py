@@ -102,7 +102,9 @@ def _read(folder: Path) -> _Run:
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate(ExperimentConfig, document.get("experiment", {}), str(folder / "config.json"))
-    settings = flatten(config.model_dump(mode="json", include=_METHOD_SECTIONS), keep_empty=True)
+    settings = flatten(
+        config.model_dump(mode="json", include=_METHOD_SECTIONS, context={"whole": True}), keep_empty=True
+    )
     own = {key: value for key, value in settings.items() if key not in _NO_METHOD}
     return _Run(folder, pairs, own, config.train.seed, config.pairing.subset_seed)
 

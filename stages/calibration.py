@@ -62,9 +62,9 @@ class CalibrationReport:
 def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> CalibrationReport:
     """Find settings for the training recordings of a pair store, and draw recordings beside drawn frames to `out`.
 
-    given: motion, surround and display, which are kept; the rest is where the search begins.  The display is tried
-    both ways, as it is and inverted.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings or no
-    images; bins that are not of equal duration.
+    given: where the search begins; motion, surround, shift, rotation and contrast are kept, and so is `inverted` where
+    it was given: else both displays are tried.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings
+    or no images; bins that are not of equal duration.
     """
     if out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
@@ -81,7 +81,7 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     start = given or SaccadeConfig()
     begun = [
         search.fit(start.model_copy(update={"amplitude": (at, at), "inverted": inverted}), _FIRST_TRIALS)
-        for inverted in (False, True)
+        for inverted in ((start.inverted,) if "inverted" in start.model_fields_set else (False, True))
         for at in _BEGINNINGS
     ]
     found = search.spread(search.fit(min(begun, key=search.error), _TRIALS))

@@ -76,6 +76,9 @@ def measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tupl
             for name, value in values.items():
                 found.setdefault(f"{side}_{name}", []).append(value.cpu())
         found.setdefault("frames", []).append(batch.events.transpose(0, 1).clamp(max=_LARGEST_HALF).half().cpu())
+        if batch.photos is not None and subject.shows_saccades:
+            shown = batch.photos.transpose(0, 1).clamp(max=_LARGEST_HALF).half().cpu()
+            found.setdefault("photo_frames", []).append(shown)
         found.setdefault("labels", []).append(batch.labels.cpu())
     arrays: dict[str, NDArray[Any]] = {name: torch.cat(parts).numpy() for name, parts in found.items()}
     if split.has_images:
@@ -148,7 +151,11 @@ def draw(report: Report, arrays: Arrays) -> Figure:
         pictures = {"event": [*frames, frames.mean(0)]}
         said = f"{report.sample_ids[index]}: recording named {report.class_names[report.event_predicted[index]]}"
         if "photo" in sides:
-            pictures["photo"] = [np.moveaxis(arrays["images"][index], 0, -1) / 255] * num_columns
+            if "photo_frames" in arrays:  # drawn by a camera, before which the photo is turned, scaled and moved
+                drawn = event_picture(arrays["photo_frames"][index])
+                pictures["photo"] = [*drawn, drawn.mean(0)]
+            else:
+                pictures["photo"] = [np.moveaxis(arrays["images"][index], 0, -1) / 255] * num_columns
             said += f", photo named {report.class_names[report.photo_predicted[index]]}"
         style.title(row, said)
         for side, axes in zip(sides, lines, strict=True):

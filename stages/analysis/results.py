@@ -101,6 +101,11 @@ class Subject:
         photos = (self.read(part).photos for part in parts)
         return adapted(self.network, (part for part in photos if part is not None), self.photo_head)
 
+    @property
+    def shows_saccades(self) -> bool:
+        """Whether photos are shown as what a camera sees of them, which is other frames at each step."""
+        return self.training is not None and self.training.encoding == "saccade"
+
     def read(self, rows: IntArray) -> Samples:
         batch = self.split.read(rows)
         photos = None
@@ -109,13 +114,19 @@ class Subject:
             images = batch["value"]
             if encoding != "value":
                 images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
-            images = images.to(self.device)
             num_steps, num_polarities, size = batch["events"].shape[1:4]
-            if self.training is not None and encoding == "saccade":
-                seed = torch.Generator(self.device).manual_seed(int(rows[0]) if len(rows) else 0)
-                photos = Camera(self.training.saccade, num_steps, size).record(images, seed).transpose(0, 1)
+            if self.shows_saccades:
+                assert self.training is not None
+                camera = Camera(self.training.saccade, num_steps, size)
+                # Each is drawn by its row, on the CPU: the same in whatever batch and on whatever device.
+                drawn = [
+                    camera.record(image[None], torch.Generator().manual_seed(int(row)))
+                    for image, row in zip(images, rows, strict=True)
+                ]
+                photos = torch.cat(drawn).to(self.device).transpose(0, 1)
             else:
-                photos = images.expand(-1, num_polarities, -1, -1).expand(num_steps, -1, -1, -1, -1)
+                shown = images.to(self.device).expand(-1, num_polarities, -1, -1)
+                photos = shown.expand(num_steps, -1, -1, -1, -1)
         return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
 
     def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:

@@ -78,7 +78,7 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
     assert "frames.size: input should be greater than or equal to 0 (found -1)" in message
     assert "train.epochs: input should be a valid integer" in message
     assert "images.raw: missing" in message
-    assert "nonsense: unknown key; known keys are conversion, demo, evaluate" in message
+    assert "nonsense: unknown key; known keys are baseline, conversion, demo, evaluate" in message
 
 
 @pytest.mark.parametrize(

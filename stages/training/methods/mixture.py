@@ -9,8 +9,10 @@ from pydantic import Field
 from torch import Tensor
 
 from ....cache.documents import Frozen
+from ....cache.errors import TrainingError
 from ..config import TrainConfig
 from ..losses import LossParts, classification_loss
+from ..sliding import Constant, SlidingStrategy
 from . import Method, MixedPrecision, Shown, options_of
 
 
@@ -27,6 +29,21 @@ class Mixture(Method):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(MixtureOptions, options_of(config))
+        count = round(self.options.share * config.batch_size)
+        if count == 0 or (count == config.batch_size and self.options.share < 1):
+            raise TrainingError(
+                f"train.options.share = {self.options.share:g} of train.batch_size = {config.batch_size} is {count} "
+                "photos: a batch needs photos, and recordings unless the share is 1"
+            )
+        if config.sampling == "sequential":
+            raise TrainingError(
+                "train.method = mixture shows photos in the first places of each batch, so that with train.sampling = "
+                "sequential some recordings would never be shown: use balanced or shuffled"
+            )
+
+    def sliding(self) -> SlidingStrategy:
+        """No photo is replaced."""
+        return Constant(0.0)
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         num_steps, batch_size = shown.events.shape[:2]

@@ -149,3 +149,20 @@ def test_bins_of_equal_counts_cannot_be_drawn(tmp_path):
 
     with pytest.raises(TrainingError, match=r"frames\.mode = count: convert them with frames\.mode = time"):
         run(MODEL, SACCADE, open_counted, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"options": {"share": 0.02}, "batch_size": 20}, "is 0 photos: a batch needs photos"),
+        ({"options": {"share": 0.99}, "batch_size": 20}, "is 20 photos: a batch needs photos, and recordings"),
+        ({"sampling": "sequential"}, "some recordings would never be shown"),
+    ],
+)
+def test_a_mixture_of_photos_or_recordings_alone_is_refused(changes, message):
+    with pytest.raises(TrainingError, match=message):
+        method_of(TrainConfig(method="mixture", **changes))
+
+
+def test_the_mixture_replaces_no_photo():
+    assert [method_of(TrainConfig(method="mixture")).sliding()(at) for at in (0.0, 0.5, 0.99)] == [0, 0, 0]
