@@ -172,9 +172,10 @@ def test_class_sets_that_differ(raw: Path, tmp_path: Path) -> None:
 
 
 def test_sizes_that_differ(tmp_path: Path) -> None:
-    events, images = build_store(tmp_path, "events", size=6), build_store(tmp_path, "images", size=8)
+    """Images may be finer than frames, for train.encoding = saccade; coarser ones are of no use."""
+    events, images = build_store(tmp_path, "events", size=8), build_store(tmp_path, "images", size=6)
     before = snapshot(tmp_path)
-    says = ["have 6 x 6 pixels", "have 8 x 8", "Convert both to the same size"]
+    says = ["have 8 x 8 pixels", "have 6 x 6", "Convert both to the same size"]
     refuse("pair", events, images, code=1, says=says)
     assert snapshot(tmp_path) == before
 
