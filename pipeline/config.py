@@ -11,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from ..cache.documents import MAX_CONFIG_BYTES, Frozen, read_document
+from ..cache.documents import MAX_CONFIG_BYTES, Frozen, flatten, read_document
 from ..cache.errors import ConfigError, DvsTransferError
 from ..stages.conversion.config import ConversionOptions
 from ..stages.demo.config import DemoConfig
@@ -127,7 +127,11 @@ class ExperimentConfig(Frozen):
         alone = self.model_copy(update={"baseline": None})
         if self.baseline is None:
             return (alone,)
-        return alone, ExperimentConfig.model_validate(_merged(alone.model_dump(mode="json"), self.baseline))
+        document = alone.model_dump(mode="json")
+        for key, value in flatten(self.baseline, keep_empty=True).items():
+            if problem := set_key(document, key.split("."), value):
+                raise ValueError(f"baseline: {key} {problem}")
+        return alone, ExperimentConfig.model_validate(document)
 
     @model_validator(mode="after")
     def _shows_images_that_fit(self) -> Self:
@@ -165,16 +169,6 @@ class ExperimentConfig(Frozen):
                     "train.method = events"
                 )
         return self
-
-
-def _merged(document: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The document with the changes' values, section by section."""
-    return document | {
-        key: _merged(document[key], value)
-        if isinstance(value, Mapping) and isinstance(document.get(key), dict)
-        else value
-        for key, value in changes.items()
-    }
 
 
 AnyConfig = str | Path | ExperimentConfig

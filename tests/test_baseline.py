@@ -45,12 +45,22 @@ def test_data_and_run_are_those_without_a_baseline(tmp_path):
     assert alone.with_baseline() == (alone,)
 
 
+def test_a_baseline_can_take_options_away(tmp_path):
+    config = write_config(tmp_path, RAW, {"train": {"method": "mixture", "options": {"share": 0.8}}})
+    with config.open("a") as file:
+        file.write('baseline.train = { method = "events", options = {} }\n')
+    first, second = load_config(config).with_baseline()
+    assert (first.train.method, first.train.options) == ("mixture", {"share": 0.8})
+    assert (second.train.method, second.train.options) == ("events", {})
+
+
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [
         ({"pairing": {"seed": 1}}, "has name, model and train alone, not pairing"),
         ({"train": {"method": "event"}}, "baseline: train: 'event' is none of"),
         ({"train": {"epoch": 3}}, "baseline: train.epoch"),
+        ({"train": 3}, "baseline: train is a section, not a value"),
     ],
 )
 def test_a_baseline_that_cannot_be_is_refused(tmp_path, baseline, message):
