@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import sys
 from pathlib import Path
@@ -157,9 +158,10 @@ def evaluate(
         evaluated.append({"run": folder, **report.model_dump(mode="json", exclude=None if given.as_json else TABLES)})
     _show_with_baseline(given, evaluated, "evaluated")
     if len(runs) > 1 and not given.as_json:
-        compare(
-            Given(override=given.override), runs, baseline=runs[1], split=settings.split, checkpoint=settings.checkpoint
-        )
+        # Of what was evaluated now, however a run's own settings say it.
+        same = settings.model_dump(mode="json", exclude={"split", "checkpoint"}, context={"whole": True})
+        overrides = [f"evaluate.{key}={json.dumps(value)}" for key, value in same.items()]
+        compare(Given(override=overrides), runs, runs[1], settings.split, settings.checkpoint)
 
 
 @command(app, CONFIG, JSON)

@@ -105,7 +105,12 @@ def _read(folder: Path) -> _Run:
     settings = flatten(
         config.model_dump(mode="json", include=_METHOD_SECTIONS, context={"whole": True}), keep_empty=True
     )
-    own = {key: value for key, value in settings.items() if key not in _NO_METHOD}
+    unused = "train.saccade." if config.train.encoding != "saccade" else " "  # no key begins with a blank
+    own = {
+        key: value
+        for key, value in settings.items()
+        if key not in _NO_METHOD and (key, value) != ("train.options", {}) and not key.startswith(unused)
+    }
     return _Run(folder, pairs, own, config.train.seed, config.pairing.subset_seed)
 
 
@@ -113,7 +118,13 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
     """Runs by method, in the order of their draws. A method is named by the settings that the others have otherwise."""
     kinds = [run.settings for run in runs if run.settings]
     keys = dict.fromkeys(key for kind in kinds for key in kind)
-    differing = [key for key in keys if any(kind.get(key) != kinds[0].get(key) for kind in kinds)] or ["train.method"]
+
+    def differs(key: str) -> bool:
+        # A camera is told from other cameras; that the others have none, `train.encoding` says.
+        values = [kind.get(key) for kind in kinds if key in kind or not key.startswith("train.saccade.")]
+        return any(value != values[0] for value in values)
+
+    differing = [key for key in keys if differs(key)] or ["train.method"]
     methods: dict[str, list[_Run]] = {}
     for run in runs:
         own = {key: run.settings.get(key) for key in differing if key in run.settings} or dict.fromkeys(differing)

@@ -6,6 +6,7 @@ import pytest
 from command_line import refuse, succeed
 from tiny import RAW, make_workspace, write_config
 
+from dvs_transfer.cache.documents import read_json
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.pipeline.config import load_config
 
@@ -34,6 +35,20 @@ def test_both_runs_are_trained_evaluated_and_reported(workspace):
     page = (workspace / "runs" / trained["run"].rpartition("/")[2] / "report" / "report.html").read_text()
     assert "tiny-events-" in page
     assert report
+
+
+def test_the_comparison_is_of_what_was_evaluated(workspace):
+    """A setting that was changed after training, with which both runs are evaluated now."""
+    config = write_config(workspace, RAW, BASELINE)
+    options = ("--quiet", "--root", workspace)
+    for command in ("preprocess", "train"):
+        succeed(*options, command, "--config", config)
+    write_config(workspace, RAW, BASELINE, evaluate={"shifts": 1, "checkpoint": "last"})
+    text = succeed(*options, "evaluate", "--config", config).out
+    assert "train.method=transfer  minus  train.method=events" in text
+    for path in (workspace / "runs").glob("*/evaluation-test.json"):
+        kept = read_json(path)
+        assert (kept["shifts"], kept["checkpoint"]) == (1, "last")
 
 
 def test_data_and_run_are_those_without_a_baseline(tmp_path):

@@ -24,7 +24,9 @@ def tiny_network(model: ModelConfig, *, num_steps: int = NUM_BINS, size: int = S
     return build_network(model, num_classes=4, num_steps=num_steps, size=size, seed=seed).eval()
 
 
-def write_run(folder: Path, model: ModelConfig, method: str = "transfer", seed: int = 1) -> Path:
+def write_run(
+    folder: Path, model: ModelConfig, method: str = "transfer", seed: int = 1, encoding: str = "grey"
+) -> Path:
     """A run folder on `tiny_split` with untrained weights and two epochs of metrics; or of imported weights."""
     split = open_tiny_split("train")
     info = CheckpointInfo(
@@ -46,7 +48,7 @@ def write_run(folder: Path, model: ModelConfig, method: str = "transfer", seed: 
     if method == "imported":
         (folder / "config.json").write_text(json.dumps({"imported": "x.pth.tar", "pairs": "x.zarr"}))
         return folder
-    train = TrainConfig(method=method, epochs=2, seed=seed, encoding="grey")
+    train = TrainConfig(method=method, epochs=2, seed=seed, encoding=encoding)
     (folder / "config.json").write_text(json.dumps({"train": train.model_dump(mode="json")}))
     w_t = [0.5, 0.6, 0.7] if method == "transfer" else None
     lines = [{"epoch": epoch, "w_t": w_t, "sliding_probability": epoch / 2} for epoch in (1, 2)]

@@ -191,6 +191,7 @@ def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:
     """Which data these are, and what a point and an interval are."""
     sizes, splits = sorted({result.num_recordings for result in results}), sorted({result.split for result in results})
     draws = sorted({at.n for line in lines for at in line.points.values()})
+    steps = sorted({result.steps for result in results if result.steps is not None})
     between = " to " if len(draws) > 1 else ""
     return ", ".join(
         filter(
@@ -198,6 +199,7 @@ def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:
             [
                 *(UNREAL[data] for data in sorted({result.data for result in results}) if data in UNREAL),
                 f"{name_some((f'{size:,}' for size in sizes), 3, ' or ')} {' and '.join(splits)} recordings",
+                f"{name_some((f'{count:,}' for count in steps), 3, ' or ')} steps" if len(steps) > 1 else "",
                 "last epoch" if any(result.selection != "last" for result in results) else "",
                 f"mean of {draws[0]}{between}{draws[-1] if between else ''} draws" if draws[-1] > 1 else "one draw",
                 "95 % intervals over draws (Student's t)" if draws[-1] >= MIN_DRAWS else "",

@@ -115,8 +115,7 @@ class Subject:
             if encoding != "value":
                 images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
             num_steps, num_polarities, size = batch["events"].shape[1:4]
-            if self.shows_saccades:
-                assert self.training is not None
+            if self.training is not None and encoding == "saccade":
                 camera = Camera(self.training.saccade, num_steps, size)
                 # Each is drawn by its row, on the CPU: the same in whatever batch and on whatever device.
                 drawn = [

@@ -78,6 +78,25 @@ def test_a_method_is_named_by_all_that_is_its_own(tmp_path: Path) -> None:
     }
 
 
+def test_a_setting_that_earlier_versions_lack_is_named_with_its_default(tmp_path: Path) -> None:
+    plain, averaged = make_run(tmp_path / "a"), make_run(tmp_path / "b", average=0.9)
+    assert set(methods_of(plain, averaged)) == {"train.average=0.0", "train.average=0.9"}
+
+
+def test_a_camera_that_is_not_used_names_no_method(tmp_path: Path) -> None:
+    saccade = make_run(tmp_path / "a", encoding="saccade", method="mixture", options={"share": 0.9})
+    value = make_run(tmp_path / "b", saccade={"inverted": True})
+    assert set(methods_of(saccade, value)) == {
+        "train.method=mixture, train.options.share=0.9, train.encoding=saccade",
+        "train.method=transfer, train.encoding=value",
+    }
+    other = make_run(tmp_path / "c", encoding="saccade", saccade={"inverted": True})
+    assert set(methods_of(make_run(tmp_path / "d", encoding="saccade"), other)) == {
+        "train.saccade.inverted=false",
+        "train.saccade.inverted=true",
+    }
+
+
 def test_runs_of_older_versions_have_the_defaults_of_newer_settings(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", seed=1), make_run(tmp_path / "b", seed=2)]
     document = json.loads((runs[0] / "config.json").read_text())

@@ -124,7 +124,7 @@ def test_the_picture_of_a_study_that_was_run(study: Path, tmp_path: Path) -> Non
     assert (width, height) == (900, 510)
     shown = succeed("study", "plot", path, "--x", "seed", "--out", picture, "--json").document["curves"]
     assert [line["name"] for line in shown["lines"]] == ["the method", "events alone"]
-    assert shown["note"] == "the drawn demo data, 10 test recordings, last epoch, mean of 2 draws"
+    assert shown["note"] == "the drawn demo data, 10 test recordings, 2 or 4 steps, last epoch, mean of 2 draws"
     values = [float(cell["top1_last"]) for cell in csv.DictReader(path.read_text().splitlines())]
     point = shown["lines"][0]["points"]["1.0"]
     assert (point["n"], point["interval"]) == (2, None)

@@ -14,7 +14,10 @@ from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import GradCamConfig
 from dvs_transfer.stages.analysis.grad_cam import class_activation_maps, find_layer, normalise
+from dvs_transfer.stages.batches.data import encode_images
 from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.saccades.config import SaccadeConfig
+from dvs_transfer.stages.saccades.pixels import Camera
 
 
 def test_the_map_is_in_the_quadrant_that_the_class_depends_on() -> None:
@@ -86,6 +89,28 @@ def test_every_network(name: str, method: str, tmp_path: Path) -> None:
     assert (arrays["frames"].shape, arrays["images"].shape) == ((5, 3, 2, 16, 16), (5, 3, 16, 16))
     expected = open_tiny_split("validation").load_events()[[int(s[-4:]) for s in report.sample_ids]]
     assert np.array_equal(arrays["frames"], expected)
+
+
+def test_photos_that_are_saccades_are_shown_as_they_were_drawn(tmp_path: Path) -> None:
+    """Each by its row: the same in batches of two and of five, and not the same frames for all."""
+    arrays = {}
+    for batch_size in (2, 5):
+        folder = write_run(tmp_path / str(batch_size), NETWORKS["vgg_snn"], encoding="saccade")
+        config = GradCamConfig(num_recordings=5, batch_size=batch_size)
+        report = ANALYSES["grad-cam"].run(config, open_tiny_split, folder)
+        arrays[batch_size] = ANALYSES["grad-cam"].read(folder)[1]
+    drawn = arrays[2]["photo_frames"]
+    assert drawn.shape == (5, 3, 2, 16, 16)
+    assert drawn.sum((1, 2, 3, 4)).min() > 0
+    assert np.array_equal(drawn, arrays[5]["photo_frames"])
+    split = open_tiny_split("validation")
+    rows = np.array([int(sample_id[-4:]) for sample_id in report.sample_ids])
+    images = torch.from_numpy(encode_images(split.read_images(rows), "saccade"))
+    camera = Camera(SaccadeConfig(), 3, 16)
+    for image, row, frames in zip(images, rows, drawn, strict=True):
+        expected = camera.record(image[None], torch.Generator().manual_seed(int(row)))[0]
+        assert np.array_equal(frames, expected.numpy().astype(np.float16))
+    assert ANALYSES["grad-cam"].draw(report, arrays[5]) is not None
 
 
 def test_layers() -> None:
