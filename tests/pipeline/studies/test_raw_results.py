@@ -354,6 +354,27 @@ def test_kept_results_are_those_of_the_page_of_measurements(repository: Path) ->
         assert {result.steps for result in own} == {800}
 
 
+def test_kept_results_of_saccades_are_those_of_the_page(repository: Path) -> None:
+    """Beside those of the other study in the same draws."""
+    folder = repository / "docs" / "results"
+    saccades, others = (read_results(folder / f"nmnist-{name}.csv") for name in ("saccade-few-labels", "few-labels"))
+    page = (repository / "docs" / "measurements.md").read_text()
+    for label in dict.fromkeys(result.labels["labels"] for result in saccades):
+        own = [result for result in saccades if result.labels["labels"] == label]
+        values = [100 * result.top1_last for result in own]
+        line = f"| {label} | {len(own)} of 5 | {statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f} |"
+        for training in ("events alone", "the method"):
+            beside = [
+                100 * result.top1_last
+                for result in others
+                if result.labels == {"labels": label, "training": training}
+                and result.seed in {mine.seed for mine in own}
+            ]
+            line += f" {statistics.fmean(beside):.1f} |" if beside else " |"
+        assert line in page
+        assert {result.steps for result in own} == {6400}
+
+
 SIMULATED_SIGHT = {  # Machado et al. 2009, severity 1: linear RGB
     "no green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
     "no red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
