@@ -39,6 +39,8 @@ class SaccadeConfig(Frozen):
     Lengths are shares of the frame's side, so that they are the same for any size of frames.
     """
 
+    LATER = frozenset({"mirrored"})
+
     motion: str = Field(
         "saccades",
         description="saccades: a triangle in three saccades (N-MNIST, N-Caltech101); loop: a closed loop at constant "
@@ -62,6 +64,7 @@ class SaccadeConfig(Frozen):
         0.02, ge=0, le=0.5, description="largest shift of the photo each way, share of the frame's side"
     )
     rotation_degrees: float = Field(3.0, ge=0, le=180, description="largest rotation of the photo, degrees")
+    mirrored: float = Field(0.0, ge=0, le=1, description="a photo is mirrored, left to right, with this probability")
     gamma: PositiveBounds = Field((1.8, 2.6), description="exponent of the display: luminance over grey value")
     black_level: PositiveBounds = Field(
         (0.03, 0.1), description="luminance of black, share of white's: less is more contrast"

@@ -91,6 +91,8 @@ class Camera:
         ) * 2  # of pixels, the frame being [-1, 1]
         x, y = (centres - 2 * path[..., axis, None] for axis in (0, 1))  # each (B, n + 1, S)
         turn, scale = draws.around(math.radians(config.rotation_degrees), 1, 1), draws.between(config.scale, 1, 1)
+        if config.mirrored > 0:
+            luminances = torch.where(draws.uniform(1, 1, 1) < config.mirrored, luminances.flip(-1), luminances)
         cos, sin = turn.cos() / scale, turn.sin() / scale
         grid = torch.empty(*x.shape[:2], size, size, 2, device=draws.device)
         torch.add((cos * x)[:, :, None, :], (sin * y)[:, :, :, None], out=grid[..., 0])
