@@ -30,7 +30,7 @@ _RESERVED = ("name", "train.seed", "evaluate.checkpoint")
 Label = Annotated[str, BeforeValidator(lambda value: str(value).lower() if isinstance(value, bool) else str(value))]
 # The rows that have these labels on these axes; axes that are not named may have any.
 Selector = Annotated[dict[str, Label], BeforeValidator(flatten)]
-Overrides = Annotated[dict[str, Any], BeforeValidator(flatten)]
+Overrides = Annotated[dict[str, Any], BeforeValidator(lambda given: flatten(given, keep_empty=True))]  # {} empties
 
 
 class Choice(Frozen):
