@@ -244,9 +244,7 @@ def test_finer_photos_make_events_that_coarse_ones_do_not():
 def test_mirrored_photos_are_seen_from_left_to_right():
     shown = photos(40)
     plain, mirrored = (Camera(FIXED, NUM_BINS, SIZE).record(of, generator()) for of in (shown, shown.flip(-1)))
-    always, half = (
-        Camera(changed(mirrored=share), NUM_BINS, SIZE).record(shown, generator()) for share in (1.0, 0.5)
-    )
+    always, half = (Camera(changed(mirrored=share), NUM_BINS, SIZE).record(shown, generator()) for share in (1.0, 0.5))
     assert torch.equal(always, mirrored)
     flipped = [bool(torch.equal(a, b)) for a, b in zip(half, mirrored, strict=True)]
     kept = [bool(torch.equal(a, b)) for a, b in zip(half, plain, strict=True)]
