@@ -63,7 +63,7 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/mypy
 
 gpu: $(READY)  ## what needs a CUDA device: its tests, then an epoch's time and memory
-	$(BIN)/python -m pytest -m gpu tests $(ARGS)
+	$(BIN)/python -m pytest -m gpu $$(grep -rl 'mark\.gpu' tests --include='test_*.py') $(ARGS)
 	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --json train-cuda.json
 	$(BIN)/dvs-transfer bench train --device cuda --batch-size 120 --precision bfloat16 --json train-cuda-bfloat16.json
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 from ..cache.errors import TrainingError
 from ..stages.batches.data import event_frames, static_frames
@@ -22,6 +23,8 @@ from ..stages.network.config import ModelConfig, Widths
 from ..stages.network.networks import build_network
 from ..stages.network.prediction import accuracy, predict
 from ..stages.network.runtime import has_native_bfloat16, keep_freed_memory, select_device
+from ..stages.saccades.config import SaccadeConfig
+from ..stages.saccades.pixels import Camera
 from ..stages.training.augmentation import augment
 from ..stages.training.config import TrainConfig
 from ..stages.training.losses import transfer_loss
@@ -34,6 +37,7 @@ Precision = Literal["float32", "bfloat16"]
 
 NUM_CLASSES = 101
 PARTS = ("data", "forward", "loss", "backward", "optimiser")
+NUM_DRAWINGS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,11 +127,28 @@ class _Ours(_Contestant):
         rows = torch.arange(workload.batch_size)[None]
         draws = torch.rand(1, workload.batch_size, 4, generator=torch.Generator().manual_seed(1))
         self.plan = EpochPlan(rows, rows, draws[..., 0], draws, rows.cpu())
+        self.camera = Camera(SaccadeConfig(), workload.num_steps, workload.size)
+        self.generator = torch.Generator(self.device).manual_seed(2)
         self.evaluated = self._evaluated()
 
     def step(self) -> None:
         self.learner.network.train()
         self.learner.step(next(self.data.batches(self.plan)), 0.0)
+
+    def draw(self) -> None:
+        """What `train.encoding = saccade` adds to a step in which every photo of the batch is shown."""
+        self.camera.record(self.photos, self.generator)
+
+    def draw_kernels(self) -> float | None:
+        """Seconds that the device computes for a drawing, the mean of 20; None on a CPU, which launches nothing."""
+        if self.device.type != "cuda":
+            return None
+        with profile(activities=[ProfilerActivity.CUDA]) as found:
+            for _ in range(NUM_DRAWINGS):
+                self.draw()
+            wait_for(self.device)
+        kernels = [event for event in found.key_averages() if event.device_type.name == "CUDA"]
+        return float(sum(event.self_device_time_total for event in kernels)) / NUM_DRAWINGS / 1e6
 
     def _evaluated(self) -> dict[str, nn.Module]:
         """The network, with the weights that it has now, in each precision that it can be evaluated in here."""

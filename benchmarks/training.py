@@ -33,7 +33,9 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
     of this project. `evaluate_ratio`: of the fastest precision to evaluate in, `evaluate_precision`. `agreement`: share
     of recordings with the class that float32 predicts, with the same weights, of few steps. `epoch_s`: an epoch of
     N-Caltech101, 7,838 pairs, at this speed. `floor_share`: floor over step, 1 is the best that the machine can do with
-    direct convolutions. `data_share`: of the step. Peak memory in MB: of the device, on a CPU of the process.
+    direct convolutions. `data_share`: of the step. `draw_ms`: what a step whose photos are drawn as saccades takes more;
+    `draw_kernels_ms`: on a GPU, the kernels of that without their launches; `..._share`: of such a step. Peak memory in
+    MB: of the device, on a CPU of the process.
     """
     workload = workload or Workload()
     chosen, precisions = workload.precision, precisions_here(workload)
@@ -48,6 +50,8 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
             "plain evaluation": partial(plain, "seconds", "evaluate"),
             **{f"evaluation {name}": ask for name, ask in evaluations.items()},
             "parts": partial(ours[chosen], "parts"),
+            "drawing": partial(ours[chosen], "seconds", "draw"),
+            "kernels of drawing": partial(ours[chosen], "draw_kernels"),
             **{f"speed {name}": partial(ask, "speed") for name, ask in ours.items()},
         }
         found: dict[str, list[Any]] = in_turns(tasks, num_turns)
@@ -57,6 +61,8 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
     steps_ms = {name: median(found[f"step {name}"]) * 1e3 for name in precisions}
     evaluations_ms = {name: median(found[f"evaluation {name}"]) * 1e3 for name in evaluations}
     plain_ms, plain_evaluate_ms = (median(found[f"plain {name}"]) * 1e3 for name in ("step", "evaluation"))
+    draw_ms, kernels = median(found["drawing"]) * 1e3, [of for of in found["kernels of drawing"] if of is not None]
+    draws_ms = {"draw": draw_ms} | ({"draw_kernels": median(kernels) * 1e3} if kernels else {})
     fastest = min(evaluations_ms, key=lambda precision: evaluations_ms[precision])
     floors = {}
     for name in precisions:
@@ -80,6 +86,8 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
         "floor_shares": shares,
         "parts_ms": parts_ms,
         "data_share": parts_ms["data"] / sum(parts_ms.values()),
+        **{f"{name}_ms": ms for name, ms in draws_ms.items()},
+        **{f"{name}_share": ms / (steps_ms[chosen] + ms) for name, ms in draws_ms.items()},
         "evaluate_precision": fastest,
         "evaluate_ms": evaluations_ms[fastest],
         "plain_evaluate_ms": plain_evaluate_ms,

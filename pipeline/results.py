@@ -17,7 +17,7 @@ from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.evaluation import compare
 from ..stages.evaluation.config import WAYS, EvaluatedSplit
-from ..stages.evaluation.results import current_evaluation, read_predictions
+from ..stages.evaluation.results import Outcome, current_evaluation, read_predictions
 from ..stages.network.config import ARCHITECTURES
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
@@ -69,12 +69,12 @@ def compare_runs(
     }  # of all of them first: a run without weights is refused before another is evaluated
 
     def evaluated(run: _Run) -> compare.EvaluatedRun:
-        report = evaluations[run.folder]
-        if report is None:
+        found = evaluations[run.folder]
+        if found is None:
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate(run.folder, overrides=overrides, **asked)
-        predictions = read_predictions(run.folder, report)
-        return compare.EvaluatedRun(report, predictions, run.folder, run.seed, run.subset_seed)
+            found = Outcome(report, read_predictions(run.folder, report))
+        return compare.EvaluatedRun(found.report, found.predictions, run.folder, run.seed, run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)

@@ -19,7 +19,7 @@ import psutil
 from ...cache.documents import read_document
 from ...cache.errors import DvsTransferError, StoreError, TrainingError
 from ...cache.locks import is_held, writer_lock
-from ...stages.evaluation.results import Outcome, current_evaluation, read_predictions
+from ...stages.evaluation.results import Outcome, current_evaluation
 from ...stages.processes import Process, ProcessLostError
 from ...stages.runs.checkpoint import read_info, weights_path
 from ...stages.runs.metrics import metrics_path
@@ -80,8 +80,7 @@ def read_result(config: ExperimentConfig, folder: Path | None) -> Outcome | None
     try:
         if folder is None or read_info(weights_path(folder, "last")).epoch != config.train.epochs:
             return None
-        report = current_evaluation(folder, config.evaluate)
-        return None if report is None else Outcome(report, read_predictions(folder, report))
+        return current_evaluation(folder, config.evaluate)
     except TrainingError:
         return None
 

@@ -174,6 +174,13 @@ def _notes(
     chosen_by: dict[str, list[str]] = {}
     for row in rows if "best" in checkpoints else ():
         chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
+    beside: dict[str, list[str]] = {}
+    for of in study.rows:
+        use, own = of.cells[0].config.train.unlabelled.use, results[of.name].values()
+        if use and own:
+            counts = {result.report.unlabelled_recordings for result in own}
+            known = " or ".join(f"{count:,}" for count in sorted(count for count in counts if count is not None))
+            beside.setdefault(f"{known or 'not known how many'} for {use}", []).append(of.name)
     reach = {row.photos_in_reach for row in rows}
     ways = sorted({report.way for report in reports})
     leaks, is_unreal = "some" in reach, file.data != "real"
@@ -188,6 +195,11 @@ def _notes(
         f"Evaluated with: {'; '.join(ways)}. Rows of other ways are not compared.": ways not in ([], [DEFAULT_WAY]),
         "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
         "epoch of best. Labels of static images are not counted.": bool(reports),
+        **{
+            f"Beside the labels seen, recordings of the training split taught without theirs: {what} "
+            f"({'; '.join(names)}).": True
+            for what, names in beside.items()
+        },
         f"Last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
         "validation's, chose an epoch of best, or their number is not known.": checkpoints == ("last", "best"),
         **{

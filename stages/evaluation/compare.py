@@ -270,7 +270,15 @@ def _notes(
     draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
     few = len(draws[0])
     names = [str(seed) + ("" if own is None else f" with subset_seed {own}") for of in draws for seed, own in of]
+    beside = {
+        name: " or ".join(sorted({member.report.unlabelled for member in members} - {""}))
+        for name, members in methods.items()
+    }
     return {
+        **{
+            f"{name}: beside the labels seen, recordings of the training split taught without theirs: {of}": bool(of)
+            for name, of in beside.items()
+        },
         f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage": len(protocols) > 1,
         "leaky: photos of held-out recordings taught some of the networks, which flatters them": "some" in reaches,
         "it is not known of all whether held-out recordings, or their photos, taught the network": "unknown" in reaches,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ..batches.data import OpenSplit
 from ..batches.loading import load
 from ..network.runtime import select_device, torch_settings
 from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
+from ..training.config import read_training
 from .config import WAYS, EvaluateConfig
 from .precision import in_precision
 from .results import Accuracies, ClassAccuracy, EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
@@ -84,7 +86,7 @@ def run(
         checkpoint=config.checkpoint,
         **info.model_dump(include={"epoch", "selection", "method", "protocol"}),
         epoch_choice=describe_choice(config, info),
-        **_count_labels(info, split),
+        **_count_labels(info, split, run_folder),
         **{way: getattr(config, way) for way in WAYS},
         weights_digest=digests[config.checkpoint],
         last_weights_digest=digests.get("last"),
@@ -126,8 +128,9 @@ def _measure_with_intervals(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _count_labels(info: CheckpointInfo, split: PairedCache) -> dict[str, int | None]:
-    """The labelled recordings that the run saw; without those of another run's data, as imported weights have it."""
+def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) -> dict[str, Any]:
+    """The recordings that the run saw with labels, and without; none of another run's data, as imported weights have
+    it."""
     if info.method == "imported":
         return {}
     train, validation = split.count("train"), split.count("validation")
@@ -136,7 +139,19 @@ def _count_labels(info: CheckpointInfo, split: PairedCache) -> dict[str, int | N
         "train_labels": int(train.sum()),
         "selection_labels": 0 if selecting is None else int(selecting.sum()),
         "validation_per_class": int(validation[train > 0].min()),
+        **_count_unlabelled(split, run_folder),
     }
+
+
+def _count_unlabelled(split: PairedCache, run_folder: Path) -> dict[str, Any]:
+    """Those that the run saw without their labels; empty where its settings are not known."""
+    with suppress(TrainingError):
+        config = read_training(run_folder)
+        if config is not None and (use := config.unlabelled.use):
+            left_over = len(split.unlabelled) - int(split.count("train").sum())
+            return {"unlabelled_recordings": left_over, "unlabelled_use": use}
+        return {"unlabelled_recordings": 0}
+    return {}
 
 
 def measure(scores: Tensor, labels: Tensor) -> Accuracies:

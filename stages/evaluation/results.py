@@ -1,10 +1,15 @@
-"""What an evaluation leaves in a run's folder: `evaluation-<split>.json` and `predictions-<split>.csv`."""
+"""What an evaluation leaves in a run's folder: `evaluation-<split>.json` and `predictions-<split>.csv`.
+
+These are of the newest evaluation. The one before it stays beside them where it was asked for otherwise, under a name
+that says how.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
 from collections import Counter
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
@@ -78,6 +83,10 @@ class EvaluationReport(Accuracies):
     selection_labels: int | None = Field(
         None, description="labelled recordings that chose the `best` epoch: 0 where nothing did; none: not known"
     )
+    unlabelled_recordings: int | None = Field(
+        None, description="of the training split, that taught beside them without their labels; none: not known"
+    )
+    unlabelled_use: str = Field("", description="what these were for; empty: none taught, or not known")
     validation_per_class: int | None = Field(
         None, description="fewest validation recordings of a class that trains; none: not known"
     )
@@ -106,6 +115,11 @@ class EvaluationReport(Accuracies):
     def way(self) -> str:
         """How the network was asked, in words: what has to be the same of results that are compared."""
         return describe_way(self)
+
+    @property
+    def unlabelled(self) -> str:
+        """The recordings that taught without their labels, in words; "" where there were none, or none are known."""
+        return f"{self.unlabelled_recordings:,} for {self.unlabelled_use}" if self.unlabelled_use else ""
 
     @property
     def weights(self) -> dict[CheckpointName, str | None]:
@@ -167,12 +181,18 @@ def describe_way(settings: EvaluateConfig | EvaluationReport) -> str:
 DEFAULT_WAY = describe_way(EvaluateConfig())
 
 
-def evaluation_path(run_folder: Path, split: str) -> Path:
-    return run_folder / f"evaluation-{split}.json"
+def evaluation_path(run_folder: Path, name: str) -> Path:
+    """name: the split, or how an evaluation that is not the newest was asked for."""
+    return run_folder / f"evaluation-{name}.json"
 
 
-def predictions_path(run_folder: Path, split: str) -> Path:
-    return run_folder / f"predictions-{split}.csv"
+def predictions_path(run_folder: Path, name: str) -> Path:
+    return run_folder / f"predictions-{name}.csv"
+
+
+def _name_of(asked: EvaluateConfig | EvaluationReport) -> str:
+    """By all that makes an evaluation another one."""
+    return "-".join([asked.split, asked.checkpoint, *(str(getattr(asked, way)) for way in WAYS)])
 
 
 def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
@@ -183,17 +203,26 @@ def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
 
 
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:
+    """As the newest evaluation of its split. One that is there and was asked for otherwise is set aside first."""
+    with suppress(TrainingError):
+        before = read_evaluation(run_folder, report.split)
+        if (name := _name_of(before)) != _name_of(report):
+            _write(run_folder, name, before, read_predictions(run_folder, before))
+    _write(run_folder, report.split, report, predictions)
+
+
+def _write(run_folder: Path, name: str, report: EvaluationReport, predictions: Predictions) -> None:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     columns = [column for column in astuple(predictions) if column is not None]
     writer.writerow(PREDICTION_COLUMNS[: len(columns)])
     writer.writerows(zip(*columns, strict=True))
-    durable.write_bytes(predictions_path(run_folder, report.split), out.getvalue().encode())
-    durable.write_json(evaluation_path(run_folder, report.split), report.model_dump(mode="json"))
+    durable.write_bytes(predictions_path(run_folder, name), out.getvalue().encode())
+    durable.write_json(evaluation_path(run_folder, name), report.model_dump(mode="json"))
 
 
 def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
-    """The evaluation on `split`. Raises TrainingError: none there, damaged, or an earlier version's."""
+    """The newest evaluation on `split`. Raises TrainingError: none there, damaged, or an earlier version's."""
     path = evaluation_path(run_folder, split)
     again = f"run `dvs-transfer evaluate {run_folder} --split {split}`"
     try:
@@ -210,25 +239,29 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
         raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again} again") from None
 
 
-def current_evaluation(run_folder: Path, config: EvaluateConfig) -> EvaluationReport | None:
-    """The evaluation that `config` would give; None unless it is there, whole and of the weights as they are now.
+def current_evaluation(run_folder: Path, config: EvaluateConfig) -> Outcome | None:
+    """What `config` would give; None unless it is there, whole and of the weights as they are now.
 
     Its figures of the last epoch count too: that epoch's weights go on where `best` stays.
     Raises TrainingError: no weights.
     """
     digest = weights_digest(run_folder, config.checkpoint)
-    try:
-        report = read_evaluation(run_folder, config.split)
-        read_predictions(run_folder, report)
-    except TrainingError:
-        return None
-    same = report.weights_digest == digest and all(getattr(report, way) == getattr(config, way) for way in WAYS)
-    return report if same and changed_weights(run_folder, report.weights) is None else None
+    for name in (config.split, _name_of(config)):
+        with suppress(TrainingError):
+            report = read_evaluation(run_folder, name)
+            found = Outcome(report, read_predictions(run_folder, report, name))
+            same = report.weights_digest == digest and all(getattr(report, way) == getattr(config, way) for way in WAYS)
+            if same and changed_weights(run_folder, report.weights) is None:
+                return found
+    return None
 
 
-def read_predictions(run_folder: Path, report: EvaluationReport) -> Predictions:
-    """The predictions that `report` counts. Raises TrainingError: none there, damaged, or another evaluation's."""
-    path = predictions_path(run_folder, report.split)
+def read_predictions(run_folder: Path, report: EvaluationReport, name: str | None = None) -> Predictions:
+    """The predictions that `report` counts, of the newest evaluation or of the one of this name.
+
+    Raises TrainingError: none there, damaged, or another evaluation's.
+    """
+    path = predictions_path(run_folder, name or report.split)
     text = read_document(path).decode(errors="replace") if path.is_file() else ""
     try:
         header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]

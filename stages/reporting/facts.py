@@ -79,7 +79,8 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
     seen = "not known"
     if report.train_labels is not None and report.selection_labels is not None:
         chose = f", and {report.selection_labels:,} that chose the epoch of best" if report.selection_labels else ""
-        seen = f"{report.train_labels:,} that trained{chose}"
+        beside = f"; beside them, without labels, {report.unlabelled}" if report.unlabelled else ""
+        seen = f"{report.train_labels:,} that trained{chose}{beside}"
     return {
         "run folder": record.name,
         "method": report.method if imported is None else f"imported from {Path(imported).name}",

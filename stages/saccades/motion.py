@@ -46,7 +46,8 @@ MOTIONS: dict[str, Motion] = {"saccades": saccades, "loop": loop, "drift": drift
 
 def _moved(moves: tuple[tuple[float, float, float], ...], at: Tensor) -> Tensor:
     """Position after moves (begin, end, distance), each a raised cosine."""
-    moved = torch.zeros_like(at)
+    moved = torch.full_like(at, sum(distance for *_, distance in moves) / 2)
     for begin, end, distance in moves:
-        moved += distance / 2 * (1 - torch.cos(math.pi * ((at - begin) / (end - begin)).clamp(0, 1)))
+        phase = ((at - begin) * (math.pi / (end - begin))).clamp_(0, math.pi)
+        moved.sub_(phase.cos_(), alpha=distance / 2)
     return moved

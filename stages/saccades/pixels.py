@@ -84,7 +84,7 @@ class Camera:
         return torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + draws.around(config.shift, 1, 2)
 
     def _seen(self, luminances: Tensor, path: Tensor, draws: _Draws) -> Tensor:
-        """Log luminance (n + 1, B, S, S) at each pixel and sample: the photo turned, scaled and moved, bilinear."""
+        """Log luminance (B, n + 1, S, S) at each pixel and sample: the photo turned, scaled and moved, bilinear."""
         size, config = self.size, self.config
         centres = (
             (torch.arange(size, device=draws.device) + 0.5) / size - 0.5
@@ -93,37 +93,39 @@ class Camera:
         turn, scale = draws.around(math.radians(config.rotation_degrees), 1, 1), draws.between(config.scale, 1, 1)
         if config.mirrored > 0:
             luminances = torch.where(draws.uniform(1, 1, 1) < config.mirrored, luminances.flip(-1), luminances)
-        cos, sin = turn.cos() / scale, turn.sin() / scale
-        grid = torch.empty(*x.shape[:2], size, size, 2, device=draws.device)
-        torch.add((cos * x)[:, :, None, :], (sin * y)[:, :, :, None], out=grid[..., 0])
-        torch.sub((cos * y)[:, :, :, None], (sin * x)[:, :, None, :], out=grid[..., 1])
+        # Places as complex numbers x + iy: turned and scaled by one factor, and all of them made by one sum.
+        back = torch.polar(1 / scale, -turn)
+        grid = torch.view_as_real((back * x)[:, :, None, :] + (1j * back * y)[:, :, :, None])
         seen = F.grid_sample(
             luminances,
             grid.flatten(1, 2),
             padding_mode="border" if config.surround == "edge" else "zeros",
             align_corners=False,
         )
-        return seen.view(*grid.shape[:4]).transpose(0, 1).contiguous()
+        return seen.view(grid.shape[:4])
 
     def _fired(self, levels: Tensor, draws: _Draws) -> Tensor:
-        """Counts (B, T, 2, S, S) of pixels that see levels (n + 1, B, S, S)."""
-        config, pixels = self.config, levels.shape[1:]
+        """Counts (B, T, 2, S, S) of pixels that see levels (B, n + 1, S, S)."""
+        config, pixels = self.config, levels.shape[2:]
         on, off = (
-            (draws.between(mean, 1, 1) * (1 + config.mismatch * draws.normal(*pixels[1:]))).clamp_(SMALLEST_THRESHOLD)
+            (draws.between(mean, 1, 1) * (1 + config.mismatch * draws.normal(*pixels))).clamp_(SMALLEST_THRESHOLD)
             for mean in (config.on_threshold, config.off_threshold)
         )
+        first, *others = levels.unbind(1)
         # At the start a pixel lies anywhere between its thresholds (earlier motion); 0.999: not at one of them.
-        reference = levels[0] - 0.999 * config.start_spread * (on - draws.uniform(*pixels[1:]) * (on + off))
-        counts = torch.zeros(self.num_bins, 2, *pixels, device=levels.device)
-        for sample, level in enumerate(levels[1:]):
+        reference = first - 0.999 * config.start_spread * (on - draws.uniform(*pixels) * (on + off))
+        middle, half = (on + off) / 2, (on - off) / 2
+        fired = levels.new_empty(len(others), *first.shape)  # thresholds passed at each sample, those of OFF below 0
+        for level, passed in zip(others, fired, strict=True):
             above = level - reference
-            rises, falls = (above / on).floor_().clamp_(min=0), (above / -off).floor_().clamp_(min=0)
-            reference += rises * on
-            reference -= falls * off
-            time_bin = counts[sample // config.samples_per_bin]
-            time_bin[1] += rises
-            time_bin[0] += falls
-        return counts.permute(2, 0, 1, 3, 4).contiguous()
+            threshold = torch.addcmul(middle, half, above.sign())  # `torch.where` takes ten times as long on a CPU
+            torch.div(above, threshold, rounding_mode="trunc", out=passed)
+            reference.addcmul_(passed, threshold)
+        counts = levels.new_empty(len(levels), self.num_bins, 2, *pixels)
+        by_bin = fired.view(self.num_bins, config.samples_per_bin, *first.shape)
+        for polarity, events in ((1, by_bin.relu()), (0, by_bin.neg_().relu_())):
+            torch.sum(events, 1, out=counts[:, :, polarity].transpose(0, 1))
+        return counts
 
     def _add_noise(self, counts: Tensor, draws: _Draws) -> None:
         """Background events anywhere, and those of hot pixels, as Poisson processes."""

@@ -202,8 +202,7 @@ class _Training:
         if found is not None:
             self.unfinished = self.kept.take_up(self.learner, *found)
             return
-        if told := self.learner.prepare(self.data.photos, self.split.image_labels):
-            on_message(told)
+        self.learner.prepare(self.data.photos, self.split.image_labels, on_message)
         if self.processes.is_main:
             self.kept.save_state(self.learner, self.unfinished)
 

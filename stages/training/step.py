@@ -22,6 +22,7 @@ from .config import TrainConfig
 from .distributed import ALONE, Processes
 from .losses import LossParts
 from .methods import Method, MixedPrecision, Photos, Shown, method_of
+from .progress import OnMessage
 from .unlabelled import consistency
 
 
@@ -74,17 +75,14 @@ class Learner:
     def trained(self) -> nn.Module:
         return all_trained(self.network, self.auxiliary)
 
-    def prepare(self, photos: Photos, labels: NDArray[np.int64]) -> str:
-        """Before the first step of a run: the main process prepares what is beside the network, the others get it.
-
-        Returns what is to be told.
-        """
+    def prepare(self, photos: Photos, labels: NDArray[np.int64], tell: OnMessage) -> None:
+        """Before the first step of a run: the main process prepares what is beside the network, the others get it."""
         if self.auxiliary is None:
-            return ""
-        told = self.method.prepare(self.auxiliary, photos, labels) if self.processes.is_main else ""
+            return
+        if self.processes.is_main:
+            self.method.prepare(self.auxiliary, photos, labels, tell)
         weights = {name: tensor.cpu() for name, tensor in self.auxiliary.state_dict().items()}
         self.auxiliary.load_state_dict(self.processes.from_main(weights))
-        return told
 
     def step(self, batch: Batch, sliding_probability: float, progress: float = 0.0) -> Tensor:
         """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device.

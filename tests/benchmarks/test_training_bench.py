@@ -50,6 +50,8 @@ def test_a_short_run_finds_every_figure():
     assert found["epoch_s"] == pytest.approx(7838 / found["pairs_per_s"])
     assert tuple(found["parts_ms"]) == bench.PARTS
     assert found["train_ratio"] == pytest.approx(found["plain_step_ms"] / found["step_ms"])
+    assert found["draw_share"] == pytest.approx(found["draw_ms"] / (found["step_ms"] + found["draw_ms"]))
+    assert "draw_kernels_ms" not in found  # on a GPU
     assert found["precision"] == "float32"
     assert found["train_ratios"]["float32"] == found["train_ratio"]
     assert found["evaluate_ratio"] == max(found["evaluate_ratios"].values())
@@ -57,6 +59,14 @@ def test_a_short_run_finds_every_figure():
     assert found["agreement"]["float32"] == 1
     assert found["agreement"].keys() == found["evaluate_ratios"].keys() >= found["train_ratios"].keys() > set()
     assert {"cpu", "threads", "torch"} <= set(found["machine"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device that torch can use")
+def test_kernels_of_drawing_take_less_than_the_calls_that_launch_them():
+    found = bench.run(bench.Workload(batch_size=2, num_steps=2, size=16, widths=WIDTHS, device="cuda"), num_turns=1)
+    assert 0 < found["draw_kernels_ms"] < found["draw_ms"]
+    assert 0 < found["draw_kernels_share"] < found["draw_share"] < 1
 
 
 @pytest.mark.parametrize("native", [False, True])

@@ -30,6 +30,7 @@ from ...plugins import find, plugin_digest, require_name
 from ...saccades.config import MOTION_NAMES
 from ..config import METHOD_NAMES, TrainConfig
 from ..losses import LossParts
+from ..progress import OnMessage
 from ..sliding import STRATEGIES, SlidingStrategy, sliding_strategy
 
 Photos = Callable[[NDArray[np.int64]], Tensor]  # rows of the static pool (n,) to images (n, 1, h, w), on the device
@@ -129,12 +130,12 @@ class Method(ABC):
         """
         return None
 
-    def prepare(self, auxiliary: nn.Module, photos: Photos, labels: NDArray[np.int64]) -> str:
-        """Make `auxiliary` ready before the first step of a run, not when it goes on; returns what is to be told.
+    def prepare(self, auxiliary: nn.Module, photos: Photos, labels: NDArray[np.int64], tell: OnMessage) -> None:
+        """Make `auxiliary` ready before the first step of a run, not when it goes on.
 
-        labels (m,): of the static pool, whose `photos` are all that may teach.
+        labels (m,): of the static pool, whose `photos` are all that may teach.  tell: takes lines on how it goes.
         """
-        return ""
+        return
 
     def sliding(self) -> SlidingStrategy:
         """How likely an image is replaced, as training goes on."""

@@ -28,6 +28,7 @@ from ...network.networks import SpikingNetwork
 from ..augmentation import augment
 from ..config import AugmentationConfig, TrainConfig
 from ..losses import LossParts
+from ..progress import OnMessage
 from . import MixedPrecision, Photos, Shown, options_of
 from .transfer import Transfer
 
@@ -76,7 +77,7 @@ class Distillation(Transfer):
     def auxiliary(self, network: SpikingNetwork, split: PairedCache) -> nn.Module:
         return Teacher(self.options.teacher_widths, split.num_classes).eval().requires_grad_(False)
 
-    def prepare(self, auxiliary: nn.Module, photos: Photos, labels: NDArray[np.int64]) -> str:
+    def prepare(self, auxiliary: nn.Module, photos: Photos, labels: NDArray[np.int64], tell: OnMessage) -> None:
         """Teach the teacher: cross entropy, AdamW, photos shifted at random as recordings are. Follows from the seed.
 
         Raises TrainingError: its loss is not finite.
@@ -88,29 +89,34 @@ class Distillation(Transfer):
         optimizer = torch.optim.AdamW(teacher.parameters(), lr=options.teacher_learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.teacher_epochs * num_batches)
         loss = torch.zeros(())
-        for _ in range(options.teacher_epochs):
+        for epoch in range(1, options.teacher_epochs + 1):
+            right = torch.zeros((), dtype=torch.int64)
             for rows in np.array_split(rng.permutation(count), num_batches):
                 images = photos(rows)
                 draws = torch.from_numpy(rng.random((len(rows), NUM_DRAWS), np.float32)).to(images.device)
                 shifted = augment(images[:, None], draws, AugmentationConfig())[:, 0]
-                loss = F.cross_entropy(teacher(shifted), torch.from_numpy(labels[rows]).to(images.device))
+                logits, target = teacher(shifted), torch.from_numpy(labels[rows]).to(images.device)
+                loss = F.cross_entropy(logits, target)
+                right = right.to(images.device) + (logits.argmax(1) == target).sum()
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
+            of = f"epoch {epoch} of {options.teacher_epochs}"
+            tell(f"distillation: teacher {of}, names {right / count:.1%} of its photos")
         if not bool(loss.isfinite()):
             raise TrainingError(
                 f"train.method = distillation: the teacher's loss is {loss.item()}; lower "
                 f"train.options.teacher_learning_rate (found {options.teacher_learning_rate:g})"
             )
         auxiliary.load_state_dict(teacher.state_dict())
-        right = 0
+        num_right = 0
         with torch.no_grad():
             for rows in np.array_split(np.arange(count), num_batches):
-                right += int((auxiliary(photos(rows)).argmax(1).cpu().numpy() == labels[rows]).sum())
-        return (
+                num_right += int((auxiliary(photos(rows)).argmax(1).cpu().numpy() == labels[rows]).sum())
+        tell(
             f"distillation: a teacher was taught on the {count} photos of the static pool for {options.teacher_epochs} "
-            f"epochs; of these photos it names {right / count:.1%}"
+            f"epochs; of these photos it names {num_right / count:.1%}"
         )
 
     def shown_photos(self, in_pool: Reach) -> Reach:

@@ -23,10 +23,10 @@ from dvs_transfer.cache.locks import is_held, writer_lock
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.config import ExperimentConfig
 from dvs_transfer.pipeline.execution import connect
-from dvs_transfer.pipeline.experiment import find_pairs
+from dvs_transfer.pipeline.experiment import evaluate, find_pairs
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.pipeline.studies import cells, running
-from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run, lock_name, run_cell
+from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run, lock_name, read_result, run_cell
 from dvs_transfer.pipeline.studies.running import CellPool, LocalPool, StudyStoppedError
 from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.workspace import Workspace
@@ -50,6 +50,36 @@ def file(tmp_path: Path) -> Path:
     path = tmp_path / "wäys.toml"
     path.write_text(FILE)
     return path
+
+
+@pytest.mark.timeout(600)
+def test_rows_that_differ_in_their_evaluation_alone_share_a_run_and_keep_their_own_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_config(tmp_path, DEMO, train={"epochs": 40, "base_learning_rate": 0.5})
+    file = tmp_path / "views.toml"
+    ways = (
+        "".join(f'[[axis.views]]\nlabel = "{n}"\nset = {{ evaluate.shifts = {n} }}\n' for n in (0, 1, 2))
+        + '[[axis.views]]\nlabel = "both heads"\nset = { evaluate.heads = "both" }\n'
+    )
+    file.write_text('title = "views"\nbase = "tiny.toml"\ndata = "demo"\nseeds = [42]\n' + ways)
+    run_in_this_process(monkeypatch)
+    for state in ("done", "found"):
+        found = succeed("--root", tmp_path, "study", "run", file, "--parallel", "1", "--json").document
+        assert [cell["state"] for cell in found] == [state] * 4
+    (run,) = {cell["run"] for cell in found}
+    study, workspace = load_study(file), Workspace(tmp_path)
+    results = [read_result(cell.config, find_run(cell.config, workspace)) for cell in study.cells]
+    kept = [result.report for result in results if result is not None]
+    assert [(report.shifts, report.heads) for report in kept] == [(0, "event"), (1, "event"), (2, "event"), (0, "both")]
+    assert len({report.calibration_error for report in kept}) == 4
+    assert [cell["top1"] for cell in found] == [report.top1 for report in kept]
+    rows = succeed("--root", tmp_path, "study", "table", file, "--json").document["rows"]
+    assert [row["accuracies"]["top1_last"]["mean"] for row in rows] == [report.at("last").top1 for report in kept]
+    for cell, report in zip(study.cells, kept, strict=True):  # as if each were the only one
+        for path in Path(run).glob("evaluation-*.json"):
+            path.unlink()
+        assert evaluate(run, cell.config.evaluate) == report
 
 
 def weights(root: Path) -> dict[str, bytes]:

@@ -12,6 +12,7 @@ import re
 import statistics
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,23 @@ set = { train.method = "events" }
 [table]
 baselines = [{ way = "b" }]
 """
+
+
+def test_recordings_that_taught_without_labels_are_a_note_and_no_part_of_the_row(load: Callable[..., Table]) -> None:
+    text = TWO_WAYS.replace('{ train.method = "events" }', "{ train.unlabelled.adapt = true }")
+
+    def results(config: ExperimentConfig, **facts: Any) -> Outcome:
+        return outcome(8, 8, **(facts if config.train.unlabelled.adapt else {}))
+
+    said = "Beside the labels seen, recordings of the training split taught without theirs: "
+    for facts, told in (
+        ({"unlabelled_recordings": 1940, "unlabelled_use": "AdaBN"}, "1,940 for AdaBN (b)."),
+        ({}, "not known how many for AdaBN (b)."),  # an earlier evaluation
+    ):
+        table = load(text, partial(results, **facts))
+        assert [note for note in table.notes if note.startswith(said)] == [said + told]
+        assert [row.labels["way"] for row in table.rows] == ["a", "b"]
+    assert not any(note.startswith(said) for note in load(TWO_WAYS, results).notes)
 
 
 @pytest.mark.parametrize(("last", "verdict"), [(18, "ahead"), (8, "open"), (None, None)])

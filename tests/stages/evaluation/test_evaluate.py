@@ -20,7 +20,7 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
-from dvs_transfer.stages.evaluation.results import LastEpoch, current_evaluation, read_predictions
+from dvs_transfer.stages.evaluation.results import LastEpoch, current_evaluation, read_evaluation, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.network.networks import SpikingNetwork
@@ -107,7 +107,7 @@ def test_the_report_is_current_until_the_last_epoch_s_weights_are_others(run_fol
     folder = tmp_path / "run"
     shutil.copytree(run_folder, folder)
     report = run(EvaluateConfig(), open_tiny_split, folder)
-    assert current_evaluation(folder, EvaluateConfig()) == report
+    assert current_evaluation(folder, EvaluateConfig()).report == report
     network, info = load_weights(weights_path(folder, "last"), torch.device("cpu"))
     save_weights(weights_path(folder, "last"), network, info.model_copy(update={"epoch": info.epoch + 1}))
     assert current_evaluation(folder, EvaluateConfig()) is None
@@ -117,12 +117,35 @@ def test_the_report_is_current_until_the_last_epoch_s_weights_are_others(run_fol
 def test_labels_that_the_run_saw_are_counted(run_folder, tmp_path, selection, num_choosing):
     """24 recordings train, 12 validate, 16 test, in four classes; the ones that chose the epoch were seen too."""
     (tmp_path / "checkpoints").mkdir()
+    shutil.copy(run_folder / "config.json", tmp_path)
     for name in ("best", "last"):
         network, info = load_weights(weights_path(run_folder, name), torch.device("cpu"))
         save_weights(weights_path(tmp_path, name), network, info.model_copy(update={"selection": selection}))
     report = run(EvaluateConfig(), open_tiny_split, tmp_path)
     assert (report.train_labels, report.selection_labels, report.validation_per_class) == (24, num_choosing, 3)
     assert report.leads_with_last
+    assert (report.unlabelled_recordings, report.unlabelled_use, report.unlabelled) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("unlabelled", "use"),
+    [
+        ({"adapt": True}, "AdaBN"),
+        ({"consistency_weight": 0.5}, "FixMatch"),
+        ({"adapt": True, "consistency_weight": 0.5}, "AdaBN and FixMatch"),
+    ],
+)
+def test_recordings_that_taught_without_labels_are_counted_beside_them(run_folder, tmp_path, unlabelled, use):
+    """Of 40 that may train, 24 are labelled."""
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    document = json.loads((folder / "config.json").read_text())
+    document["train"]["unlabelled"] = unlabelled
+    (folder / "config.json").write_text(json.dumps(document))
+    report = run(EvaluateConfig(), open_tiny_split, folder)
+    assert (report.train_labels, report.unlabelled_recordings, report.unlabelled_use) == (24, 16, use)
+    assert report.unlabelled == f"16 for {use}"
+    assert read_evaluation(folder, "test") == report
 
 
 def test_labels_of_imported_weights_are_not_known(run_folder, tmp_path):
@@ -132,6 +155,7 @@ def test_labels_of_imported_weights_are_not_known(run_folder, tmp_path):
     save_weights(weights_path(tmp_path, "best"), network, info)
     report = run(EvaluateConfig(), open_tiny_split, tmp_path)
     assert (report.train_labels, report.selection_labels, report.last) == (None, None, None)
+    assert (report.unlabelled_recordings, report.unlabelled) == (None, "")
     assert read_predictions(tmp_path, report).correct_last is None
 
 
@@ -183,6 +207,7 @@ def test_the_static_branch_is_not_computed(run_folder, tmp_path, monkeypatch):
     """With a static head of NaN that may not be called, all is as before; and nobody reads an image."""
     expected = run(EvaluateConfig(), open_tiny_split, run_folder)
     (tmp_path / "checkpoints").mkdir()
+    shutil.copy(run_folder / "config.json", tmp_path)
     for name in ("best", "last"):
         path = weights_path(run_folder, name)
         network, info = load_weights(path, torch.device("cpu"))

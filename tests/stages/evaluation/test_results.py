@@ -69,7 +69,7 @@ def test_an_evaluation_of_before_labels_were_counted_is_read_and_not_trusted_to_
         del document[name]
     document["last"] = {"top1": 0.5, "top5": 1.0, "mean_class_accuracy": 0.5}
     path.write_text(json.dumps(document))
-    report = current_evaluation(run, EvaluateConfig())
+    report = current_evaluation(run, EvaluateConfig()).report
     assert report is not None
     assert (report.train_labels, report.validation_per_class, report.leads_with_last) == (None, None, True)
     assert report.last is not None
@@ -78,7 +78,7 @@ def test_an_evaluation_of_before_labels_were_counted_is_read_and_not_trusted_to_
 
 
 def test_an_evaluation_is_current_until_its_weights_or_files_change(run: Path) -> None:
-    assert current_evaluation(run, EvaluateConfig()) == read_evaluation(run, "test")
+    assert current_evaluation(run, EvaluateConfig()).report == read_evaluation(run, "test")
     assert current_evaluation(run, EvaluateConfig(split="validation")) is None
     assert current_evaluation(run, EvaluateConfig(precision="bfloat16")) is None
     with pytest.raises(TrainingError, match=r"last\.safetensors: no such checkpoint"):
@@ -99,11 +99,11 @@ def test_an_evaluation_in_mid_training_is_not_current_when_the_last_epoch_s_weig
     assert current_evaluation(run, EvaluateConfig()) is None  # it does not say of which
     report = read_evaluation(run, "test").model_copy(update={"last_weights_digest": weights_digest(run, "last")})
     write_results(run, report, PREDICTIONS)
-    assert current_evaluation(run, EvaluateConfig()) == report
+    assert current_evaluation(run, EvaluateConfig()).report == report
     last.write_bytes(b"epoch 2")
     assert current_evaluation(run, EvaluateConfig()) is None
     last.unlink()
-    assert current_evaluation(run, EvaluateConfig()) == report
+    assert current_evaluation(run, EvaluateConfig()).report == report
 
 
 def test_there_is_none_yet(run: Path) -> None:

@@ -23,7 +23,7 @@ from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.evaluate import run
 from dvs_transfer.stages.evaluation.results import current_evaluation, read_evaluation
 from dvs_transfer.stages.evaluation.views import predict_views, scores_after_steps
-from dvs_transfer.stages.runs.checkpoint import weights_path
+from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
 
 MOVES = {"as it is": (0, 0), "right": (2, 0), "left": (-2, 0), "down": (0, 2), "up": (0, -2)}
 
@@ -147,7 +147,7 @@ def test_what_a_report_says_and_when_it_is_current(folder):
     assert report.way == "float32, mean of both heads, mean of 5 views (0 and ±1 pixels along x and y)"
     written = json.loads((folder / "evaluation-test.json").read_text())
     assert (written["shifts"], written["heads"]) == (1, "both")
-    assert current_evaluation(folder, both) == report
+    assert current_evaluation(folder, both).report == report
     for other in (plain, EvaluateConfig(shifts=1), EvaluateConfig(heads="both"), EvaluateConfig(shifts=2)):
         assert current_evaluation(folder, other) is None
     report = run(plain, open_tiny_split, folder)
@@ -156,8 +156,32 @@ def test_what_a_report_says_and_when_it_is_current(folder):
     document = json.loads(path.read_text())
     del document["shifts"], document["heads"]
     path.write_text(json.dumps(document))
-    assert current_evaluation(folder, plain) == report == read_evaluation(folder, "test")
-    assert current_evaluation(folder, both) is None
+    assert current_evaluation(folder, plain).report == report == read_evaluation(folder, "test")
+
+
+def test_evaluations_that_were_asked_for_otherwise_stay_until_the_weights_are_others(folder):
+    """Each with its own predictions; the files of the split are the newest one's."""
+    settings = [EvaluateConfig(**asked) for asked in ({}, {"shifts": 1}, {"shifts": 2}, {"checkpoint": "last"})]
+    reports = [run(config, open_tiny_split, folder) for config in (*settings, settings[1])][1:]
+    reports = [current_evaluation(folder, settings[0]).report, reports[3], *reports[1:3]]
+    assert [report.shifts for report in reports] == [0, 1, 2, 0]
+    assert [report.checkpoint for report in reports] == ["best"] * 3 + ["last"]
+    assert len({report.calibration_error for report in reports[:3]}) == 3
+    assert read_evaluation(folder, "test") == reports[1]
+    for config, report in zip(settings, reports, strict=True):
+        found = current_evaluation(folder, config)
+        assert found.report == report
+        assert found.predictions.correct.mean() == pytest.approx(report.top1)
+    names = {path.name for path in folder.glob("predictions-*.csv")}
+    assert names == {"predictions-test.csv"} | {
+        f"predictions-test-{way}.csv"
+        for way in ("best-float32-event-0", "best-float32-event-1", "best-float32-event-2", "last-float32-event-0")
+    }
+    (folder / "predictions-test-best-float32-event-2.csv").write_text("")
+    assert current_evaluation(folder, settings[2]) is None
+    network, info = load_weights(weights_path(folder, "last"), torch.device("cpu"))
+    save_weights(weights_path(folder, "last"), network, info.model_copy(update={"epoch": info.epoch + 1}))
+    assert [current_evaluation(folder, config) for config in settings] == [None] * 4
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(folder, tmp_path):

@@ -99,9 +99,16 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     assert page.text.index("0.2111 to 0.5111") < page.text.index("0.5124 to 0.7123")
     assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
+    assert "without labels" not in words
     assert words.count("12 test recordings, named by the best weights of epoch 2") == 3  # confusion, classes, samples
     assert "of the first steps, of the best weights of epoch 2: what an early stop would cost" in words
     assert "Top-1 after each time step, of the best weights of epoch 2." in page.content  # the chart's description
+
+
+def test_recordings_that_taught_without_labels_are_counted_beside_the_labels(make_run: MakeRun) -> None:
+    facts = {"train_labels": 60, "selection_labels": 0, "unlabelled_recordings": 1940, "unlabelled_use": "FixMatch"}
+    words = " ".join(read(make_run(**facts)).text.split())
+    assert "60 that trained; beside them, without labels, 1,940 for FixMatch" in words
 
 
 def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -105,13 +107,19 @@ def prepared(photos=None, **changes):
     method = method_of(config)
     teacher = auxiliary_of(method, tiny_network(NETWORKS["vgg_snn"]), split)
     values = torch.from_numpy(split.load_values())
-    told = method.prepare(teacher, photos or (lambda rows: values[rows]), split.image_labels)
+    told: list[str] = []
+    method.prepare(teacher, photos or (lambda rows: values[rows]), split.image_labels, told.append)
     return teacher, told
 
 
 def test_the_teacher_learns_the_photos():
     teacher, told = prepared(options={"teacher_epochs": 60, "teacher_learning_rate": 1e-2})
-    assert "of these photos it names 100.0%" in told
+    assert "of these photos it names 100.0%" in told[-1]
+    lines = [re.fullmatch(r"(.*), names ([0-9.]+)% of its photos", line).groups() for line in told[:-1]]
+    assert [line[0] for line in lines] == [f"distillation: teacher epoch {epoch} of 60" for epoch in range(1, 61)]
+    named = [float(line[1]) * 24 / 100 for line in lines]  # of 24 photos
+    assert named == pytest.approx(np.round(named), abs=0.02)
+    assert named[0] < 18 < 22 <= named[-1]
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     assert not teacher.training
     assert all(parameter.grad is None for parameter in teacher.parameters())
@@ -152,7 +160,8 @@ def test_a_run_reads_photos_of_the_training_pool_alone(tmp_path):
 
     told = []
     report = train(tmp_path, changed(method="distillation", options=FEW), opened, on_message=told.append)
-    assert "taught on the 24 photos of the static pool" in told[0]
+    assert ["teacher epoch" in line for line in told] == [True, True, False]
+    assert "taught on the 24 photos of the static pool" in told[-1]
     assert report.num_images == 24
 
 
