@@ -9,6 +9,7 @@ from pydantic import Field
 
 from ...cache.documents import Frozen
 from ..frames.spec import FramesConfig, ImagesConfig
+from ..simulation.config import SimulationConfig
 
 
 class ConversionOptions(Frozen):
@@ -27,12 +28,18 @@ class ConvertConfig(Frozen):
     frames: FramesConfig = FramesConfig()
     images: ImagesConfig = ImagesConfig()
     conversion: ConversionOptions = ConversionOptions()
+    simulation: SimulationConfig | None = Field(
+        None, description="of a source of images: the simulated camera that records them; the store is one of events"
+    )
 
     def for_kind(self, kind: Literal["events", "images"]) -> dict[str, Any]:
         """The part that decides what a store of this kind holds: what goes into its fingerprint."""
         part: FramesConfig | ImagesConfig = self.frames if kind == "events" else self.images
-        return {
+        described = {
             "source": self.source,
             "samples_per_shard": self.conversion.samples_per_shard,
             "frames" if kind == "events" else "images": part.model_dump(mode="json"),
         }
+        if self.simulation is not None:
+            described["simulation"] = self.simulation.model_dump(mode="json")
+        return described
