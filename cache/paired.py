@@ -136,7 +136,8 @@ class PairedCache(Dataset[PairedSample]):
         return self._images.read("images", self.image_rows[indices])
 
     def read_recorded(self, indices: IntArray) -> NDArray[Any]:
-        """(B, T, 2, H, W) simulated recordings of these images, in the store's dtype. Raises StoreError: one has none."""
+        """(B, T, 2, H, W) simulated recordings of these images, in the store's dtype. Raises StoreError: one
+        has none."""
         rows, recorded = self.image_rows[indices], self._recorded
         silent = rows[~recorded.valid[rows]]
         if len(silent):
