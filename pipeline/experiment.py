@@ -253,8 +253,15 @@ def _conversion_config(
     images = ImagesConfig(size=config.frames.size)
     if config.images is not None:
         images = ImagesConfig(size=config.images.size or config.frames.size, value_order=config.images.value_order)
-    parts = {"frames": config.frames, "images": images, "conversion": config.conversion, "simulation": camera}
-    return build(ConvertConfig, source=section.source, raw=workspace.raw / section.raw, out=workspace.cache, **parts)
+    parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
+    return build(
+        ConvertConfig,
+        source=section.source,
+        raw=workspace.raw / section.raw,
+        out=workspace.cache,
+        simulation=None if camera is None else camera.model_dump(mode="json"),
+        **parts,
+    )
 
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:

@@ -9,7 +9,6 @@ from pydantic import Field
 
 from ...cache.documents import Frozen
 from ..frames.spec import FramesConfig, ImagesConfig
-from ..simulation.config import SimulationConfig
 
 
 class ConversionOptions(Frozen):
@@ -28,8 +27,10 @@ class ConvertConfig(Frozen):
     frames: FramesConfig = FramesConfig()
     images: ImagesConfig = ImagesConfig()
     conversion: ConversionOptions = ConversionOptions()
-    simulation: SimulationConfig | None = Field(
-        None, description="of a source of images: the simulated camera that records them; the store is one of events"
+    simulation: dict[str, Any] | None = Field(
+        None,
+        description="of a source of images: the simulated camera that records them, for a store of events (fields of "
+        "SimulationConfig, which is not imported here: it loads numba)",
     )
 
     def for_kind(self, kind: Literal["events", "images"]) -> dict[str, Any]:
@@ -41,5 +42,5 @@ class ConvertConfig(Frozen):
             "frames" if kind == "events" else "images": part.model_dump(mode="json"),
         }
         if self.simulation is not None:
-            described["simulation"] = self.simulation.model_dump(mode="json")
+            described["simulation"] = self.simulation
         return described

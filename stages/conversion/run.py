@@ -14,6 +14,7 @@ from ...cache.errors import SourceError
 from ...cache.locks import once
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
+from ..simulation.config import SimulationConfig
 from ..simulation.recorded import RecordedPhotos
 from ..sources import open_source
 from ..sources.reader import IgnoredFiles, Reader
@@ -87,7 +88,8 @@ def open_raw(config: ConvertConfig) -> Reader:
     """The raw data to convert, or recordings of its images by a simulated camera. Raises as `open_source` does."""
     if config.simulation is None:
         return open_source(config.source, config.raw, config.frames.time_unit)
-    return RecordedPhotos(open_source(config.source, config.raw), config.simulation)
+    camera = SimulationConfig.model_validate(config.simulation)
+    return RecordedPhotos(open_source(config.source, config.raw), camera)
 
 
 def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:
