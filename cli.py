@@ -103,7 +103,7 @@ def preprocess(given: Given) -> None:
     """
 
     def tell(report: Any) -> None:
-        for title in ("demo", "simulated", "events", "images", "pairs"):
+        for title in ("demo", "simulated", "events", "images", "recorded", "pairs"):
             if getattr(report, title) is not None:
                 given.show(getattr(report, title), title)
         print(f"picture of some pairs: {report.picture}")

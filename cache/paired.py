@@ -52,7 +52,8 @@ class PairedCache(Dataset[PairedSample]):
     """One split of a pair store. Opened with `PairedCache.open`; read-only; may be sent to worker processes.
 
     A recording's image is its own photo where the data set has one, otherwise an image of its class from the static
-    pool, always the same one. Training draws from the pool instead: `image_labels`, `load_images`, `load_values`.
+    pool, always the same one. Training draws from the pool instead: `image_labels`, `load_images`, `load_values`,
+    and `load_recorded` where a simulated camera recorded them.
     Frames have `num_bins` time steps and `size` x `size` pixels.
     """
 
@@ -66,6 +67,7 @@ class PairedCache(Dataset[PairedSample]):
         self.num_classes = len(self.class_names)
         self.num_bins, self.size = (int(pairs.events.array("frames").shape[axis]) for axis in (1, -1))
         self.has_images = pairs.images is not None
+        self.has_recorded = pairs.recorded is not None
         self.protocol, self.split_digest = pairs.protocol, pairs.description.split_digest
         self.fingerprint = pairs.store.attributes.fingerprint
 
@@ -133,6 +135,18 @@ class PairedCache(Dataset[PairedSample]):
         """(B, 3, H, W) RGB of the images that `read` gives with the samples at `indices` (B,)."""
         return self._images.read("images", self.image_rows[indices])
 
+    def read_recorded(self, indices: IntArray) -> NDArray[Any]:
+        """(B, T, 2, H, W) simulated recordings of these images, in the store's dtype. Raises StoreError: one
+        has none."""
+        rows, recorded = self.image_rows[indices], self._recorded
+        silent = rows[~recorded.valid[rows]]
+        if len(silent):
+            raise StoreError(
+                f"{recorded.path}: {recorded.sample_id[silent[0]]} has no recording: "
+                f"{recorded.column('problem')[silent[0]]}"
+            )
+        return recorded.read("frames", rows)
+
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
         """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""
         return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
@@ -144,6 +158,11 @@ class PairedCache(Dataset[PairedSample]):
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
         """(m, 1, H, W) HSV's V of the static pool, in [0, 1], all or those at `indices` (m,) of it."""
         return self._images.read("value", self.pool_rows if indices is None else self.pool_rows[indices])
+
+    def load_recorded(self, indices: IntArray | None = None) -> NDArray[Any]:
+        """(m, T, 2, H, W) simulated recordings of the static pool's images, all or those at `indices` (m,) of it, in
+        the store's dtype."""
+        return self._recorded.read("frames", self.pool_rows if indices is None else self.pool_rows[indices])
 
     @cached_property
     def unlabelled(self) -> UnlabelledRecordings:
@@ -176,6 +195,15 @@ class PairedCache(Dataset[PairedSample]):
                 f"{self.pairs.path}: recordings without images; pair them with a store of images (`dvs-transfer pair`)"
             )
         return self.pairs.images
+
+    @property
+    def _recorded(self) -> FrameStore:
+        if self.pairs.recorded is None:
+            raise StoreError(
+                f"{self.pairs.path}: without recordings of its images; set a section [images.recorded], the simulated "
+                "camera, and run `dvs-transfer preprocess`"
+            )
+        return self.pairs.recorded
 
     @cached_property
     def event_labels(self) -> IntArray:

@@ -55,7 +55,8 @@ class StoreReference(Frozen):
 class PairDescription(Frozen):
     """What a pair store's `config` attribute holds.
 
-    images: None where recordings are split without images.  pairing: the pairing stage's configuration.
+    images: None where recordings are split without images.  recorded: recordings of the images by a simulated camera,
+    row for row, where there are any.  pairing: the pairing stage's configuration.
     split_digest: see `split_digest`.  photos_in_reach: None in stores of earlier versions.
     """
 
@@ -64,6 +65,8 @@ class PairDescription(Frozen):
     pairing: dict[str, Any]
     split_digest: str
     photos_in_reach: Reach | None = None
+    recorded: StoreReference | None = None
+    LATER = frozenset({"recorded"})
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ def write_pairs(
 class PairStore:
     """An open pair store with the stores that it joins. Raises StoreError when one is missing or another.
 
-    images: None where there are none.
+    images, recorded: None where there are none.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -134,6 +137,7 @@ class PairStore:
         self.description = PairDescription.model_validate(self.store.attributes.config)
         self.events = self._open(self.description.events)
         self.images = None if self.description.images is None else self._open(self.description.images)
+        self.recorded = None if self.description.recorded is None else self._open(self.description.recorded)
 
     @property
     def path(self) -> Path:

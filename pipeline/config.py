@@ -35,9 +35,9 @@ class EventsSection(Frozen):
 
 
 class ImagesSection(Frozen):
-    """Where the static images come from, and how they are resized."""
+    """Where the static images come from, how they are resized, and what records them."""
 
-    LATER = frozenset({"size"})
+    LATER = frozenset({"size", "recorded"})
 
     source: str = Field(description="name of an image source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="its folder or archive, relative to the raw data folder")
@@ -49,7 +49,11 @@ class ImagesSection(Frozen):
         ge=1,
         le=4096,
         description="height and width of a stored image in pixels; unset: those of the frames, which all encodings but "
-        "saccade need",
+        "saccade and recorded need",
+    )
+    recorded: SimulationConfig | None = Field(
+        None,
+        description="the simulated camera that records every image, for train.encoding = recorded; unset: none does",
     )
 
 
@@ -136,10 +140,21 @@ class ExperimentConfig(Frozen):
     @model_validator(mode="after")
     def _shows_images_that_fit(self) -> Self:
         size = None if self.images is None else self.images.size
-        if size not in (None, self.frames.size) and self.train.encoding != "saccade" and self.train.method != "events":
+        shows_events = self.train.encoding in ("saccade", "recorded") or self.train.method == "events"
+        if size not in (None, self.frames.size) and not shows_events:
             raise ValueError(
                 f"images.size = {size} is not the frames' {self.frames.size}, which train.encoding = "
                 f"{self.train.encoding} shows beside them: leave it out, or train with train.encoding = saccade"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_recordings_of_images(self) -> Self:
+        is_recorded = self.images is not None and self.images.recorded is not None
+        if self.train.encoding == "recorded" and self.train.method != "events" and not is_recorded:
+            raise ValueError(
+                "train.encoding = recorded shows recordings of the images by a simulated camera: say by which, in a "
+                "section [images.recorded], then run preprocess"
             )
         return self
 

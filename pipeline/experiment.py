@@ -42,12 +42,16 @@ from .workspace import PAIR_NOTES, AnyRoot, Workspace
 
 @dataclass(frozen=True)
 class PreprocessReport:
-    """What `preprocess` made or found. demo, simulated, images: None where the configuration has no such section."""
+    """What `preprocess` made or found. demo, simulated, images: None where the configuration has no such section.
+
+    recorded: of the images, by a simulated camera; None where none records them.
+    """
 
     demo: demo.DemoReport | None
     simulated: simulation.SimulationReport | None
     events: conversion.ConversionReport
     images: conversion.ConversionReport | None
+    recorded: conversion.ConversionReport | None
     pairs: pairing.PairingReport
     picture: Path
 
@@ -81,8 +85,11 @@ def preprocess(
         settings = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
         simulated = simulation.run(settings, map_tasks)
     made = {kind: conversion.run(_conversion_config(config, workspace, at), map_tasks) for kind, at in sections.items()}
-    events, images = made["events"], made.get("images")
-    pairs = pairing.run(config.pairing, events.path, images.path if images else None, workspace.cache, on_message)
+    events, images, recorded = made["events"], made.get("images"), None
+    if config.images is not None and (camera := config.images.recorded) is not None:
+        recorded = conversion.run(_conversion_config(config, workspace, config.images, camera), map_tasks)
+    of_images = [None if store is None else store.path for store in (images, recorded)]
+    pairs = pairing.run(config.pairing, events.path, of_images[0], workspace.cache, on_message, of_images[1])
     note_path, picture = _note_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
 
@@ -104,7 +111,9 @@ def preprocess(
         return None
 
     once(workspace.cache, pairs.path.name, find, write, tidy)
-    return PreprocessReport(demo=drawn, simulated=simulated, events=events, images=images, pairs=pairs, picture=picture)
+    return PreprocessReport(
+        demo=drawn, simulated=simulated, events=events, images=images, recorded=recorded, pairs=pairs, picture=picture
+    )
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
@@ -236,13 +245,23 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _conversion_config(
-    config: ExperimentConfig, workspace: Workspace, section: EventsSection | ImagesSection
+    config: ExperimentConfig,
+    workspace: Workspace,
+    section: EventsSection | ImagesSection,
+    camera: simulation.SimulationConfig | None = None,
 ) -> ConvertConfig:
     images = ImagesConfig(size=config.frames.size)
     if config.images is not None:
         images = ImagesConfig(size=config.images.size or config.frames.size, value_order=config.images.value_order)
     parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
-    return build(ConvertConfig, source=section.source, raw=workspace.raw / section.raw, out=workspace.cache, **parts)
+    return build(
+        ConvertConfig,
+        source=section.source,
+        raw=workspace.raw / section.raw,
+        out=workspace.cache,
+        simulation=None if camera is None else camera.model_dump(mode="json"),
+        **parts,
+    )
 
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:

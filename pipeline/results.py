@@ -165,10 +165,11 @@ def _check_same_data(first: _Run, second: _Run) -> None:
     what, stores = "data", (first.pairs.name, second.pairs.name)
     if first.subset_seed != second.subset_seed:
         a, b = (PairDescription.model_validate(read_attributes(run.pairs).config) for run in (first, second))
-        if a.events != b.events:
-            what, stores = "recordings", (a.events.name, b.events.name)
-        elif a.images != b.images:
-            what, stores = "images", (a.images.name if a.images else "none", b.images.name if b.images else "none")
+        photos = ("images", a.images, b.images), ("recordings of the images", a.recorded, b.recorded)
+        for told, one, other in (("recordings", a.events, b.events), *photos):
+            if one != other:
+                what, stores = told, (one.name if one else "none", other.name if other else "none")
+                break
         else:
             return
     raise TrainingError(

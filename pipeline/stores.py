@@ -83,7 +83,7 @@ def raw_data_of(store: Path, workspace: Workspace) -> Path:
     for path in workspace.cache.glob(f"{PAIR_NOTES}/*.json"):
         note = read_json(path)
         with suppress(StoreError):
-            for section, name in _joined(workspace.cache / note["pairs"]).items():
+            for name, section in _joined(workspace.cache / note["pairs"]).items():
                 if name == store.name:
                     return workspace.raw / str(note["config"][section]["raw"])
     raise StoreError(f"{store}: no configuration's preprocess made it here, so say where its raw data lie: --raw PATH")
@@ -101,14 +101,15 @@ def _used_stores(workspace: Workspace) -> set[str]:
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
         if (workspace.cache / name).exists():
-            used |= {name, *_joined(workspace.cache / name).values()}
+            used |= {name, *_joined(workspace.cache / name)}
     return used
 
 
 def _joined(pairs: Path) -> dict[str, str]:
-    """The names of the stores that a pair store joins, by the section that describes them."""
+    """The stores that a pair store joins: of each name the section that says where the raw data lie."""
     found = PairDescription.model_validate(read_attributes(pairs).config)
-    return {"events": found.events.name, **({} if found.images is None else {"images": found.images.name})}
+    sections = ((found.events, "events"), (found.images, "images"), (found.recorded, "images"))
+    return {store.name: section for store, section in sections if store is not None}
 
 
 def _take(path: Path, held: ExitStack) -> bool:

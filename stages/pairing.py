@@ -69,22 +69,28 @@ def run(
     images_path: Path | None,
     out: Path,
     on_message: Callable[[str], None] = lambda message: None,
+    recorded_path: Path | None = None,
 ) -> PairingReport:
     """Pair two stores of the folder `out`, or split one of recordings alone, and write the pair store there.
 
+    recorded_path: a store of recordings of the images by a simulated camera.
     on_message: gets the warning that `disjoint` cannot keep away photos that are not known, and that which photo a
     recording shows was declared.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
-    training recordings or photos, a declaration against what is known of the sources.
+    training recordings or photos, a declaration against what is known of the sources, images that may teach and have
+    no recording in the store of these.
     """
     events = _open(events_path, "events", out)
     images = None if images_path is None else _open(images_path, "images", out)
+    recorded = None if recorded_path is None else _open(recorded_path, "events", out)
     if images is not None:
         _require_fitting_sizes(events, images)
     require_not_told(config, events, images)
     classes = match_classes(config, events, images)
     originals = find_originals(config, events, images)
     plan, reach = plan_pairs(config, events, images, classes, originals)
+    if images is not None and recorded is not None:
+        _require_recordings(events, images, recorded, plan.pool_rows)
     if images is not None and config.originals != "auto":
         on_message(
             f"photos of held-out recordings in reach: {reach}, as pairing.originals = {config.originals} declares; "
@@ -105,6 +111,7 @@ def run(
         pairing=config.model_dump(mode="json"),
         split_digest=digest,
         photos_in_reach=reach,
+        recorded=reference_to(recorded) if recorded else None,
     )
     name = "+".join(store.attributes.dataset for store in (events, images) if store)
     return PairingReport(
@@ -312,4 +319,22 @@ def _require_fitting_sizes(events: FrameStore, images: FrameStore) -> None:
             f"the sizes differ: frames of {events.path.name} have {frame[1]} x {frame[0]} pixels, images of "
             f"{images.path.name} have {image[1]} x {image[0]}. Convert both to the same size, or "
             "images to a larger one (for train.encoding = saccade)"
+        )
+
+
+def _require_recordings(events: FrameStore, images: FrameStore, recorded: FrameStore, pool_rows: IntArray) -> None:
+    """Row by row the recordings are of the images, cut as the events are, and every image that may teach has one."""
+    if events.attributes.config["frames"] != recorded.attributes.config["frames"] or not all(
+        np.array_equal(images.column(name), recorded.column(name)) for name in ("sample_id", "source_digest")
+    ):
+        raise StoreError(
+            f"{recorded.path.name}: holds recordings of other images than those of {images.path.name}, or other frames "
+            f"than {events.path.name}: run `dvs-transfer preprocess`, and change no image meanwhile"
+        )
+    silent = pool_rows[~recorded.valid[pool_rows]]
+    if len(silent):
+        raise StoreError(
+            f"{recorded.path.name}: {len(silent):,} of the {len(pool_rows):,} images in the static pool have no "
+            f"recording, the first is {images.sample_id[silent[0]]} ({recorded.column('problem')[silent[0]]}): take "
+            "them out of the images, or set another camera in [images.recorded] (lower thresholds, noise_rate_hz)"
         )

@@ -76,7 +76,7 @@ def measure(subject: Subject, config: GradCamConfig, progress: Progress) -> tupl
             for name, value in values.items():
                 found.setdefault(f"{side}_{name}", []).append(value.cpu())
         found.setdefault("frames", []).append(batch.events.transpose(0, 1).clamp(max=_LARGEST_HALF).half().cpu())
-        if batch.photos is not None and subject.shows_saccades:
+        if batch.photos is not None and subject.shows_event_frames:
             shown = batch.photos.transpose(0, 1).clamp(max=_LARGEST_HALF).half().cpu()
             found.setdefault("photo_frames", []).append(shown)
         found.setdefault("labels", []).append(batch.labels.cpu())

@@ -25,7 +25,7 @@ from ...cache.digests import file_digest, fingerprint
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError
 from ...cache.locks import writer_lock
-from ...cache.paired import PairedCache
+from ...cache.paired import PairedBatch, PairedCache
 from ...cache.pairs import Reach, Split
 from ..batches.data import OpenSplit, encode_images
 from ..network.layers import Domain
@@ -102,31 +102,34 @@ class Subject:
         return adapted(self.network, (part for part in photos if part is not None), self.photo_head)
 
     @property
-    def shows_saccades(self) -> bool:
+    def shows_event_frames(self) -> bool:
         """Whether photos are shown as what a camera sees of them, which is other frames at each step."""
-        return self.training is not None and self.training.encoding == "saccade"
+        return self.training is not None and self.training.encoding in ("saccade", "recorded")
 
     def read(self, rows: IntArray) -> Samples:
         batch = self.split.read(rows)
-        photos = None
-        if self.split.has_images:
-            encoding = "value" if self.training is None else self.training.encoding
-            images = batch["value"]
-            if encoding != "value":
-                images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
-            num_steps, num_polarities, size = batch["events"].shape[1:4]
-            if self.training is not None and encoding == "saccade":
-                camera = Camera(self.training.saccade, num_steps, size)
-                # Each is drawn by its row, on the CPU: the same in whatever batch and on whatever device.
-                drawn = [
-                    camera.record(image[None], torch.Generator().manual_seed(int(row)))
-                    for image, row in zip(images, rows, strict=True)
-                ]
-                photos = torch.cat(drawn).to(self.device).transpose(0, 1)
-            else:
-                shown = images.to(self.device).expand(-1, num_polarities, -1, -1)
-                photos = shown.expand(num_steps, -1, -1, -1, -1)
+        photos = self._photos(batch, rows) if self.split.has_images else None
         return Samples(batch["events"].to(self.device).transpose(0, 1), photos, batch["label"].to(self.device))
+
+    def _photos(self, batch: PairedBatch, rows: IntArray) -> Tensor:
+        """Frames (T, B, 2, H, W) of the samples' images, as training shows them."""
+        encoding = "value" if self.training is None else self.training.encoding
+        if encoding == "recorded":
+            return torch.from_numpy(self.split.read_recorded(rows)).float().to(self.device).transpose(0, 1)
+        images = batch["value"]
+        if encoding != "value":
+            images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
+        num_steps, num_polarities, size = batch["events"].shape[1:4]
+        if self.training is None or encoding != "saccade":
+            shown = images.to(self.device).expand(-1, num_polarities, -1, -1)
+            return shown.expand(num_steps, -1, -1, -1, -1)
+        camera = Camera(self.training.saccade, num_steps, size)
+        # Each is drawn by its row, on the CPU: the same in whatever batch and on whatever device.
+        drawn = [
+            camera.record(image[None], torch.Generator().manual_seed(int(row)))
+            for image, row in zip(images, rows, strict=True)
+        ]
+        return torch.cat(drawn).to(self.device).transpose(0, 1)
 
     def batches(self, batch_size: int, label: str, progress: Progress) -> Iterator[Samples]:
         """All rows, in batches of about equal size, at most `batch_size`."""

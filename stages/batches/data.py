@@ -14,7 +14,7 @@ from ...cache.paired import PairedCache, UnlabelledRecordings
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
-Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade"]
+Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade", "recorded"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
 _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
@@ -28,10 +28,11 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 
 
 class ImageSource(Protocol):
-    """m images, as RGB (m, 3, H, W) and as HSV's V (m, 1, H, W)."""
+    """m images, as RGB (m, 3, H, W), as HSV's V (m, 1, H, W), and their simulated recordings (m, T, 2, H, W)."""
 
     def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
+    def load_recorded(self, indices: IntArray | None = None) -> NDArray[Any]: ...
 
 
 OpenSplit = Callable[[Split], PairedCache]
@@ -39,17 +40,23 @@ OpenSplit = Callable[[Split], PairedCache]
 
 def read_events(split: PairedCache | UnlabelledRecordings, rows: IntArray) -> NDArray[Any]:
     """Recordings (n, T, 2, H, W) of a split, in the store's type or, where torch cannot index that, in float32."""
-    frames = split.load_events(rows)
+    return _indexable(split.load_events(rows))
+
+
+def _indexable(frames: NDArray[Any]) -> NDArray[Any]:
     return frames.astype(np.float32) if frames.dtype == np.uint16 else frames
 
 
-def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
-    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]."""
+def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[Any]:
+    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]; their recordings, as `read_events` gives
+    them, with the encoding "recorded"."""
+    if encoding == "recorded":
+        return _indexable(source.load_recorded(rows))
     return source.load_values(rows) if encoding == "value" else encode_images(source.load_images(rows), encoding)
 
 
 def encode_images(rgb: NDArray[np.uint8], encoding: Encoding) -> NDArray[np.float32]:
-    """RGB images (n, 3, H, W) as one channel (n, 1, H, W) in [0, 1], by another encoding than "value".
+    """RGB images (n, 3, H, W) as one channel (n, 1, H, W) in [0, 1], by an encoding of brightness other than "value".
 
     Always computed on the CPU, one image at a time: an image has the same bits wherever and with whichever it is used.
     """

@@ -40,9 +40,10 @@ Read = Callable[[IntArray], NDArray[Any]]
 class Batch(NamedTuple):
     """What a step trains on, on the device.
 
-    frames: (B, T, 2, H, W) counts in the store's type.  labels: (B,) int64.  images: (B, 1, H, W) float32 in [0, 1],
-    None without transfer.  replacement (B,), augmentation (B, 4): the plan's draws.  seed: of what is drawn on the
-    device.  unlabelled: recordings whose labels are -1, for the same step.
+    frames: (B, T, 2, H, W) counts in the store's type.  labels: (B,) int64.  images: (B, 1, H, W) float32 in [0, 1], or
+    with the encoding "recorded" counts as those of frames; None without transfer.  replacement (B,), augmentation
+    (B, 4): the plan's draws.  seed: of what is drawn on the device.  unlabelled: recordings whose labels are -1, for
+    the same step.
     """
 
     frames: Tensor
@@ -77,12 +78,12 @@ class Loader(Protocol):
         """All recordings, at most `batch_size` at a time, as float32 counts (B, T, 2, H, W)."""
 
     def photos(self, rows: IntArray) -> Tensor:
-        """Images (n, 1, H, W) of the static pool, which is in use."""
+        """Images (n, ...) of the static pool, which is in use."""
 
 
 @dataclass(frozen=True)
 class OnDevice:
-    """A split whole on the device: frames (n, T, 2, H, W), labels (n,), images (m, 1, H, W)."""
+    """A split whole on the device: frames (n, T, 2, H, W), labels (n,), images (m, ...)."""
 
     frames: Tensor
     labels: Tensor

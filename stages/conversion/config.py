@@ -27,12 +27,20 @@ class ConvertConfig(Frozen):
     frames: FramesConfig = FramesConfig()
     images: ImagesConfig = ImagesConfig()
     conversion: ConversionOptions = ConversionOptions()
+    simulation: dict[str, Any] | None = Field(
+        None,
+        description="of a source of images: the simulated camera that records them, for a store of events (fields of "
+        "SimulationConfig, which is not imported here: it loads numba)",
+    )
 
     def for_kind(self, kind: Literal["events", "images"]) -> dict[str, Any]:
         """The part that decides what a store of this kind holds: what goes into its fingerprint."""
         part: FramesConfig | ImagesConfig = self.frames if kind == "events" else self.images
-        return {
+        described = {
             "source": self.source,
             "samples_per_shard": self.conversion.samples_per_shard,
             "frames" if kind == "events" else "images": part.model_dump(mode="json"),
         }
+        if self.simulation is not None:
+            described["simulation"] = self.simulation
+        return described

@@ -12,6 +12,7 @@ from typing import Any, Final
 from ...cache.digests import fingerprint
 from ...cache.schema import SCHEMA_VERSION
 from ..frames import VERSION as FRAMES_VERSION
+from ..simulation.recorded import RecordedPhotos
 from ..sources import TonicReader
 from ..sources.reader import Reader
 from .config import ConvertConfig
@@ -44,6 +45,8 @@ def recipes(config: ConvertConfig, source: Reader) -> tuple[str, ...]:
         "samples": [sample.sample_id for sample in source.samples],
     }
     versions = {"reader": source.version, "frames": FRAMES_VERSION}
+    if isinstance(source, RecordedPhotos):
+        versions["photos"] = source.photos.version
     codes: list[Any] = [versions]
     before = CODE_BEFORE.get("tonic" if isinstance(source, TonicReader) else source.name)
     if before and set(versions.values()) == {"1"}:

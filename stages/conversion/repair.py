@@ -20,7 +20,6 @@ from ...cache.schema import StoreAttributes
 from ...cache.store import read_attributes
 from ...cache.verify import verify_store
 from ...cache.writer import StoreBuilder
-from ..sources import open_source
 from ..tasks import TaskRunner, run_serially
 from . import run as conversion
 from .config import ConvertConfig
@@ -89,7 +88,7 @@ def _make_again(
     """The folder that holds the files `wrong` anew, and how many shards were converted for them."""
     if not wrong:
         return config.out, 0
-    source = open_source(config.source, config.raw, config.frames.time_unit)
+    source = conversion.open_raw(config)
     if attributes.recipe not in recipes(config, source):
         raise StoreError(
             f"{config.raw}: holds other samples than the store was made of, or another version of this software, whose "

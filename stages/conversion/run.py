@@ -14,6 +14,8 @@ from ...cache.errors import SourceError
 from ...cache.locks import once
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
+from ..simulation.config import SimulationConfig
+from ..simulation.recorded import RecordedPhotos
 from ..sources import open_source
 from ..sources.reader import IgnoredFiles, Reader
 from ..tasks import TaskRunner, run_serially
@@ -61,7 +63,7 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
     stands in the way, another writer does not end), OSError (disk full, no permission).
     """
     began = time.perf_counter()
-    source = open_source(config.source, config.raw, config.frames.time_unit)
+    source = open_raw(config)
     layout = plan_layout(config, source)
     builder = StoreBuilder(config.out, layout)
     path, was_built = once(
@@ -80,6 +82,14 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
             f"{path}: was made without the {len(report.quarantined)} broken samples, the first: {problem}"
         )
     return report
+
+
+def open_raw(config: ConvertConfig) -> Reader:
+    """The raw data to convert, or recordings of its images by a simulated camera. Raises as `open_source` does."""
+    if config.simulation is None:
+        return open_source(config.source, config.raw, config.frames.time_unit)
+    camera = SimulationConfig.model_validate(config.simulation)
+    return RecordedPhotos(open_source(config.source, config.raw), camera)
 
 
 def plan_layout(config: ConvertConfig, source: Reader) -> StoreLayout:

@@ -20,6 +20,7 @@ from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
 from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
+from ..sources.images import require_image
 from ..sources.random_access import RandomAccess, blocks
 from ..sources.reader import Reader
 from ..tasks import TaskRunner
@@ -189,22 +190,12 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
     return row
 
 
-def _require_image(decoded: Any, sample: Sample) -> None:
-    if not isinstance(decoded, np.ndarray):
-        found = type(decoded).__name__
-    elif decoded.dtype != np.uint8 or decoded.ndim != 3 or decoded.shape[2] != 3 or not decoded.size:
-        found = f"{decoded.shape} {decoded.dtype}"
-    else:
-        return
-    raise SourceError(f"{sample.location}: its reader gave {found}, expected an image as (H, W, 3) uint8 RGB")
-
-
 def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
     """Fill `out` from a recording or an image; what its row says of it."""
     if source.kind == "images":
-        _require_image(decoded, sample)
-        out["images"][...], out["value"][...] = encode_image(decoded, config.images)
-        return {"sensor_size": [decoded.shape[1], decoded.shape[0]]}
+        image = require_image(decoded, sample.location)
+        out["images"][...], out["value"][...] = encode_image(image, config.images)
+        return {"sensor_size": [image.shape[1], image.shape[0]]}
     frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data
     return {

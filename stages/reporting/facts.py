@@ -52,7 +52,8 @@ def describe_setup(groups: Sequence[Group]) -> dict[str, Any]:
     runs = labelled(groups)
     columns = [_setup_of(record) for _, record in runs]
     pairs = [record.first.split.pairs for _, record in runs]
-    stores = [store.attributes for of in pairs for store in (of.events, of.images, of.store) if store is not None]
+    joined = [store for of in pairs for store in (of.events, of.images, of.recorded, of.store)]
+    stores = [store.attributes for store in joined if store is not None]
     return {
         "labels": [label for label, _ in runs],
         "facts": [fact(name, [column[name] for column in columns]) for name in columns[0]],

@@ -17,7 +17,7 @@ from ..sources.tree import FolderTree
 from ..tasks import TaskRunner, run_serially
 from .config import SimulateConfig
 from .provenance import Provenance
-from .sensor import shown, simulate_image
+from .sensor import NO_EVENTS, shown, simulate_image
 
 SIMULATOR_VERSION: Final = 2  # raised whenever the same image and configuration give other events
 RECORDINGS: Final = "Caltech101"
@@ -133,7 +133,7 @@ def _simulate_one(config: SimulateConfig, name: str) -> int | str:
         return str(error)
     events = simulate_image(image, simulation, str(Path(name).with_suffix("")))
     if not len(events):
-        return f"{path}: nothing in it moves a pixel by its threshold, and there is no background activity"
+        return f"{path}: {NO_EVENTS}"
     recording, annotation = _outputs(name)
     frame = box_contour(*shown(image.shape[1], image.shape[0], simulation).box(simulation.amplitude_px))
     write_bytes(config.out / recording, encode_records(events))

@@ -6,6 +6,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ..sources.base import Events, UInt8Array
 from .config import SimulationConfig
 from .kernel import draw_normal, fire, sort_by_time, unpack
 
+NO_EVENTS: Final = "nothing in it moves a pixel by its threshold, and there is no background activity"
 MotionPath = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
 
 

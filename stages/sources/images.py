@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from PIL import Image
@@ -54,6 +54,17 @@ def decode_image(data: bytes, location: str) -> UInt8Array:
             f"{location}: {len(data)} bytes are not a whole {', '.join(_FORMATS)} image "
             f"({type(error).__name__}: {error}); fetch it again"
         ) from error
+
+
+def require_image(decoded: Any, location: str) -> UInt8Array:
+    """What a reader gave, if it is an image (H, W, 3) of uint8. Raises SourceError."""
+    if not isinstance(decoded, np.ndarray):
+        found = type(decoded).__name__
+    elif decoded.dtype != np.uint8 or decoded.ndim != 3 or decoded.shape[2] != 3 or not decoded.size:
+        found = f"{decoded.shape} {decoded.dtype}"
+    else:
+        return decoded
+    raise SourceError(f"{location}: its reader gave {found}, expected an image as (H, W, 3) uint8 RGB")
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

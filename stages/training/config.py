@@ -193,10 +193,11 @@ class TrainConfig(Frozen):
     pairing: Literal["class", "instance"] = Field(
         "class", description="a recording's static image: a random one of its class, or its own photo"
     )
-    encoding: Literal["value", "grey", "red", "green", "blue", "mean", "saccade"] = Field(
+    encoding: Literal["value", "grey", "red", "green", "blue", "mean", "saccade", "recorded"] = Field(
         "value",
         description="what is shown of a static image: the same brightness at every step, which is HSV's V, luma, one "
-        "of RGB, or the mean of RGB; or saccade: what an event camera would see of its luma, drawn anew for each batch",
+        "of RGB, or the mean of RGB; saccade: what an event camera would see of its luma, drawn anew for each batch; "
+        "recorded: what the simulated camera of [images.recorded] recorded of it, the same in each batch",
     )
     saccade: SaccadeConfig = Field(SaccadeConfig(), description="encoding = saccade, and unused otherwise: the camera")
     select: Literal["validation", "last", "test_as_released"] = Field(

@@ -154,6 +154,7 @@ class _Training:
         with torch.no_grad():
             network.coefficients.fill_(config.loss.initial_coefficient)
         network.backbone.recompute = config.recompute
+        camera = _camera(config, split) if method.uses_images else None
         auxiliary = auxiliary_of(method, network, split)
         groups = decay_groups(all_trained(network, auxiliary), config.weight_decay)
         unlabelled = Unlabelled.of(split, config, sampler, network, device, processes)
@@ -173,7 +174,7 @@ class _Training:
                 network,
                 torch.optim.AdamW(groups, fused=True),
                 processes,
-                _camera(config, split) if method.uses_images else None,
+                camera,
                 auxiliary,
             ),
             validation=Validation.of(selected, split, config.batch_size, device),
@@ -316,7 +317,15 @@ class _Training:
 
 
 def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
-    """What photos are moved before; None where their brightness is shown, which then has to fit beside the frames."""
+    """What photos are moved before; None where they were recorded before training, and where their brightness is shown,
+    which then has to fit beside the frames."""
+    if config.encoding == "recorded":
+        if not split.has_recorded:
+            raise TrainingError(
+                "train.encoding = recorded shows recordings of the images by a simulated camera, and these data have "
+                "none: say by which, in a section [images.recorded], and run `dvs-transfer preprocess`"
+            )
+        return None
     if config.encoding != "saccade":
         if split.image_size != split.size:
             raise TrainingError(

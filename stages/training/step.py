@@ -57,7 +57,7 @@ class Learner:
     """A network, its optimiser, and the method that teaches it, with what that needs beside the network.
 
     Gradients are averaged over `processes`, each of which steps on its own part of the batch.  camera: records the
-    photos that are shown; None: their brightness is.
+    photos that are shown; None: their brightness is, or what was recorded of them before.
     """
 
     config: TrainConfig
@@ -116,6 +116,8 @@ class Learner:
         return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
 
     def _record(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
+        if self.config.encoding == "recorded":  # before training
+            return lambda recordings: event_frames(recordings.float())
         if self.camera is None:
             return None
         camera, generator = self.camera, batch.generator("saccades")

@@ -42,10 +42,12 @@ def make_run(
     return folder
 
 
-def make_pairs(folder: Path, subset_seed: int, events: str = "e.zarr", images: str | None = "i.zarr") -> Path:
+def make_pairs(folder: Path, subset_seed: int, **others: str | None) -> Path:
     """A pair store of stores that are nowhere."""
-    joined = (None if name is None else StoreReference(name=name, fingerprint=name) for name in (events, images))
-    parts = dict(zip(("events", "images"), joined, strict=True))
+    names = {"events": "e.zarr", "images": "i.zarr", "recorded": "r.zarr", **others}
+    parts: dict[str, Any] = {
+        part: None if name is None else StoreReference(name=name, fingerprint=name) for part, name in names.items()
+    }
     description = PairDescription(**parts, pairing={"subset_seed": subset_seed}, split_digest="0")
     plan = PairPlan(np.zeros(1, np.int8), *(np.zeros(1, np.int64) for _ in range(5)))
     return write_pairs(folder, "pairs", description, plan, CLASS_NAMES)
@@ -176,6 +178,7 @@ def test_draws_of_labels_are_one_method_each_on_its_own_data(tmp_path: Path) -> 
         ({"images": "j.zarr"}, r"other images \(i\.zarr and j\.zarr\)"),
         ({"images": None}, r"other images \(i\.zarr and none\)"),
         ({"events": "f.zarr"}, r"other recordings \(e\.zarr and f\.zarr\)"),
+        ({"recorded": None}, r"other recordings of the images \(r\.zarr and none\)"),
     ],
 )
 def test_draws_of_labels_of_other_data_are_no_draws_of_one_method(

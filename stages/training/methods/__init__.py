@@ -72,9 +72,10 @@ class MixedPrecision:
 class Shown:
     """What a step may show to the network, of B recordings and as many images, on the device.
 
-    events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, h, w) in [0, 1]; None without images.
+    events (T, B, 2, H, W): augmented frames.  labels (B,), int64.  images (B, 1, h, w) in [0, 1], with the encoding
+    "recorded" their recordings (B, T, 2, H, W) in the store's type; None without images.
     draws (B,): uniform in [0, 1); an image whose draw is below `probability`, sliding's of this step, is replaced.
-    record: what a camera sees of images, as frames (T, b, 2, H, W); None: their brightness is shown.
+    record: what a camera sees, or saw, of images, as frames (T, b, 2, H, W); None: their brightness is shown.
     progress: the share of all steps that are done, in [0, 1).  generator: random numbers on the device, a stream for
     each purpose, which follow from the seed and the step.
     """

@@ -59,6 +59,11 @@ class Distillation(Transfer):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(DistillationOptions, options_of(config))
+        if config.encoding == "recorded":
+            raise TrainingError(
+                "train.method = distillation teaches its teacher the brightness of images, and train.encoding = "
+                "recorded reads their recordings alone: use saccade, or an encoding of brightness"
+            )
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         branches = self.branches(network, shown.static(), shown)
