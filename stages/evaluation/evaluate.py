@@ -20,8 +20,10 @@ from ...cache.paired import PairedCache
 from ..batches.data import OpenSplit
 from ..batches.loading import load
 from ..network.runtime import select_device, torch_settings
+from ..plugins import PluginError
 from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
 from ..training.config import read_training
+from ..training.methods import method_of
 from .config import WAYS, EvaluateConfig
 from .precision import in_precision
 from .results import Accuracies, ClassAccuracy, EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
@@ -134,24 +136,22 @@ def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) ->
     if info.method == "imported":
         return {}
     train, validation = split.count("train"), split.count("validation")
+    teaching = train.sum()
+    unlabelled: dict[str, Any] = {}
+    with suppress(TrainingError, PluginError):
+        config = read_training(run_folder)
+        if config is not None:
+            teaching *= method_of(config).uses_labels
+            use = config.unlabelled.use
+            unlabelled = {"unlabelled_recordings": len(split.unlabelled) - int(teaching) if use else 0}
+            unlabelled |= {"unlabelled_use": use} if use else {}
     selecting = {"validation": validation, "test_as_released": split.count("test")}.get(info.selection)
     return {
-        "train_labels": int(train.sum()),
+        "train_labels": int(teaching),
         "selection_labels": 0 if selecting is None else int(selecting.sum()),
         "validation_per_class": int(validation[train > 0].min()),
-        **_count_unlabelled(split, run_folder),
+        **unlabelled,
     }
-
-
-def _count_unlabelled(split: PairedCache, run_folder: Path) -> dict[str, Any]:
-    """Those that the run saw without their labels; empty where its settings are not known."""
-    with suppress(TrainingError):
-        config = read_training(run_folder)
-        if config is not None and (use := config.unlabelled.use):
-            left_over = len(split.unlabelled) - int(split.count("train").sum())
-            return {"unlabelled_recordings": left_over, "unlabelled_use": use}
-        return {"unlabelled_recordings": 0}
-    return {}
 
 
 def measure(scores: Tensor, labels: Tensor) -> Accuracies:

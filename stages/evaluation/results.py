@@ -84,7 +84,7 @@ class EvaluationReport(Accuracies):
         None, description="labelled recordings that chose the `best` epoch: 0 where nothing did; none: not known"
     )
     unlabelled_recordings: int | None = Field(
-        None, description="of the training split, that taught beside them without their labels; none: not known"
+        None, description="of the training split, to draw from without their labels; none: not known"
     )
     unlabelled_use: str = Field("", description="what these were for; empty: none taught, or not known")
     validation_per_class: int | None = Field(
@@ -119,7 +119,7 @@ class EvaluationReport(Accuracies):
     @property
     def unlabelled(self) -> str:
         """The recordings that taught without their labels, in words; "" where there were none, or none are known."""
-        return f"{self.unlabelled_recordings:,} for {self.unlabelled_use}" if self.unlabelled_use else ""
+        return f"drawn from {self.unlabelled_recordings:,} for {self.unlabelled_use}" if self.unlabelled_use else ""
 
     @property
     def weights(self) -> dict[CheckpointName, str | None]:

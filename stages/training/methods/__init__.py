@@ -110,11 +110,13 @@ class Method(ABC):
 
     uses_images: whether steps show static images, which every class then needs.
     photo_head: the head that is to name photos when they are analysed.
+    uses_labels: whether recordings teach, and their labels with them.
     Options: what `train.options` may hold for it; a method of one's own may leave that out and read them itself.
     """
 
     uses_images: ClassVar[bool] = True
     photo_head: Domain = "static"
+    uses_labels: bool = True
     Options: ClassVar[type[Frozen] | None] = None
 
     def __init__(self, config: TrainConfig) -> None:

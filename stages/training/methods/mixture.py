@@ -29,6 +29,7 @@ class Mixture(Method):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(MixtureOptions, options_of(config))
+        self.uses_labels = self.options.share < 1
         count = round(self.options.share * config.batch_size)
         if count == 0 or (count == config.batch_size and self.options.share < 1):
             raise TrainingError(

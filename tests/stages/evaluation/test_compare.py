@@ -177,7 +177,9 @@ def test_recordings_that_taught_without_labels_are_noted_beside_their_method() -
     adapted = [make_run(f"b{k}", 3, k, unlabelled_recordings=1940 + k // 2, **facts) for k in range(3)]
     notes = compare.run({"a": [make_run(f"a{k}", 3, k) for k in range(3)], "b": adapted}, "a").notes
     said = "beside the labels seen, recordings of the training split taught without theirs"
-    assert [note for note in notes if said in note] == [f"b: {said}: 1,940 for AdaBN or 1,941 for AdaBN"]
+    assert [note for note in notes if said in note] == [
+        f"b: {said}: drawn from 1,940 for AdaBN or drawn from 1,941 for AdaBN"
+    ]
 
 
 def test_one_method_has_no_difference_and_several_have_one_each() -> None:

@@ -144,7 +144,7 @@ def test_recordings_that_taught_without_labels_are_counted_beside_them(run_folde
     (folder / "config.json").write_text(json.dumps(document))
     report = run(EvaluateConfig(), open_tiny_split, folder)
     assert (report.train_labels, report.unlabelled_recordings, report.unlabelled_use) == (24, 16, use)
-    assert report.unlabelled == f"16 for {use}"
+    assert report.unlabelled == f"drawn from 16 for {use}"
     assert read_evaluation(folder, "test") == report
 
 
@@ -301,3 +301,13 @@ def test_another_split_is_refused(run_folder):
 def test_empty_split_is_refused(run_folder):
     with pytest.raises(TrainingError, match="the test split has no recordings"):
         run(EvaluateConfig(), lambda name: replace(open_tiny_split(name), num_recordings=0), run_folder)
+
+
+def test_a_mixture_without_recordings_used_no_label(run_folder, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(run_folder, folder)
+    document = json.loads((folder / "config.json").read_text())
+    document["train"] |= {"method": "mixture", "options": {"share": 1}, "unlabelled": {"adapt": True}}
+    (folder / "config.json").write_text(json.dumps(document))
+    report = run(EvaluateConfig(), open_tiny_split, folder)
+    assert (report.train_labels, report.unlabelled_recordings) == (0, 40)

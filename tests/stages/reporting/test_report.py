@@ -108,7 +108,7 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
 def test_recordings_that_taught_without_labels_are_counted_beside_the_labels(make_run: MakeRun) -> None:
     facts = {"train_labels": 60, "selection_labels": 0, "unlabelled_recordings": 1940, "unlabelled_use": "FixMatch"}
     words = " ".join(read(make_run(**facts)).text.split())
-    assert "60 that trained; beside them, without labels, 1,940 for FixMatch" in words
+    assert "60 that trained; beside them, without labels, drawn from 1,940 for FixMatch" in words
 
 
 def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:
