@@ -110,12 +110,14 @@ class Subject:
         batch = self.split.read(rows)
         photos = None
         if self.split.has_images:
-            encoding = "value" if self.training is None else self.training.encoding
+            encoding = "value" if self.training is None else self.training.reads
             images = batch["value"]
-            if encoding != "value":
+            if encoding == "strokes":
+                images = torch.from_numpy(self.split.read_strokes(rows))
+            elif encoding != "value":
                 images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
             num_steps, num_polarities, size = batch["events"].shape[1:4]
-            if self.training is not None and encoding == "saccade":
+            if self.training is not None and self.shows_saccades:
                 camera = Camera(self.training.saccade, num_steps, size)
                 # Each is drawn by its row, on the CPU: the same in whatever batch and on whatever device.
                 drawn = [

@@ -14,7 +14,7 @@ from ...cache.paired import PairedCache, UnlabelledRecordings
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
-Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade"]
+Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade", "strokes"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
 _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
@@ -28,10 +28,11 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 
 
 class ImageSource(Protocol):
-    """m images, as RGB (m, 3, H, W) and as HSV's V (m, 1, H, W)."""
+    """m images, as RGB (m, 3, H, W), as HSV's V (m, 1, H, W), and some as strokes (m, K, 4)."""
 
     def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
+    def load_strokes(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
 OpenSplit = Callable[[Split], PairedCache]
@@ -44,7 +45,9 @@ def read_events(split: PairedCache | UnlabelledRecordings, rows: IntArray) -> ND
 
 
 def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[np.float32]:
-    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]."""
+    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1], or how they were drawn, (n, K, 4)."""
+    if encoding == "strokes":
+        return source.load_strokes(rows)
     return source.load_values(rows) if encoding == "value" else encode_images(source.load_images(rows), encoding)
 
 

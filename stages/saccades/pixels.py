@@ -19,8 +19,11 @@ from torch.nn import functional as F
 
 from ...cache.errors import TrainingError
 from ..plugins import find
-from .config import SMALLEST_THRESHOLD, SaccadeConfig
+from .config import MOST_SAMPLES, SMALLEST_THRESHOLD, STROKES, SaccadeConfig
 from .motion import MOTIONS, Motion
+from .strokes import inked
+
+_DRAWN_AT_ONCE = {"cuda": 1 << 24}  # numbers (drawings x dots x pixels); else one drawing, which stays in the cache
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,42 @@ class Camera:
             )
         return motion
 
+    @cached_property
+    def samples_per_bin(self) -> int:
+        """Moments of a time bin at which luminance is looked at: at least two while ink stays, or it would be missed.
+
+        Raises TrainingError: it stays too shortly for that.
+        """
+        config = self.config
+        if config.motion != STROKES or config.ink[0] >= 1:
+            return config.samples_per_bin
+        needed = math.ceil(2 * config.speed[1] / (config.ink[0] * self.num_bins))
+        if needed > MOST_SAMPLES:
+            raise TrainingError(
+                f"train.saccade.ink = {list(config.ink)}: to see ink that stays so shortly, each of {self.num_bins} "
+                f"time bins needs {needed} moments, and the limit is {MOST_SAMPLES}: let it stay for "
+                f"{2 * config.speed[1] / (MOST_SAMPLES * self.num_bins):.2g} or more"
+            )
+        return max(needed, config.samples_per_bin)
+
+    def check(self) -> None:
+        """Raises PluginError or TrainingError where the settings cannot be used."""
+        _ = self.samples_per_bin if self.config.motion == STROKES else self.motion
+
     @torch.no_grad()
     def record(self, photos: Tensor, generator: torch.Generator) -> Tensor:
         """Event counts (B, T, 2, size, size), float32, polarity 0 = OFF, 1 = ON, of photos (B, 1, h, w) in [0, 1].
 
-        h and w need not be `size`: edges that a frame's pixel cannot hold make events too. generator: on the photos'
-        device, which is not waited for.
+        h and w need not be `size`: edges that a frame's pixel cannot hold make events too. With the motion `strokes`
+        it takes how they were drawn, dots (B, K, 4), see `PairedCache.load_strokes`. generator: on the photos' device,
+        which is not waited for.
         """
         draws = _Draws(len(photos), photos.device, generator)
-        luminances = self._luminances(photos, draws)
-        levels = self._seen(luminances, self._path(draws), draws)
+        if self.config.motion == STROKES:
+            levels = self._drawn(photos, draws)
+        else:
+            luminances = self._luminances(photos, draws)
+            levels = self._seen(luminances, self._path(draws), draws)
         counts = self._fired(levels, draws)
         self._add_noise(counts, draws)
         return counts
@@ -73,11 +102,15 @@ class Camera:
             return luminance
         return luminance - black.log()
 
+    def _times(self, draws: _Draws) -> Tensor:
+        """When in the motion each sample is (B, n + 1): 0 to 1 is the whole of it."""
+        config, count = self.config, self.num_bins * self.samples_per_bin
+        times = torch.arange(count + 1, device=draws.device, dtype=torch.float32) / count
+        return times * draws.between(config.speed, 1) + draws.between(config.start, 1)
+
     def _path(self, draws: _Draws) -> Tensor:
         """Where the photo's centre is at each sample (B, n + 1, 2): x, y from the frame's, in shares of its side."""
-        config, count = self.config, self.num_bins * self.config.samples_per_bin
-        times = torch.arange(count + 1, device=draws.device, dtype=torch.float32) / count
-        times = times * draws.between(config.speed, 1) + draws.between(config.start, 1)
+        config, times = self.config, self._times(draws)
         path = (self.motion(times.clamp(0, 1), draws.generator) - 0.5) * draws.between(config.amplitude, 1, 1)
         turn = draws.around(math.radians(config.direction_degrees), 1)
         cos, sin, x, y = turn.cos(), turn.sin(), path[..., 0], path[..., 1]
@@ -105,6 +138,29 @@ class Camera:
         )
         return seen.view(*grid.shape[:4]).transpose(0, 1).contiguous()
 
+    def _drawn(self, strokes: Tensor, draws: _Draws) -> Tensor:
+        """Log luminance (n + 1, B, S, S) at each pixel and sample: white paper that dark ink comes to, or the negative.
+
+        The paper is blank before the first dot and fills the frame; what is drawn is turned, scaled and moved.
+        """
+        config, size, times = self.config, self.size, self._times(draws)
+        black, lasts = draws.between(config.black_level, 1, 1, 1), draws.between(config.ink, 1)
+        turn, scale = draws.around(math.radians(config.rotation_degrees), 1), draws.between(config.scale, 1)
+        radius, shift = draws.between(config.pen, 1) / 2 * scale * size, draws.around(config.shift, 1, 2)
+        x, y = (strokes[..., axis] - 0.5 for axis in (0, 1))  # from the image's centre, in shares of its side
+        if config.mirrored > 0:
+            x = torch.where(draws.uniform(1) < config.mirrored, -x, x)
+        cos, sin = turn.cos() * scale, turn.sin() * scale
+        places = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + shift + 0.5
+        dots = torch.cat([places * size, strokes[..., 2:]], -1)
+        lasts = torch.where(lasts < 1, lasts, math.inf)
+        at_once = max(1, _DRAWN_AT_ONCE.get(draws.device.type, 0) // (strokes.shape[1] * size**2))
+        parts = [of.split(at_once) for of in (dots, times, lasts, radius)]
+        shown = torch.cat([inked(*part, size) for part in zip(*parts, strict=True)])
+        if not config.inverted:
+            shown = 1 - shown
+        return (black + (1 - black) * shown).log_().transpose(0, 1).contiguous()
+
     def _fired(self, levels: Tensor, draws: _Draws) -> Tensor:
         """Counts (B, T, 2, S, S) of pixels that see levels (n + 1, B, S, S)."""
         config, pixels = self.config, levels.shape[1:]
@@ -120,7 +176,7 @@ class Camera:
             rises, falls = (above / on).floor_().clamp_(min=0), (above / -off).floor_().clamp_(min=0)
             reference += rises * on
             reference -= falls * off
-            time_bin = counts[sample // config.samples_per_bin]
+            time_bin = counts[sample // self.samples_per_bin]
             time_bin[1] += rises
             time_bin[0] += falls
         return counts.permute(2, 0, 1, 3, 4).contiguous()

@@ -155,6 +155,7 @@ class _Training:
             network.coefficients.fill_(config.loss.initial_coefficient)
         network.backbone.recompute = config.recompute
         auxiliary = auxiliary_of(method, network, split)
+        camera = _camera(config, split) if method.uses_images else None
         groups = decay_groups(all_trained(network, auxiliary), config.weight_decay)
         unlabelled = Unlabelled.of(split, config, sampler, network, device, processes)
         kept_network = KeptNetwork.of(config, network, unlabelled, processes)
@@ -166,16 +167,9 @@ class _Training:
             method=method,
             sampler=sampler,
             sliding=method.sliding(),
-            data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
+            data=load(split, device, config.data_placement, config.reads if method.uses_images else None),
             unlabelled=unlabelled,
-            learner=Learner(
-                config,
-                network,
-                torch.optim.AdamW(groups, fused=True),
-                processes,
-                _camera(config, split) if method.uses_images else None,
-                auxiliary,
-            ),
+            learner=Learner(config, network, torch.optim.AdamW(groups, fused=True), processes, camera, auxiliary),
             validation=Validation.of(selected, split, config.batch_size, device),
             kept=Keeper(model, config, run_folder, split, selection_split, processes.count, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
@@ -330,6 +324,12 @@ def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
             f"train.encoding = saccade draws time bins of equal duration, and the recordings' are those of frames.mode "
             f"= {split.bin_mode}: convert them with frames.mode = time"
         )
+    if config.reads == "strokes" and not split.has_strokes:
+        raise TrainingError(
+            "train.saccade.motion = strokes shows images as they were drawn, and the store of images does not say how: "
+            "convert them with the source omniglot-strokes (images.source), which reads Omniglot's strokes; or take "
+            "another motion"
+        )
     camera = Camera(config.saccade, split.num_bins, split.size)
-    _ = camera.motion  # found and tried before the first step
+    camera.check()  # before the first step
     return camera

@@ -58,6 +58,11 @@ class Distillation(Transfer):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(DistillationOptions, options_of(config))
+        if config.reads == "strokes":
+            raise TrainingError(
+                "train.method = distillation: its teacher is shown the brightness of photos, and with train.saccade."
+                "motion = strokes none is read: take another method or motion"
+            )
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         branches = self.branches(network, shown.static(), shown)
