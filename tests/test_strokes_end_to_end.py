@@ -15,6 +15,7 @@ from drawings import write_drawings, write_strokes
 from dvs_transfer import PairedCache
 from dvs_transfer.stages import calibration
 from dvs_transfer.stages.batches.data import read_static
+from dvs_transfer.stages.frames.strokes import encode_strokes
 from dvs_transfer.stages.saccades.config import SaccadeConfig
 from dvs_transfer.stages.saccades.pixels import Camera
 
@@ -91,25 +92,25 @@ def test_a_camera_is_proposed(pairs: Path, tmp_path: Path, monkeypatch: pytest.M
     Camera(found, 12, 28).check()
 
 
-def test_calibration_finds_how_long_ink_stays() -> None:
-    """Of drawn recordings; the camera is known but for that."""
-    num_bins, size = 6, 16
+def test_calibration_tells_how_long_ink_stays() -> None:
+    """Of drawn recordings, where it stays for two time bins: more than the shorter beginning, and about as long."""
+    num_bins, size = 8, 16
     rng = np.random.default_rng(0)
     drawings = []
-    for _ in range(30):
-        points = np.cumsum(rng.normal(0, 0.06, (30, 2)), 0)
-        points = 0.5 + (points - points.mean(0)) * 0.3 / np.abs(points - points.mean(0)).max()
-        drawings.append(np.column_stack([points, np.arange(30.0)]))
-    from dvs_transfer.stages.frames.strokes import encode_strokes
-
-    dots = torch.from_numpy(np.stack([encode_strokes((drawing,), "") for drawing in drawings]))
-    true = SaccadeConfig(motion="strokes", ink=(0.19, 0.21), noise=(0, 0.1), on_threshold=(0.35, 0.4))
-    recordings = Camera(true, num_bins, size).record(dots[:15], torch.Generator().manual_seed(1))
-    search = calibration._Search(recordings, dots[15:])
-    start = SaccadeConfig(motion="strokes", ink=(0.05, 0.05))
-    found = search.fit(start, 120)
-    assert search.error(found) < 0.6 * search.error(start)
-    assert 0.13 < np.sqrt(found.ink[0] * found.ink[1]) < 0.3
+    for _ in range(40):  # two lines without a pause
+        a, b, c = rng.uniform(0.2, 0.8, (3, 2))
+        points = np.concatenate([np.linspace(a, b, 20), np.linspace(b, c, 20)[1:]])
+        drawings.append((np.column_stack([points, np.arange(39.0)]),))
+    dots = torch.from_numpy(np.stack([encode_strokes(drawing, "") for drawing in drawings]))
+    true = SaccadeConfig(
+        motion="strokes", ink=(0.24, 0.26), noise=(0, 0.1), on_threshold=(0.35, 0.4), off_threshold=(0.3, 0.35)
+    )
+    search = calibration._Search(Camera(true, num_bins, size).record(dots, torch.Generator().manual_seed(1)), dots)
+    start = SaccadeConfig(motion="strokes")
+    tried = [search.fit(start.model_copy(update={"ink": (at, at)}), 80) for at in calibration._BEGINNINGS]
+    found = min(tried, key=search.error)
+    assert search.error(found) < 0.8 * search.error(start)
+    assert 0.12 < np.sqrt(found.ink[0] * found.ink[1]) < 0.5
 
 
 def test_images_without_strokes_are_refused_before_training(root: Path) -> None:

@@ -23,8 +23,6 @@ from .config import MOST_SAMPLES, SMALLEST_THRESHOLD, STROKES, SaccadeConfig
 from .motion import MOTIONS, Motion
 from .strokes import inked
 
-_DRAWN_AT_ONCE = {"cuda": 1 << 24}  # numbers (drawings x dots x pixels); else one drawing, which stays in the cache
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -153,10 +151,7 @@ class Camera:
         cos, sin = turn.cos() * scale, turn.sin() * scale
         places = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + shift + 0.5
         dots = torch.cat([places * size, strokes[..., 2:]], -1)
-        lasts = torch.where(lasts < 1, lasts, math.inf)
-        at_once = max(1, _DRAWN_AT_ONCE.get(draws.device.type, 0) // (strokes.shape[1] * size**2))
-        parts = [of.split(at_once) for of in (dots, times, lasts, radius)]
-        shown = torch.cat([inked(*part, size) for part in zip(*parts, strict=True)])
+        shown = inked(dots, times, torch.where(lasts < 1, lasts, math.inf), radius, size)
         if not config.inverted:
             shown = 1 - shown
         return (black + (1 - black) * shown).log_().transpose(0, 1).contiguous()

@@ -4,14 +4,18 @@ So N-Omniglot was made: its README (github.com/Brain-Cog-Lab/N-Omniglot) says th
 videos and recorded with a DAVIS346. Its picture of one recording (README.assets/sample_00.png, 9 s) has events of both
 polarities all along the path, one kind just before the other: ink vanishes soon after it appears, at a guess within
 0.1 to 0.3 s. Not known to us, for no recording and no full text of the paper was at hand: how long ink stays, how wide
-the pen is, whether the video keeps Omniglot's times (half of the drawings of background_small1 and _small2 last 3.8 s
-or less, 1 % more than 36 s), whether ink is dark or bright, and what is shown between two drawings.
+the pen is, whether the video keeps Omniglot's times, whether ink is dark or bright, and what is shown between two
+drawings (docs/datasets/nomniglot.md).
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 from torch import Tensor
+
+_NUMBERS_AT_ONCE: Final = {"cuda": 1 << 24}  # drawings x dots x pixels; else one drawing, which stays in the cache
 
 
 def inked(dots: Tensor, times: Tensor, lasts: Tensor, radius: Tensor, size: int) -> Tensor:
@@ -25,33 +29,39 @@ def inked(dots: Tensor, times: Tensor, lasts: Tensor, radius: Tensor, size: int)
     distance along a row or column. Of two lines within a pixel the nearer one counts alone. Between dots d apart the
     line is nearer than they are, by d^2 / 12 of the squared distance on average.
     """
-    count, num_dots = dots.shape[:2]
     first = torch.searchsorted(dots[..., 3].contiguous(), times - lasts, right=True)
     behind = torch.searchsorted(dots[..., 2].contiguous(), times, right=True)
-    number = behind - first
-    level = torch.frexp(number.clamp(min=1).float()).exponent.long() - 1  # 2^level <= number < 2^(level + 1)
-    nearest = _least_squares(dots[..., :2], size)
-    table = (level * count + torch.arange(count, device=dots.device)[:, None]) * num_dots
-    squares = nearest[table + first.clamp(max=num_dots - 1)]
-    torch.minimum(squares, nearest[table + (behind - 2**level).clamp(min=0)], out=squares)
-    apart = dots[..., :2].diff(dim=1).square().sum(-1).median(1).values  # of most dots: those of a stroke
-    squares = (squares - apart[:, None, None] / 12).clamp_(min=0)
-    within = (radius + 0.5)[..., None] - squares.sqrt_()
-    covered = within.clamp_(min=0).minimum((2 * radius).clamp(max=1)[..., None])
-    return torch.where(number[..., None] > 0, covered, 0).unflatten(-1, (size, size))
+    places = dots[..., :2]
+    squares = _least_squares(places, first, behind, size)
+    apart = places.diff(dim=1).square().sum(-1).median(1).values  # of most dots: those of a stroke
+    squares = squares.sub_(apart[:, None, None] / 12).clamp_(min=0)
+    covered = ((radius + 0.5)[..., None] - squares.sqrt_()).clamp_(min=0)
+    covered = torch.minimum(covered, (2 * radius).clamp(max=1)[..., None])
+    return covered.unflatten(2, (size, size))  # type: ignore[no-untyped-call, no-any-return]
 
 
-def _least_squares(places: Tensor, size: int) -> Tensor:
-    """Squared distance of pixels from the nearest of the dots k to k + 2^level - 1, of places (B, K, 2).
+def _least_squares(places: Tensor, first: Tensor, behind: Tensor, size: int) -> Tensor:
+    """Squared distance (B, m, size^2) of pixels from the nearest of the dots first to behind - 1, both (B, m).
 
-    As rows (levels * B * K, size^2), in that order; those that would need dots behind the last one are not set.
+    inf where these are none. By tables of the least distance from 1, 2, 4 ... dots in a row, some drawings at a time.
     """
     count, num_dots = places.shape[:2]
     centres = torch.arange(size, device=places.device) + 0.5
-    x, y = ((centres - places[..., axis, None]) ** 2 for axis in (0, 1))
-    levels = places.new_empty(num_dots.bit_length(), count, num_dots, size, size)
-    torch.add(y[..., :, None], x[..., None, :], out=levels[0])
-    for level in range(1, len(levels)):
-        step, before = 2 ** (level - 1), levels[level - 1]
-        torch.minimum(before[:, :-step], before[:, step:], out=levels[level][:, :-step])
-    return levels.flatten(3).flatten(0, 2)
+    x, y = ((centres - places[..., axis, None]).square() for axis in (0, 1))
+    level = torch.frexp((behind - first).clamp(min=1).float()).exponent.long() - 1  # 2^level <= behind - first
+    at_once = min(count, max(1, _NUMBERS_AT_ONCE.get(places.device.type, 0) // (num_dots * size**2)))
+    tables = places.new_empty(num_dots.bit_length(), at_once, num_dots, size, size)
+    rows = tables.flatten(3).flatten(0, 2)
+    found = places.new_empty(count, first.shape[1], size**2)
+    for start in range(0, count, at_once):
+        part = slice(start, min(start + at_once, count))
+        number = part.stop - start
+        torch.add(y[part, :, :, None], x[part, :, None, :], out=tables[0, :number])
+        for higher in range(1, len(tables)):
+            step, before = 2 ** (higher - 1), tables[higher - 1, :number]
+            torch.minimum(before[:, :-step], before[:, step:], out=tables[higher, :number, :-step])
+        table = (level[part] * at_once + torch.arange(number, device=places.device)[:, None]) * num_dots
+        lower = rows[table + first[part].clamp(max=num_dots - 1)]
+        upper = rows[table + (behind[part] - (1 << level[part])).clamp(min=0)]
+        torch.minimum(lower, upper, out=found[part])
+    return found.masked_fill_((behind <= first)[..., None], torch.inf)
