@@ -147,6 +147,10 @@ class PairedCache(Dataset[PairedSample]):
             )
         return recorded.read("frames", rows)
 
+    def read_strokes(self, indices: IntArray) -> NDArray[np.float32]:
+        """(B, K, 4) how the images were drawn that `read` gives with the samples at `indices` (B,)."""
+        return self._images.read("strokes", self.image_rows[indices])
+
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
         """(n, T, 2, H, W) recordings of the split, all or those at `indices` (n,), in the store's dtype."""
         return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
@@ -164,6 +168,14 @@ class PairedCache(Dataset[PairedSample]):
         the store's dtype."""
         return self._recorded.read("frames", self.pool_rows if indices is None else self.pool_rows[indices])
 
+    def load_strokes(self, indices: IntArray | None = None) -> NDArray[np.float32]:
+        """(m, K, 4) how the static pool was drawn, all or those at `indices` (m,) of it; only with `has_strokes`.
+
+        Dots of ink: x and y in shares of the image's side from its upper left corner, and from when to when the pen was
+        there, in shares of the time of drawing; inf for dots that are not drawn.
+        """
+        return self._images.read("strokes", self.pool_rows if indices is None else self.pool_rows[indices])
+
     @cached_property
     def unlabelled(self) -> UnlabelledRecordings:
         """What training may see without labels, whichever split this is."""
@@ -177,6 +189,11 @@ class PairedCache(Dataset[PairedSample]):
     def image_size(self) -> int:
         """Height and width of the images in pixels; 0 without images."""
         return int(self._images.array("images").shape[-1]) if self.has_images else 0
+
+    @property
+    def has_strokes(self) -> bool:
+        """Whether the store of images says how they were drawn."""
+        return self.has_images and "strokes/zarr.json" in self._images.attributes.files
 
     @property
     def bin_mode(self) -> str:

@@ -7,7 +7,8 @@
 
 Kinds and their arrays:
     events    frames (N, T, 2, H, W) counts
-    images    images (N, 3, H, W) uint8 RGB;  value (N, 1, H, W) float32, HSV's V in [0, 1]
+    images    images (N, 3, H, W) uint8 RGB;  value (N, 1, H, W) float32, HSV's V in [0, 1];  where it is known how they
+              were drawn, strokes (N, K, 4) float32, dots of ink: x, y, begin, end
     pairs     columns alone, see `cache.pairs`
 """
 
@@ -32,8 +33,10 @@ DIMENSIONS: dict[str, tuple[str, ...]] = {
     "frames": ("sample", "time", "polarity", "y", "x"),
     "images": ("sample", "channel", "y", "x"),
     "value": ("sample", "channel", "y", "x"),
+    "strokes": ("sample", "dot", "field"),
 }
 ARRAYS_OF_KIND: dict[str, tuple[str, ...]] = {"events": ("frames",), "images": ("images", "value"), "pairs": ()}
+MORE_ARRAYS: dict[str, tuple[str, ...]] = {"images": ("strokes",)}  # that some stores of a kind have after these
 
 
 class ChunkFile(Frozen):

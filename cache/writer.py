@@ -33,6 +33,7 @@ from .errors import StoreError
 from .schema import (
     ARRAYS_OF_KIND,
     DIMENSIONS,
+    MORE_ARRAYS,
     PARTIAL_SUFFIX,
     SCHEMA_VERSION,
     STORE_SUFFIX,
@@ -74,7 +75,8 @@ class StoreLayout:
     arrays: dict[str, ArrayLayout]
 
     def __post_init__(self) -> None:
-        assert tuple(self.arrays) == ARRAYS_OF_KIND[self.kind]
+        required = ARRAYS_OF_KIND[self.kind]
+        assert tuple(self.arrays) in (required, required + MORE_ARRAYS.get(self.kind, ()))
         assert self.num_samples > 0 < self.samples_per_shard
 
     @property

@@ -27,12 +27,13 @@ IntArray = NDArray[np.int64]
 _MOST_RECORDINGS = 2000
 _NUM_PHOTOS = 160  # that each trial draws
 _NUM_CELLS = 8  # of a side: what lies where is compared in as many parts
-_BEGINNINGS = (0.03, 0.12)  # amplitudes: from one alone the search may end beside the best
+_BEGINNINGS = (0.03, 0.12)  # amplitudes, or how long ink stays: from one alone the search may end beside the best
+_SHORTEST_INK = 0.01  # shorter needs more moments than a trial has time for
 _FIRST_TRIALS, _TRIALS = 80, 120
 _SHOWN = 4
 _LAGS = ((0, 1), (1, 0), (0, 2), (2, 0))  # rows and columns, pixels: how wide the bands of events are
 # How far the proposed ranges reach to each side of what fits best: factors, but for `start`. Ours; see docs/methods.md.
-_MARGINS = {"amplitude": 1.12, "scale": 1.12, "speed": 1.015, "start": 0.015}
+_MARGINS = {"amplitude": 1.12, "ink": 1.12, "scale": 1.12, "speed": 1.015, "start": 0.015}
 _LEAST_SPREAD = 1.3  # of thresholds
 
 
@@ -62,9 +63,10 @@ class CalibrationReport:
 def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> CalibrationReport:
     """Find settings for the training recordings of a pair store, and draw recordings beside drawn frames to `out`.
 
-    given: where the search begins; motion, surround, shift, rotation and contrast are kept, and so is `inverted` where
-    it was given: else both displays are tried.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings
-    or no images; bins that are not of equal duration.
+    given: where the search begins; motion, surround, pen, shift, rotation and contrast are kept, and so is `inverted`
+    where it was given: else both displays are tried. With the motion `strokes`, how long ink stays is looked for in
+    place of the amplitude.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings or no images, or no
+    strokes for that motion; bins that are not of equal duration.
     """
     if out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
@@ -73,14 +75,16 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
         raise StoreError(f"{pairs}: needs training recordings, and images to draw")
     if split.bin_mode not in ("time", "exact"):
         raise StoreError(f"{pairs}: time bins of frames.mode = {split.bin_mode}; drawn ones have equal durations")
+    start = given or SaccadeConfig()
+    if start.reads == "strokes" and not split.has_strokes:
+        raise StoreError(f"{pairs}: motion = strokes needs images with strokes: convert the source omniglot-strokes")
     rng = np.random.default_rng(0)
     rows = rng.permutation(len(split))[:_MOST_RECORDINGS]
     recordings = torch.from_numpy(split.load_events(rows).astype(np.float32))
     chosen = _photos_of(split, split.event_labels[rows], rng, _NUM_PHOTOS)
-    search = _Search(recordings, torch.from_numpy(read_static(split, "saccade", chosen)))
-    start = given or SaccadeConfig()
+    search = _Search(recordings, torch.from_numpy(read_static(split, start.reads, chosen)))
     begun = [
-        search.fit(start.model_copy(update={"amplitude": (at, at), "inverted": inverted}), _FIRST_TRIALS)
+        search.fit(start.model_copy(update={_reach(start): (at, at), "inverted": inverted}), _FIRST_TRIALS)
         for inverted in ((start.inverted,) if "inverted" in start.model_fields_set else (False, True))
         for at in _BEGINNINGS
     ]
@@ -90,7 +94,7 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     for row in range(min(_SHOWN, len(rows))):
         samples.append(PreviewSample(f"recorded: {split.sample_ids[rows[row]]}", recordings[row].numpy()))
         photo = _photos_of(split, split.event_labels[rows[[row]]], rng, 1)
-        shown = search.draw(found, torch.from_numpy(read_static(split, "saccade", photo)))[0].numpy()
+        shown = search.draw(found, torch.from_numpy(read_static(split, start.reads, photo)))[0].numpy()
         samples.append(PreviewSample(f"drawn: {split.image_ids[photo[0]]}", shown, split.load_images(photo)[0]))
     draw(samples, out)
     return CalibrationReport(
@@ -169,9 +173,14 @@ class _Search:
         return torch.cat([places, neighbours * (len(places) / len(neighbours)) ** 0.5])
 
 
+def _reach(config: SaccadeConfig) -> str:
+    """What decides how wide bands of events are, beside the image."""
+    return "ink" if config.reads == "strokes" else "amplitude"
+
+
 def _centres(config: SaccadeConfig) -> dict[str, float]:
     return {
-        "amplitude": _middle(config.amplitude),
+        _reach(config): _middle(getattr(config, _reach(config))),
         "on_threshold": _middle(config.on_threshold),
         "off_threshold": _middle(config.off_threshold),
         "speed": _middle(config.speed),
@@ -187,9 +196,12 @@ def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.fl
         key: middle + float(by) if key == "start" else middle * float(np.exp(np.clip(by, -3, 3)))
         for (key, middle), by in zip(begin.items(), change, strict=True)
     }
+    if "ink" in at:
+        at["ink"] = max(at["ink"], _SHORTEST_INK)
     ranges = {
         key: (at[key] - margin, at[key] + margin) if key == "start" else (at[key] / margin, at[key] * margin)
         for key, margin in (_MARGINS | dict.fromkeys(("on_threshold", "off_threshold"), _LEAST_SPREAD)).items()
+        if key in at
     }
     ranges["noise"] = (0.0, 2 * at["noise"])
     update = {key: _rounded(bounds) for key, bounds in ranges.items()}

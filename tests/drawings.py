@@ -76,3 +76,21 @@ def write_drawings(folder: Path, characters: Mapping[str, Sequence[str]] = CHARA
                 picture[y, x] = 0
                 Image.fromarray(picture).convert("1").save(images / f"{700 + code:04d}_{drawer:02d}.png")
     return folder
+
+
+def write_strokes(folder: Path, characters: Mapping[str, Sequence[str]] = CHARACTERS) -> Path:
+    """The strokes of the drawings in `<folder>/omniglot`, beside them: the bar in two strokes, a pause between."""
+    names = sorted(name for part in characters.values() for name in part)
+    for part, of_part in characters.items():
+        for name in of_part:
+            code = names.index(name)
+            place = folder / "omniglot" / f"strokes_{part}" / name
+            place.mkdir(parents=True)
+            for drawer in range(1, NUM_DRAWERS + 1):
+                points = stroke(code, drawer) * 105 / 250
+                half = len(points) // 2
+                lines = ["START"]
+                for first, some in ((0, points[:half]), (half + 20, points[half:])):
+                    lines += [f"{x:.6f},{-y:.6f},{25 * (first + i)}" for i, (x, y) in enumerate(some)] + ["BREAK"]
+                (place / f"{700 + code:04d}_{drawer:02d}.txt").write_text("\n".join(lines) + "\n")
+    return folder

@@ -30,6 +30,7 @@ from dvs_transfer.pipeline.studies.study import read_study_file
 from dvs_transfer.stages.evaluation.results import read_evaluation, read_predictions
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.frames.strokes import encode_strokes
 from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
 from dvs_transfer.stages.runs.history import read_history
@@ -46,6 +47,7 @@ from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import decode_image
 from dvs_transfer.stages.sources.nomniglot import NUM_DRAWERS, parse_table
 from dvs_transfer.stages.sources.random_access import FileBytes, InMemory, RandomAccess
+from dvs_transfer.stages.sources.strokes import parse_strokes
 from dvs_transfer.stages.sources.tree import ArchiveTree
 
 from stores import build_store
@@ -197,6 +199,10 @@ def _intervals(folder: Path) -> list[bytes]:
     return ["\n".join(["n,start,end", *(f"{i},{i * 1000},{i * 1000 + 900}.0" for i in range(NUM_DRAWERS))]).encode()]
 
 
+def _strokes(folder: Path) -> list[bytes]:
+    return [b"START\n18.954528,-43.534334,0\n19.7,-41.9,56\n60,-80.5,97\nBREAK\n30.5,-7,1204\nBREAK\n"]
+
+
 # Configuration --------------------------------------------------------------------------------------------------------
 
 _REPOSITORY = Path(__file__).resolve().parent.parent
@@ -318,6 +324,7 @@ TARGETS: Mapping[str, Target] = {
     ),
     "annotation": Target(_annotations, lambda data, folder: parse_box(data, "annotation")),
     "cepdvs-table": Target(_path_files, lambda data, folder: parse_path_file(data, "pathFile.csv")),
+    "strokes": Target(_strokes, lambda data, folder: encode_strokes(parse_strokes(data, "strokes"), "strokes")),
     "nomniglot-table": Target(_intervals, _as_file("0001.csv", parse_table)),
     "config": Target(_configs, _as_file("a.toml", load_config)),
     "study": Target(_studies, _as_file("a.toml", read_study_file)),

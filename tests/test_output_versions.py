@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cifar_data import write_cifar10, write_cifar10dvs
-from drawings import write_drawings
+from drawings import write_drawings, write_strokes
 from own_recordings import SENSOR, WRITERS, make_events
 from PIL import Image
 from recordings import judged
@@ -34,11 +34,13 @@ from dvs_transfer.stages.demo.run import DEMO_VERSION, encode_mat
 from dvs_transfer.stages.frames.binning import make_frames
 from dvs_transfer.stages.frames.images import encode_image
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
+from dvs_transfer.stages.frames.strokes import encode_strokes
 from dvs_transfer.stages.simulation import CAMERAS, simulate_image
 from dvs_transfer.stages.simulation.run import SIMULATOR_VERSION
-from dvs_transfer.stages.sources import SOURCES, open_source
+from dvs_transfer.stages.sources import SOURCES, ImageReader, open_source
 from dvs_transfer.stages.sources.atis import box_contour, encode_annotation, encode_records
 from dvs_transfer.stages.sources.base import AtisRecords, Events, EventStream
+from dvs_transfer.stages.sources.strokes import parse_strokes
 
 KEPT = Path(__file__).parent / "golden" / "outputs.json"
 BEFORE = Path(__file__).parent / "fixtures" / "version_before.tar.gz"
@@ -125,7 +127,7 @@ def raw_data(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
     write_mnist(raw / "mnist")
     write_cepdvs(raw / "cepdvs", before / "data/raw/images")
     write_folders(raw, before / "data/raw/images")
-    write_drawings(raw)
+    write_strokes(write_drawings(raw))
     return {
         "ncaltech101": before / "data/raw/events",
         "caltech101": before / "data/raw/images",
@@ -137,6 +139,7 @@ def raw_data(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
         "cifar10": write_cifar10(raw / "cifar10", 1),
         "nomniglot": raw / "nomniglot",
         "omniglot": raw / "omniglot",
+        "omniglot-strokes": raw / "omniglot",
         "folder": raw / "recordings",
         "image-folder": raw / "images",
         TONIC: raw,
@@ -165,8 +168,12 @@ def described(decoded: Any) -> Any:
 @pytest.mark.parametrize("name", [*SOURCES, TONIC])
 def test_readers(name: str, raw_data: Mapping[str, Path]) -> None:
     source = open_source(name, raw_data[name])
+    has_strokes = isinstance(source, ImageReader) and source.has_strokes
     samples = [
-        [sample.sample_id, sample.label, source.metadata(sample), described(source.decode(sample, content))]
+        [
+            *(sample.sample_id, sample.label, source.metadata(sample), described(source.decode(sample, content))),
+            *([described(stroke) for stroke in source.read_strokes(sample)] if has_strokes else []),
+        ]
         for sample in source.samples
         for content in (source.read_content(sample),)
     ]
@@ -195,6 +202,8 @@ def test_frames() -> None:
             list(map(described, encode_image(rgb, ImagesConfig(value_order=order))))
         )
     require_kept("frames", frames.VERSION, output)
+    drawing = parse_strokes(b"START\n9.5,-20,0\n40,-20.25,300\n60,-70,800\nBREAK\n80,-80,1500\nBREAK\n", "drawing")
+    require_kept("strokes", frames.VERSION, encode_strokes(drawing, "drawing")[::16].astype(float).tolist())
 
 
 # Demo, simulator, analyses --------------------------------------------------------------------------------------------

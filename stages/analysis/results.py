@@ -113,14 +113,16 @@ class Subject:
 
     def _photos(self, batch: PairedBatch, rows: IntArray) -> Tensor:
         """Frames (T, B, 2, H, W) of the samples' images, as training shows them."""
-        encoding = "value" if self.training is None else self.training.encoding
+        encoding = "value" if self.training is None else self.training.reads
         if encoding == "recorded":
             return torch.from_numpy(self.split.read_recorded(rows)).float().to(self.device).transpose(0, 1)
         images = batch["value"]
-        if encoding != "value":
+        if encoding == "strokes":
+            images = torch.from_numpy(self.split.read_strokes(rows))
+        elif encoding != "value":
             images = torch.from_numpy(encode_images(self.split.read_images(rows), encoding))
         num_steps, num_polarities, size = batch["events"].shape[1:4]
-        if self.training is None or encoding != "saccade":
+        if self.training is None or self.training.encoding != "saccade":
             shown = images.to(self.device).expand(-1, num_polarities, -1, -1)
             return shown.expand(num_steps, -1, -1, -1, -1)
         camera = Camera(self.training.saccade, num_steps, size)

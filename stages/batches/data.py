@@ -14,7 +14,7 @@ from ...cache.paired import PairedCache, UnlabelledRecordings
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
-Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade", "recorded"]
+Encoding = Literal["value", "grey", "red", "green", "blue", "mean", "saccade", "recorded", "strokes"]
 
 # Weights of R, G, B. Grey is ITU-R BT.601 luma, as in Pillow's mode "L".
 _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
@@ -28,11 +28,13 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 
 
 class ImageSource(Protocol):
-    """m images, as RGB (m, 3, H, W), as HSV's V (m, 1, H, W), and their simulated recordings (m, T, 2, H, W)."""
+    """m images, as RGB (m, 3, H, W), as HSV's V (m, 1, H, W), some as their simulated recordings (m, T, 2, H, W) or as
+    strokes (m, K, 4)."""
 
     def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]: ...
     def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
     def load_recorded(self, indices: IntArray | None = None) -> NDArray[Any]: ...
+    def load_strokes(self, indices: IntArray | None = None) -> NDArray[np.float32]: ...
 
 
 OpenSplit = Callable[[Split], PairedCache]
@@ -48,10 +50,12 @@ def _indexable(frames: NDArray[Any]) -> NDArray[Any]:
 
 
 def read_static(source: ImageSource, encoding: Encoding, rows: IntArray) -> NDArray[Any]:
-    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]; their recordings, as `read_events` gives
-    them, with the encoding "recorded"."""
+    """Images of a split's static pool as one channel (n, 1, H, W) in [0, 1]; with the encoding "recorded" their
+    recordings, as `read_events` gives them, with "strokes" how they were drawn, (n, K, 4)."""
     if encoding == "recorded":
         return _indexable(source.load_recorded(rows))
+    if encoding == "strokes":
+        return source.load_strokes(rows)
     return source.load_values(rows) if encoding == "value" else encode_images(source.load_images(rows), encoding)
 
 

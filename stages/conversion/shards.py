@@ -19,10 +19,11 @@ from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
+from ..frames.strokes import NUM_DOTS, encode_strokes
 from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
 from ..sources.images import require_image
 from ..sources.random_access import RandomAccess, blocks
-from ..sources.reader import Reader
+from ..sources.reader import ImageReader, Reader
 from ..tasks import TaskRunner
 from .config import ConvertConfig
 
@@ -103,7 +104,9 @@ def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayou
         shape = config.frames.frame_shape(sensor_size or LARGEST_SENSOR)
         return {"frames": ArrayLayout(shape, config.frames.dtype)}
     size = config.images.size
-    return {"images": ArrayLayout((3, size, size), "uint8"), "value": ArrayLayout((1, size, size), "float32")}
+    arrays = {"images": ArrayLayout((3, size, size), "uint8"), "value": ArrayLayout((1, size, size), "float32")}
+    has_strokes = isinstance(source, ImageReader) and source.has_strokes
+    return arrays | ({"strokes": ArrayLayout((NUM_DOTS, 4), "float32")} if has_strokes else {})
 
 
 def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
@@ -192,9 +195,11 @@ def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: 
 
 def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
     """Fill `out` from a recording or an image; what its row says of it."""
-    if source.kind == "images":
+    if isinstance(source, ImageReader):
         image = require_image(decoded, sample.location)
         out["images"][...], out["value"][...] = encode_image(image, config.images)
+        if source.has_strokes:
+            out["strokes"][...] = encode_strokes(source.read_strokes(sample), sample.location)
         return {"sensor_size": [image.shape[1], image.shape[0]]}
     frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data

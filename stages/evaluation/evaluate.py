@@ -15,12 +15,11 @@ from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from ...cache import durable
-from ...cache.errors import TrainingError
+from ...cache.errors import DvsTransferError, TrainingError
 from ...cache.paired import PairedCache
 from ..batches.data import OpenSplit
 from ..batches.loading import load
 from ..network.runtime import select_device, torch_settings
-from ..plugins import PluginError
 from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
 from ..training.config import read_training
 from ..training.methods import method_of
@@ -138,7 +137,7 @@ def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) ->
     train, validation = split.count("train"), split.count("validation")
     teaching = train.sum()
     unlabelled: dict[str, Any] = {}
-    with suppress(TrainingError, PluginError):
+    with suppress(DvsTransferError):
         config = read_training(run_folder)
         if config is not None:
             teaching *= method_of(config).uses_labels

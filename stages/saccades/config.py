@@ -17,7 +17,9 @@ TILT: Final = ((0.11, 0.76, 1.0), (1.15, 1.89, -1.0))
 NUM_SACCADES: Final = 3
 SMALLEST_THRESHOLD: Final = 0.01  # as in ESIM and v2e: mismatch never makes a pixel that fires without end
 
-MOTION_NAMES: Final = ("saccades", "loop", "drift")
+STROKES: Final = "strokes"
+MOTION_NAMES: Final = ("saccades", "loop", "drift", STROKES)
+MOST_SAMPLES: Final = 100  # of a time bin
 
 
 def _rises(bounds: tuple[float, float]) -> tuple[float, float]:
@@ -39,13 +41,22 @@ class SaccadeConfig(Frozen):
     Lengths are shares of the frame's side, so that they are the same for any size of frames.
     """
 
-    LATER = frozenset({"mirrored"})
+    LATER = frozenset({"mirrored", "ink", "pen"})
 
     motion: str = Field(
         "saccades",
         description="saccades: a triangle in three saccades (N-MNIST, N-Caltech101); loop: a closed loop at constant "
-        "speed (CIFAR10-DVS); drift: a smooth path of its own for each photo (CEP-DVS); or your own, as "
-        "package.module:Name",
+        "speed (CIFAR10-DVS); drift: a smooth path of its own for each photo (CEP-DVS); strokes: nothing moves, the "
+        "image is drawn as its strokes were (N-Omniglot), and amplitude, direction_degrees, surround and gamma change "
+        "nothing; or your own, as package.module:Name",
+    )
+    ink: PositiveBounds = Field(
+        (0.02, 0.05),
+        description="strokes: how long ink stays when the pen has left, share of the time of drawing; 1 and more: for "
+        "good",
+    )
+    pen: PositiveBounds = Field(
+        (0.04, 0.055), description="strokes: width of the pen, share of the image's side; Omniglot's images have 0.048"
     )
     amplitude: PositiveBounds = Field((0.03, 0.05), description="how far the motion reaches, share of the frame's side")
     direction_degrees: float = Field(5.0, ge=0, le=180, description="largest turn of the motion's path, degrees")
@@ -85,8 +96,17 @@ class SaccadeConfig(Frozen):
         20.0, ge=0, description="mean number of events of a hot pixel in a recording, both polarities together"
     )
     samples_per_bin: int = Field(
-        3, ge=1, le=100, description="moments of a time bin at which luminance is looked at: more is slower and finer"
+        3,
+        ge=1,
+        le=MOST_SAMPLES,
+        description="moments of a time bin at which luminance is looked at: more is slower and finer; strokes: two "
+        "at least while ink stays",
     )
+
+    @property
+    def reads(self) -> Literal["saccade", "strokes"]:
+        """The encoding of images that the camera records: their luma, or how they were drawn."""
+        return "strokes" if self.motion == STROKES else "saccade"
 
     @field_validator("motion")
     @classmethod

@@ -19,8 +19,9 @@ from torch.nn import functional as F
 
 from ...cache.errors import TrainingError
 from ..plugins import find
-from .config import SMALLEST_THRESHOLD, SaccadeConfig
+from .config import MOST_SAMPLES, SMALLEST_THRESHOLD, STROKES, SaccadeConfig
 from .motion import MOTIONS, Motion
+from .strokes import inked
 
 
 @dataclass(frozen=True)
@@ -49,16 +50,42 @@ class Camera:
             )
         return motion
 
+    @cached_property
+    def samples_per_bin(self) -> int:
+        """Moments of a time bin at which luminance is looked at: at least two while ink stays, or it would be missed.
+
+        Raises TrainingError: it stays too shortly for that.
+        """
+        config = self.config
+        if config.motion != STROKES or config.ink[0] >= 1:
+            return config.samples_per_bin
+        needed = math.ceil(2 * config.speed[1] / (config.ink[0] * self.num_bins))
+        if needed > MOST_SAMPLES:
+            raise TrainingError(
+                f"train.saccade.ink = {list(config.ink)}: to see ink that stays so shortly, each of {self.num_bins} "
+                f"time bins needs {needed} moments, and the limit is {MOST_SAMPLES}: let it stay for "
+                f"{2 * config.speed[1] / (MOST_SAMPLES * self.num_bins):.2g} or more"
+            )
+        return max(needed, config.samples_per_bin)
+
+    def check(self) -> None:
+        """Raises PluginError or TrainingError where the settings cannot be used."""
+        _ = self.samples_per_bin if self.config.motion == STROKES else self.motion
+
     @torch.no_grad()
     def record(self, photos: Tensor, generator: torch.Generator) -> Tensor:
         """Event counts (B, T, 2, size, size), float32, polarity 0 = OFF, 1 = ON, of photos (B, 1, h, w) in [0, 1].
 
-        h and w need not be `size`: edges that a frame's pixel cannot hold make events too. generator: on the photos'
-        device, which is not waited for.
+        h and w need not be `size`: edges that a frame's pixel cannot hold make events too. With the motion `strokes`
+        it takes how they were drawn, dots (B, K, 4), see `PairedCache.load_strokes`. generator: on the photos' device,
+        which is not waited for.
         """
         draws = _Draws(len(photos), photos.device, generator)
-        luminances = self._luminances(photos, draws)
-        levels = self._seen(luminances, self._path(draws), draws)
+        if self.config.motion == STROKES:
+            levels = self._drawn(photos, draws)
+        else:
+            luminances = self._luminances(photos, draws)
+            levels = self._seen(luminances, self._path(draws), draws)
         counts = self._fired(levels, draws)
         self._add_noise(counts, draws)
         return counts
@@ -73,11 +100,15 @@ class Camera:
             return luminance
         return luminance - black.log()
 
+    def _times(self, draws: _Draws) -> Tensor:
+        """When in the motion each sample is (B, n + 1): 0 to 1 is the whole of it."""
+        config, count = self.config, self.num_bins * self.samples_per_bin
+        times = torch.arange(count + 1, device=draws.device, dtype=torch.float32) / count
+        return times * draws.between(config.speed, 1) + draws.between(config.start, 1)
+
     def _path(self, draws: _Draws) -> Tensor:
         """Where the photo's centre is at each sample (B, n + 1, 2): x, y from the frame's, in shares of its side."""
-        config, count = self.config, self.num_bins * self.config.samples_per_bin
-        times = torch.arange(count + 1, device=draws.device, dtype=torch.float32) / count
-        times = times * draws.between(config.speed, 1) + draws.between(config.start, 1)
+        config, times = self.config, self._times(draws)
         path = (self.motion(times.clamp(0, 1), draws.generator) - 0.5) * draws.between(config.amplitude, 1, 1)
         turn = draws.around(math.radians(config.direction_degrees), 1)
         cos, sin, x, y = turn.cos(), turn.sin(), path[..., 0], path[..., 1]
@@ -104,6 +135,26 @@ class Camera:
         )
         return seen.view(grid.shape[:4])
 
+    def _drawn(self, strokes: Tensor, draws: _Draws) -> Tensor:
+        """Log luminance (B, n + 1, S, S) at each pixel and sample: white paper that dark ink comes to, or the negative.
+
+        The paper is blank before the first dot and fills the frame; what is drawn is turned, scaled and moved.
+        """
+        config, size, times = self.config, self.size, self._times(draws)
+        black, lasts = draws.between(config.black_level, 1, 1, 1), draws.between(config.ink, 1)
+        turn, scale = draws.around(math.radians(config.rotation_degrees), 1), draws.between(config.scale, 1)
+        radius, shift = draws.between(config.pen, 1) / 2 * scale * size, draws.around(config.shift, 1, 2)
+        x, y = (strokes[..., axis] - 0.5 for axis in (0, 1))  # from the image's centre, in shares of its side
+        if config.mirrored > 0:
+            x = torch.where(draws.uniform(1) < config.mirrored, -x, x)
+        cos, sin = turn.cos() * scale, turn.sin() * scale
+        places = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + shift + 0.5
+        dots = torch.cat([places * size, strokes[..., 2:]], -1)
+        shown = inked(dots, times, torch.where(lasts < 1, lasts, math.inf), radius, size)
+        if not config.inverted:
+            shown = 1 - shown
+        return (black + (1 - black) * shown).log_()
+
     def _fired(self, levels: Tensor, draws: _Draws) -> Tensor:
         """Counts (B, T, 2, S, S) of pixels that see levels (B, n + 1, S, S)."""
         config, pixels = self.config, levels.shape[2:]
@@ -122,7 +173,7 @@ class Camera:
             torch.div(above, threshold, rounding_mode="trunc", out=passed)
             reference.addcmul_(passed, threshold)
         counts = levels.new_empty(len(levels), self.num_bins, 2, *pixels)
-        by_bin = fired.view(self.num_bins, config.samples_per_bin, *first.shape)
+        by_bin = fired.view(self.num_bins, self.samples_per_bin, *first.shape)
         for polarity, events in ((1, by_bin.relu()), (0, by_bin.neg_().relu_())):
             torch.sum(events, 1, out=counts[:, :, polarity].transpose(0, 1))
         return counts

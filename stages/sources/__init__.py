@@ -15,7 +15,7 @@ from .cepdvs import CepDvs, CepDvsImages
 from .cifar import Cifar10, Cifar10Dvs
 from .digits import Mnist, NMnist
 from .nomniglot import NOmniglot
-from .omniglot import Omniglot
+from .omniglot import Omniglot, OmniglotStrokes
 from .own import Folder, ImageFolder
 from .reader import EventReader, ImageReader, Reader
 from .tonic_datasets import PREFIX as TONIC_PREFIX
@@ -23,7 +23,7 @@ from .tonic_datasets import TonicReader, tonic_reader
 
 _READERS: Final[tuple[type[Reader], ...]] = (
     *(NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist, Cifar10Dvs, Cifar10, NOmniglot, Omniglot),
-    *(Folder, ImageFolder),
+    *(OmniglotStrokes, Folder, ImageFolder),
 )
 SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: reader for reader in _READERS})
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""

@@ -20,6 +20,7 @@ from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .images import decode_image
 from .random_access import RandomAccess
+from .strokes import Strokes
 from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
 
 NUM_EXAMPLES: Final = 5
@@ -252,7 +253,12 @@ class ImageReader(Reader):
     """A data set of photos or pictures."""
 
     kind = "images"
+    has_strokes: ClassVar[bool] = False  # whether it is known how its images were drawn; a store then keeps that, too
 
     def decode(self, sample: Sample, data: bytes) -> UInt8Array:
         """The image as (H, W, 3) uint8 RGB. Raises SourceError."""
         return decode_image(data, sample.location)
+
+    def read_strokes(self, sample: Sample) -> Strokes:
+        """How the image was drawn; only with `has_strokes`, where `metadata` has a digest of it. Raises SourceError."""
+        raise NotImplementedError(f"{self.name} has no strokes")

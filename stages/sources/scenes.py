@@ -51,6 +51,7 @@ SCENES: Final[Mapping[str, Scenes]] = MappingProxyType(
         "mnist": Scenes("MNIST", plain_name),
         "nomniglot": Scenes("Omniglot", last_number),
         "omniglot": Scenes("Omniglot", last_number),
+        "omniglot-strokes": Scenes("Omniglot", last_number),
         "cifar10dvs": Scenes("CIFAR-10", not_known),  # its description does not say which photo a recording is of
         "cifar10": Scenes("CIFAR-10", plain_name),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
@@ -14,6 +14,9 @@ from ...cache.errors import TrainingError
 from ..plugins import require_name
 from ..saccades.config import SaccadeConfig
 from .sliding import STRATEGIES
+
+if TYPE_CHECKING:
+    from ..batches.data import Encoding
 
 # Each is a file; this module imports none of them, for they load torch.
 METHOD_NAMES = tuple(module.name for module in iter_modules([str(Path(__file__).with_name("methods"))]))
@@ -248,6 +251,11 @@ class TrainConfig(Frozen):
                 f"{self.epochs} epochs"
             )
         return self
+
+    @property
+    def reads(self) -> Encoding:
+        """What is read of a static image: what `encoding` says, or its strokes for a camera that sees it drawn."""
+        return self.saccade.reads if self.encoding == "saccade" else self.encoding
 
     @property
     def num_pretrain_epochs(self) -> int:

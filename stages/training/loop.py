@@ -167,16 +167,9 @@ class _Training:
             method=method,
             sampler=sampler,
             sliding=method.sliding(),
-            data=load(split, device, config.data_placement, config.encoding if method.uses_images else None),
+            data=load(split, device, config.data_placement, config.reads if method.uses_images else None),
             unlabelled=unlabelled,
-            learner=Learner(
-                config,
-                network,
-                torch.optim.AdamW(groups, fused=True),
-                processes,
-                camera,
-                auxiliary,
-            ),
+            learner=Learner(config, network, torch.optim.AdamW(groups, fused=True), processes, camera, auxiliary),
             validation=Validation.of(selected, split, config.batch_size, device),
             kept=Keeper(model, config, run_folder, split, selection_split, processes.count, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
@@ -338,6 +331,12 @@ def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
             f"train.encoding = saccade draws time bins of equal duration, and the recordings' are those of frames.mode "
             f"= {split.bin_mode}: convert them with frames.mode = time"
         )
+    if config.reads == "strokes" and not split.has_strokes:
+        raise TrainingError(
+            "train.saccade.motion = strokes shows images as they were drawn, and the store of images does not say how: "
+            "convert them with the source omniglot-strokes (images.source), which reads Omniglot's strokes; or take "
+            "another motion"
+        )
     camera = Camera(config.saccade, split.num_bins, split.size)
-    _ = camera.motion  # found and tried before the first step
+    camera.check()  # before the first step
     return camera

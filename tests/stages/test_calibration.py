@@ -66,4 +66,5 @@ def test_the_command_prints_a_section_for_the_configuration(tmp_path, monkeypatc
         outcome = succeed("calibrate", pairs, "--out", picture, "--set", f"inverted={inverted}")
         assert f"inverted = {inverted}" in outcome.out.splitlines()
     refuse("calibrate", pairs, "--out", tmp_path / "p.jpg", code=2, says=["give a name that ends in .png"])
-    refuse("calibrate", pairs, "--set", "motion=circle", code=2, says=["'circle' is none of drift, loop, saccades"])
+    known = "'circle' is none of drift, loop, saccades, strokes"
+    refuse("calibrate", pairs, "--set", "motion=circle", code=2, says=[known])

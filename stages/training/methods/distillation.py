@@ -59,10 +59,10 @@ class Distillation(Transfer):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(DistillationOptions, options_of(config))
-        if config.encoding == "recorded":
+        if config.reads in ("recorded", "strokes"):
             raise TrainingError(
-                "train.method = distillation teaches its teacher the brightness of images, and train.encoding = "
-                "recorded reads their recordings alone: use saccade, or an encoding of brightness"
+                f"train.method = distillation teaches its teacher the brightness of images, of which {config.reads} "
+                "are read alone: use another encoding, or another train.saccade.motion"
             )
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:

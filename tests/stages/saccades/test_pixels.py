@@ -260,7 +260,7 @@ def test_the_same_generator_gives_the_same_frames():
 
 
 def test_a_motion_that_is_none_is_refused(monkeypatch):
-    with pytest.raises(ValidationError, match="'circle' is none of drift, loop, saccades"):
+    with pytest.raises(ValidationError, match="'circle' is none of drift, loop, saccades, strokes"):
         SaccadeConfig(motion="circle")
     monkeypatch.setitem(MOTIONS, "saccades", lambda times, generator: times)
     with pytest.raises(TrainingError, match=r"expected finite positions \(B, n, 2\).*shape \(2, 3\)"):
