@@ -122,7 +122,7 @@ def test_images_without_strokes_are_refused_before_training(root: Path) -> None:
 def test_a_teacher_of_brightness_is_refused(root: Path, pairs: Path) -> None:
     refuse(
         "--root", root, "train", *STROKES, "--set", "train.method=distillation",
-        code=1, says=["its teacher is shown the brightness of photos"],
+        code=1, says=["teaches its teacher the brightness of images"],
     )  # fmt: skip
 
 
