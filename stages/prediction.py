@@ -95,7 +95,7 @@ def run(
         if recipe.frames.frame_shape((info.size, info.size)) != shape:
             raise TrainingError(f"{run_folder}: its weights take {shape}, its recordings were cut to {recipe.frames}")
         scored = in_precision(with_heads(network, info, run_folder, config), config.precision)
-        reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit)
+        reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit, recipe.frames.columns)
         predictions: list[Prediction] = []
         refused: dict[str, str] = {}
         readable = _read(reader, recipe, refused)

@@ -89,7 +89,7 @@ def _make_again(
     """The folder that holds the files `wrong` anew, and how many shards were converted for them."""
     if not wrong:
         return config.out, 0
-    source = open_source(config.source, config.raw, config.frames.time_unit)
+    source = open_source(config.source, config.raw, config.frames.time_unit, config.frames.columns)
     if attributes.recipe not in recipes(config, source):
         raise StoreError(
             f"{config.raw}: holds other samples than the store was made of, or another version of this software, whose "

@@ -61,7 +61,7 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
     stands in the way, another writer does not end), OSError (disk full, no permission).
     """
     began = time.perf_counter()
-    source = open_source(config.source, config.raw, config.frames.time_unit)
+    source = open_source(config.source, config.raw, config.frames.time_unit, config.frames.columns)
     layout = plan_layout(config, source)
     builder = StoreBuilder(config.out, layout)
     path, was_built = once(
