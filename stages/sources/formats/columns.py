@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
-from ..base import LARGEST_SENSOR, Events, EventStream, GuessedUnit, TimeUnit
+from ..base import LARGEST_SENSOR, MAX_SENSOR_SIDE, Events, EventStream, GuessedUnit, TimeUnit
 
 HELD_EVENTS: Final = 1 << 22  # a recording of more is read in pieces; 13 to 32 bytes each
 PLACES: Final = ("0", "1", "2", "3")
@@ -65,29 +65,31 @@ def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str
     """The order of four columns without names, by the values of a recording's beginning: "xytp".
 
     A polarity is 0 and 1, or -1 and 1; coordinates are whole numbers on the largest event camera, x before y. Where
-    that leaves more than one order, the time is what never falls and spans more than the coordinates. What the
-    beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against it.
-    Raises SourceError where not just one is left.
+    that leaves more than one order, the time is the one column that never falls, if it spans more than the coordinates.
+    What the beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against
+    it. Raises SourceError where not just one is left.
     """
     if any(column.dtype.kind not in "iufb" for column in values):
         raise SourceError(f"{location}: columns of {values[0].dtype}, expected numbers")
     low, high = ([float(bound(column)) for column in values] for bound in (np.min, np.max))
-    is_p = [bool(((v == 1) | (v == 0)).all() or ((v == 1) | (v == -1)).all()) for v in values]
-    is_xy = [
-        low[i] >= 0 and high[i] < max(LARGEST_SENSOR) and bool((v == np.floor(v)).all()) for i, v in enumerate(values)
-    ]
+    is_polarity = [bool(((v == 1) | (v == 0)).all() or ((v == 1) | (v == -1)).all()) for v in values]
+    is_whole = [low[i] >= 0 and bool((v == np.floor(v)).all()) for i, v in enumerate(values)]
     never_falls = [bool((v[1:] >= v[:-1]).all()) for v in values]
-    span = [high[i] - low[i] for i in range(len(values))]
-    left = [
-        order for order in _ORDERS if is_p[order.index("p")] and is_xy[order.index("x")] and is_xy[order.index("y")]
-    ]
-    if usual in left and never_falls[usual.index("t")]:
+
+    def fits(order: str, side: int) -> bool:
+        coordinates = [order.index(name) for name in "xy"]
+        return is_polarity[order.index("p")] and all(is_whole[i] and high[i] < side for i in coordinates)
+
+    if usual and fits(usual, MAX_SENSOR_SIDE) and never_falls[usual.index("t")]:
         return usual
+    left = [order for order in _ORDERS if fits(order, max(LARGEST_SENSOR))]
     if len(left) > 1:
+        spans = [high[i] - low[i] for i in range(len(values))]
+        times = {i for order in left if never_falls[i := order.index("t")]}
         left = [
             order
             for order in left
-            if never_falls[t := order.index("t")] and all(span[t] > span[order.index(side)] for side in "xy")
+            if times == {order.index("t")} and all(spans[order.index("t")] > spans[order.index(side)] for side in "xy")
         ]
     if len(left) != 1:
         ranges = ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))

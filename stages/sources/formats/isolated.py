@@ -78,7 +78,7 @@ class LocalFile:
             self.path.unlink()
             self.path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
-    def read(self, kind: IsolatedFormat, time_unit: Unit, columns: str) -> Pieces:
+    def read(self, kind: IsolatedFormat, time_unit: Unit, columns: str = "auto") -> Pieces:
         return read_pieces(kind, self.path, time_unit, self._content.location, columns)
 
 
