@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from cifar_data import aedat2, dvs128
 from scipy.io import savemat
 
 from dvs_transfer.stages.sources.atis import encode_records
-from dvs_transfer.stages.sources.base import Events
+from dvs_transfer.stages.sources.base import Events, EventStream
 
 SENSOR = (64, 48)
 
@@ -26,6 +27,12 @@ def make_events(num_events: int = 2000, seed: int = 0, sensor_size: tuple[int, i
     x[0], y[0], x[-1], y[-1] = 0, 0, sensor_size[0] - 1, sensor_size[1] - 1
     t = np.sort(rng.integers(0, 300_000, num_events)).astype(np.int64)
     return Events(x, y, t, rng.integers(0, 2, num_events).astype(np.uint8))
+
+
+def told(recording: Events | EventStream) -> str | None:
+    """The order of columns that was assumed of a recording."""
+    found = re.search(r"convert: --columns (\w+)", recording.assumed)
+    return found and found[1]
 
 
 def _faery(**options: Any) -> Callable[[Path, Events], None]:

@@ -50,7 +50,7 @@ def notices(store: FrameStore, source: Reader, ignored: IgnoredFiles, frames: Fr
         found += [
             *_lost_events(store, frames),
             *_moved_events(store),
-            *_guessed_columns(store),
+            *_assumptions(store),
             *_doubtful_times(store),
         ]
     return tuple(found)
@@ -109,19 +109,15 @@ def _moved_events(store: FrameStore) -> Iterator[str]:
     )
 
 
-def _guessed_columns(store: FrameStore) -> Iterator[str]:
-    if not _has(store, "guessed_columns"):
+def _assumptions(store: FrameStore) -> Iterator[str]:
+    """What files leave open and was assumed, with what their times were taken for."""
+    if not _has(store, "assumed"):
         return
-    guessed = store.column("guessed_columns")
-    for order in sorted(set(guessed.tolist()) - {""}):
-        rows = np.flatnonzero(guessed == order)
-        units = sorted(set(store.column("guessed_unit")[rows].tolist()) - {""})
-        times = f", their times ({' and '.join(_TAKEN_FOR[unit] for unit in units)})" if units else ""
-        yield (
-            f"{len(rows):,} recordings do not name their columns ({name_some(store.sample_id[rows].tolist())}): by "
-            f"their values they are {', '.join(order)}{times}. Say so, where it is right: frames.columns = "
-            f'"{order}" (--set frames.columns={order}; convert: --columns {order})'
-        )
+    found = list(zip(store.column("assumed").tolist(), store.column("guessed_unit").tolist(), strict=True))
+    for assumed, unit in sorted({pair for pair in found if pair[0]}):
+        names = [str(store.sample_id[row]) for row, pair in enumerate(found) if pair == (assumed, unit)]
+        times = f"; their times: {_TAKEN_FOR[unit]}" if unit else ""
+        yield f"each of {len(names):,} recordings ({name_some(names)}) {assumed}{times}"
 
 
 def _has(store: FrameStore, column: str) -> bool:

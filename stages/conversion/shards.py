@@ -30,14 +30,14 @@ Identity = tuple[str, str, str]  # of a sample: id, digest of its file, metadata
 
 SAMPLES_PER_TASK = 256
 UNREADABLE = "unreadable"
-TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit", "guessed_columns")  # the others are int64
+TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit", "assumed")  # columns; others are int64
 COMMON_COLUMNS = ("label", "sample_id", "source_digest", "problem", "metadata", "sensor_size")
 COUNTS = ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us")
 COLUMNS_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "events": (*COMMON_COLUMNS, *COUNTS, "guessed_unit"),
     "images": COMMON_COLUMNS,
 }
-UNUSUAL_COLUMNS = ("guessed_columns", "num_moved")
+UNUSUAL_COLUMNS = ("assumed", "num_moved")
 """Those of events that a store leaves out where no recording has anything in them."""
 _OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
 
@@ -213,11 +213,11 @@ def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig
         return {"sensor_size": [decoded.shape[1], decoded.shape[0]]}
     frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data
-    guessed_columns = None if isinstance(decoded, AtisRecords) else decoded.guessed_columns
+    assumed = "" if isinstance(decoded, AtisRecords) else decoded.assumed
     return {
         **{name: getattr(frames, name) for name in COUNTS},
         "guessed_unit": "" if isinstance(decoded, AtisRecords) else decoded.guessed_unit or "",
         "sensor_size": list(frames.extent),
-        **({"guessed_columns": guessed_columns} if guessed_columns else {}),
+        **({"assumed": assumed} if assumed else {}),
         **({"num_moved": frames.num_moved} if frames.num_moved else {}),
     }

@@ -212,7 +212,7 @@ class CheckedEvents(CheckedRecording):
                 f"{location}: event {first_event + int(zeros[0])} has p=0 where others have -1, expected either 0 and "
                 "1 or -1 and 1"
             )
-        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit)
+        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit, events.assumed)
         if order == "sort":
             self.num_moved = num_late(t, before_us)
         if len(unordered):

@@ -73,14 +73,15 @@ def read_npy(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
 
 
 def read_npz(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
-    """Arrays x, y, t and p, or one array as `read_npy` takes it."""
+    """Arrays x, y, t and p; or one array as `read_npy` takes it, called `events` where there are others."""
     members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
     named = match(names)
-    if named is None and len(names) != 1:
+    if named is None and len(names) != 1 and "events" not in names:
         raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
     if named is None:
-        arrays = _open_npy(members[next(iter(names.values()))].open(), may_be_table=True)
+        chosen = names.get("events") or next(iter(names.values()))
+        arrays = _open_npy(members[chosen].open(), may_be_table=True)
     else:
         arrays = {column: _open_npy(members[names[name]].open())[""] for column, name in named.items()}
     return _recording(arrays, content.location, time_unit, columns)

@@ -46,19 +46,23 @@ def as_events(
     order: which of the columns without names is which ("xytp"); "auto": by their values, see `tell_apart`, also for
     `usual`.
     """
-    guessed_order: str | None = None
+    assumed = ""
     for columns in pieces:
         if "t" not in columns:
             if order == "auto":
                 order = tell_apart([columns[place] for place in PLACES], usual, location)
-                guessed_order = order if order != usual else None
+                if order != usual:
+                    assumed = (
+                        f"names no columns, which by their values are {', '.join(order)}; say so, where it is right: "
+                        f'frames.columns = "{order}" (--set frames.columns={order}; convert: --columns {order})'
+                    )
             columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
         t = columns["t"]
         guessed: GuessedUnit | None = None
         if time_unit == "auto":
             guessed = "s" if t.dtype.kind == "f" else "us"
         t = _microseconds(t, guessed or time_unit)
-        yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, guessed_order)
+        yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
 
 
 def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str:
@@ -123,7 +127,7 @@ def hold_short(open_pieces: Callable[[], Pieces]) -> Events | EventStream:
         held.append(piece)
         num_held += len(piece)
         if num_held > HELD_EVENTS:
-            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit, piece.guessed_columns)
+            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit, piece.assumed)
     return replace(join(held), sensor_size=sensor_size)
 
 
@@ -133,4 +137,4 @@ def join(pieces: Iterable[Events]) -> Events:
     if not held:
         return Events(*np.empty((4, 0), np.int64))
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].guessed_columns)
+    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].assumed)

@@ -14,7 +14,7 @@ import pytest
 from command_line import refuse, succeed
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from own_recordings import SENSOR, make_events
+from own_recordings import SENSOR, make_events, told
 from recordings import as_events, event_lists, judged
 
 from dvs_transfer.cache.errors import ConfigError, SourceError
@@ -105,7 +105,7 @@ def test_every_order_is_told_by_the_values(name: str, order: str, tmp_path: Path
     found = read(tmp_path / name)
     assert_same(found, events)
     is_usual = name == "a.csv" and order == "txyp"  # text has an order of its own
-    assert (found.guessed_columns, found.guessed_unit) == (None if is_usual else order, "us")
+    assert (told(found), found.guessed_unit) == (None if is_usual else order, "us")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -116,7 +116,7 @@ def test_every_order_can_be_said(name: str, tmp_path: Path) -> None:
         FILES[name](tmp_path / name, table(events, order))
         found = read(tmp_path / name, order)
         assert_same(found, events)
-        assert found.guessed_columns is None
+        assert found.assumed == ""
 
 
 @pytest.mark.parametrize("name", ["c.npy", "fortran.npy", "a.npz", "v2e.h5", "a.csv"])
@@ -126,7 +126,7 @@ def test_seconds_in_single_precision(name: str, tmp_path: Path) -> None:
     values = table(events, "xytp", np.float32, signs=True, seconds=True)
     FILES[name](tmp_path / name, values)
     found = read(tmp_path / name)
-    assert (found.guessed_columns, found.guessed_unit) == ("xytp", "s")
+    assert (told(found), found.guessed_unit) == ("xytp", "s")
     checked = judged(found)
     assert checked.t.tolist() == [round(float(t) * 1e6) for t in values[:, 2]]
     assert np.abs(checked.t - events.t).max() <= 1
@@ -158,7 +158,7 @@ def test_long_tables_are_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         write(tmp_path / name, table(events, "xypt"))
         stream = open_recording(FileBytes(tmp_path / name), Path(name).suffix)
         assert isinstance(stream, EventStream)
-        assert (stream.guessed_columns, stream.guessed_unit) == ("xypt", "us")
+        assert (told(stream), stream.guessed_unit) == ("xypt", "us")
         for _ in range(2):
             assert_same(join(stream.pieces()), events)
 
@@ -202,7 +202,7 @@ def test_values_never_say_another_order(events: list[Event], order: str) -> None
 def test_what_the_values_tell(rows: Any, order: str | None, tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array(rows))
     if order:
-        assert read(tmp_path / "a.npy").guessed_columns == order
+        assert told(read(tmp_path / "a.npy")) == order
         return
     with pytest.raises(SourceError, match=r"a\.npy: its columns have no names.*\(--columns xytp\)") as caught:
         read(tmp_path / "a.npy")
@@ -223,6 +223,15 @@ def test_arrays_that_are_no_table(values: Any, message: str, tmp_path: Path) -> 
     np.save(tmp_path / "a.npy", values)
     with pytest.raises(SourceError, match=message):
         judged(read(tmp_path / "a.npy"))
+
+
+def test_npz_with_other_arrays_beside_the_events(tmp_path: Path) -> None:
+    events = make_events(100)
+    np.savez(tmp_path / "a.npz", label=np.array(3), events=table(events, "xytp"))
+    assert_same(read(tmp_path / "a.npz"), events)
+    np.savez(tmp_path / "a.npz", label=np.array(3), recording=table(events, "xytp"))
+    with pytest.raises(SourceError, match="expected the arrays x, y, t and p, found label, recording"):
+        read(tmp_path / "a.npz")
 
 
 def test_a_table_that_is_cut_off(tmp_path: Path) -> None:
@@ -269,11 +278,13 @@ def test_a_guess_is_told_with_how_to_say_it(raw: Path) -> None:
     report = convert(raw)
     assert report.quarantined == {}
     first, second = report.warnings
-    assert first.startswith("1 recordings do not name their columns (a/2): by their values they are t, x, y, p, their")
-    assert second.startswith("1 recordings do not name their columns (a/1): by their values they are x, y, t, p, their")
-    assert "their times (whole numbers taken for us)" in second
-    assert second.endswith('frames.columns = "xytp" (--set frames.columns=xytp; convert: --columns xytp)')
-    assert FrameStore(report.path).column("guessed_columns").tolist() == ["xytp", "txyp", ""]
+    assert first.startswith("each of 1 recordings (a/2) names no columns, which by their values are t, x, y, p; say")
+    assert second == (
+        "each of 1 recordings (a/1) names no columns, which by their values are x, y, t, p; say so, where it is "
+        'right: frames.columns = "xytp" (--set frames.columns=xytp; convert: --columns xytp); their times: whole '
+        "numbers taken for us"
+    )
+    assert [bool(text) for text in FrameStore(report.path).column("assumed")] == [True, True, False]
     assert convert(raw).warnings == report.warnings  # also of a store that is there
 
 
@@ -286,7 +297,7 @@ def test_what_is_said_is_not_told_and_gives_the_same(raw: Path) -> None:
     first, second = (store.read("frames", np.arange(2)) for store in stores)
     np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(first[0], first[1])
-    assert "guessed_columns/zarr.json" not in stores[1].attributes.files
+    assert "assumed/zarr.json" not in stores[1].attributes.files
 
 
 def test_the_command_has_the_option(raw: Path) -> None:
@@ -301,13 +312,17 @@ def test_columns_of_a_source_that_names_its_own_are_refused(raw: Path) -> None:
         open_source("nmnist", raw, columns="xytp")
 
 
-def test_a_prediction_reads_the_columns_of_its_recipe(raw: Path) -> None:
+def test_a_prediction_reads_the_columns_of_its_recipe_or_tells(raw: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = raw / "a" / "1.npy"
     _npy(path, table(make_events(), "ytxp"))
-    reader = open_files("folder", [path], columns="ytxp")
     frames = FramesConfig(resize="none", sensor_size=SENSOR, columns="ytxp")
-    ((_, found),) = _read(reader, Recipe("folder", frames, SENSOR), {})
+    ((_, found),) = _read(open_files("folder", [path], columns="ytxp"), Recipe("folder", frames, SENSOR), {})
     assert found.shape == (10, 2, *SENSOR[::-1])
+    assert not caplog.messages
+    _npy(path, table(make_events(), "xytp"))
+    ((_, guessed),) = _read(open_files("folder", [path]), Recipe("folder", frames, SENSOR), {})
+    np.testing.assert_array_equal(guessed, found)
+    assert caplog.messages[0].startswith(f"{path}: names no columns, which by their values are x, y, t, p")
 
 
 def test_documents_of_before_are_what_they_were() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from own_recordings import make_events
+from own_recordings import make_events, told
 from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
@@ -39,7 +39,7 @@ def assert_numbers(events: Events, factor: float = 1) -> None:
 def test_what_prophesee_s_converters_write(start: str, separator: str) -> None:
     found = read(start + lines(separator=separator))
     assert_numbers(found)
-    assert (found.guessed_columns, found.guessed_unit) == ("xypt", "us")
+    assert (told(found), found.guessed_unit) == ("xypt", "us")
     assert found.sensor_size == ((640, 480) if start else None)
 
 
@@ -60,7 +60,7 @@ def test_headers_with_units(header: str, unit: str | None, factor: float) -> Non
     separator = next((mark for mark in ",;\t" if mark in header), " ")
     found = read(f"{header}\n{lines('txyp', separator)}")
     assert_numbers(found, factor)
-    assert (found.guessed_unit, found.guessed_columns) == (unit, None)
+    assert (found.guessed_unit, found.assumed) == (unit, "")
 
 
 def test_the_unit_that_a_file_states_is_believed() -> None:
@@ -80,7 +80,7 @@ def test_the_usual_order_is_kept_where_nothing_speaks_against_it() -> None:
     """As before columns were told apart: whatever else the values could be."""
     for text in ("1,2,3,1\n", "1,2,3,1\n2,3,4,0\n", "0,0,0,0\n1,1,1,1\n", "0.5 3000 2 1\n0.6 5 2 0\n"):
         found = read(text)
-        assert found.guessed_columns is None
+        assert found.assumed == ""
         assert float(found.x[0]) == float(text.replace(" ", ",").split(",")[1])
 
 
