@@ -94,7 +94,10 @@ class CheckedRecording(ABC):
 
 
 class CheckedRecords(CheckedRecording):
-    """Raw 5-byte records that passed every check; with order "sort" they may be out of order: then they are not cut."""
+    """Raw 5-byte records that passed every check.
+
+    is_ordered: whether their times are in order; with order "sort" it may be False, and they cannot be counted so.
+    """
 
     def __init__(
         self, data: NDArray[np.uint8], sensor_size: tuple[int, int], location: str, order: Order = "strict"
