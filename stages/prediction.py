@@ -6,6 +6,7 @@ them: by the largest mean of the logits over time.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -27,9 +28,11 @@ from .frames.spec import FramesConfig
 from .network.runtime import select_device, torch_settings
 from .runs.checkpoint import CheckpointInfo, load_weights, weights_path
 from .sources import open_files
-from .sources.base import Sample
+from .sources.base import AtisRecords, Sample
 from .sources.reader import Reader
 from .sources.tree import FolderTree, is_clutter
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def run(
         if recipe.frames.frame_shape((info.size, info.size)) != shape:
             raise TrainingError(f"{run_folder}: its weights take {shape}, its recordings were cut to {recipe.frames}")
         scored = in_precision(with_heads(network, info, run_folder, config), config.precision)
-        reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit)
+        reader = open_files(recipe.source, list_files(files), recipe.frames.time_unit, recipe.frames.columns)
         predictions: list[Prediction] = []
         refused: dict[str, str] = {}
         readable = _read(reader, recipe, refused)
@@ -133,6 +136,8 @@ def _frames(reader: Reader, sample: Sample, recipe: Recipe) -> NDArray[Any]:
     data = reader.read_content(sample)
     recording = reader.decode(sample, data)
     assert not isinstance(recording, np.ndarray)
+    if not isinstance(recording, AtisRecords) and recording.assumed:
+        logger.warning("%s: %s", sample.location, recording.assumed)
     frames = make_frames(recording, recipe.frames, reader.sensor_size, sample.location)
     if not isinstance(data, bytes):
         data.require_unchanged()

@@ -19,7 +19,7 @@ import scipy.io
 import torch
 from cifar_data import batch, random_pixels
 from finished_run import make_run
-from own_recordings import WRITERS, make_events
+from own_recordings import OTHER_WRITERS, WRITERS, make_events
 from PIL import Image
 from tiny_run import changed, train
 
@@ -117,7 +117,7 @@ def _recordings(*names: str) -> Target:
 
     def seeds(folder: Path) -> list[bytes]:
         for name in names:
-            WRITERS[name](folder / name, make_events(200))
+            (WRITERS | OTHER_WRITERS)[name](folder / name, make_events(200))
         return [(folder / name).read_bytes() for name in names]
 
     def parse(data: bytes, folder: Path) -> None:
@@ -310,12 +310,14 @@ TARGETS: Mapping[str, Target] = {
     "aedat4": _recordings("a.aedat4"),
     "dat": _recordings("one.dat", "two.dat"),
     "evt": _recordings("two.raw", "three.raw"),
-    "hdf5": _recordings("group.h5", "prophesee.hdf5", "columns.h5"),
-    "npz": _recordings("columns.npz", "structured.npz"),
-    "npy": _recordings("structured.npy"),
-    "mat5": _recordings("five.mat", "plain.mat"),
+    "hdf5": _recordings("group.h5", "prophesee.hdf5", "columns.h5", "table.h5", "filtered.h5"),
+    "npz": _recordings("columns.npz", "structured.npz", "table.npz"),
+    "npy": _recordings("structured.npy", "table.npy"),
+    "mat5": _recordings("five.mat", "plain.mat", "tactile.mat"),
     "mat73": _recordings("seven.mat"),
-    "text": _recordings("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt"),
+    "text": _recordings(
+        *("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt", "prophesee.csv", "units.csv")
+    ),
     "tonic": Target(_letters, _read_letter),
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),
     "idx": Target(_idx, lambda data, folder: parse_idx(data, 3, "idx")),

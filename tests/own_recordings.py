@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faery
 import h5py
+import hdf5plugin
 import numpy as np
 from cifar_data import aedat2, dvs128
 from scipy.io import savemat
 
 from dvs_transfer.stages.sources.atis import encode_records
-from dvs_transfer.stages.sources.base import Events
+from dvs_transfer.stages.sources.base import Events, EventStream
 
 SENSOR = (64, 48)
 
@@ -25,6 +27,12 @@ def make_events(num_events: int = 2000, seed: int = 0, sensor_size: tuple[int, i
     x[0], y[0], x[-1], y[-1] = 0, 0, sensor_size[0] - 1, sensor_size[1] - 1
     t = np.sort(rng.integers(0, 300_000, num_events)).astype(np.int64)
     return Events(x, y, t, rng.integers(0, 2, num_events).astype(np.uint8))
+
+
+def told(recording: Events | EventStream) -> str | None:
+    """The order of columns that was assumed of a recording."""
+    found = re.search(r"convert: --columns (\w+)", recording.assumed)
+    return found and found[1]
 
 
 def _faery(**options: Any) -> Callable[[Path, Events], None]:
@@ -124,6 +132,36 @@ def as_structured(events: Events, p: str = "<u1") -> Any:
     return array
 
 
+def _table(write: Callable[[Path, Any], None], order: str) -> Callable[[Path, Events], None]:
+    """Four columns without names."""
+
+    def write_columns(path: Path, events: Events) -> None:
+        write(path, np.stack([getattr(events, name).astype(np.float32) for name in order], axis=1))
+
+    return write_columns
+
+
+def _hdf5_filtered(path: Path, events: Events) -> None:
+    """A column for each of the filters that `hdf5plugin` brings."""
+    filters = (hdf5plugin.Blosc(cname="zstd"), hdf5plugin.LZ4(), hdf5plugin.Bitshuffle(), hdf5plugin.Zstd())
+    with h5py.File(path, "w") as file:
+        for name, options in zip("xytp", filters, strict=True):
+            file.create_dataset(f"events/{name}", data=getattr(events, name), chunks=(100,), **options)
+
+
+def _hdf5_table(path: Path, table: Any) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("events", data=table.astype(np.uint32), compression="gzip", chunks=(100, 4))
+
+
+def _tactile(path: Path, events: Events) -> None:
+    """As ST-MNIST, of 10 x 10 taxels."""
+    matrix = np.zeros((101, len(events)))
+    matrix[events.x % 10 + 10 * (events.y % 10), np.arange(len(events))] = events.p * 2.0 - 1
+    matrix[100] = events.t * 1e-6
+    savemat(path, {"spiketrain": matrix}, do_compression=True)
+
+
 WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "records.bin": _bin,
     "jaer.aedat": _aedat2,
@@ -148,6 +186,17 @@ WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "seconds.txt": _text_seconds,
 }
 """File name -> writes events of `SENSOR` pixels to a path."""
+
+OTHER_WRITERS: dict[str, Callable[[Path, Events], None]] = {
+    "table.npy": _table(np.save, "xytp"),
+    "table.npz": _table(lambda path, table: np.savez(path, table), "xytp"),
+    "table.h5": _table(_hdf5_table, "txyp"),
+    "filtered.h5": _hdf5_filtered,
+    "tactile.mat": _tactile,
+    "prophesee.csv": _text("%geometry:64,48", "xypt"),
+    "units.csv": _text("t [us], x [px], y [px], p"),
+}
+"""Of recordings whose columns have no names, and others; more of what `WRITERS` has, whose output is kept."""
 
 STATED_SIZES = {"jaer.aedat": (128, 128)} | dict.fromkeys(
     ("a.aedat4", "one.dat", "two.dat", "two.raw", "three.raw", "faery.csv", "seconds.txt"), SENSOR

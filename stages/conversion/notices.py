@@ -37,7 +37,7 @@ class Share:
 
 def share_in_frames(store: FrameStore) -> Share | None:
     """None for a store without recordings, and for one that was made before they were counted."""
-    if "num_in_frames/zarr.json" not in store.attributes.files:
+    if not _has(store, "num_in_frames"):
         return None
     shares = _per_event(store, "num_in_frames")
     return Share(float(np.median(shares)), float(np.percentile(shares, 5)))
@@ -47,7 +47,12 @@ def notices(store: FrameStore, source: Reader, ignored: IgnoredFiles, frames: Fr
     """What the user should know of a conversion, each with what to do about it."""
     found = [*_ignored_files(source, ignored), *_empty_classes(store)]
     if store.kind == "events":
-        found += [*_lost_events(store, frames), *_doubtful_times(store)]
+        found += [
+            *_lost_events(store, frames),
+            *_moved_events(store),
+            *_assumptions(store),
+            *_doubtful_times(store),
+        ]
     return tuple(found)
 
 
@@ -90,6 +95,34 @@ def _lost_events(store: FrameStore, frames: FramesConfig) -> Iterator[str]:
         f"convert: --resize sum) every event counts; else {crop}a larger frames.size, or recordings cut to a smaller "
         "part of the sensor"
     )
+
+
+def _moved_events(store: FrameStore) -> Iterator[str]:
+    if not _has(store, "num_moved"):
+        return
+    num_moved = store.column("num_moved")
+    rows = np.flatnonzero(num_moved)
+    each = name_some((f"{store.sample_id[row]}: {num_moved[row]:,}" for row in rows), _SHOWN)
+    yield (
+        f"{num_moved.sum():,} events of {len(rows):,} recordings were earlier than one before them, and were sorted "
+        f'(frames.order = "sort"): {each}'
+    )
+
+
+def _assumptions(store: FrameStore) -> Iterator[str]:
+    """What files leave open and was assumed, with what their times were taken for."""
+    if not _has(store, "assumed"):
+        return
+    found = list(zip(store.column("assumed").tolist(), store.column("guessed_unit").tolist(), strict=True))
+    for assumed, unit in sorted({pair for pair in found if pair[0]}):
+        names = [str(store.sample_id[row]) for row, pair in enumerate(found) if pair == (assumed, unit)]
+        times = f"; their times: {_TAKEN_FOR[unit]}" if unit else ""
+        yield f"each of {len(names):,} recordings ({name_some(names)}) {assumed}{times}"
+
+
+def _has(store: FrameStore, column: str) -> bool:
+    """Whether the store has a column that not all have."""
+    return f"{column}/zarr.json" in store.attributes.files
 
 
 def _doubtful_times(store: FrameStore) -> Iterator[str]:

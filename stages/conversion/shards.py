@@ -32,13 +32,15 @@ Identity = tuple[str, str, str]  # of a sample: id, digest of its file, metadata
 
 SAMPLES_PER_TASK = 256
 UNREADABLE = "unreadable"
-TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit")  # columns; the others are int64
+TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit", "assumed")  # columns; others are int64
 COMMON_COLUMNS = ("label", "sample_id", "source_digest", "problem", "metadata", "sensor_size")
 COUNTS = ("num_events", "num_dropped", "num_in_frames", "num_saturated", "duration_us")
 COLUMNS_OF_KIND: Mapping[str, tuple[str, ...]] = {
     "events": (*COMMON_COLUMNS, *COUNTS, "guessed_unit"),
     "images": COMMON_COLUMNS,
 }
+UNUSUAL_COLUMNS = ("assumed", "num_moved")
+"""Those of events that a store leaves out where no recording has anything in them."""
 _OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
 
 
@@ -111,9 +113,13 @@ def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayou
 
 def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
     """The rows of a store as columns; strings as numpy's variable-width strings."""
+    unusual = [name for name in UNUSUAL_COLUMNS if any(row.get(name) for row in rows)]
     return {
-        name: np.array([row[name] for row in rows], np.dtypes.StringDType() if name in TEXTS else np.int64)
-        for name in COLUMNS_OF_KIND[kind]
+        name: np.array(
+            [row.get(name, "" if name in TEXTS else 0) for row in rows],
+            np.dtypes.StringDType() if name in TEXTS else np.int64,
+        )
+        for name in (*COLUMNS_OF_KIND[kind], *unusual)
     }
 
 
@@ -203,8 +209,11 @@ def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig
         return {"sensor_size": [image.shape[1], image.shape[0]]}
     frames = make_frames(decoded, config.frames, source.sensor_size, sample.location)
     out["frames"][...] = frames.data
+    assumed = "" if isinstance(decoded, AtisRecords) else decoded.assumed
     return {
         **{name: getattr(frames, name) for name in COUNTS},
         "guessed_unit": "" if isinstance(decoded, AtisRecords) else decoded.guessed_unit or "",
         "sensor_size": list(frames.extent),
+        **({"assumed": assumed} if assumed else {}),
+        **({"num_moved": frames.num_moved} if frames.num_moved else {}),
     }

@@ -10,11 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
+from ..sources.atis import decode_records
 from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, Events, EventStream, Recording
-from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, CheckedStream, Indices
+from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
 from .kernels import num_spare, store_half
 from .resize import Axis, address_tables, plan_axis
-from .spec import FramesConfig
+from .spec import FramesConfig, Order
+from .streamed import CheckedStream
 
 _RAW_ADDRESSES = 256  # x and y of a raw record are bytes
 
@@ -28,6 +30,7 @@ class Frames:
     num_dropped: events outside every bin, in no frame.
     num_in_frames: events in a bin, at a pixel that the resize reads with a weight above 0: what the frames show.
     num_saturated: values of `data` that were clipped to the largest one that the dtype holds.
+    num_moved: events that were earlier than one before them, and were sorted.
     duration_us: last time minus first time.
     origin, extent: the part of the sensor that the frames show, (x, y) of its corner and (width, height), in pixels.
     """
@@ -40,6 +43,7 @@ class Frames:
     duration_us: int
     origin: tuple[int, int]
     extent: tuple[int, int]
+    num_moved: int = 0
 
 
 def make_frames(
@@ -59,7 +63,7 @@ def make_frames(
     """
     if not isinstance(recording, Events | EventStream | AtisRecords):
         raise SourceError(f"{location}: its reader gave {type(recording).__name__}, expected Events or EventStream")
-    checked = _check(recording, _sensor_size(recording, config, sensor_size, location), location)
+    checked = _check(recording, _sensor_size(recording, config, sensor_size, location), location, config.order)
     width, height = checked.sensor_size
     box = checked.extent if config.crop else Box(0, 0, width, height)
     _, _, out_height, out_width = config.frame_shape(checked.sensor_size)
@@ -78,6 +82,7 @@ def make_frames(
         duration_us=checked.last_us - checked.first_us,
         origin=(box.x, box.y),
         extent=(box.width, box.height),
+        num_moved=checked.num_moved,
     )
 
 
@@ -106,12 +111,15 @@ def _sensor_size(
     return size or LARGEST_SENSOR
 
 
-def _check(recording: Recording, sensor_size: tuple[int, int], location: str) -> CheckedRecording:
+def _check(recording: Recording, sensor_size: tuple[int, int], location: str, order: Order) -> CheckedRecording:
     if isinstance(recording, AtisRecords):
-        return CheckedRecords(recording.data, sensor_size, location)
+        records = CheckedRecords(recording.data, sensor_size, location, order)
+        if records.is_ordered:
+            return records
+        recording = decode_records(recording)
     if isinstance(recording, EventStream):
-        return CheckedStream(recording, sensor_size, location)
-    return CheckedEvents(recording, sensor_size, location)
+        return CheckedStream(recording, sensor_size, location, order)
+    return CheckedEvents(recording, sensor_size, location, order=order)
 
 
 def _values(recording: CheckedRecording, edges: Indices, x_axis: Axis, y_axis: Axis) -> tuple[NDArray[Any], int]:

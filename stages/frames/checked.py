@@ -8,7 +8,7 @@ refused, naming the event and, for raw records, the byte offset; then columns be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ..sources.base import Events, EventStream
+from ..sources.base import Events
 from ..sources.random_access import num_records
 from .kernels import (
     OVERFLOW_US,
@@ -29,17 +29,18 @@ from .kernels import (
     count_events,
     count_records,
     first_unordered_record,
-    num_spare,
     record_edges,
     record_time,
-    resize_bilinear,
     resize_events,
     resize_records,
 )
+from .order import by_time, num_late
+from .spec import Order
 
 Indices = NDArray[np.int64]
 Counts = NDArray[np.uint32]
 LATEST_US: Final = 1 << 53  # in either direction: 285 years, and exact as a double
+SORT_HINT: Final = 'frames.order = "sort", --order sort'
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,8 @@ class CheckedRecording(ABC):
     extent: Box
     """The smallest box that holds every event."""
     sensor_size: tuple[int, int]
+    num_moved: int = 0
+    """How many events were earlier than one before them, and were sorted."""
 
     @abstractmethod
     def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
@@ -91,9 +94,14 @@ class CheckedRecording(ABC):
 
 
 class CheckedRecords(CheckedRecording):
-    """Raw 5-byte records that passed every check."""
+    """Raw 5-byte records that passed every check.
 
-    def __init__(self, data: NDArray[np.uint8], sensor_size: tuple[int, int], location: str) -> None:
+    is_ordered: whether their times are in order; with order "sort" it may be False, and they cannot be counted so.
+    """
+
+    def __init__(
+        self, data: NDArray[np.uint8], sensor_size: tuple[int, int], location: str, order: Order = "strict"
+    ) -> None:
         if data.dtype != np.uint8 or data.ndim != 1:
             raise ValueError(f"records are a (5 * n,) uint8 array, not {data.shape} {data.dtype}")
         self._data = np.ascontiguousarray(data)
@@ -117,10 +125,12 @@ class CheckedRecords(CheckedRecording):
             self._refuse_coordinates(location)
         self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
         unordered = first_unordered_record(self._data, self._markers)
-        if unordered >= 0:
+        self.is_ordered = unordered < 0
+        if not self.is_ordered and order == "strict":
             raise SourceError(
                 f"{location}: time runs backwards at record {unordered} (byte offset {unordered * RECORD_BYTES}): "
-                f"{self._time(unordered)} us is before the event before it; the file is damaged: fetch it again"
+                f"{self._time(unordered)} us is before the event before it; the file is damaged: fetch it again, or "
+                f"sort it ({SORT_HINT})"
             )
         ends = self.edges_at_events(np.array([0, self.num_events - 1]))
         self.first_us, self.last_us = (self._time(int(i)) for i in ends)
@@ -170,10 +180,19 @@ class CheckedEvents(CheckedRecording):
     """Decoded events that passed every check: `events` are the same with x and y uint16, t int64 (us), p 0 or 1 uint8.
 
     first_event: index of the first one in the recording, where `events` are a piece of it; for messages.
+    before_us: the latest time before this piece, for the number of events that are sorted.
     has_signs: whether p was -1 or 1; None where 1 is all there is.
     """
 
-    def __init__(self, events: Events, sensor_size: tuple[int, int], location: str, first_event: int = 0) -> None:
+    def __init__(
+        self,
+        events: Events,
+        sensor_size: tuple[int, int],
+        location: str,
+        first_event: int = 0,
+        order: Order = "strict",
+        before_us: int = -LATEST_US,
+    ) -> None:
         self.sensor_size = sensor_size
         self.num_events = self.num_records = len(events)
         judge = partial(_judge, location=location, first_event=first_event, shape=(self.num_events,))
@@ -182,10 +201,11 @@ class CheckedEvents(CheckedRecording):
         t = judge("t", events.t, np.int64, -LATEST_US, LATEST_US, guess=events.guessed_unit)
         p = judge("p", events.p, np.int8, -1, 1)
         unordered = np.flatnonzero(t[1:] < t[:-1]) + 1
-        if len(unordered):
+        if len(unordered) and order == "strict":
             i = int(unordered[0])
             raise SourceError(
-                f"{location}: time runs backwards at event {first_event + i}: {t[i]} us after {t[i - 1]} us; sort it"
+                f"{location}: time runs backwards at event {first_event + i}: {t[i]} us after {t[i - 1]} us; sort it "
+                f"({SORT_HINT})"
             )
         lowest = int(p.min())
         self.has_signs = {-1: True, 0: False, 1: None}[lowest]
@@ -195,7 +215,12 @@ class CheckedEvents(CheckedRecording):
                 f"{location}: event {first_event + int(zeros[0])} has p=0 where others have -1, expected either 0 and "
                 "1 or -1 and 1"
             )
-        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit)
+        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit, events.assumed)
+        if order == "sort":
+            self.num_moved = num_late(t, before_us)
+        if len(unordered):
+            self.events = by_time(self.events)
+            t = self.events.t
         x_low, y_low = int(x.min()), int(y.min())
         self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
         self.first_us, self.last_us = int(t[0]), int(t[-1])
@@ -211,91 +236,6 @@ class CheckedEvents(CheckedRecording):
     ) -> int:
         x, y, p = self.events.x, self.events.y, self.events.p
         return int(resize_events(x, y, p, bin_edges, tables, taps, counts, out))
-
-
-class CheckedStream(CheckedRecording):
-    """A recording larger than memory, one piece in memory at a time. Checked when it was opened, and in every pass.
-
-    So a file that changes while it is read cannot make a kernel write out of bounds; it raises SourceError instead.
-    """
-
-    def __init__(self, stream: EventStream, sensor_size: tuple[int, int], location: str) -> None:
-        self.sensor_size = sensor_size
-        self._stream, self._location = stream, location
-        self.num_events = 0
-        extents: list[Box] = []
-        for start, piece in self._pieces():
-            if not start:
-                self.first_us = piece.first_us
-            self.num_events, self.last_us = start + piece.num_events, piece.last_us
-            extents.append(piece.extent)
-        if not extents:
-            raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
-        self.num_records = self.num_events
-        x, y = min(box.x for box in extents), min(box.y for box in extents)
-        right, bottom = max(box.x + box.width for box in extents), max(box.y + box.height for box in extents)
-        self.extent = Box(x, y, right - x, bottom - y)
-
-    def _pieces(self) -> Iterator[tuple[int, CheckedEvents]]:
-        """Each piece with the index of its first event."""
-        start = 0
-        last_us: int | None = None
-        signs: set[bool | None] = {None}
-        for events in self._stream.pieces():
-            if not len(events):
-                continue
-            piece = CheckedEvents(events, self.sensor_size, self._location, start)
-            if last_us is not None and piece.first_us < last_us:
-                raise SourceError(
-                    f"{self._location}: time runs backwards at event {start}: {piece.first_us} us after {last_us} us; "
-                    "sort it"
-                )
-            signs.add(piece.has_signs)
-            if len(signs) == 3:
-                raise SourceError(
-                    f"{self._location}: p is 0 in some events and -1 in others, seen from event {start} on; expected "
-                    "one of the two"
-                )
-            yield start, piece
-            start += piece.num_events
-            last_us = piece.last_us
-
-    def _again(self) -> Iterator[tuple[int, CheckedEvents]]:
-        """The pieces of a later pass. Raises SourceError where they are not those of the first."""
-        num_events = 0
-        for start, piece in self._pieces():
-            num_events = start + piece.num_events
-            yield start, piece
-        if num_events != self.num_events:
-            raise SourceError(
-                f"{self._location}: had {self.num_events} events at first and {num_events} later; "
-                "leave the file alone while it is converted, and run the command again"
-            )
-
-    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
-        # An edge's index is the number of events before it.
-        return sum((piece.edges_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
-
-    def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
-        for start, piece in self._again():
-            piece.count(np.clip(bin_edges - start, 0, piece.num_events), tables, out)
-
-    def resize(
-        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
-    ) -> int:
-        k = num_unread = 0  # k: the bin whose counts are being collected
-        counts[:] = 0
-        for start, piece in self._again():
-            local = np.clip(bin_edges - start, 0, piece.num_events)
-            while k < len(out):
-                piece.count(local[k : k + 2], tables, counts)
-                if bin_edges[k + 1] > start + piece.num_events:
-                    break  # it goes on in the next piece
-                resize_bilinear(counts[0], *taps, out[k])
-                num_unread += int(num_spare(counts[0]))
-                counts[:] = 0
-                k += 1
-        return num_unread
 
 
 def _judge(

@@ -10,6 +10,8 @@ from ...cache.documents import Frozen
 from ..sources.base import MAX_SENSOR_SIDE, TimeUnit
 
 DEFAULT_SIZE = 48
+Order = Literal["strict", "sort"]
+"""What becomes of times that step back."""
 
 
 class FramesConfig(Frozen):
@@ -17,6 +19,8 @@ class FramesConfig(Frozen):
 
     With resize "none" the size is 0 (also the default there) and frames have the sensor's own height and width.
     """
+
+    LATER = frozenset({"columns", "order"})
 
     mode: Literal["time", "count", "window", "exact"] = Field(
         "time",
@@ -60,6 +64,17 @@ class FramesConfig(Frozen):
             "auto takes whole numbers for us, floating point for s"
         ),
     )
+    columns: str = Field(
+        "auto",
+        description=(
+            "order of the columns x, y, t and p where they have no names (tables of four columns, text), such as xytp; "
+            "auto tells them apart by their values"
+        ),
+    )
+    order: Order = Field(
+        "strict",
+        description="strict: times that step back are refused; sort: the events are sorted by time",
+    )
     dtype: Literal["float16", "float32", "uint8", "uint16"] = Field(
         "float16",
         description=(
@@ -84,6 +99,8 @@ class FramesConfig(Frozen):
             )
         if self.sensor_size is not None and not all(1 <= side <= MAX_SENSOR_SIDE for side in self.sensor_size):
             raise ValueError(f"sensor_size {list(self.sensor_size)}: each side has 1 to {MAX_SENSOR_SIDE} pixels")
+        if self.columns != "auto" and sorted(self.columns) != sorted("xytp"):
+            raise ValueError(f"columns {self.columns!r}: name x, y, t and p in their order, each once, such as 'xytp'")
         if self.resize == "none" and self.size != 0:
             raise ValueError(f"resize 'none' keeps the sensor's pixels: leave size out or set it to 0, not {self.size}")
         if self.resize != "none" and self.size == 0:

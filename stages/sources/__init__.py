@@ -56,25 +56,26 @@ def find_source(name: str, kind: Literal["events", "images"] | None = None) -> t
     return reader
 
 
-def open_source(name: str, path: Path, time_unit: TimeUnit = "auto") -> Reader:
+def open_source(name: str, path: Path, time_unit: TimeUnit = "auto", columns: str = "auto") -> Reader:
     """Open the raw data set `name` at `path`, a folder or an archive, and list its samples.
 
-    time_unit: of the times in a user's own recordings, where their format states none.
+    time_unit, columns: of the times and columns in a user's own recordings, where their format does not say it.
 
-    Raises SourceError for an unknown name, and when the path does not hold that data set whole; ConfigError for a unit
-    where the source states its own.
+    Raises SourceError for an unknown name, and when the path does not hold that data set whole; ConfigError for
+    one of the two where the source states its own.
     """
     reader = find_source(name)
     if issubclass(reader, Folder):
-        return reader(Path(path), time_unit)
-    if time_unit != "auto":
-        raise ConfigError(
-            f"time_unit = {time_unit}: is for the source {Folder.name}; {name} states its unit, leave it out"
-        )
+        return reader(Path(path), time_unit, columns)
+    for key, value, own in (("time_unit", time_unit, "unit"), ("columns", columns, "columns")):
+        if value != "auto":
+            raise ConfigError(
+                f"{key} = {value}: is for the source {Folder.name}; {name} states its {own}, leave it out"
+            )
     return reader(Path(path))
 
 
-def open_files(name: str, files: Sequence[Path], time_unit: TimeUnit = "auto") -> Reader:
+def open_files(name: str, files: Sequence[Path], time_unit: TimeUnit = "auto", columns: str = "auto") -> Reader:
     """A reader of recordings that lie anywhere and have no class, each read as a file of the source `name`.
 
     Raises SourceError for a source of another name or kind, and for one whose recordings are no files of their own.
@@ -87,7 +88,7 @@ def open_files(name: str, files: Sequence[Path], time_unit: TimeUnit = "auto") -
         )
     opened = reader.of_files(files)
     if isinstance(opened, Folder):
-        opened.time_unit = time_unit
+        opened.time_unit, opened.columns = time_unit, columns
     return opened
 
 

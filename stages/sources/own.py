@@ -15,7 +15,7 @@ from .reader import EventReader, ImageReader
 class Folder(EventReader):
     """Recordings in any of the formats of `formats.recordings`; every file in a class folder is a sample.
 
-    time_unit: of files whose format states none (see `formats.columns.as_events`).
+    time_unit, columns: of files whose format states none, or names none (see `formats.columns.as_events`).
     """
 
     name = "folder"
@@ -25,15 +25,16 @@ class Folder(EventReader):
     )
     access = "file"
 
-    def __init__(self, path: Path, time_unit: TimeUnit = "auto") -> None:
-        self.time_unit = time_unit
+    def __init__(self, path: Path, time_unit: TimeUnit = "auto", columns: str = "auto") -> None:
+        self.time_unit, self.columns = time_unit, columns
         super().__init__(path)
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
-        return open_recording(as_access(data, sample.location), PurePosixPath(sample.location).suffix, self.time_unit)
+        content, suffix = as_access(data, sample.location), PurePosixPath(sample.location).suffix
+        return open_recording(content, suffix, self.time_unit, columns=self.columns)
 
     def arguments(self) -> Iterable[Any]:
-        return self.path, self.time_unit
+        return self.path, self.time_unit, self.columns
 
 
 class ImageFolder(ImageReader):

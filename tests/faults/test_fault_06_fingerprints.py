@@ -67,6 +67,7 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (PairingConfig, "image_classes"): ({}, {}, {"ant": "ant"}),
     (PairingConfig, "novel_classes"): ({}, (), ("cat",)),
     (FramesConfig, "sensor_size"): ({}, None, (240, 180)),
+    (FramesConfig, "columns"): ({}, "auto", "xytp"),
     (EventsSection, "source"): ({}, "ncaltech101", "cepdvs"),
     (ImagesSection, "source"): ({}, "caltech101", "cepdvs-images"),
     (ImagesSection, "size"): ({}, None, 96),

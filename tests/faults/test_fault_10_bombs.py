@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import hdf5plugin
 import numpy as np
 import pytest
 import scipy.io
@@ -102,6 +103,16 @@ def lying_chunk(file: Any) -> None:
     dataset.id.write_direct_chunk((0,), zlib.compress(bytes(300_000_000)))
 
 
+def announcing(options: Any, chunk: bytes) -> Callable[[Any], None]:
+    """A filtered chunk of 1,024 bytes whose own header announces as many as it can."""
+
+    def make(file: Any) -> None:
+        dataset = file.create_dataset("x", shape=(1024,), dtype="u1", chunks=(1024,), **options)
+        dataset.id.write_direct_chunk((0,), chunk)
+
+    return make
+
+
 def elsewhere(kind: str, folder: Path) -> Callable[[Any], Any]:
     """Puts x into the file other.h5, or a plain one, and points there."""
     with h5py.File(folder / "other.h5", "w") as other:
@@ -136,6 +147,14 @@ MAT_BOMBS: dict[str, Callable[[], bytes]] = {
         lambda file: file.create_dataset("x", (10,), "f8", chunks=(1 << 27,), maxshape=(None,))
     ),
     "hdf5: deflated chunk": lambda: hdf5(lying_chunk),
+    "hdf5: Blosc": lambda: hdf5(
+        announcing(hdf5plugin.Blosc(), struct.pack("<4B3I", 2, 1, 0x20, 1, (1 << 31) - 1, 1 << 20, 40) + bytes(24))
+    ),
+    "hdf5: LZ4": lambda: hdf5(announcing(hdf5plugin.LZ4(), struct.pack(">QII", 1 << 60, 1 << 30, 4) + bytes(4))),
+    "hdf5: bitshuffle": lambda: hdf5(announcing(hdf5plugin.Bitshuffle(), struct.pack(">QII", 1 << 60, 1 << 30, 4))),
+    "hdf5: Zstandard": lambda: hdf5(
+        announcing(hdf5plugin.Zstd(), b"\x28\xb5\x2f\xfd\xe0" + struct.pack("<Q", 1 << 60) + b"\x01\x00\x00")
+    ),
 }
 ELSEWHERE = ("external link", "soft link", "external storage", "virtual data set")
 

@@ -8,9 +8,9 @@ believes what a checkpoint announces. Here that ends the process and no other.
 
 from __future__ import annotations
 
-import math
 import os
 import pickle
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache, partial
@@ -22,16 +22,8 @@ Facts = dict[str, Any]  # JSON
 Columns = dict[str, Any]  # name -> numpy array
 
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
-MAX_CHUNK_BYTES = 1 << 26  # of an HDF5 dataset; a chunk is decompressed as a whole
-MAX_OBJECTS = 1000  # of an HDF5 group
 NAMES_IN_CIFAR = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
 MAX_TENSOR_BYTES = 4  # of a checkpoint's tensors, for each byte of the file
-COLUMN_NAMES = {
-    "x": ("x", "xs"),
-    "y": ("y", "ys"),
-    "t": ("t", "ts", "timestamp", "timestamps", "time"),
-    "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
-}
 
 
 # AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
@@ -70,94 +62,14 @@ def columns_of(packets: list[Any]) -> Columns:
 
 
 def read_hdf5(path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
-    os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no filter is loaded from somewhere else
-    import h5py
-
-    # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
-    file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
-    return {"sensor_size": None}, slices(find_columns(file, h5py), num_events)
+    found: tuple[Facts, Iterator[Columns]] = script("child_hdf5.py")["read"](path, num_events)
+    return found
 
 
-def find_columns(group: Any, h5py: Any) -> dict[str, tuple[Any, str | None]]:
-    """The columns' datasets and fields, by the names x, y, t and p have: in this group, or in one below it."""
-    groups = [group]
-    for group in groups:  # grows while it is walked
-        members = {}
-        for name in list(group)[: MAX_OBJECTS + 1]:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise ValueError(f"{group.name}: {name} is a {type(link).__name__}, maybe to another file; refused")
-            members[name] = group[name]
-        if len(members) > MAX_OBJECTS or len(groups) > MAX_OBJECTS:
-            raise ValueError(f"more than {MAX_OBJECTS} objects; a recording has few")
-        if found := match(members):
-            return {column: (check(members[name], h5py), None) for column, name in found.items()}
-        for member in members.values():
-            fields = (member.dtype.names or ()) if isinstance(member, h5py.Dataset) else ()
-            if found := match(fields):
-                return {column: (check(member, h5py), name) for column, name in found.items()}
-        groups += [member for member in members.values() if isinstance(member, h5py.Group)]
-    raise ValueError("no group with the datasets x, y, t and p, and no dataset with these fields")
-
-
-def match(names: Iterable[str]) -> dict[str, str] | None:
-    """column -> the one of `names` that means it, whatever its case; None where one of the four is missing."""
-    given = {name.lower(): name for name in names}
-    found = {column: [given[known] for known in aliases if known in given] for column, aliases in COLUMN_NAMES.items()}
-    return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
-
-
-def check(dataset: Any, h5py: Any) -> Any:
-    """The dataset, when it lies in the file itself and is read in bounded pieces."""
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
-        raise ValueError(f"{dataset.name} is no array")
-    if dataset.external or dataset.is_virtual:
-        raise ValueError(f"{dataset.name} lies in another file (external or virtual); refused")
-    length = max(dataset.shape)
-    if dataset.size != length or dataset.ndim > 2:
-        raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
-    if dataset.chunks is not None:
-        check_chunks(dataset, math.prod(dataset.chunks) * dataset.dtype.itemsize)
-    is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
-    if is_contiguous and dataset.size and dataset.id.get_offset() is None:
-        raise ValueError(f"{dataset.name} was never written")
-    return dataset
-
-
-def check_chunks(dataset: Any, chunk_bytes: int) -> None:
-    """Refuse large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning."""
-    if chunk_bytes > MAX_CHUNK_BYTES:
-        raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
-    limit = chunk_bytes + chunk_bytes // 100 + 100  # what filters may add where nothing can be compressed
-
-    def refuse(chunk: Any) -> None:
-        if chunk.size > limit:
-            raise ValueError(f"{dataset.name} stores a chunk of {chunk_bytes} bytes in {chunk.size}; refused")
-
-    dataset.id.chunk_iter(refuse)
-    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
-    if dataset.id.get_num_chunks() != expected:
-        raise ValueError(f"{dataset.name} has {dataset.id.get_num_chunks()} of its {expected} chunks; was it cut off?")
-
-
-def slices(columns: dict[str, tuple[Any, str | None]], num_events: int) -> Iterator[Columns]:
-    import numpy as np
-
-    lengths = {name: dataset.size for name, (dataset, _) in columns.items()}
-    if len(set(lengths.values())) != 1:
-        raise ValueError(f"x, y, t and p have different lengths: {lengths}")
-    for start in range(0, lengths["t"], num_events):
-        whole, piece = {}, {}
-        for name, (dataset, field) in columns.items():
-            if dataset.id not in whole:
-                region = slice(start, start + num_events)
-                rows = dataset[region] if dataset.ndim == 1 or dataset.shape[0] != 1 else dataset[:, region]
-                whole[dataset.id] = rows.reshape(-1)
-            values = whole[dataset.id] if field is None else whole[dataset.id][field]
-            if values.dtype.kind not in "iufb":
-                raise ValueError(f"{dataset.name}: {name} is of type {values.dtype}, expected numbers")
-            piece[name] = np.ascontiguousarray(values)
-        yield piece
+@lru_cache
+def script(name: str) -> dict[str, Any]:
+    """What the script of this name defines, which lies beside this one."""
+    return runpy.run_path(str(Path(__file__).with_name(name)))
 
 
 # CIFAR-10's pickles --------------------------------------------------------------------------------------------------

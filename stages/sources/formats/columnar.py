@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import tokenize
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,24 @@ from numpy.typing import NDArray
 from ....cache.errors import SourceError
 from ..archives import list_members
 from ..random_access import RandomAccess
-from .child import match
-from .columns import Columns, Pieces, Unit, as_events
+from .child_hdf5 import match
+from .columns import PLACES, Columns, Pieces, Unit, as_events
 
 PIECE_EVENTS: Final = 1 << 20
 _MAX_NPY_HEADER: Final = 10_000
 _BAD_HEADER: Final = (ValueError, LookupError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 _TEXT_BLOCK_BYTES: Final = 1 << 22
 _MAX_LINE_BYTES: Final = 10_000
+_UNITS: Final[dict[str, Unit]] = {
+    **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), "ns"),
+    **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), "us"),
+    **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), "ms"),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
+}
+_NAME: Final = re.compile(  # of a column: "t", "t_us", "t[us]", "t(us)", "x@640"
+    rf"(?P<name>[A-Za-z]+)(?:_(?P<suffix>{'|'.join(_UNITS)}))?(?:\[(?P<in>[^\]]*)\]|\((?P<of>[^)]*)\))?(?:@(?P<side>\d+))?"
+)
+_GEOMETRY: Final = re.compile(r"geometry:\s*(\d+)\s*[,x]\s*(\d+)")
 
 
 # NumPy ---------------------------------------------------------------------------------------------------------------
@@ -56,25 +67,35 @@ class StoredArray:
         return meant
 
 
-def read_npy(content: RandomAccess, time_unit: Unit) -> Pieces:
-    """A structured array with the fields x, y, t and p."""
-    return None, as_events(stored_pieces({"": _open_npy(content)}, content.location), time_unit)
+def read_npy(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
+    """A structured array with the fields x, y, t and p, or a table (n, 4)."""
+    return _recording(_open_npy(content, may_be_table=True), content.location, time_unit, columns)
 
 
-def read_npz(content: RandomAccess, time_unit: Unit) -> Pieces:
-    """Arrays x, y, t and p, or one structured array with these fields."""
+def read_npz(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
+    """Arrays x, y, t and p; or one array as `read_npy` takes it, called `events` where there are others."""
     members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
-    columns = match(names)
-    if columns is None and len(names) != 1:
+    named = match(names)
+    if named is None and len(names) != 1 and "events" not in names:
         raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
-    chosen = columns or dict.fromkeys([""], next(iter(names)))
-    arrays = {column: _open_npy(members[names[name]].open()) for column, name in chosen.items()}
-    return None, as_events(stored_pieces(arrays, content.location), time_unit)
+    if named is None:
+        chosen = names.get("events") or next(iter(names.values()))
+        arrays = _open_npy(members[chosen].open(), may_be_table=True)
+    else:
+        arrays = {column: _open_npy(members[names[name]].open())[""] for column, name in named.items()}
+    return _recording(arrays, content.location, time_unit, columns)
 
 
-def _open_npy(content: RandomAccess) -> StoredArray:
-    """Format: numpy.lib.format, versions 1 and 2; arrays of objects, which are pickles, are refused."""
+def _recording(arrays: Mapping[str, StoredArray], location: str, time_unit: Unit, columns: str) -> Pieces:
+    return None, as_events(stored_pieces(arrays, location), time_unit, order=columns, location=location)
+
+
+def _open_npy(content: RandomAccess, *, may_be_table: bool = False) -> dict[str, StoredArray]:
+    """The array, under the name ""; of a table in Fortran's order its columns, under `PLACES`.
+
+    Format: numpy.lib.format, versions 1 and 2; arrays of objects, which are pickles, are refused.
+    """
     start = io.BytesIO(content.read_at(0, _MAX_NPY_HEADER + 12))
     try:
         version = np.lib.format.read_magic(start)
@@ -82,19 +103,26 @@ def _open_npy(content: RandomAccess) -> StoredArray:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, _, dtype = read_header(start, max_header_size=_MAX_NPY_HEADER)
+        shape, is_fortran, dtype = read_header(start, max_header_size=_MAX_NPY_HEADER)
     except _BAD_HEADER as error:
         raise SourceError(f"{content.location}: is no NumPy file of version 1 or 2 ({error}); save it again") from error
-    length = max(shape, default=0)
-    fits = min(shape, default=0) >= 0 and len(shape) in (1, 2) and np.prod([float(n) for n in shape]) == length
+    is_table = may_be_table and len(shape) == 2 and shape[1] == len(PLACES) and dtype.names is None
+    length = shape[0] if is_table else max(shape, default=0)
+    size = math.prod(shape)
+    fits = min(shape, default=0) >= 0 and len(shape) in (1, 2) and (is_table or size == length)
     if dtype.hasobject or not fits:
-        raise SourceError(f"{content.location}: {dtype} of shape {shape}; expected numbers of shape (n,)")
-    if content.size - start.tell() != length * dtype.itemsize:
+        expected = "(n,) or (n, 4)" if may_be_table else "(n,)"
+        raise SourceError(f"{content.location}: {dtype} of shape {shape}; expected numbers of shape {expected}")
+    if content.size - start.tell() != size * dtype.itemsize:
         raise SourceError(
-            f"{content.location}: announces {length} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
+            f"{content.location}: announces {size} values of {dtype.itemsize} bytes, {content.size - start.tell()} "
             "bytes are there; the file is truncated: fetch it again"
         )
-    return StoredArray(content, start.tell(), dtype, length, dtype)
+    if is_table and is_fortran:
+        starts = {name: start.tell() + place * length * dtype.itemsize for place, name in enumerate(PLACES)}
+        return {name: StoredArray(content, offset, dtype, length, dtype) for name, offset in starts.items()}
+    row = np.dtype([(name, dtype) for name in PLACES]) if is_table else dtype
+    return {"": StoredArray(content, start.tell(), row, length, row)}
 
 
 def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[Columns]:
@@ -104,9 +132,13 @@ def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[
         raise SourceError(f"{location}: x, y, t and p have different lengths: {lengths}")
     fields: dict[str, str] | None = None
     if "" in arrays:
-        fields = match(arrays[""].stored.names or ())
+        names = arrays[""].stored.names or ()
+        fields = dict(zip(PLACES, PLACES, strict=True)) if names == PLACES else match(names)
         if fields is None:
-            raise SourceError(f"{location}: expected the fields x, y, t and p, found {arrays[''].stored}")
+            raise SourceError(
+                f"{location}: expected the fields x, y, t and p, or a table of shape (n, 4), found "
+                f"{arrays[''].length} values of {arrays[''].stored}"
+            )
     for start in range(0, next(iter(lengths.values())), PIECE_EVENTS):
         values = {name: array.read(start, start + PIECE_EVENTS) for name, array in arrays.items()}
         yield values if fields is None else {column: values[""][field] for column, field in fields.items()}
@@ -115,66 +147,107 @@ def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[
 # Text ----------------------------------------------------------------------------------------------------------------
 
 
-def read_text(content: RandomAccess, time_unit: Unit) -> Pieces:
-    """Lines of numbers, separated by commas, semicolons, tabs or blanks, in the order t, x, y, p.
+@dataclass(frozen=True)
+class _Header:
+    """What the lines before the events say. offset: of the first event, in bytes. separator: None for blanks and tabs.
 
-    A line before them may name the columns ("x,y,p,t"; others are ignored), also with the size of the sensor as `faery`
-    writes it ("x@640,y@480"), or be the sensor's width and height alone. Lines before the events that start with "#" or
-    "%" are comments.
+    places: which columns of a line are the events', by name, or by `PLACES` where no line names them.
     """
-    offset, size, separator = 0, None, None
-    places = {"t": 0, "x": 1, "y": 2, "p": 3}  # of the columns in a line
+
+    offset: int
+    separator: str | None
+    places: Mapping[str, int]
+    time_unit: str | None
+    sensor_size: tuple[int, int] | None
+
+
+def read_text(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
+    """Lines of numbers, separated by commas, semicolons, tabs or blanks: four columns, or those that a line names.
+
+    A line before them may name the columns ("x,y,p,t"; others are ignored), the unit of time with its column ("t [us]",
+    "timestamp (ns)", "t_us") and the size of the sensor as `faery` writes it ("x@640,y@480"); or be the sensor's width
+    and height alone. Lines before the events that start with "#" or "%" are comments; one of them may be Prophesee's
+    "%geometry:640,480". Columns without names are t, x, y, p unless their values say otherwise.
+    """
+    header = _read_header(content)
+    unit = time_unit
+    if header.time_unit is not None:
+        known = _UNITS.get(header.time_unit.lower())
+        if known is None and time_unit == "auto":
+            raise SourceError(
+                f"{content.location}: its times are in {header.time_unit!r}, which is not known; say their unit: "
+                "frames.time_unit (--time-unit)"
+            )
+        unit = known or time_unit
+    pieces = _text_pieces(content, header)
+    size = header.sensor_size
+    return size, as_events(pieces, unit, size, order=columns, usual="txyp", location=content.location)
+
+
+def _read_header(content: RandomAccess) -> _Header:
+    offset, size, separator, unit = 0, None, None, None
+    places = {name: place for place, name in enumerate(PLACES)}
     for raw in io.BytesIO(content.read_at(0, 1 << 16)):
         line = raw.decode("ascii").strip()
         bare = line.lstrip("#% ")
-        words = re.split(r"[,;\s]+", bare)
-        plain = [word.partition("@")[0] for word in words]
-        if (found := match(plain)) is not None:
-            places = {column: plain.index(name) for column, name in found.items()}
-            sides = [re.search(rf"\b{found[side]}@(\d+)", bare) for side in "xy"]
-            size = (int(sides[0][1]), int(sides[1][1])) if sides[0] and sides[1] else size
+        words = [_NAME.fullmatch(word) for word in re.split(r"[,;\s]+", re.sub(r"\s+(?=[\[(])", "", bare))]
+        names = [word["name"] if word else "" for word in words]
+        if (named := match(names)) is not None:
+            places = {column: names.index(name) for column, name in named.items()}
+            of = {column: words[place] for column, place in places.items()}
+            sides = [word["side"] for side in "xy" if (word := of[side]) and word["side"]]
+            size = (int(sides[0]), int(sides[1])) if len(sides) == 2 else size
+            unit = next((found for kind in ("in", "of", "suffix") if (found := of["t"] and of["t"][kind])), None)
+        elif stated := _GEOMETRY.fullmatch(bare):
+            size = (int(stated[1]), int(stated[2]))
         elif line and line == bare:
-            if size is not None or len(words) != 2 or not all(word.isdigit() for word in words):
+            plain = re.split(r"[,;\s]+", bare)
+            if size is not None or len(plain) != 2 or not all(word.isdigit() for word in plain):
                 separator = next((mark for mark in ",;" if mark in line), None)
                 break
-            size = (int(words[0]), int(words[1]))
+            size = (int(plain[0]), int(plain[1]))
         offset += len(raw)
-    return size, as_events(_text_pieces(content, offset, separator, places), time_unit, size)
+    return _Header(offset, separator, places, unit, size)
 
 
-def _text_pieces(
-    content: RandomAccess, offset: int, separator: str | None, places: Mapping[str, int]
-) -> Iterator[Columns]:
-    whole_times: bool | None = None
+def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
+    is_whole: list[bool] | None = None  # of the columns, as the first line has them
     num_before = 0
-    for text in _whole_lines(content, offset):
+    width = max(header.places.values()) + 1
+    for text in _whole_lines(content, header.offset):
         # As whole numbers it takes half the time.
         dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:
-            table = np.loadtxt(text.splitlines(), dtype, delimiter=separator, ndmin=2, comments=None)
+            table = np.loadtxt(text.splitlines(), dtype, delimiter=header.separator, ndmin=2, comments=None)
         except ValueError as error:
             raise SourceError(
-                f"{content.location}: after event {num_before}: {error}; expected lines of numbers, t, x, y, p"
+                f"{content.location}: after event {num_before}: {error}; expected lines of numbers, x, y, t and p in "
+                "any order, and before them at most one line that names the columns so (x, y, t, p)"
             ) from error
         if not table.size:
             continue
-        if table.shape[1] <= max(places.values()):
+        if table.shape[1] < width:
             raise SourceError(
-                f"{content.location}: {table.shape[1]} columns, expected at least {max(places.values()) + 1}: "
-                "t, x, y, p, or others under a line with their names"
+                f"{content.location}: {table.shape[1]} columns, expected at least {width}: x, y, t and p, and others "
+                "under a line with their names"
             )
-        if whole_times is None:
-            first_time = text.split("\n", 1)[0].strip().split(separator)[places["t"]]
-            whole_times = first_time.strip().lstrip("+-").isdigit()
-        columns = {name: table[:, place] for name, place in places.items()}
-        t = columns["t"]
-        if whole_times and (np.floor(t) != t).any():
-            raise SourceError(
-                f"{content.location}: whole times at first, fractions after event {num_before}; write all in one way"
-            )
-        # Whole numbers beyond 2^53 are nanoseconds since 1970, if no float has rounded them; else they are no time.
-        is_whole = whole_times and (t.dtype.kind == "i" or np.abs(t).max() < 2**53)
-        columns["t"] = t.astype(np.int64 if is_whole else np.float64)
+        if is_whole is None:
+            first = text.lstrip().split("\n", 1)[0].strip().split(header.separator)
+            is_whole = [word.strip().lstrip("+-").isdigit() for word in first]
+        columns = {}
+        for name, place in header.places.items():
+            values = table[:, place]
+            if values.dtype.kind == "f" and is_whole[place] and (np.floor(values) != values).any():
+                raise SourceError(
+                    f"{content.location}: whole numbers at first in column {place + 1}, fractions after event "
+                    f"{num_before}; write all in one way"
+                )
+            # Whole numbers beyond 2^53 are nanoseconds since 1970, if no float has rounded them; else they are no time.
+            if not is_whole[place]:
+                values = values.astype(np.float64, copy=False)
+            elif values.dtype.kind == "f" and np.abs(values).max() < 2**53:
+                values = values.astype(np.int64)
+            columns[name] = values
         num_before += len(table)
         yield columns
 

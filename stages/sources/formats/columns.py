@@ -5,17 +5,24 @@ Nothing is judged here but how times are told: what a recording may hold, `frame
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import permutations
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..base import Events, EventStream, GuessedUnit, TimeUnit
+from ....cache.errors import SourceError
+from ..base import LARGEST_SENSOR, MAX_SENSOR_SIDE, Events, EventStream, GuessedUnit, TimeUnit
 
 HELD_EVENTS: Final = 1 << 22  # a recording of more is read in pieces; 13 to 32 bytes each
+PLACES: Final = ("0", "1", "2", "3")
+"""What columns are called, in their order, where they have no names."""
 _US_PER_UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
+_ORDERS: Final = tuple(
+    "".join(order) for order in permutations("xytp") if order.index("x") < order.index("y")
+)  # that values may tell apart
 
 Columns = Mapping[str, NDArray[Any]]
 Unit = TimeUnit | Literal["whole us"]
@@ -24,21 +31,77 @@ Pieces = tuple[tuple[int, int] | None, Iterator[Events]]
 
 
 def as_events(
-    pieces: Iterable[Columns], time_unit: Unit = "auto", sensor_size: tuple[int, int] | None = None
+    pieces: Iterable[Columns],
+    time_unit: Unit = "auto",
+    sensor_size: tuple[int, int] | None = None,
+    *,
+    order: str = "auto",
+    usual: str = "",
+    location: str = "",
 ) -> Iterator[Events]:
-    """The events of each piece, whose columns are "x", "y", "t" and "p".
+    """The events of each piece, whose columns are "x", "y", "t" and "p", or without names, `PLACES`.
 
     time_unit: of t; "auto" is us for whole numbers and s for floating point. Times between two microseconds are rounded
     to the nearest, unless the unit is "whole us": then they stay, and are refused as such.
+    order: which of the columns without names is which ("xytp"); "auto": by their values, see `tell_apart`, also for
+    `usual`.
     """
+    assumed = ""
     for columns in pieces:
+        if "t" not in columns:
+            if order == "auto":
+                order = tell_apart([columns[place] for place in PLACES], usual, location)
+                if order != usual:
+                    assumed = (
+                        f"names no columns, which by their values are {', '.join(order)}; say so, where it is right: "
+                        f'frames.columns = "{order}" (--set frames.columns={order}; convert: --columns {order})'
+                    )
+            columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
         t = columns["t"]
         guessed: GuessedUnit | None = None
         if time_unit == "auto":
             guessed = "s" if t.dtype.kind == "f" else "us"
-        yield Events(
-            columns["x"], columns["y"], _microseconds(t, guessed or time_unit), columns["p"], sensor_size, guessed
+        t = _microseconds(t, guessed or time_unit)
+        yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
+
+
+def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str:
+    """The order of four columns without names, by the values of a recording's beginning: "xytp".
+
+    A polarity is 0 and 1, or -1 and 1; coordinates are whole numbers on the largest event camera, x before y. Where
+    that leaves more than one order, the time is the one column that never falls, if it spans more than the coordinates.
+    What the beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against
+    it. Raises SourceError where not just one is left.
+    """
+    if any(column.dtype.kind not in "iufb" for column in values):
+        raise SourceError(f"{location}: columns of {values[0].dtype}, expected numbers")
+    low, high = ([float(bound(column)) for column in values] for bound in (np.min, np.max))
+    is_polarity = [bool(((v == 1) | (v == 0)).all() or ((v == 1) | (v == -1)).all()) for v in values]
+    is_whole = [low[i] >= 0 and bool((v == np.floor(v)).all()) for i, v in enumerate(values)]
+    never_falls = [bool((v[1:] >= v[:-1]).all()) for v in values]
+
+    def fits(order: str, side: int) -> bool:
+        coordinates = [order.index(name) for name in "xy"]
+        return is_polarity[order.index("p")] and all(is_whole[i] and high[i] < side for i in coordinates)
+
+    if usual and fits(usual, MAX_SENSOR_SIDE) and never_falls[usual.index("t")]:
+        return usual
+    left = [order for order in _ORDERS if fits(order, max(LARGEST_SENSOR))]
+    if len(left) > 1:
+        spans = [high[i] - low[i] for i in range(len(values))]
+        times = {i for order in left if never_falls[i := order.index("t")]}
+        left = [
+            order
+            for order in left
+            if times == {order.index("t")} and all(spans[order.index("t")] > spans[order.index(side)] for side in "xy")
+        ]
+    if len(left) != 1:
+        ranges = ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))
+        raise SourceError(
+            f"{location}: its columns have no names, and their values ({ranges}) do not tell which are x, y, t and p; "
+            'say their order: frames.columns = "xytp" (--columns xytp), or as it is'
         )
+    return left[0]
 
 
 def _microseconds(values: NDArray[Any], unit: Unit) -> NDArray[Any]:
@@ -64,7 +127,7 @@ def hold_short(open_pieces: Callable[[], Pieces]) -> Events | EventStream:
         held.append(piece)
         num_held += len(piece)
         if num_held > HELD_EVENTS:
-            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit)
+            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit, piece.assumed)
     return replace(join(held), sensor_size=sensor_size)
 
 
@@ -74,4 +137,4 @@ def join(pieces: Iterable[Events]) -> Events:
     if not held:
         return Events(*np.empty((4, 0), np.int64))
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit)
+    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].assumed)

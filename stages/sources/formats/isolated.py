@@ -19,6 +19,7 @@ from ....cache.errors import SourceError
 from ...processes import Process, ProcessLostError, ProcessPool, RefusedError
 from ..random_access import FileBytes, RandomAccess, blocks
 from . import child
+from .child_hdf5 import UnsupportedError
 from .columns import Pieces, Unit, as_events
 
 IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
@@ -35,10 +36,13 @@ DECODERS: Final = ProcessPool(
 atexit.register(DECODERS.end)
 
 
-def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", location: str | None = None) -> Pieces:
+def read_pieces(
+    kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", location: str | None = None, columns: str = "auto"
+) -> Pieces:
     """The sensor size (width, height) that the file states, and its events in pieces of about a million.
 
-    time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
+    time_unit, columns: of HDF5, see `columns.as_events`; the other formats state theirs.
+    location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
     was silent for `process_main.SILENCE_S`.
     """
@@ -47,7 +51,7 @@ def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", loca
     size = next(answer)["sensor_size"]
     sensor_size = None if size is None else (int(size[0]), int(size[1]))
     unit: Unit = time_unit if kind == "hdf5" else "us"
-    return sensor_size, as_events(answer, unit, sensor_size)
+    return sensor_size, as_events(answer, unit, sensor_size, order=columns, location=location)
 
 
 class LocalFile:
@@ -74,8 +78,8 @@ class LocalFile:
             self.path.unlink()
             self.path = Path(f"/proc/{os.getpid()}/fd/{descriptor}")
 
-    def read(self, kind: IsolatedFormat, time_unit: Unit) -> Pieces:
-        return read_pieces(kind, self.path, time_unit, self._content.location)
+    def read(self, kind: IsolatedFormat, time_unit: Unit, columns: str = "auto") -> Pieces:
+        return read_pieces(kind, self.path, time_unit, self._content.location, columns)
 
 
 def _drop(descriptor: int, path: Path) -> None:
@@ -92,6 +96,9 @@ def ask(request: Mapping[str, Any], location: str) -> Generator[Mapping[str, Any
         with DECODERS.lend() as decoder:
             yield from decoder.read(request)
     except RefusedError as problem:
+        kind, _, told = str(problem).partition(": ")
+        if kind == UnsupportedError.__name__:
+            raise SourceError(f"{location}: {told}") from None
         raise SourceError(f"{location}: cannot be decoded ({problem}); fetch it again") from None
     except ProcessLostError as lost:
         raise SourceError(

@@ -19,9 +19,9 @@ import numpy as np
 
 from ....cache.errors import SourceError
 from ..random_access import Inflated, InMemory, RandomAccess, Slice
-from .child import match
-from .columnar import StoredArray, stored_pieces
-from .columns import Pieces, Unit, as_events
+from .child_hdf5 import match
+from .columnar import PIECE_EVENTS, StoredArray, stored_pieces
+from .columns import Columns, Pieces, Unit, as_events
 
 MAX_VARIABLES: Final = 1000
 FREE_RATIO_BYTES: Final = 1 << 24  # a column of one value, such as a single polarity, deflates 1000 times
@@ -33,12 +33,17 @@ _TYPES: Final = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 
 _CLASSES: Final = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8"}
 _COMPLEX: Final = 0x0800  # flag
 
+_TACTILE: Final = "spiketrain"
+_TACTILE_SIZE: Final = (10, 10)
+_TAXELS: Final = 100
+
 _Element = tuple[int, RandomAccess, int]
 """Type, content, and offset in what it lies in."""
 
 
 def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
-    """The variables x, y, t and p (see `child.COLUMN_NAMES`), each of shape (n,), (n, 1) or (1, n); opened once.
+    """The variables x, y, t and p (see `child_hdf5.COLUMN_NAMES`), each of shape (n,), (n, 1) or (1, n), or ST-MNIST's
+    `spiketrain`; opened once.
 
     Raises SourceError: one is missing, or no array of real numbers, or the file is damaged or cut off.
     """
@@ -55,6 +60,9 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
         if len(variables) > MAX_VARIABLES:
             raise SourceError(f"{where}: more than {MAX_VARIABLES} variables; a recording has 4")
     chosen = match(variables)
+    if chosen is None and _TACTILE in variables:
+        trains = _open(variables[_TACTILE], _TACTILE, order, location, rows=_TAXELS + 1)
+        return lambda: (_TACTILE_SIZE, as_events(_tactile_pieces(trains), "s", _TACTILE_SIZE))
     if chosen is None:
         found = ", ".join(list(variables)[:20]) or "none"
         raise SourceError(f"{location}: expected the variables x, y, t and p, found {found}")
@@ -62,8 +70,26 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
     return lambda: (None, as_events(stored_pieces(arrays, location), time_unit))
 
 
-def _open(variable: _Element, name: str, order: str, location: str) -> StoredArray:
-    """The values of a variable. Raises SourceError when they are no numbers or others than announced."""
+def _tactile_pieces(trains: StoredArray) -> Iterator[Columns]:
+    """The events of the tactile sensor of See et al. 2020 (arXiv:2005.04319), whose 10 x 10 taxels spike as pixels do.
+
+    A column of the matrix is a moment: the spikes of the taxels, -1, 0 or 1, row by row, then the time in s. Tonic's
+    STMNIST reads them so, too, and cuts what is less than a microsecond off, where this rounds.
+    """
+    column = _TAXELS + 1
+    step = column * (PIECE_EVENTS // column)
+    for start in range(0, trains.length, step):
+        moments = trains.read(start, start + step).reshape(-1, column)
+        moment, taxel = np.nonzero(moments[:, :-1])
+        width = _TACTILE_SIZE[0]
+        yield {"x": taxel % width, "y": taxel // width, "t": moments[moment, -1], "p": moments[moment, taxel]}
+
+
+def _open(variable: _Element, name: str, order: str, location: str, rows: int | None = None) -> StoredArray:
+    """The values of a variable, of a matrix with `rows` column by column.
+
+    Raises SourceError when they are no numbers or others than announced.
+    """
     where = f"{location}: {name}"
     matrix = _matrix(variable, order, where, whole=True)
     flags_and_class, lengths, _ = _header(matrix, order, where)
@@ -77,10 +103,12 @@ def _open(variable: _Element, name: str, order: str, location: str) -> StoredArr
     announced = " x ".join(map(str, shape))
     if min(shape, default=0) < 0 or math.prod(shape) * stored.itemsize != values.size:
         raise SourceError(f"{where} announces {announced} values of {stored}, {values.size} bytes are there")
-    if math.prod(shape) != max(shape, default=0):
-        raise SourceError(f"{where} has the shape {announced}, expected n, n x 1 or 1 x n")
+    fits = math.prod(shape) == max(shape, default=0) if rows is None else len(shape) == 2 and shape[0] == rows
+    if not fits:
+        expected = "n, n x 1 or 1 x n" if rows is None else f"{rows} x n"
+        raise SourceError(f"{where} has the shape {announced}, expected {expected}")
     meant = np.dtype(_CLASSES[flags & 0xFF])  # MATLAB stores values in a smaller type where they fit into it
-    return StoredArray(values, 0, stored, max(shape), meant)
+    return StoredArray(values, 0, stored, math.prod(shape), meant)
 
 
 def _header(matrix: RandomAccess, order: str, where: str) -> list[bytes]:

@@ -44,11 +44,16 @@ _COLUMNAR: Final = {"npy": read_npy, "npz": read_npz, "text": read_text}
 
 
 def open_recording(
-    content: RandomAccess, suffix: str, time_unit: Unit = "auto", formats: Collection[Format] = ()
+    content: RandomAccess,
+    suffix: str,
+    time_unit: Unit = "auto",
+    formats: Collection[Format] = (),
+    columns: str = "auto",
 ) -> Recording:
     """The recording in a file, whose name ends in `suffix` (".bin"), of any format, or of `formats` alone.
 
-    time_unit: see `columns.as_events`. Raises SourceError: no known format, damaged, or another one.
+    time_unit, columns: see `columns.as_events`, which calls the second `order`. Raises SourceError: no known format,
+    damaged, or another one.
     """
     kind = identify(content, suffix.lower())
     if formats and kind not in formats:
@@ -64,9 +69,9 @@ def open_recording(
         case "mat5":
             open_pieces = open_mat5(content, time_unit)
         case "aedat4" | "dat" | "evt" | "hdf5":
-            open_pieces = partial(LocalFile(content).read, kind, time_unit)
+            open_pieces = partial(LocalFile(content).read, kind, time_unit, columns)
         case _:
-            open_pieces = partial(_COLUMNAR[kind], content, time_unit)
+            open_pieces = partial(_COLUMNAR[kind], content, time_unit, columns)
     return hold_short(open_pieces)
 
 

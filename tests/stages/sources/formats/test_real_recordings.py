@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from recordings import judged
 
+from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.sources.formats.recordings import identify, open_recording
+from dvs_transfer.stages.sources.random_access import FileBytes
 
 # Number of events and duration, us, as their publishers state them or another reader gives them; the extent in pixels
 # and the share of the events in the method's frames, as docs/datasets/your-own.md has them.
@@ -20,6 +26,63 @@ KNOWN = {
     "evt3_gen41.raw": (219_596, 8_811, [1280, 720], 0.0099),
     "ncaltech101_faces_easy_0001.bin": (67_445, 299_358, [151, 173], 0.328),
 }
+
+
+@dataclass(frozen=True)
+class Row:
+    """Of a file: its format, the camera, and its events, us and pixels, or why it is refused."""
+
+    format: str
+    camera: str
+    num_events: int = 0
+    first_us: int = 0
+    last_us: int = 0
+    extent: tuple[int, int] = (0, 0)  # of the pixels with events
+    sensor_size: tuple[int, int] | None = None  # where the file states it
+    refused: str = ""
+
+
+TABLE = {
+    "aedat2_header_only.aedat": Row("aedat2", "jAER", refused="no event in it"),
+    "dvxplorer.aedat4": Row(
+        *("aedat4", "DVXplorer", 111_954, 1_605_537_493_718_345, 1_605_537_494_308_262, (320, 240), (320, 240))
+    ),
+    "evt2.raw": Row("evt", "Prophesee, third generation", 539_481, 1_317_888, 1_367_888, (540, 458)),
+    "evt3_gen41.raw": Row("evt", "Prophesee Gen4.1", 219_596, 11_718_656, 11_727_467, (1280, 720)),
+    "ncaltech101_faces_easy_0001.bin": Row("atis", "ATIS", 67_445, 6, 299_364, (151, 173)),
+    "nmnist_sample.bin": Row("atis", "ATIS", 4_325, 654, 311_175, (34, 34)),
+    "stmnist_sample.mat": Row("mat5", "tactile sensor", 2_346, 196_626, 895_745, (8, 6), (10, 10)),
+}
+NOT_YET = {"ncars_sample.dat", "dvs.es"}  # words that no reader here has
+
+
+@pytest.mark.parametrize("name", sorted({*TABLE, *NOT_YET}))
+def test_every_file_has_its_row(name: str, shared_data: Path) -> None:
+    path = shared_data / "recordings" / name
+    if not path.is_file():
+        pytest.skip(f"needs {path}")
+    row = TABLE.get(name)
+    if row is None:
+        with pytest.raises(SourceError, match=name):
+            judged(open_recording(FileBytes(path), path.suffix), location=name)
+        return
+    assert identify(FileBytes(path), path.suffix) == row.format
+    recording = open_recording(FileBytes(path), path.suffix)
+    if row.refused:
+        with pytest.raises(SourceError, match=row.refused):
+            judged(recording, location=name)
+        return
+    events = judged(recording, location=name)
+    assert (len(events), int(events.t[0]), int(events.t[-1])) == (row.num_events, row.first_us, row.last_us)
+    assert (np.ptp(events.x) + 1, np.ptp(events.y) + 1) == row.extent
+    assert recording.sensor_size == row.sensor_size
+
+
+def test_the_table_has_every_file(shared_data: Path) -> None:
+    if not (shared_data / "recordings").is_dir():
+        pytest.skip(f"needs {shared_data / 'recordings'}")
+    found = {path.name for path in (shared_data / "recordings").iterdir()} - {"README.md"}
+    assert found == TABLE.keys() | NOT_YET
 
 
 @pytest.fixture(scope="module")
