@@ -114,8 +114,8 @@ class OmniglotStrokes(Omniglot):
         if not any(_places_to(start, part, ".zip") for part in _STROKES):
             raise SourceError(
                 f"{self.path}: expected {' or '.join(_STROKES)} beside the images, as folders or .zip; found "
-                f"{describe_children(start)}. Put them there ({self.origin}), or take the source omniglot, which has "
-                "no strokes"
+                f"{describe_children(start)}. Put them there, or take the source omniglot, which has no strokes; "
+                f"get it: {self.origin}"
             )
         self._strokes = find_characters(start, _STROKES, ".zip")
         self.searched += roots_of(self._strokes.values())
