@@ -195,7 +195,7 @@ class CheckedEvents(CheckedRecording):
                 f"{location}: event {first_event + int(zeros[0])} has p=0 where others have -1, expected either 0 and "
                 "1 or -1 and 1"
             )
-        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit)
+        self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit, events.assumed)
         x_low, y_low = int(x.min()), int(y.min())
         self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
         self.first_us, self.last_us = int(t[0]), int(t[-1])

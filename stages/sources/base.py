@@ -44,6 +44,7 @@ class Events:
     x, y: pixels.  t: microseconds, ascending.  p: polarity, 0 (OFF) and 1 (ON), or -1 and 1.
     sensor_size: (width, height) in pixels, where the recording's file states it.
     guessed_unit: what t was taken for, where neither the format nor the user says its unit.
+    assumed: what else the file leaves open and was assumed, as a message says it of the file; "" for nothing.
     """
 
     x: NDArray[Any]
@@ -52,6 +53,7 @@ class Events:
     p: NDArray[Any]
     sensor_size: tuple[int, int] | None = None
     guessed_unit: GuessedUnit | None = None
+    assumed: str = ""
 
     def __len__(self) -> int:
         return len(self.t)
@@ -62,12 +64,13 @@ class EventStream:
     """A recording that is not held in memory: its events in pieces, in order.
 
     pieces: gives the same pieces whenever it is called; it and its iterators raise SourceError.
-    sensor_size, guessed_unit: as those of `Events`.
+    sensor_size, guessed_unit, assumed: as those of `Events`.
     """
 
     pieces: Callable[[], Iterator[Events]]
     sensor_size: tuple[int, int] | None = None
     guessed_unit: GuessedUnit | None = None
+    assumed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

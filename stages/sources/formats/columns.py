@@ -64,7 +64,7 @@ def hold_short(open_pieces: Callable[[], Pieces]) -> Events | EventStream:
         held.append(piece)
         num_held += len(piece)
         if num_held > HELD_EVENTS:
-            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit)
+            return EventStream(lambda: open_pieces()[1], sensor_size, piece.guessed_unit, piece.assumed)
     return replace(join(held), sensor_size=sensor_size)
 
 
@@ -74,4 +74,4 @@ def join(pieces: Iterable[Events]) -> Events:
     if not held:
         return Events(*np.empty((4, 0), np.int64))
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
-    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit)
+    return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].assumed)

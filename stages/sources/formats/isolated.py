@@ -21,7 +21,7 @@ from ..random_access import FileBytes, RandomAccess, blocks
 from . import child
 from .columns import Pieces, Unit, as_events
 
-IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
+IsolatedFormat = Literal["aedat4", "hdf5"]
 
 PIECE_EVENTS: Final = 1 << 20
 
@@ -38,7 +38,7 @@ atexit.register(DECODERS.end)
 def read_pieces(kind: IsolatedFormat, path: Path, time_unit: Unit = "auto", location: str | None = None) -> Pieces:
     """The sensor size (width, height) that the file states, and its events in pieces of about a million.
 
-    time_unit: of HDF5, see `columns.as_events`; the other formats state theirs. location: how messages name the file.
+    time_unit: of HDF5, see `columns.as_events`; AEDAT 4 states its own. location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
     was silent for `process_main.SILENCE_S`.
     """

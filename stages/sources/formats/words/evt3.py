@@ -1,0 +1,114 @@
+"""EVT 3.0 (docs.prophesee.ai, "EVT 3.0 Format"): little-endian words of 16 bits, their type in the upper four.
+
+Words change what the next events have in common: EVT_ADDR_Y (0) the row, EVT_TIME_LOW (6) and EVT_TIME_HIGH (8) 12 bits
+of the time in us each, VECT_BASE_X (3) the column and polarity of vectors. EVT_ADDR_X (2) is an event; VECT_12 (4) and
+VECT_8 (5) are those whose bits are set, from the column on, which they move by 12 and 8.
+
+The time of an event is the last EVT_TIME_LOW behind the EVT_TIME_HIGH that came before that word, as the page says; it
+overflows every 16.8 s, and the times here go on. An EVT_TIME_LOW may be smaller than the one before it: the page calls
+the values monotonic for one source of events, not for several. In a recording of a Gen4.1 this happens at every
+millisecond: EVT_TIME_HIGH and EVT_TIME_LOW of some 10 us later, then the EVT_TIME_LOW of the events that follow. They
+have the time of the last word, as the decoder `evt3` reads them too; faery never lets time step back, which makes 1,455
+of its 219,596 events up to 11 us late.
+
+Decoding starts with the first EVT_TIME_HIGH, as that of EVT 2.0, and with the first row: events before have no time or
+place and are passed over. To the first EVT_TIME_LOW the lower bits are 0, which faery, for one, does not write. Passed
+over, too, are EXT_TRIGGER (10), OTHERS (14), CONTINUED_4 (7) and
+CONTINUED_12 (15), which are no events of pixels. Other types are reserved: a file with them is refused.
+"""
+
+# mypy: disable-error-code="untyped-decorator"
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from ...random_access import RandomAccess
+from .evt2 import RESERVED, no_time
+from .stream import PROBLEM, ROOM, Words, unwrapped
+
+WORD_BYTES: Final = 2
+_U = np.uintp
+
+
+def words_of(
+    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
+) -> Words:
+    return Words(
+        decode,
+        start,
+        np.uint16,
+        (0, -1, -1, -1, 0, 0),
+        WORD_BYTES / 12,
+        (RESERVED,),
+        sensor_size,
+        WORD_BYTES,
+        no_time,
+        first_us,
+    )
+
+
+@njit(nogil=True, cache=True)
+def decode(
+    words: NDArray[np.uint16],
+    state: NDArray[np.int64],
+    x: NDArray[np.uint16],
+    y: NDArray[np.uint16],
+    t: NDArray[np.int64],
+    p: NDArray[np.uint8],
+) -> tuple[int, int]:
+    """See `stream`. state: problem, upper bits of the time, time in us, row (-1: none yet), column and polarity."""
+    high, time, row, column, polarity = state[1], state[2], state[3], np.uint32(state[4]), np.uint8(state[5])
+    started = _U(time >= 0 and row >= 0)
+    last = _U(t.size - ROOM)
+    n = _U(0)
+    at = _U(0)
+    while at < _U(words.size) and n <= last:
+        word = np.uint32(words[at])
+        kind = word >> np.uint32(12)
+        if kind == 2:
+            x[n] = word & np.uint32(0x7FF)
+            y[n] = row
+            t[n] = time
+            p[n] = (word >> np.uint32(11)) & np.uint32(1)
+            n += started
+        elif kind == 0:
+            row = np.int64(word & np.uint32(0x7FF))
+            started = _U(time >= 0)
+        elif kind == 4 or kind == 5:
+            is_long = kind == 4
+            valid = word & np.uint32(0xFFF if is_long else 0xFF)
+            place = column
+            column += np.uint32(12 if is_long else 8)
+            while valid:
+                x[n] = place
+                y[n] = row
+                t[n] = time
+                p[n] = polarity
+                n += started & _U(valid & np.uint32(1))
+                valid = np.uint32(valid >> np.uint32(1))
+                place += np.uint32(1)
+        elif kind == 3:
+            column = word & np.uint32(0x7FF)
+            polarity = np.uint8((word >> np.uint32(11)) & np.uint32(1))
+        elif kind == 6:
+            if high >= 0:
+                time = (high << 12) | np.int64(word & np.uint32(0xFFF))
+                started = _U(row >= 0)
+        elif kind == 8:
+            bits = np.int64(word & np.uint32(0xFFF))
+            if high >= 0:
+                high = unwrapped(high, bits, 12)
+            else:
+                high = bits
+                time = bits << 12
+                started = _U(row >= 0)
+        elif kind != 7 and kind != 10 and kind < 14:
+            state[PROBLEM] = 1
+            break
+        at += _U(1)
+    state[1], state[2], state[3], state[4], state[5] = high, time, row, np.int64(column), np.int64(polarity)
+    return int(at), int(n)
