@@ -248,7 +248,11 @@ def read_evt3(data: bytes) -> Rows:
             base, polarity = x, p
         elif kind in (4, 5):
             length = 12 if kind == 4 else 8
-            events = [(base + bit, polarity) for bit in bits_of(rest) if bit < length]
+            events = [
+                (base + bit, polarity) for bit in bits_of(rest) if bit < length and time is not None and row is not None
+            ]
+            if any(column > 2047 for column, _ in events):
+                raise BadWordError(2 * number, rows)
             base += length
         elif kind == 6 and high is not None:
             time = high * 4096 + rest

@@ -47,7 +47,7 @@ def notices(store: FrameStore, source: Reader, ignored: IgnoredFiles, frames: Fr
     """What the user should know of a conversion, each with what to do about it."""
     found = [*_ignored_files(source, ignored), *_empty_classes(store)]
     if store.kind == "events":
-        found += [*_lost_events(store, frames), *_doubtful_times(store)]
+        found += [*_lost_events(store, frames), *_doubtful_times(store), *_assumptions(store)]
     return tuple(found)
 
 
@@ -116,6 +116,15 @@ def _doubtful_times(store: FrameStore) -> Iterator[str]:
             f'where the guess is right: frames.time_unit = "{unit}" (--set frames.time_unit={unit}; convert: '
             f"--time-unit {unit})"
         )
+
+
+def _assumptions(store: FrameStore) -> Iterator[str]:
+    """What was assumed of recordings whose files leave it open (`Events.assumed`)."""
+    told = store.column("guessed_unit")
+    for assumed in sorted(set(told[store.valid].tolist()) - {"", *_TAKEN_FOR}):
+        rows = np.flatnonzero(store.valid & (told == assumed))
+        more = f" and {len(rows) - 1:,} more" if len(rows) > 1 else ""
+        yield f"{store.sample_id[rows[0]]}{more}: the file {assumed}; if that is wrong, leave it out or convert it"
 
 
 def _is_usual(duration_us: Any, events_per_pixel: Any) -> Any:

@@ -209,6 +209,7 @@ def _convert(decoded: Any, source: Reader, sample: Sample, config: ConvertConfig
     out["frames"][...] = frames.data
     return {
         **{name: getattr(frames, name) for name in COUNTS},
-        "guessed_unit": "" if isinstance(decoded, AtisRecords) else decoded.guessed_unit or "",
+        # the column also tells what else was assumed, of files whose format states the unit
+        "guessed_unit": "" if isinstance(decoded, AtisRecords) else decoded.guessed_unit or decoded.assumed,
         "sensor_size": list(frames.extent),
     }

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from ..sources.base import Events, EventStream
 from ..sources.random_access import num_records
+from .columns import KEPT_AS, is_kept_as, judge_column
 from .kernels import (
     OVERFLOW_US,
     OVERFLOW_Y,
@@ -26,6 +27,7 @@ from .kernels import (
     Tables,
     Taps,
     byte_ranges,
+    column_ranges,
     count_events,
     count_records,
     first_unordered_record,
@@ -176,7 +178,30 @@ class CheckedEvents(CheckedRecording):
     def __init__(self, events: Events, sensor_size: tuple[int, int], location: str, first_event: int = 0) -> None:
         self.sensor_size = sensor_size
         self.num_events = self.num_records = len(events)
-        judge = partial(_judge, location=location, first_event=first_event, shape=(self.num_events,))
+        if not self._passes_at_once(events):
+            self._judge(events, location, first_event)
+
+    def _passes_at_once(self, events: Events) -> bool:
+        """Keep events whose columns have the kernels' types and pass every check, in one look at each value."""
+        columns = (events.x, events.y, events.t, events.p)
+        if len(events) == 0 or not all(map(is_kept_as, columns, KEPT_AS, (len(events),) * 4)):
+            return False
+        found = np.empty(8, np.int64)
+        is_ordered = column_ranges(*columns, found)
+        x_low, x_high, y_low, y_high, first_us, last_us, p_low, p_high = found.tolist()
+        width, height = self.sensor_size
+        if not (is_ordered and x_high < width and y_high < height and p_high <= 1):
+            return False
+        if first_us < -LATEST_US or last_us > LATEST_US:
+            return False
+        self.events, self.has_signs = events, None if p_low else False
+        self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+        self.first_us, self.last_us = first_us, last_us
+        return True
+
+    def _judge(self, events: Events, location: str, first_event: int) -> None:
+        sensor_size = self.sensor_size
+        judge = partial(judge_column, location=location, first_event=first_event, shape=(self.num_events,))
         x = judge("x", events.x, np.uint16, 0, sensor_size[0] - 1)
         y = judge("y", events.y, np.uint16, 0, sensor_size[1] - 1)
         t = judge("t", events.t, np.int64, -LATEST_US, LATEST_US, guess=events.guessed_unit)
@@ -296,35 +321,3 @@ class CheckedStream(CheckedRecording):
                 counts[:] = 0
                 k += 1
         return num_unread
-
-
-def _judge(
-    name: str,
-    values: NDArray[Any],
-    kept_as: type[np.generic],
-    low: int,
-    high: int,
-    *,
-    location: str,
-    first_event: int,
-    shape: tuple[int],
-    guess: str | None = None,
-) -> NDArray[Any]:
-    """A column in the type that it is kept as, into which all its values fit. Raises SourceError."""
-    if not isinstance(values, np.ndarray):
-        raise SourceError(f"{location}: {name} is a {type(values).__name__}, expected an array of {shape} numbers")
-    if values.shape != shape or values.dtype.kind not in ("iuf" if name == "t" else "iufb"):
-        raise SourceError(f"{location}: {name} is {values.shape} {values.dtype}, expected {shape} numbers")
-    if not len(values):
-        raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
-    in_range = low <= values.min() and values.max() <= high  # also false for NaN
-    if not in_range or (values.dtype.kind == "f" and (values != np.floor(values)).any()):
-        reals = values.astype(np.float64)
-        i = int(np.argmin((reals >= low) & (reals <= high) & (reals == np.floor(reals))))
-        unit = " of microseconds" if name == "t" and not guess else ""
-        hint = f"; that it is in {guess} is a guess: if not, set frames.time_unit (--time-unit), for example to ns"
-        raise SourceError(
-            f"{location}: event {first_event + i} has {name}={values[i]}, expected a whole number from {low} to {high}"
-            f"{unit}{hint if guess else ''}"
-        )
-    return np.ascontiguousarray(values, kept_as)

@@ -21,7 +21,7 @@ class Folder(EventReader):
     name = "folder"
     title = "Your own recordings"
     layout = (
-        "<class>/<name>: AEDAT 2 and 4, EVT 2 and 3, DAT, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
+        "<class>/<name>: AEDAT, EVT, DAT, Event Stream, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
     )
     access = "file"
 

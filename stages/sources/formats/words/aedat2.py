@@ -30,6 +30,7 @@ _VERSION: Final = re.compile(rb"#!AER-DAT(\d+)\.(\d+)[ \t]*\r?\n")
 _HEADER_LINE: Final = re.compile(rb"#[\t\x20-\x7e\x80-\xff]*\r?\n")  # a record that begins with "#" is no such line
 _LAST_HEADER_LINE: Final = b"#End Of ASCII Header"
 _CHIP: Final = re.compile(rb"#[ \t]*AEChip:[ \t]*(?:class[ \t]+)?([\w.$]+)")
+_LOOKED_AT_BYTES: Final = 1 << 16
 _U = np.uintp
 
 
@@ -101,9 +102,11 @@ def _guess(content: RandomAccess, start: int) -> _Camera:
         events = addresses[addresses & _DAVIS.special == 0]
         if len(events):
             bits |= int(np.bitwise_or.reduce(events))
+            if bits & _BITS_BELOW:
+                return _DVS128
             width = max(width, int((events >> _DAVIS.x_shift & _DAVIS.x_mask).max()) + 1)
             height = max(height, int((events >> _DAVIS.y_shift & _DAVIS.y_mask).max()) + 1)
-    if bits & _BITS_BELOW or not bits & _DVS128.unused:
+    if not bits & _DVS128.unused:
         return _DVS128
     fitting = (_CAMERAS[name] for name in _GUESSED)
     for camera in fitting:
@@ -116,8 +119,8 @@ def _guess(content: RandomAccess, start: int) -> _Camera:
 
 
 def _addresses(content: RandomAccess, start: int) -> Iterator[NDArray[np.uint32]]:
-    for offset in range(start, content.size, 1 << 20):
-        yield np.frombuffer(content.read_at(offset, 1 << 20), ">u4")[::2].astype(np.uint32)
+    for offset in range(start, content.size, _LOOKED_AT_BYTES):
+        yield np.frombuffer(content.read_at(offset, _LOOKED_AT_BYTES), ">u4")[::2].astype(np.uint32)
 
 
 def _read_header(data: bytes, location: str) -> tuple[int, str | None]:

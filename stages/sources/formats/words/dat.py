@@ -21,6 +21,7 @@ from .stream import ROOM, Words
 WORD_BYTES: Final = 8
 _TYPES: Final = {0: "Event2d", 12: "EventCd"}
 _FIELDS: Final = {"1": (9, 8), "2": (14, 14)}  # bits of x and of y
+_BLOCK: Final = 256
 _U = np.uintp
 
 
@@ -60,7 +61,10 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, whether there was an event, time of the last one in us, bits of x, bits of y."""
+    """See `stream`. state: problem, whether there was an event, time of the last one in us, bits of x, bits of y.
+
+    Blocks in which the time neither steps back nor overflows are decoded in vector instructions.
+    """
     y_shift = np.uint32(state[3])
     p_shift = np.uint32(state[3] + state[4])
     x_mask = (np.uint32(1) << y_shift) - np.uint32(1)
@@ -70,13 +74,25 @@ def decode(
     if count > 0 and not state[1]:
         state[1] = 1
         time = np.int64(words[0])
-    for i in range(count):
-        at = _U(i)
-        fields = words[at * _U(2) + _U(1)]
-        time += np.int64(np.int32(np.uint32(np.int64(words[at * _U(2)]) - time)))
-        x[at] = fields & x_mask
-        y[at] = (fields >> y_shift) & y_mask
-        t[at] = time
-        p[at] = (fields >> p_shift) & np.uint32(1)
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        backwards = np.uint8(words[2 * start] < np.uint32(time))
+        backwards |= np.uint8(np.uint32(np.int64(words[2 * stop - 2]) - time) >> np.uint32(31))
+        for i in range(start + 1, stop):
+            backwards |= np.uint8(words[_U(2 * i)] < words[_U(2 * i - 2)])
+        offset = time - np.int64(np.uint32(time))
+        if backwards:
+            for i in range(start, stop):
+                time += np.int64(np.int32(np.uint32(np.int64(words[_U(2 * i)]) - time)))
+                t[_U(i)] = time
+        else:
+            for i in range(start, stop):
+                t[_U(i)] = offset + np.int64(words[_U(2 * i)])
+            time = t[_U(stop - 1)]
+        for i in range(start, stop):
+            fields = words[_U(2 * i + 1)]
+            x[_U(i)] = fields & x_mask
+            y[_U(i)] = (fields >> y_shift) & y_mask
+            p[_U(i)] = (fields >> p_shift) & np.uint32(1)
     state[2] = time
     return 2 * count, count

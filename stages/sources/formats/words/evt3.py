@@ -32,6 +32,8 @@ from .stream import PROBLEM, ROOM, Words, unwrapped
 
 WORD_BYTES: Final = 2
 _U = np.uintp
+_SINGLES: Final = np.uint32(1 << 0 | 1 << 2 | 1 << 6)
+_LOWEST_BIT: Final = np.array([max((mask & -mask).bit_length() - 1, 0) for mask in range(1 << 12)], np.uint8)
 
 
 def words_of(
@@ -43,7 +45,7 @@ def words_of(
         np.uint16,
         (0, -1, -1, -1, 0, 0),
         WORD_BYTES / 12,
-        (RESERVED,),
+        (RESERVED, "a vector that reaches beyond column 2047; the file is damaged: fetch it again"),
         sensor_size,
         WORD_BYTES,
         no_time,
@@ -60,55 +62,71 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time, time in us, row (-1: none yet), column and polarity."""
-    high, time, row, column, polarity = state[1], state[2], state[3], np.uint32(state[4]), np.uint8(state[5])
-    started = _U(time >= 0 and row >= 0)
+    """See `stream`. state: problem, upper bits of the time, time in us, row (-1: none yet), column and polarity.
+
+    Words of events, rows and times follow each other in no order, so masks and no branch tell them apart: each is
+    written as if it were an event, and what was none is overwritten. x has the polarity in bit 11 until the end.
+    """
+    high, time, row, column, polarity = state[1], state[2], state[3], np.uint32(state[4]), np.uint32(state[5])
+    row_now = np.uint16(row)
     last = _U(t.size - ROOM)
     n = _U(0)
     at = _U(0)
     while at < _U(words.size) and n <= last:
-        word = np.uint32(words[at])
-        kind = word >> np.uint32(12)
-        if kind == 2:
-            x[n] = word & np.uint32(0x7FF)
-            y[n] = row
-            t[n] = time
-            p[n] = (word >> np.uint32(11)) & np.uint32(1)
-            n += started
-        elif kind == 0:
-            row = np.int64(word & np.uint32(0x7FF))
-            started = _U(time >= 0)
-        elif kind == 4 or kind == 5:
-            is_long = kind == 4
-            valid = word & np.uint32(0xFFF if is_long else 0xFF)
-            place = column
-            column += np.uint32(12 if is_long else 8)
-            while valid:
-                x[n] = place
-                y[n] = row
+        started = high >= 0 and row >= 0
+        if started:
+            base = high << 12
+            stop = min(_U(words.size), at + (last - n) + _U(1))
+            while at < stop:
+                word = words[at]
+                kind = np.uint32(word >> np.uint16(12))
+                if not (_SINGLES >> kind) & np.uint32(1):
+                    break
+                x[n] = word
+                y[n] = row_now
                 t[n] = time
-                p[n] = polarity
-                n += started & _U(valid & np.uint32(1))
-                valid = np.uint32(valid >> np.uint32(1))
-                place += np.uint32(1)
+                row_now ^= (row_now ^ (word & np.uint16(0x7FF))) & np.uint16(-np.int32(kind == 0))
+                time ^= (time ^ (base | np.int64(word & np.uint16(0xFFF)))) & -np.int64(kind == 6)
+                n += _U(kind == 2)
+                at += _U(1)
+            if at == stop:
+                continue
+        word = words[at]
+        kind = np.uint32(word >> np.uint16(12))
+        if kind == 4 or kind == 5:
+            is_long = kind == 4
+            valid = np.uint32(word) & np.uint32(0xFFF if is_long else 0xFF) if started else np.uint32(0)
+            if valid and column > 0x7FF - 11 and (valid >> (np.uint32(0x800) - min(column, np.uint32(0x800)))):
+                state[PROBLEM] = 2
+                break
+            while valid:
+                x[n] = (polarity << np.uint32(11)) | (column + np.uint32(_LOWEST_BIT[_U(valid)]))
+                y[n] = row_now
+                t[n] = time
+                n += _U(1)
+                valid &= valid - np.uint32(1)
+            column += np.uint32(12 if is_long else 8)
         elif kind == 3:
-            column = word & np.uint32(0x7FF)
-            polarity = np.uint8((word >> np.uint32(11)) & np.uint32(1))
-        elif kind == 6:
-            if high >= 0:
-                time = (high << 12) | np.int64(word & np.uint32(0xFFF))
-                started = _U(row >= 0)
+            column = np.uint32(word & np.uint16(0x7FF))
+            polarity = np.uint32(word >> np.uint16(11)) & np.uint32(1)
         elif kind == 8:
-            bits = np.int64(word & np.uint32(0xFFF))
+            bits = np.int64(word & np.uint16(0xFFF))
             if high >= 0:
                 high = unwrapped(high, bits, 12)
             else:
-                high = bits
-                time = bits << 12
-                started = _U(row >= 0)
-        elif kind != 7 and kind != 10 and kind < 14:
+                high, time = bits, bits << 12
+        elif kind == 0:
+            row_now, row = word & np.uint16(0x7FF), np.int64(0)
+        elif kind == 6:
+            if high >= 0:
+                time = (high << 12) | np.int64(word & np.uint16(0xFFF))
+        elif kind != 2 and kind != 7 and kind != 10 and kind < 14:
             state[PROBLEM] = 1
             break
         at += _U(1)
-    state[1], state[2], state[3], state[4], state[5] = high, time, row, np.int64(column), np.int64(polarity)
+    for i in range(n):
+        p[_U(i)] = (x[_U(i)] >> np.uint16(11)) & np.uint16(1)
+        x[_U(i)] &= np.uint16(0x7FF)
+    state[1], state[2], state[3] = high, time, np.int64(row_now) if row >= 0 else row
+    state[4], state[5] = np.int64(column), np.int64(polarity)
     return int(at), int(n)

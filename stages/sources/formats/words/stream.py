@@ -25,6 +25,7 @@ PROBLEM: Final = 0  # index in a state: 0, or 1 + the index of a text in `Words.
 ROOM: Final = 32  # events that a word can hold at most; a kernel stops where fewer fit
 PIECE_EVENTS: Final = 1 << 20
 _BLOCK_BYTES: Final = 1 << 17
+_EVENT_BYTES: Final = 13  # in memory
 
 Kernel = Callable[..., tuple[int, int]]
 """(units, state, x, y, t, p) -> units used up, events written."""
@@ -86,8 +87,10 @@ class _Decoding:
         words, content = self._words, self._content
         unit_bytes = np.dtype(words.unit).itemsize
         size = num_events + ROOM
-        x, y = np.empty(size, np.uint16), np.empty(size, np.uint16)
-        t, p = np.empty(size, np.int64), np.empty(size, np.uint8)
+        memory = np.empty(_EVENT_BYTES * size, np.uint8)  # one piece, which systems give in large pages
+        t: NDArray[np.int64] = memory[: 8 * size].view(np.int64)
+        x, y = memory[8 * size : 12 * size].view(np.uint16).reshape(2, size)
+        p = memory[12 * size :]
         filled = 0
         while filled < num_events and not self.is_at_end:
             block = content.read_at(self._offset, _BLOCK_BYTES)

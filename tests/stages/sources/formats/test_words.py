@@ -36,7 +36,7 @@ from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.formats.words import stream
 from dvs_transfer.stages.sources.random_access import InMemory
 
-SLOW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+SLOW = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 NAMES = pytest.mark.parametrize("name", FORMATS)
 
 
