@@ -203,7 +203,8 @@ def _read_evt3(path: Path) -> Times:
 def _read_evutils(path: Path) -> Times:
     from evutils.io import EventReader
 
-    return np.concatenate([part["t"] for part in EventReader(path)])
+    with EventReader(path) as reader:
+        return np.concatenate([part["t"].copy() for part in reader])
 
 
 def _read_hdf5(path: Path) -> Times:

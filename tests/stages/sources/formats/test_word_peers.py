@@ -41,7 +41,8 @@ def by_evutils(path: Path) -> Columns:
     io = pytest.importorskip("evutils.io", reason="needs the reader evutils")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of words that it does not know
-        return columns_of(np.concatenate([np.array(part) for part in io.EventReader(path)]))
+        with io.EventReader(path) as reader:
+            return columns_of(np.concatenate([np.array(part) for part in reader]))
 
 
 def by_evlib(path: Path) -> Columns:
