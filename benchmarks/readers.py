@@ -1,12 +1,14 @@
 """How fast each format of a user's own recordings becomes events in memory, beside the reader that others have.
 
-The other side is what tonic reads the format with (its own reader of .bin, `aedat`, `expelliarmus`), or plain h5py,
-scipy or numpy where tonic has none. They check less: this project's side refuses coordinates, times and polarities
-that are no recording's, and decodes AEDAT 4, DAT, EVT and HDF5 in another process.
+The other side is what tonic reads the format with (its own reader of .bin, `aedat`, `expelliarmus`), the fastest other
+reader (`evt3`, `faery`, `evutils`; left out where it is not installed), or plain h5py, scipy or numpy. They check less:
+this project's side refuses coordinates, times and polarities that are no recording's, and decodes AEDAT 4 and HDF5 in
+another process.
 """
 
 from __future__ import annotations
 
+import struct
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +94,34 @@ def _write_aedat2(path: Path, events: Events) -> None:
     path.write_bytes(b"#!AER-DAT2.0\r\n" + words.tobytes())
 
 
+def _write_evt21(path: Path, events: Events) -> None:
+    """As an IMX636, a word for each event."""
+    high = np.flatnonzero(np.diff(events.t >> 6, prepend=-1))
+    places = np.arange(len(events)) + np.searchsorted(high, np.arange(len(events)), side="right")
+    halves = np.zeros((len(events) + len(high), 2), "<u4")
+    is_event = np.zeros(len(halves), bool)
+    is_event[places] = True
+    halves[~is_event, 0] = 8 << 28 | events.t[high] >> 6
+    x = events.x.astype(np.int64)
+    halves[is_event, 0] = events.p.astype(np.int64) << 28 | (events.t & 63) << 22 | (x & ~31) << 11 | events.y
+    halves[is_event, 1] = 1 << (x & 31)
+    header = b"% evt 2.1\n% format EVT21;endianness=legacy;height=960;width=1280\n% geometry 1280x960\n% end\n"
+    path.write_bytes(header + halves.tobytes())
+
+
+def _write_aedat31(path: Path, events: Events, packet_events: int = 1000) -> None:
+    """As caer, packets of a thousand events."""
+    words = np.empty((len(events), 2), "<u4")
+    x, y, p = (getattr(events, name).astype(np.int64) for name in "xyp")
+    words[:, 0] = x << 17 | y << 2 | p << 1 | 1
+    words[:, 1] = events.t
+    parts = [b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DAVIS240C\r\n#!END-HEADER\r\n"]
+    for start in range(0, len(events), packet_events):
+        part = words[start : start + packet_events]
+        parts += [struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(part), len(part), len(part)), part.tobytes()]
+    path.write_bytes(b"".join(parts))
+
+
 def _write_hdf5(path: Path, events: Events) -> None:
     with h5py.File(path, "w") as file:
         for name in "xytp":
@@ -151,7 +181,6 @@ def _read_character(path: Path) -> Times:
 
 
 def _read_faery(path: Path) -> Times:
-    """The decoder that this project runs in another process, in this one."""
     import faery
 
     packets = list(faery.events_stream_from_file(path))
@@ -163,6 +192,19 @@ def _read_wizard(encoding: str, path: Path) -> Times:
 
     times: Times = Wizard(encoding=encoding).read(str(path))["t"]
     return times
+
+
+def _read_evt3(path: Path) -> Times:
+    import evt3
+
+    return np.asarray(evt3.decode_file(str(path)).t)
+
+
+def _read_evutils(path: Path) -> Times:
+    from evutils.io import EventReader
+
+    with EventReader(path) as reader:
+        return np.concatenate([part["t"].copy() for part in reader])
 
 
 def _read_hdf5(path: Path) -> Times:
@@ -220,6 +262,10 @@ CONTESTANTS: Final = (
     Contestant("a.dat", _WIZARD, partial(_write_faery, version="dat2"), partial(_read_wizard, "dat"), _WIZARD),
     Contestant("a.raw", _WIZARD, partial(_write_faery, version="evt2"), partial(_read_wizard, "evt2"), _WIZARD),
     Contestant("b.raw", "faery", partial(_write_faery, version="evt3"), _read_faery),
+    Contestant("c.raw", "evt3", partial(_write_faery, version="evt3"), _read_evt3, "evt3"),
+    Contestant("d.raw", "evutils", _write_evt21, _read_evutils, "evutils"),
+    Contestant("b.aedat", "evutils", _write_aedat31, _read_evutils, "evutils"),
+    Contestant("a.es", "faery", partial(_write_faery, zero_t0=False), _read_faery),
     Contestant("a.h5", "h5py", _write_hdf5, _read_hdf5),
     Contestant("a.mat", "scipy", _write_mat, lambda path: loadmat(path)["ts"].reshape(-1)),
     Contestant("a.npz", "numpy", _write_npz, _read_npz),

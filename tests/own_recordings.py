@@ -13,6 +13,7 @@ import hdf5plugin
 import numpy as np
 from cifar_data import aedat2, dvs128
 from scipy.io import savemat
+from word_files import ATIS, Rows, aedat31, es, evt4, evt21
 
 from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events, EventStream
@@ -52,6 +53,13 @@ def _aedat2(path: Path, events: Events) -> None:
     """Of a DVS128, whose first pixel is the lower right one."""
     columns = zip(events.x.tolist(), events.y.tolist(), events.t.tolist(), events.p.tolist(), strict=True)
     path.write_bytes(aedat2([(dvs128(127 - x, 127 - y, 1 - p), t) for x, y, t, p in columns]))
+
+
+def _words(write: Callable[[Rows], bytes]) -> Callable[[Path, Events], None]:
+    def written(path: Path, events: Events) -> None:
+        path.write_bytes(write(list(zip(*(getattr(events, name).tolist() for name in "xytp"), strict=True))))
+
+    return written
 
 
 def _hdf5(path: Path, events: Events) -> None:
@@ -170,6 +178,11 @@ WRITERS: dict[str, Callable[[Path, Events], None]] = {
     "two.dat": _faery(version="dat2"),
     "two.raw": _faery(version="evt2"),
     "three.raw": _faery(version="evt3"),
+    "twoone.raw": _words(evt21),
+    "four.raw": _words(evt4),
+    "caer.aedat": _words(aedat31),
+    "dvs.es": _faery(zero_t0=False),
+    "atis.es": _words(lambda rows: es(rows, SENSOR, ATIS)),
     "group.h5": _hdf5,
     "prophesee.hdf5": _hdf5_prophesee,
     "columns.h5": _hdf5_columns,
@@ -198,7 +211,7 @@ OTHER_WRITERS: dict[str, Callable[[Path, Events], None]] = {
 }
 """Of recordings whose columns have no names, and others; more of what `WRITERS` has, whose output is kept."""
 
-STATED_SIZES = {"jaer.aedat": (128, 128)} | dict.fromkeys(
-    ("a.aedat4", "one.dat", "two.dat", "two.raw", "three.raw", "faery.csv", "seconds.txt"), SENSOR
+STATED_SIZES = dict.fromkeys(("jaer.aedat", "caer.aedat"), (128, 128)) | dict.fromkeys(
+    ("a.aedat4", "one.dat", "two.dat", "two.raw", "three.raw", "dvs.es", "atis.es", "faery.csv", "seconds.txt"), SENSOR
 )
 """The sensor size that a file states, where it does."""

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from ..sources.base import Events
 from ..sources.random_access import num_records
+from .columns import KEPT_AS, is_kept_as, judge_column
 from .kernels import (
     OVERFLOW_US,
     OVERFLOW_Y,
@@ -26,6 +27,7 @@ from .kernels import (
     Tables,
     Taps,
     byte_ranges,
+    column_ranges,
     count_events,
     count_records,
     first_unordered_record,
@@ -184,6 +186,8 @@ class CheckedEvents(CheckedRecording):
     has_signs: whether p was -1 or 1; None where 1 is all there is.
     """
 
+    events: Events
+
     def __init__(
         self,
         events: Events,
@@ -195,7 +199,34 @@ class CheckedEvents(CheckedRecording):
     ) -> None:
         self.sensor_size = sensor_size
         self.num_events = self.num_records = len(events)
-        judge = partial(_judge, location=location, first_event=first_event, shape=(self.num_events,))
+        if not self._passes_at_once(events):
+            self._judge(events, location, first_event, order)
+        if order == "sort":
+            self.num_moved = num_late(self.events.t, before_us)
+            self.events = by_time(self.events)
+            self.first_us, self.last_us = int(self.events.t[0]), int(self.events.t[-1])
+
+    def _passes_at_once(self, events: Events) -> bool:
+        """Keep events whose columns have the kernels' types and pass every check, in one look at each value."""
+        columns = (events.x, events.y, events.t, events.p)
+        if len(events) == 0 or not all(map(is_kept_as, columns, KEPT_AS, (len(events),) * 4)):
+            return False
+        found = np.empty(8, np.int64)
+        is_ordered = column_ranges(*columns, found)
+        x_low, x_high, y_low, y_high, first_us, last_us, p_low, p_high = found.tolist()
+        width, height = self.sensor_size
+        if not (is_ordered and x_high < width and y_high < height and p_high <= 1):
+            return False
+        if first_us < -LATEST_US or last_us > LATEST_US:
+            return False
+        self.events, self.has_signs = events, None if p_low else False
+        self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+        self.first_us, self.last_us = first_us, last_us
+        return True
+
+    def _judge(self, events: Events, location: str, first_event: int, order: Order) -> None:
+        sensor_size = self.sensor_size
+        judge = partial(judge_column, location=location, first_event=first_event, shape=(self.num_events,))
         x = judge("x", events.x, np.uint16, 0, sensor_size[0] - 1)
         y = judge("y", events.y, np.uint16, 0, sensor_size[1] - 1)
         t = judge("t", events.t, np.int64, -LATEST_US, LATEST_US, guess=events.guessed_unit)
@@ -216,11 +247,6 @@ class CheckedEvents(CheckedRecording):
                 "1 or -1 and 1"
             )
         self.events = Events(x, y, t, (p == 1).view(np.uint8), events.sensor_size, events.guessed_unit, events.assumed)
-        if order == "sort":
-            self.num_moved = num_late(t, before_us)
-        if len(unordered):
-            self.events = by_time(self.events)
-            t = self.events.t
         x_low, y_low = int(x.min()), int(y.min())
         self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
         self.first_us, self.last_us = int(t[0]), int(t[-1])
@@ -236,35 +262,3 @@ class CheckedEvents(CheckedRecording):
     ) -> int:
         x, y, p = self.events.x, self.events.y, self.events.p
         return int(resize_events(x, y, p, bin_edges, tables, taps, counts, out))
-
-
-def _judge(
-    name: str,
-    values: NDArray[Any],
-    kept_as: type[np.generic],
-    low: int,
-    high: int,
-    *,
-    location: str,
-    first_event: int,
-    shape: tuple[int],
-    guess: str | None = None,
-) -> NDArray[Any]:
-    """A column in the type that it is kept as, into which all its values fit. Raises SourceError."""
-    if not isinstance(values, np.ndarray):
-        raise SourceError(f"{location}: {name} is a {type(values).__name__}, expected an array of {shape} numbers")
-    if values.shape != shape or values.dtype.kind not in ("iuf" if name == "t" else "iufb"):
-        raise SourceError(f"{location}: {name} is {values.shape} {values.dtype}, expected {shape} numbers")
-    if not len(values):
-        raise SourceError(f"{location}: no event in it; leave the recording out or fetch it again")
-    in_range = low <= values.min() and values.max() <= high  # also false for NaN
-    if not in_range or (values.dtype.kind == "f" and (values != np.floor(values)).any()):
-        reals = values.astype(np.float64)
-        i = int(np.argmin((reals >= low) & (reals <= high) & (reals == np.floor(reals))))
-        unit = " of microseconds" if name == "t" and not guess else ""
-        hint = f"; that it is in {guess} is a guess: if not, set frames.time_unit (--time-unit), for example to ns"
-        raise SourceError(
-            f"{location}: event {first_event + i} has {name}={values[i]}, expected a whole number from {low} to {high}"
-            f"{unit}{hint if guess else ''}"
-        )
-    return np.ascontiguousarray(values, kept_as)

@@ -8,16 +8,15 @@ list of 0 to 9.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import ClassVar, Final
 
 import numpy as np
 
 from ...cache.errors import SourceError
 from .base import Events, EventStream, Sample, UInt8Array
-from .formats.aedat2 import aedat2_pieces
-from .formats.columns import Pieces, hold_short
 from .formats.isolated import LocalFile, ask
+from .formats.words import aedat2
+from .formats.words.stream import open_words
 from .random_access import RandomAccess, as_access
 from .reader import EventReader, ImageReader, Listing
 from .tree import find_folder, open_place
@@ -124,9 +123,12 @@ class Cifar10Dvs(EventReader):
         Without that, pictures lie on their side. Polarity is jAER's, as in `dat2mat.m`, the reader that the data set's
         description names. tonic's `read_dvs_128` turns the picture by 180 degrees more and swaps the polarities.
         """
-        return hold_short(partial(_turned_pieces, as_access(data, sample.location)))
+        content = as_access(data, sample.location)
+        recording = open_words(content, aedat2.words_of(content, "dvs128"))
+        if isinstance(recording, Events):
+            return _turned(recording)
+        return EventStream(lambda: map(_turned, recording.pieces()))
 
 
-def _turned_pieces(content: RandomAccess) -> Pieces:
-    _, pieces = aedat2_pieces(content)
-    return None, (Events(events.y, events.x, events.t, events.p) for events in pieces)
+def _turned(events: Events) -> Events:
+    return Events(events.y, events.x, events.t, events.p)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from dvs_transfer.cache.errors import SourceError
 
 def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
     report = bench.run(folder=tmp_path, num_events=3000, num_turns=1)
-    assert set(report["ratio"]) == {contestant.file for contestant in bench.CONTESTANTS}
+    expected = {contestant.file for contestant in bench.CONTESTANTS if find_spec(contestant.needs)}
+    assert set(report["ratio"]) == expected
     assert all(value > 0 for value in [*report["mev_per_s"].values(), *report["ratio"].values()])
     assert not list(tmp_path.iterdir())
 

@@ -109,8 +109,23 @@ def test_any_byte_changed(name: str, raw: dict[str, Raw], effort: Effort, tally:
 
 # What else is read: formats of one's own recordings, and files with many samples; the second group in a process of its
 # own, which a refusal ends.
-OTHERS = ("aedat2", "npz", "npy", "mat5", "text", "idx", "cifar-pickle", "annotation", "nomniglot-table", "strokes")
-ISOLATED = ("aedat4", "dat", "evt", "hdf5", "mat73", "tonic")
+OTHERS = (
+    "aedat2",
+    "aedat3",
+    "dat",
+    "evt",
+    "es",
+    "npz",
+    "npy",
+    "mat5",
+    "text",
+    "idx",
+    "cifar-pickle",
+    "annotation",
+    "nomniglot-table",
+    "strokes",
+)
+ISOLATED = ("aedat4", "hdf5", "mat73", "tonic")
 
 
 @pytest.mark.slow

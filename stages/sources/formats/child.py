@@ -13,7 +13,7 @@ import pickle
 import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.util import find_spec, module_from_spec
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,13 @@ NAMES_IN_CIFAR = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"
 MAX_TENSOR_BYTES = 4  # of a checkpoint's tensors, for each byte of the file
 
 
-# AEDAT 4, DAT, EVT 2 and 3 -------------------------------------------------------------------------------------------
+# AEDAT 4 -------------------------------------------------------------------------------------------------------------
 
 
-def read_faery(kind: str, path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
+def read_aedat4(path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
     import faery
 
-    stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN_SIZE, file_type=kind)
+    stream = faery.events_stream_from_file(path, dimensions_fallback=UNKNOWN_SIZE, file_type="aedat")
     size = stream.dimensions()
     return {"sensor_size": None if size == UNKNOWN_SIZE else size}, gather(stream, num_events)
 
@@ -236,9 +236,7 @@ def plain_values(document: Mapping[Any, Any]) -> Facts:
 
 
 READERS: dict[str, Callable[..., Any]] = {
-    "aedat4": partial(read_faery, "aedat"),
-    "dat": partial(read_faery, "dat"),
-    "evt": partial(read_faery, "evt"),
+    "aedat4": read_aedat4,
     "hdf5": read_hdf5,
     "cifar": read_cifar,
     "tonic list": list_tonic,

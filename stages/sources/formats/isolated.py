@@ -22,7 +22,7 @@ from . import child
 from .child_hdf5 import UnsupportedError
 from .columns import Pieces, Unit, as_events
 
-IsolatedFormat = Literal["aedat4", "dat", "evt", "hdf5"]
+IsolatedFormat = Literal["aedat4", "hdf5"]
 
 PIECE_EVENTS: Final = 1 << 20
 
@@ -41,8 +41,7 @@ def read_pieces(
 ) -> Pieces:
     """The sensor size (width, height) that the file states, and its events in pieces of about a million.
 
-    time_unit, columns: of HDF5, see `columns.as_events`; the other formats state theirs.
-    location: how messages name the file.
+    time_unit, columns: of HDF5, see `columns.as_events`; AEDAT 4 states its own. location: how messages name the file.
     Raises SourceError, also while the pieces are read: the file is damaged or something else, or its decoder died or
     was silent for `process_main.SILENCE_S`.
     """

@@ -1,9 +1,9 @@
 """A file of any known format to a recording: held in memory where it is short, in pieces where it is long.
 
-The content tells the format, by signatures: AEDAT (iniVation), DAT and EVT (Prophesee: text lines that start with "%",
-then binary words), HDF5, MAT 5, zip (npz), NumPy. Two formats have none: text, which is known by being text, and the
-40-bit records of the ATIS camera (.bin), which are known by their times, that must not run backwards. The file's name
-decides only what the content leaves open.
+The content tells the format, by signatures: AEDAT (iniVation), Event Stream, DAT and EVT (Prophesee: text lines that
+start with "%", then binary words), HDF5, MAT 5, zip (npz), NumPy. Two formats have none: text, which is known by being
+text, and the 40-bit records of the ATIS camera (.bin), which are known by their times, that must not run backwards. The
+file's name decides only what the content leaves open.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ import numpy as np
 from ....cache.errors import SourceError
 from ..atis import RECORD_BYTES, decode_records, open_records
 from ..base import AtisRecords, Recording
-from ..random_access import RandomAccess, num_records
-from .aedat2 import aedat2_pieces
+from ..random_access import RandomAccess
 from .columnar import read_npy, read_npz, read_text
 from .columns import Pieces, Unit, hold_short
 from .isolated import LocalFile
 from .mat5 import open_mat5
+from .words import aedat2, aedat31, es, prophesee
+from .words.stream import open_words
 
-Format = Literal["aedat2", "aedat4", "atis", "dat", "evt", "hdf5", "mat5", "npy", "npz", "text"]
+Format = Literal["aedat2", "aedat3", "aedat4", "atis", "dat", "es", "evt", "hdf5", "mat5", "npy", "npz", "text"]
 
 _START_BYTES: Final = 1 << 16
 _MIN_RECORDS: Final = 64  # by chance, so many times are in order once in 10^89 files
@@ -33,13 +34,13 @@ _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
 _TEXT: Final = re.compile(rb"[\t\n\r -~]+\Z")
 _SIGNATURES: Final[dict[bytes, Format]] = {
     b"#!AER-DAT4": "aedat4",
+    b"#!AER-DAT3.1": "aedat3",
     b"#!AER-DAT2": "aedat2",
+    es.SIGNATURE: "es",
     _HDF5_SIGNATURE: "hdf5",
     b"PK\x03\x04": "npz",
     b"\x93NUMPY": "npy",
 }
-_EVT_WORD_BYTES: Final = {"2": 4, "2.0": 4, "3": 2, "3.0": 2}
-_DAT_WORD_BYTES: Final = 8
 _COLUMNAR: Final = {"npy": read_npy, "npz": read_npz, "text": read_text}
 
 
@@ -65,10 +66,18 @@ def open_recording(
         case "atis":
             return open_records(content, None, content.location)
         case "aedat2":
-            open_pieces = partial(aedat2_pieces, content)
+            return open_words(content, aedat2.words_of(content))
+        case "aedat3":
+            return open_words(content, aedat31.words_of(content))
+        case "es":
+            return open_words(content, es.words_of(content))
+        case "dat" | "evt":
+            header = prophesee.read_header(content)
+            assert header is not None
+            return open_words(content, prophesee.words_of(content, header))
         case "mat5":
             open_pieces = open_mat5(content, time_unit)
-        case "aedat4" | "dat" | "evt" | "hdf5":
+        case "aedat4" | "hdf5":
             open_pieces = partial(LocalFile(content).read, kind, time_unit, columns)
         case _:
             open_pieces = partial(_COLUMNAR[kind], content, time_unit, columns)
@@ -78,7 +87,7 @@ def open_recording(
 def identify(content: RandomAccess, suffix: str) -> Format:
     """The format of a file; `suffix` (".bin") is that of its name.
 
-    Raises SourceError: none that is known, a version that no reader has, or binary words that are cut off.
+    Raises SourceError: none that is known.
     """
     start = content.read_at(0, _START_BYTES)
     if not start:
@@ -88,11 +97,13 @@ def identify(content: RandomAccess, suffix: str) -> Format:
             return known
     if start.startswith(b"#!AER-DAT"):
         version = start[9:12].decode("latin-1")
-        raise SourceError(f"{content.location}: AEDAT of version {version}; 2 and 4 are read: convert it (dv, jAER)")
+        raise SourceError(
+            f"{content.location}: AEDAT of version {version}; 2, 3.1 and 4 are read: convert it (dv, jAER)"
+        )
     if start.startswith(b"MATLAB") and start[126:128] in (b"IM", b"MI"):
         return "hdf5" if start[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE else "mat5"
-    if start.startswith(b"%") and (found := _identify_words(content, start)):
-        return found
+    if start.startswith(b"%") and (header := prophesee.read_header(content)):
+        return "evt" if prophesee.evt_version(header) else "dat"
     if _TEXT.match(start):
         return "text"
     if suffix == ".bin" or _has_times_in_order(content, start):
@@ -101,21 +112,6 @@ def identify(content: RandomAccess, suffix: str) -> Format:
         f"{content.location}: is of no known format ({content.size} bytes, the first: {start[:8].hex()}); "
         "see docs/datasets/your-own.md for those that are read"
     )
-
-
-def _identify_words(content: RandomAccess, start: bytes) -> Format | None:
-    """EVT or DAT; None where the lines that start with "%" are those of something else."""
-    lines = re.match(rb"(?:(?!%[ ]end[ \r]*\n)%[^\n]*\n)*(?:%[ ]end[ \r]*\n)?", start)
-    header = lines[0].decode("latin-1").lower() if lines else ""
-    if version := re.search(r"%\s*(?:evt|format evt)\s*([0-9.]+)", header):
-        if version[1] not in _EVT_WORD_BYTES:
-            raise SourceError(f"{content.location}: EVT of version {version[1]}; 2 and 3 are read: convert it")
-        num_records(content.size - len(header), _EVT_WORD_BYTES[version[1]], content.location, len(header))
-        return "evt"
-    if re.search(r"%\s*version\s", header):  # after the text: type and size of the words
-        num_records(content.size - len(header) - 2, _DAT_WORD_BYTES, content.location, len(header) + 2)
-        return "dat"
-    return None
 
 
 def _has_times_in_order(content: RandomAccess, start: bytes) -> bool:

@@ -22,7 +22,8 @@ from dvs_transfer.stages.sources import archives, atis, random_access, tree
 from dvs_transfer.stages.sources.base import Events, Sample
 from dvs_transfer.stages.sources.caltech import NCaltech101
 from dvs_transfer.stages.sources.cifar import CLASS_NAMES
-from dvs_transfer.stages.sources.formats import aedat2, columnar, columns, isolated, recordings
+from dvs_transfer.stages.sources.formats import columnar, columns, isolated, recordings
+from dvs_transfer.stages.sources.formats.words import aedat2, prophesee, stream
 
 
 def write_cepdvs(raw: Path, events: Events, name: str) -> None:
@@ -76,8 +77,10 @@ def test_recordings_larger_than_what_may_be_held(kind: str, tmp_path: Path, monk
         (archives, "MAX_READ_BYTES", 20_000),
         (atis, "MAX_READ_BYTES", 20_000),
         (atis, "_PIECE_RECORDS", 1000),
-        (aedat2, "PIECE_RECORDS", 1000),
+        (stream, "PIECE_EVENTS", 1000),
+        (stream, "_BLOCK_BYTES", 10_000),
         (aedat2, "_MAX_HEADER_BYTES", 5000),
+        (prophesee, "_MAX_HEADER_BYTES", 5000),
         (recordings, "_START_BYTES", 5000),
         (columns, "HELD_EVENTS", 1000),
         (isolated, "PIECE_EVENTS", 1000),

@@ -181,6 +181,15 @@ def test_formats_that_state_their_unit_are_believed(tmp_path: Path) -> None:
     assert report.warnings == ()
 
 
+def test_what_was_assumed_of_a_file_is_told(tmp_path: Path) -> None:
+    """Of jAER's files without a camera; what a format states is not."""
+    for class_name, name in (("a", "jaer.aedat"), ("b", "caer.aedat")):
+        (tmp_path / "raw" / class_name).mkdir(parents=True)
+        WRITERS[name](tmp_path / "raw" / class_name / name, make_events(200))
+    (warning,) = convert(tmp_path / "raw").warnings
+    assert warning.startswith("a/jaer: the file names no camera, and has the addresses of a DVS128; if that is wrong")
+
+
 def test_a_stream_keeps_what_its_unit_was_guessed_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dvs_transfer.stages.sources.formats.columns.HELD_EVENTS", 1000)
     report = convert(write_times(tmp_path, 1000, int))

@@ -15,9 +15,10 @@ from tonic.io import get_aer_events_from_file, read_aedat_header_from_file, read
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources import Events
-from dvs_transfer.stages.sources.formats import aedat2 as reader
-from dvs_transfer.stages.sources.formats.aedat2 import aedat2_pieces
 from dvs_transfer.stages.sources.formats.columns import join
+from dvs_transfer.stages.sources.formats.words import stream
+from dvs_transfer.stages.sources.formats.words.aedat2 import words_of
+from dvs_transfer.stages.sources.formats.words.stream import word_pieces
 from dvs_transfer.stages.sources.random_access import InMemory
 
 RECORDS = [(dvs128(0, 0, 0), 5), (dvs128(127, 3, 1), 5), (dvs128(9, 127, 0), 70_000)]
@@ -26,9 +27,10 @@ DAVIS_346 = HEADER + b"# Creation time: 12:00:00 1449150420\r\n# AEChip: eu.seeb
 Rows = list[tuple[int, int, int, int]]  # x, y, t, p
 
 
-def rows(data: bytes) -> Rows:
-    size, pieces = aedat2_pieces(InMemory(data, "a.aedat"))
-    return as_rows(judged(join(pieces), size, "a.aedat"))
+def rows(data: bytes, camera: str | None = None) -> Rows:
+    content = InMemory(data, "a.aedat")
+    words = words_of(content, camera)
+    return as_rows(judged(join(word_pieces(content, words)), words.sensor_size, "a.aedat"))
 
 
 def as_rows(events: Events) -> Rows:
@@ -87,8 +89,37 @@ def test_davis_events_equal_tonic_s(tmp_path: Path) -> None:
 def test_the_davis_cameras_have_their_sizes(chip: bytes, size: tuple[int, int]) -> None:
     header = HEADER + b"# AEChip: eu.seebetter.ini.chips.davis." + chip + b"\r\n"
     assert rows(aedat2([(davis(0, 0, 1), 1)], header)) == [(size[0] - 1, size[1] - 1, 1, 1)]
-    with pytest.raises(SourceError, match=f"event 0 has x=-1, expected a whole number from 0 to {size[0] - 1}"):
+    with pytest.raises(SourceError, match=f"word 0, byte .*: outside of its {size[0]} x {size[1]} pixels"):
         rows(aedat2([(davis(size[0], 0, 1), 1)], header))
+
+
+@pytest.mark.parametrize(
+    ("corner", "camera", "size"),
+    [
+        ((239, 179), "DAVIS240", (240, 180)),
+        ((240, 100), "DAVIS346", (346, 260)),
+        ((100, 260), "DAVIS640", (640, 480)),
+    ],
+)
+def test_a_camera_without_a_name_is_told_by_its_addresses(
+    corner: tuple[int, int], camera: str, size: tuple[int, int]
+) -> None:
+    data = aedat2([(davis(3, 4, 1), 1), (0x8000_0000 | 5, 2), (davis(*corner, 0), 3)])
+    words = words_of(InMemory(data, "a.aedat"))
+    assert words.assumed == f"names no camera, and has the addresses of a {camera}"
+    assert words.sensor_size == size
+    assert rows(data)[0] == (size[0] - 4, size[1] - 5, 1, 1)
+    assert words_of(InMemory(aedat2(RECORDS), "a.aedat")).assumed.endswith("of a DVS128")
+    assert words_of(InMemory(aedat2(RECORDS, DAVIS_346), "a.aedat")).assumed == ""
+    with pytest.raises(SourceError, match="the address is none of a DVS128"):
+        rows(data, "dvs128")
+
+
+def test_addresses_of_no_camera_are_refused() -> None:
+    with pytest.raises(SourceError, match="names no camera, and its addresses reach 701 x 4 pixels"):
+        rows(aedat2([(davis(700, 3, 1), 1)]))
+    with pytest.raises(SourceError, match="none of a DVS128"):  # a bit of one address is wrong
+        rows(aedat2([*RECORDS, (0x40_0000 | dvs128(1, 1, 1), 70_001)]))
 
 
 def test_a_record_that_looks_like_a_header_line() -> None:
@@ -97,7 +128,7 @@ def test_a_record_that_looks_like_a_header_line() -> None:
     assert record.startswith(b"#")
     assert rows(DAVIS_346 + record) == [(345 - 0x123, 259 - 0x8C, 1, 0)]
     text = b"#abc\r\n##"  # a record that is a whole line, too: the header's last line tells
-    with pytest.raises(SourceError, match=r"event 0 has [xy]=-"):
+    with pytest.raises(SourceError, match="none of a DAVIS346: outside of its 346 x 260 pixels"):
         rows(DAVIS_346 + b"#End Of ASCII Header\r\n" + text)
 
 
@@ -114,8 +145,8 @@ def test_a_record_that_looks_like_a_header_line() -> None:
         (aedat2([(0x8000, 1)]), "no event in it"),
         (aedat2([*RECORDS, (0, 69_999)]), "time runs backwards at event 3: 69999 us after 70000 us"),
         (
-            aedat2([(0x8000, 1), (0x1_0000, 2)]),
-            rf"record 1 \(byte {len(HEADER) + 8}\): the address is none of a DVS128",
+            aedat2([(0x8000 | dvs128(1, 2, 1), 1), (0x1_0000, 2)]),
+            rf"word 1, byte {len(HEADER) + 8}: the address is none of a DVS128",
         ),
     ],
 )
@@ -125,10 +156,12 @@ def test_what_cannot_be_read_is_named(data: bytes, problem: str) -> None:
 
 
 def test_damage_in_a_later_piece_is_named_by_its_place_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "PIECE_RECORDS", 2)
-    _, pieces = aedat2_pieces(InMemory(aedat2([*RECORDS, (0x1_0000, 70_001)]), "a.aedat"))
+    monkeypatch.setattr(stream, "_BLOCK_BYTES", 16)
+    monkeypatch.setattr(stream, "PIECE_EVENTS", 2)
+    content = InMemory(aedat2([*RECORDS, (0x1_0000, 70_001)]), "a.aedat")
+    pieces = word_pieces(content, words_of(content, "dvs128"))
     assert as_rows(judged(next(pieces))) == rows(aedat2(RECORDS[:2]))
-    with pytest.raises(SourceError, match=rf"record 3 \(byte {len(HEADER) + 24}\): the address"):
+    with pytest.raises(SourceError, match=f"word 3, byte {len(HEADER) + 24}: the address"):
         next(pieces)
 
 
@@ -159,11 +192,13 @@ def test_equals_a_record_by_record_reading(steps: list[Record], time: int, piece
     data = aedat2(records)
     assert rows(data) == expected
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(reader, "PIECE_RECORDS", piece_records)
-        sensor_size, pieces = aedat2_pieces(InMemory(data, "a.aedat"))
-        held = [as_rows(judged(piece)) for piece in pieces]
-    assert (sensor_size, [row for piece in held for row in piece]) == ((128, 128), expected)
-    assert all(0 < len(piece) <= piece_records for piece in held)
+        patched.setattr(stream, "_BLOCK_BYTES", 8 * piece_records)
+        patched.setattr(stream, "PIECE_EVENTS", piece_records)
+        content = InMemory(data, "a.aedat")
+        words = words_of(content)
+        held = [as_rows(judged(piece)) for piece in word_pieces(content, words)]
+    assert (words.sensor_size, [row for piece in held for row in piece]) == ((128, 128), expected)
+    assert all(0 < len(piece) < piece_records + stream.ROOM for piece in held)
 
 
 @settings(deadline=None)

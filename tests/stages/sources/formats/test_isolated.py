@@ -35,8 +35,8 @@ def some_events(num_events: int = 3000) -> Any:
 
 @pytest.fixture
 def recording(tmp_path: Path) -> Path:
-    path = tmp_path / "a.dat"
-    faery.events_stream_from_array(some_events(), (320, 240)).to_file(path, version="dat2")
+    path = tmp_path / "a.aedat4"
+    faery.events_stream_from_array(some_events(), (320, 240)).to_file(path)
     return path
 
 
@@ -47,8 +47,8 @@ def no_child_from_before() -> None:
 
 def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(isolated, "PIECE_EVENTS", 1000)
-    faery.events_stream_from_array(some_events(30_000), (320, 240)).to_file(recording, version="dat2")
-    size, pieces = read_pieces("dat", recording)
+    faery.events_stream_from_array(some_events(30_000), (320, 240)).to_file(recording)
+    size, pieces = read_pieces("aedat4", recording)
     held = list(pieces)
     assert size == (320, 240)
     assert len(held) > 2
@@ -59,16 +59,16 @@ def test_pieces_are_the_events_in_order(recording: Path, monkeypatch: pytest.Mon
 
 def test_one_child_serves_one_file_after_another(recording: Path) -> None:
     for _ in range(3):
-        join(read_pieces("dat", recording)[1])
+        join(read_pieces("aedat4", recording)[1])
         assert len(DECODERS._idle) == 1
 
 
 def test_a_reader_that_stops_early_leaves_no_child_behind(recording: Path) -> None:
-    size, pieces = read_pieces("dat", recording)
+    size, pieces = read_pieces("aedat4", recording)
     del pieces
     assert size == (320, 240)
     assert len(DECODERS._idle) == 0
-    assert len(join(read_pieces("dat", recording)[1])) == 3000
+    assert len(join(read_pieces("aedat4", recording)[1])) == 3000
 
 
 def test_threads_have_children_of_their_own(recording: Path) -> None:
@@ -76,7 +76,7 @@ def test_threads_have_children_of_their_own(recording: Path) -> None:
     barrier = threading.Barrier(3)
 
     def read() -> None:
-        _, pieces = read_pieces("dat", recording)
+        _, pieces = read_pieces("aedat4", recording)
         barrier.wait(30)  # all three are being read now
         counts.append(len(join(pieces)))
 
@@ -99,25 +99,25 @@ def test_a_child_that_dies_costs_one_file(recording: Path, monkeypatch: pytest.M
         return child
 
     monkeypatch.setattr(ProcessPool, "_take", take_and_kill)
-    with pytest.raises(SourceError, match=r"a\.dat: its decoder was ended by signal 6"):
-        read_pieces("dat", recording)
+    with pytest.raises(SourceError, match=r"a\.aedat4: its decoder was ended by signal 6"):
+        read_pieces("aedat4", recording)
     monkeypatch.undo()
-    assert len(join(read_pieces("dat", recording)[1])) == 3000
+    assert len(join(read_pieces("aedat4", recording)[1])) == 3000
 
 
 def test_a_child_killed_while_idle_is_replaced(recording: Path) -> None:
-    join(read_pieces("dat", recording)[1])
+    join(read_pieces("aedat4", recording)[1])
     process = DECODERS._idle[0]._process
     process.kill()
     process.wait()
-    assert len(join(read_pieces("dat", recording)[1])) == 3000
+    assert len(join(read_pieces("aedat4", recording)[1])) == 3000
 
 
 def test_a_silent_child_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process_main, "SILENCE_S", 0.5)
-    os.mkfifo(tmp_path / "a.dat")  # opening it waits for a writer that never comes
-    with pytest.raises(SourceError, match=r"a\.dat: its decoder was silent for 0\.5 s"):
-        read_pieces("dat", tmp_path / "a.dat")
+    os.mkfifo(tmp_path / "a.aedat4")  # opening it waits for a writer that never comes
+    with pytest.raises(SourceError, match=r"a\.aedat4: its decoder was silent for 0\.5 s"):
+        read_pieces("aedat4", tmp_path / "a.aedat4")
     assert len(DECODERS._idle) == 0
 
 
@@ -140,11 +140,11 @@ def test_a_copy_for_the_other_process_leaves_no_file_behind(recording: Path, mon
     folder = recording.parent / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    copy = LocalFile(InMemory(recording.read_bytes(), "a.zip!a.dat"))
+    copy = LocalFile(InMemory(recording.read_bytes(), "a.zip!a.aedat4"))
     if sys.platform == "linux":
         assert list(folder.iterdir()) == []
     for _ in range(2):
-        assert len(join(copy.read("dat", "auto")[1]))
+        assert len(join(copy.read("aedat4", "auto")[1]))
     descriptors = len(list(Path("/proc/self/fd").iterdir()))
     del copy
     assert len(list(Path("/proc/self/fd").iterdir())) == descriptors - 1
