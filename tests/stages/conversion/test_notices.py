@@ -187,7 +187,7 @@ def test_what_was_assumed_of_a_file_is_told(tmp_path: Path) -> None:
         (tmp_path / "raw" / class_name).mkdir(parents=True)
         WRITERS[name](tmp_path / "raw" / class_name / name, make_events(200))
     (warning,) = convert(tmp_path / "raw").warnings
-    assert warning.startswith("a/jaer: the file names no camera, and has the addresses of a DVS128; if that is wrong")
+    assert warning == "each of 1 recordings (a/jaer) names no camera, and has the addresses of a DVS128"
 
 
 def test_a_stream_keeps_what_its_unit_was_guessed_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
