@@ -20,6 +20,7 @@ _MARKERS = "osD^vPX*"
 _COLOURS = (0, 1, 3, 2, 7, 6, 5, 4)
 _APART, _WIDTH = 4.0, 14.0  # points between intervals at one place, and of all of them, at most
 _NAME_SIZE, _NAME_WIDTH = 8.5, 22  # points, characters
+_NOTE_SIZE, _NOTE_WIDTH = 7.5, 95  # points, characters
 _POINTS_PER_INCH = 72
 
 Point = tuple[float, float, tuple[float, float] | None]
@@ -59,8 +60,10 @@ def accuracy_chart(lines: Sequence[ChartLine], *, title: str, note: str, xlabel:
         "textcoords": "offset points",
         "color": style.INK,
     }
-    axis.annotate(note, xytext=(0, 8), fontsize=7.5, **above)
-    axis.annotate(title, xytext=(0, 22), fontsize=10.5, fontweight="bold", **above)
+    said = textwrap.wrap(note, _NOTE_WIDTH)
+    axis.annotate("\n".join(said), xytext=(0, 8), fontsize=_NOTE_SIZE, **above)
+    title_at = 22 + 1.2 * _NOTE_SIZE * (len(said) - 1)
+    axis.annotate(title, xytext=(0, title_at), fontsize=10.5, fontweight="bold", **above)
     _name_ends(axis, lines, places)
     return figure
 
