@@ -21,9 +21,7 @@ class Folder(EventReader):
     name = "folder"
     version = "2"  # times of EVT 3, see `formats.words.evt3`
     title = "Your own recordings"
-    layout = (
-        "<class>/<name>: AEDAT, EVT, DAT, Event Stream, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
-    )
+    layout = "<class>/<name>: AEDAT, EVT, DAT, Event Stream, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
     access = "file"
 
     def __init__(self, path: Path, time_unit: TimeUnit = "auto") -> None:

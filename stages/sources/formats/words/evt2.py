@@ -21,7 +21,7 @@ from .stream import PROBLEM, ROOM, Words, unwrapped
 
 WORD_BYTES: Final = 4
 RESERVED: Final = "a word of a reserved type; the file is damaged, or of another version: fetch it again"
-_BLOCK: Final = 32
+_BLOCK: Final = 64
 _U = np.uintp
 
 
@@ -79,8 +79,11 @@ def decode(
                 t_part, p_part = t[n : n + _U(_BLOCK)], p[n : n + _U(_BLOCK)]
                 for i in range(_BLOCK):
                     x_part[i] = (block[i] >> np.uint32(11)) & np.uint32(0x7FF)
+                for i in range(_BLOCK):
                     y_part[i] = block[i] & np.uint32(0x7FF)
+                for i in range(_BLOCK):
                     t_part[i] = base | np.int64((block[i] >> np.uint32(22)) & np.uint32(0x3F))
+                for i in range(_BLOCK):
                     p_part[i] = block[i] >> np.uint32(28)
                 n += _U(_BLOCK)
                 at += _U(_BLOCK)
