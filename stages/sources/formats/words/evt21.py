@@ -46,7 +46,7 @@ def words_of(
         start,
         np.uint32,
         (0, -1, int(is_legacy)),
-        WORD_BYTES / 32,
+        WORD_BYTES,
         (RESERVED,),
         sensor_size,
         WORD_BYTES,

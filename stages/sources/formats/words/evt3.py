@@ -44,7 +44,7 @@ def words_of(
         start,
         np.uint16,
         (0, -1, -1, -1, 0, 0),
-        WORD_BYTES / 12,
+        WORD_BYTES,
         (RESERVED, "a vector that reaches beyond column 2047; the file is damaged: fetch it again"),
         sensor_size,
         WORD_BYTES,

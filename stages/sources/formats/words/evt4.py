@@ -32,7 +32,7 @@ def words_of(
         start,
         np.uint32,
         (0, -1),
-        2 * WORD_BYTES / 32,
+        WORD_BYTES,
         (RESERVED,),
         sensor_size,
         WORD_BYTES,

@@ -36,7 +36,7 @@ class Words:
     """Where the words of a file begin and how they are decoded.
 
     start: byte of the first word.  unit: of what a block is an array.  state: what the kernel begins with.
-    bytes_per_event: no event takes fewer.  problems: what can be wrong with a word.
+    bytes_per_event: as most events take.  problems: what can be wrong with a word.
     word_bytes: of each word, 0 where they differ; for messages.
     is_incomplete: what is missing at the end of the file, by the kernel's state; "" for nothing.
     first_us: is added to all times.  assumed: what the file leaves open and was assumed, "" for nothing.
@@ -46,7 +46,7 @@ class Words:
     start: int
     unit: type[np.unsignedinteger[Any]]
     state: tuple[int, ...]
-    bytes_per_event: float
+    bytes_per_event: int
     problems: tuple[str, ...] = ()
     sensor_size: tuple[int, int] | None = None
     word_bytes: int = 0
@@ -57,11 +57,13 @@ class Words:
 
 def open_words(content: RandomAccess, words: Words) -> Events | EventStream:
     """The events, decoded; a stream in pieces where there are more than `columns.HELD_EVENTS`. Raises SourceError."""
-    most = int((content.size - words.start) / words.bytes_per_event)
+    expected = (content.size - words.start) // words.bytes_per_event
     decoding = _Decoding(content, words)
-    events = decoding.read(min(most, columns.HELD_EVENTS) + 1)
+    held = [decoding.read(min(expected, columns.HELD_EVENTS) + 1)]
+    while not decoding.is_at_end and (room := columns.HELD_EVENTS + 1 - sum(map(len, held))) > 0:
+        held.append(decoding.read(min(len(held[0]) + 1, room)))
     if decoding.is_at_end:
-        return events
+        return held[0] if len(held) == 1 else columns.join(held)
     return EventStream(lambda: word_pieces(content, words), words.sensor_size, assumed=words.assumed)
 
 
