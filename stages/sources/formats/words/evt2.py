@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...random_access import RandomAccess
-from .stream import PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, Words, unwrapped
 
 WORD_BYTES: Final = 4
 RESERVED: Final = "a word of a reserved type; the file is damaged, or of another version: fetch it again"
@@ -27,7 +27,7 @@ _U = np.uintp
 
 def no_time(state: NDArray[np.int64]) -> str:
     """Of a file in which no word told the time."""
-    return "" if state[1] >= 0 else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
+    return "" if state[1] > NEVER else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
 
 
 def words_of(
@@ -37,7 +37,7 @@ def words_of(
         decode,
         start,
         np.uint32,
-        (0, -1),
+        (0, NEVER),
         WORD_BYTES,
         (RESERVED,),
         sensor_size,
@@ -56,13 +56,13 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time (-1: none yet).
+    """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet).
 
     Blocks of nothing but events are decoded in vector instructions.
     """
     high = state[1]
     base = high << 6
-    started = _U(high >= 0)
+    started = _U(high > NEVER)
     last = _U(t.size - ROOM)
     n = _U(0)
     at = _U(0)

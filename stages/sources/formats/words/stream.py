@@ -24,6 +24,7 @@ from .. import columns
 PROBLEM: Final = 0  # index in a state: 0, or 1 + the index of a text in `Words.problems`
 ROOM: Final = 32  # events that a word can hold at most; a kernel stops where fewer fit
 PIECE_EVENTS: Final = 1 << 20
+NEVER: Final = -(1 << 62)  # of a counter, in a state: not told yet
 _BLOCK_BYTES: Final = 1 << 17
 _EVENT_BYTES: Final = 13  # in memory
 
@@ -125,3 +126,15 @@ def unwrapped(counter, low_bits, num_bits):  # type: ignore[no-untyped-def]  # i
     if step >> (num_bits - np.int64(1)):
         step -= np.int64(1) << num_bits
     return counter + step
+
+
+_DE_BRUIJN: Final = np.uint32(0x077C_B531)  # its 32 rotations differ in the upper five bits
+_PLACES: Final = np.empty(32, np.uint32)
+_PLACES[[(0x077C_B531 << place) % 2**32 >> 27 for place in range(32)]] = np.arange(32)
+
+
+@njit(nogil=True, inline="always")
+def lowest_bit(mask):  # type: ignore[no-untyped-def]  # inlined into the kernels
+    """The place of the lowest bit of a uint32 that is not 0."""
+    lowest = np.uint32(mask & (~mask + np.uint32(1)))
+    return _PLACES[np.uint32(lowest * _DE_BRUIJN) >> np.uint32(27)]
