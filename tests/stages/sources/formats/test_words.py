@@ -236,6 +236,7 @@ def test_ncars_headers() -> None:
     rows: list[Row] = [(3, 4, 0, 1)]
     assert rows_of(read(dat(rows, kind=0))) == rows
     assert read(dat(rows)).sensor_size is None
+    assert rows_of(read(dat(rows, more="% Camera Café\n"))) == rows
     assert read(dat(rows, more="% Height 480\n% Width 640\n")).sensor_size == (640, 480)
 
 
