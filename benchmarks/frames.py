@@ -119,12 +119,17 @@ def _frames(file: Path, sensor_size: tuple[int, int] = SENSOR_SIZE, dtype: str =
 
 
 def _tonic_frames(file: Path) -> NDArray[Any]:
-    events = read_mnist_file(str(file), dtype=np.dtype([(name, int) for name in "xytp"]))
+    return tonic_frames_of(read_mnist_file(str(file), dtype=np.dtype([(name, int) for name in "xytp"])))
+
+
+def tonic_frames_of(events: NDArray[Any]) -> NDArray[Any]:
+    """Of structured events, whose x and y are moved to the origin."""
     events["x"] -= events["x"].min()
     events["y"] -= events["y"].min()
     counts = torch.tensor(ToFrame(sensor_size=None, n_time_bins=NUM_BINS)(events), dtype=torch.float32)
     frames = torch.nn.functional.interpolate(counts, size=[SIZE, SIZE], mode="bilinear", align_corners=True)
-    return frames.numpy()
+    array: NDArray[Any] = frames.numpy()
+    return array
 
 
 def _check_against_tonic(file: Path) -> None:

@@ -23,14 +23,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.io import loadmat, savemat
 
+from ..stages.frames.binning import make_frames
 from ..stages.frames.checked import CheckedEvents
+from ..stages.frames.spec import FramesConfig
 from ..stages.sources.atis import decode_records, encode_records
 from ..stages.sources.base import LARGEST_SENSOR, AtisRecords, Events
 from ..stages.sources.formats.recordings import open_recording
 from ..stages.sources.nomniglot import WRITING_AREA, NOmniglot
 from ..stages.sources.omniglot import NUM_DRAWERS
 from ..stages.sources.random_access import FileBytes
-from .frames import SENSOR_SIZE, synthetic_records
+from .frames import NUM_BINS, SENSOR_SIZE, SIZE, synthetic_records, tonic_frames_of
 from .measure import Figures, machine, medians
 
 NUM_EVENTS: Final = 1_000_000
@@ -40,12 +42,17 @@ Times = NDArray[Any]
 def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: int = 5) -> Figures:
     """Read one recording of each format in turns with the other reader. folder: for the files; temporary if None.
 
-    By file name: `mev_per_s`, million events a second of this project; `ratio` to that of `peer`. The decoding process
-    runs beside this one, so unlike `bench frames` this uses two cores.
+    By file name: `mev_per_s`, million events a second of this project; `ratio` to that of `peer`; of formats of binary
+    words `frames_ratio`, from file to frames of 48 x 48 pixels, to `peer`, tonic's `ToFrame` and resizing together. The
+    decoding process runs beside this one, so unlike `bench frames` this uses two cores.
     """
     records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
     events = decode_records(records)
-    figures: Figures = {"machine": machine(cores=2), "num_events": num_events, "mev_per_s": {}, "ratio": {}, "peer": {}}
+    structured = np.empty(num_events, [(name, int) for name in "xytp"])
+    for column in "xytp":
+        structured[column] = getattr(events, column)
+    figures: Figures = {"machine": machine(cores=2), "num_events": num_events}
+    figures |= {figure: {} for figure in ("mev_per_s", "ratio", "frames_ratio", "peer")}
     with tempfile.TemporaryDirectory(dir=folder) as name:
         for contestant in CONTESTANTS:
             if find_spec(contestant.needs) is None:
@@ -53,8 +60,13 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
             path = Path(name) / contestant.file
             contestant.write(path, events)
             _check(contestant, path)
-            ours, theirs = medians([partial(contestant.ours, path), partial(contestant.read, path)], num_turns)
+            sides: list[Callable[[], object]] = [partial(contestant.ours, path), partial(contestant.read, path)]
+            if contestant.has_words:
+                sides += [partial(_our_frames, path), partial(tonic_frames_of, structured.copy())]
+            ours, theirs, *frames = medians(sides, num_turns)
             found = {"mev_per_s": num_events / ours / 1e6, "ratio": theirs / ours, "peer": contestant.peer}
+            if frames:
+                found["frames_ratio"] = (theirs + frames[1]) / frames[0]
             for figure, value in found.items():
                 figures[figure][path.name] = value
     return figures
@@ -231,6 +243,11 @@ def _ours(path: Path) -> Times:
     return _judged(events, path)
 
 
+def _our_frames(path: Path) -> NDArray[Any]:
+    config = FramesConfig(num_bins=NUM_BINS, size=SIZE)
+    return make_frames(open_recording(FileBytes(path), path.suffix), config, location=str(path)).data
+
+
 def _our_character(path: Path) -> Times:
     source = NOmniglot(path)
     return np.concatenate([_judged(source.decode(sample, b""), path) for sample in source.samples])
@@ -251,21 +268,23 @@ class Contestant:
     read: Callable[[Path], Times]
     needs: str = "numpy"
     ours: Callable[[Path], Times] = _ours
+    has_words: bool = False
 
 
 _WIZARD: Final = "expelliarmus"
+_words: Final = partial(Contestant, has_words=True)
 CONTESTANTS: Final = (
-    Contestant("a.bin", "tonic", lambda path, events: path.write_bytes(encode_records(events)), _read_mnist),
-    Contestant("a.aedat", "tonic", _write_aedat2, _read_aedat2),
+    _words("a.bin", "tonic", lambda path, events: path.write_bytes(encode_records(events)), _read_mnist),
+    _words("a.aedat", "tonic", _write_aedat2, _read_aedat2),
     Contestant("a.aedat4", "aedat", _write_faery, _read_aedat, "aedat"),
     Contestant("character", "aedat", _write_character, _read_character, "aedat", _our_character),
-    Contestant("a.dat", _WIZARD, partial(_write_faery, version="dat2"), partial(_read_wizard, "dat"), _WIZARD),
-    Contestant("a.raw", _WIZARD, partial(_write_faery, version="evt2"), partial(_read_wizard, "evt2"), _WIZARD),
-    Contestant("b.raw", "faery", partial(_write_faery, version="evt3"), _read_faery),
-    Contestant("c.raw", "evt3", partial(_write_faery, version="evt3"), _read_evt3, "evt3"),
-    Contestant("d.raw", "evutils", _write_evt21, _read_evutils, "evutils"),
-    Contestant("b.aedat", "evutils", _write_aedat31, _read_evutils, "evutils"),
-    Contestant("a.es", "faery", partial(_write_faery, zero_t0=False), _read_faery),
+    _words("a.dat", _WIZARD, partial(_write_faery, version="dat2"), partial(_read_wizard, "dat"), _WIZARD),
+    _words("a.raw", _WIZARD, partial(_write_faery, version="evt2"), partial(_read_wizard, "evt2"), _WIZARD),
+    _words("b.raw", "faery", partial(_write_faery, version="evt3"), _read_faery),
+    _words("c.raw", "evt3", partial(_write_faery, version="evt3"), _read_evt3, "evt3"),
+    _words("d.raw", "evutils", _write_evt21, _read_evutils, "evutils"),
+    _words("b.aedat", "evutils", _write_aedat31, _read_evutils, "evutils"),
+    _words("a.es", "faery", partial(_write_faery, zero_t0=False), _read_faery),
     Contestant("a.h5", "h5py", _write_hdf5, _read_hdf5),
     Contestant("a.mat", "scipy", _write_mat, lambda path: loadmat(path)["ts"].reshape(-1)),
     Contestant("a.npz", "numpy", _write_npz, _read_npz),

@@ -16,15 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from .base import AtisRecords, Events, EventStream, UInt8Array
-from .random_access import MAX_READ_BYTES, RandomAccess, as_access, num_records
+from .base import AtisRecords, Events, EventStream
+from .formats.columns import join
+from .formats.words import atis
+from .formats.words.stream import word_pieces
+from .random_access import MAX_READ_BYTES, InMemory, RandomAccess, as_access, num_records
 
 RECORD_BYTES: Final = 5
 OVERFLOW_ROW: Final = 240  # y of a time overflow marker
 OVERFLOW_US: Final = 1 << 13
 MAX_STORED_US: Final = (1 << 23) - 1
 MAX_X: Final = 255
-_PIECE_RECORDS: Final = 1 << 20
 
 
 def open_records(
@@ -40,36 +42,13 @@ def open_records(
 
 def decode_records(records: AtisRecords) -> Events:
     """The events of a recording of whole records, overflow markers resolved."""
-    return _decode(records.data)[0]
+    content = InMemory(records.data.tobytes(), "records")
+    return join(word_pieces(content, atis.words_of(last_row=255)))  # whether a row is one, `frames.checked` judges
 
 
 def decode_pieces(content: RandomAccess) -> Iterator[Events]:
-    """The events of a recording of any length, about a million at a time. Raises SourceError: y that no record has."""
-    num_markers = 0
-    for first_byte in range(0, content.size, _PIECE_RECORDS * RECORD_BYTES):
-        data = np.frombuffer(content.read_at(first_byte, _PIECE_RECORDS * RECORD_BYTES), np.uint8)
-        events, numbers = _decode(data, num_markers * OVERFLOW_US)
-        outside = np.flatnonzero(events.y > OVERFLOW_ROW)  # what is not known of a camera's size, the format bounds
-        if len(outside):
-            record = first_byte // RECORD_BYTES + int(numbers[outside[0]])
-            raise SourceError(
-                f"{content.location}: record {record} (byte {record * RECORD_BYTES}): y = {events.y[outside[0]]} is no "
-                "row; fetch it again"
-            )
-        num_markers += len(data) // RECORD_BYTES - len(numbers)
-        yield events
-
-
-def _decode(data: UInt8Array, offset_us: int = 0) -> tuple[Events, NDArray[np.intp]]:
-    """The events of records whose times are `offset_us` later, and the number of each one's record."""
-    fields = data.reshape(-1, RECORD_BYTES)
-    y_all = fields[:, 1]
-    is_event = y_all != OVERFLOW_ROW
-    time_us = ((fields[:, 2] & 0x7F).astype(np.int64) << 16) | (fields[:, 3].astype(np.int64) << 8) | fields[:, 4]
-    time_us += offset_us + OVERFLOW_US * np.cumsum(~is_event)
-    numbers = np.flatnonzero(is_event)
-    x, y, t, p = fields[numbers, 0], y_all[numbers], time_us[numbers], fields[numbers, 2] >> 7
-    return Events(x.astype(np.uint16), y.astype(np.uint16), t, p), numbers
+    """The events of a recording of any length, piece by piece. Raises SourceError: y that no record has."""
+    return word_pieces(content, atis.words_of())
 
 
 def encode_records(events: Events) -> bytes:

@@ -16,6 +16,7 @@ def test_a_short_run_measures_every_format(tmp_path: Path) -> None:
     report = bench.run(folder=tmp_path, num_events=3000, num_turns=1)
     expected = {contestant.file for contestant in bench.CONTESTANTS if find_spec(contestant.needs)}
     assert set(report["ratio"]) == expected
+    assert {"a.dat", "a.raw", "b.raw", "a.es", "a.aedat", "a.bin"} <= set(report["frames_ratio"]) < expected
     assert all(value > 0 for value in [*report["mev_per_s"].values(), *report["ratio"].values()])
     assert not list(tmp_path.iterdir())
 

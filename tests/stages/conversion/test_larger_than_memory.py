@@ -76,7 +76,6 @@ def test_recordings_larger_than_what_may_be_held(kind: str, tmp_path: Path, monk
         (tree, "MAX_READ_BYTES", 20_000),
         (archives, "MAX_READ_BYTES", 20_000),
         (atis, "MAX_READ_BYTES", 20_000),
-        (atis, "_PIECE_RECORDS", 1000),
         (stream, "PIECE_EVENTS", 1000),
         (stream, "_BLOCK_BYTES", 10_000),
         (aedat2, "_MAX_HEADER_BYTES", 5000),

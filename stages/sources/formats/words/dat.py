@@ -22,6 +22,7 @@ WORD_BYTES: Final = 8
 _TYPES: Final = {0: "Event2d", 12: "EventCd"}
 _FIELDS: Final = {"1": (9, 8), "2": (14, 14)}  # bits of x and of y
 _BLOCK: Final = 256
+_HALF: Final = 1 << 31
 _U = np.uintp
 
 
@@ -32,7 +33,8 @@ def words_of(
     kind = content.read_at(start, 2)
     if version not in _FIELDS:
         raise SourceError(
-            f"{content.location}: DAT of version {version}; 1 and 2 are read: convert it (Metavision SDK)"
+            f"{content.location}: DAT of version {version or 'that is not told'}; 1 and 2 are read: convert it "
+            "(Metavision SDK)"
         )
     num_records(content.size - start - 2, WORD_BYTES, content.location, start + 2)
     if kind[0] not in _TYPES or kind[1] != WORD_BYTES:
@@ -43,7 +45,7 @@ def words_of(
     return Words(
         decode,
         start + 2,
-        np.uint32,
+        np.uint64,
         (0, 0, 0, *_FIELDS[version]),
         WORD_BYTES,
         sensor_size=sensor_size,
@@ -54,7 +56,7 @@ def words_of(
 
 @njit(nogil=True, cache=True)
 def decode(
-    words: NDArray[np.uint32],
+    words: NDArray[np.uint64],
     state: NDArray[np.int64],
     x: NDArray[np.uint16],
     y: NDArray[np.uint16],
@@ -69,30 +71,29 @@ def decode(
     p_shift = np.uint32(state[3] + state[4])
     x_mask = (np.uint32(1) << y_shift) - np.uint32(1)
     y_mask = (np.uint32(1) << np.uint32(state[4])) - np.uint32(1)
-    count = min(words.size // 2, t.size - ROOM)
+    count = min(words.size, t.size - ROOM)
     time = state[2]
     if count > 0 and not state[1]:
         state[1] = 1
-        time = np.int64(words[0])
+        time = np.int64(np.uint32(words[0]))
     for start in range(0, count, _BLOCK):
-        stop = min(start + _BLOCK, count)
-        backwards = np.uint8(words[2 * start] < np.uint32(time))
-        backwards |= np.uint8(np.uint32(np.int64(words[2 * stop - 2]) - time) >> np.uint32(31))
-        for i in range(start + 1, stop):
-            backwards |= np.uint8(words[_U(2 * i)] < words[_U(2 * i - 2)])
+        part = words[start : min(start + _BLOCK, count)]
+        t_part, x_part, y_part, p_part = t[start:], x[start:], y[start:], p[start:]
         offset = time - np.int64(np.uint32(time))
-        if backwards:
-            for i in range(start, stop):
-                time += np.int64(np.int32(np.uint32(np.int64(words[_U(2 * i)]) - time)))
-                t[_U(i)] = time
-        else:
-            for i in range(start, stop):
-                t[_U(i)] = offset + np.int64(words[_U(2 * i)])
-            time = t[_U(stop - 1)]
-        for i in range(start, stop):
-            fields = words[_U(2 * i + 1)]
-            x[_U(i)] = fields & x_mask
-            y[_U(i)] = (fields >> y_shift) & y_mask
-            p[_U(i)] = (fields >> p_shift) & np.uint32(1)
+        for i in range(part.size):
+            t_part[i] = offset + np.int64(np.uint32(part[i]))
+        steps = t_part[0] - time  # its sign is that of any step backwards
+        for i in range(part.size - 1):
+            steps |= t_part[i + 1] - t_part[i]
+        if steps < 0 or t_part[part.size - 1] - time >= _HALF:
+            for i in range(part.size):
+                time += np.int64(np.int32(np.uint32(np.int64(np.uint32(part[i])) - time)))
+                t_part[i] = time
+        time = t_part[part.size - 1]
+        for i in range(part.size):
+            fields = np.uint32(part[i] >> np.uint64(32))
+            x_part[i] = fields & x_mask
+            y_part[i] = (fields >> y_shift) & y_mask
+            p_part[i] = (fields >> p_shift) & np.uint32(1)
     state[2] = time
-    return 2 * count, count
+    return count, count

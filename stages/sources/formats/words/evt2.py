@@ -17,17 +17,17 @@ from numba import njit
 from numpy.typing import NDArray
 
 from ...random_access import RandomAccess
-from .stream import PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, Words, unwrapped
 
 WORD_BYTES: Final = 4
 RESERVED: Final = "a word of a reserved type; the file is damaged, or of another version: fetch it again"
-_BLOCK: Final = 32
+_BLOCK: Final = 64
 _U = np.uintp
 
 
 def no_time(state: NDArray[np.int64]) -> str:
     """Of a file in which no word told the time."""
-    return "" if state[1] >= 0 else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
+    return "" if state[1] > NEVER else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
 
 
 def words_of(
@@ -37,7 +37,7 @@ def words_of(
         decode,
         start,
         np.uint32,
-        (0, -1),
+        (0, NEVER),
         WORD_BYTES,
         (RESERVED,),
         sensor_size,
@@ -56,13 +56,13 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time (-1: none yet).
+    """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet).
 
     Blocks of nothing but events are decoded in vector instructions.
     """
     high = state[1]
     base = high << 6
-    started = _U(high >= 0)
+    started = _U(high > NEVER)
     last = _U(t.size - ROOM)
     n = _U(0)
     at = _U(0)
@@ -79,8 +79,11 @@ def decode(
                 t_part, p_part = t[n : n + _U(_BLOCK)], p[n : n + _U(_BLOCK)]
                 for i in range(_BLOCK):
                     x_part[i] = (block[i] >> np.uint32(11)) & np.uint32(0x7FF)
+                for i in range(_BLOCK):
                     y_part[i] = block[i] & np.uint32(0x7FF)
+                for i in range(_BLOCK):
                     t_part[i] = base | np.int64((block[i] >> np.uint32(22)) & np.uint32(0x3F))
+                for i in range(_BLOCK):
                     p_part[i] = block[i] >> np.uint32(28)
                 n += _U(_BLOCK)
                 at += _U(_BLOCK)

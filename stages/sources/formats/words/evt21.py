@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from .....cache.errors import SourceError
 from ...random_access import RandomAccess
 from .evt2 import RESERVED, no_time
-from .stream import PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 8
 _ENDIANNESS: Final = re.compile(r"(?:^%\s*|;\s*)endianness[ =]+(\w+)", re.MULTILINE)
@@ -45,8 +45,8 @@ def words_of(
         decode,
         start,
         np.uint32,
-        (0, -1, int(is_legacy)),
-        WORD_BYTES / 32,
+        (0, NEVER, int(is_legacy)),
+        WORD_BYTES,
         (RESERVED,),
         sensor_size,
         WORD_BYTES,
@@ -75,7 +75,7 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time (-1: none yet), whether upper halves come first."""
+    """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet), whether upper halves come first."""
     high = state[1]
     upper_at, lower_at = (_U(0), _U(1)) if state[2] else (_U(1), _U(0))
     last = _U(t.size - ROOM)
@@ -85,21 +85,20 @@ def decode(
         word = halves[at + upper_at]
         kind = word >> np.uint32(28)
         if kind <= 1:
-            valid = halves[at + lower_at] if high >= 0 else np.uint32(0)
+            valid = halves[at + lower_at] if high > NEVER else np.uint32(0)
             column = (word >> np.uint32(11)) & np.uint32(0x7FF)
             row = word & np.uint32(0x7FF)
             time = (high << 6) | np.int64((word >> np.uint32(22)) & np.uint32(0x3F))
             while valid:
-                x[n] = column
+                x[n] = column + lowest_bit(valid)
                 y[n] = row
                 t[n] = time
                 p[n] = kind
-                n += _U(valid & np.uint32(1))
-                valid = np.uint32(valid >> np.uint32(1))
-                column += np.uint32(1)
+                n += _U(1)
+                valid &= valid - np.uint32(1)
         elif kind == 8:
             bits = np.int64(word & np.uint32(0x0FFF_FFFF))
-            high = unwrapped(high, bits, 28) if high >= 0 else bits
+            high = unwrapped(high, bits, 28) if high > NEVER else bits
         elif kind != 10 and kind < 14:
             state[PROBLEM] = 1
             break

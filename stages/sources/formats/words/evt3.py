@@ -28,12 +28,11 @@ from numpy.typing import NDArray
 
 from ...random_access import RandomAccess
 from .evt2 import RESERVED, no_time
-from .stream import PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 2
 _U = np.uintp
 _SINGLES: Final = np.uint32(1 << 0 | 1 << 2 | 1 << 6)
-_LOWEST_BIT: Final = np.array([max((mask & -mask).bit_length() - 1, 0) for mask in range(1 << 12)], np.uint8)
 
 
 def words_of(
@@ -43,8 +42,8 @@ def words_of(
         decode,
         start,
         np.uint16,
-        (0, -1, -1, -1, 0, 0),
-        WORD_BYTES / 12,
+        (0, NEVER, 0, -1, 0, 0),
+        WORD_BYTES,
         (RESERVED, "a vector that reaches beyond column 2047; the file is damaged: fetch it again"),
         sensor_size,
         WORD_BYTES,
@@ -62,7 +61,8 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time, time in us, row (-1: none yet), column and polarity.
+    """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet), time in us, row (-1: none yet), column
+    and polarity.
 
     Words of events, rows and times follow each other in no order, so masks and no branch tell them apart: each is
     written as if it were an event, and what was none is overwritten. x has the polarity in bit 11 until the end.
@@ -73,7 +73,7 @@ def decode(
     n = _U(0)
     at = _U(0)
     while at < _U(words.size) and n <= last:
-        started = high >= 0 and row >= 0
+        started = high > NEVER and row >= 0
         if started:
             base = high << 12
             stop = min(_U(words.size), at + (last - n) + _U(1))
@@ -100,7 +100,7 @@ def decode(
                 state[PROBLEM] = 2
                 break
             while valid:
-                x[n] = (polarity << np.uint32(11)) | (column + np.uint32(_LOWEST_BIT[_U(valid)]))
+                x[n] = (polarity << np.uint32(11)) | (column + lowest_bit(valid))
                 y[n] = row_now
                 t[n] = time
                 n += _U(1)
@@ -111,14 +111,14 @@ def decode(
             polarity = np.uint32(word >> np.uint16(11)) & np.uint32(1)
         elif kind == 8:
             bits = np.int64(word & np.uint16(0xFFF))
-            if high >= 0:
+            if high > NEVER:
                 high = unwrapped(high, bits, 12)
             else:
                 high, time = bits, bits << 12
         elif kind == 0:
             row_now, row = word & np.uint16(0x7FF), np.int64(0)
         elif kind == 6:
-            if high >= 0:
+            if high > NEVER:
                 time = (high << 12) | np.int64(word & np.uint16(0xFFF))
         elif kind != 2 and kind != 7 and kind != 10 and kind < 14:
             state[PROBLEM] = 1

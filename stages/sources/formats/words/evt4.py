@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...random_access import RandomAccess
 from .evt2 import RESERVED, no_time
-from .stream import PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 4
 _U = np.uintp
@@ -31,8 +31,8 @@ def words_of(
         decode,
         start,
         np.uint32,
-        (0, -1),
-        2 * WORD_BYTES / 32,
+        (0, NEVER),
+        WORD_BYTES,
         (RESERVED,),
         sensor_size,
         WORD_BYTES,
@@ -50,7 +50,7 @@ def decode(
     t: NDArray[np.int64],
     p: NDArray[np.uint8],
 ) -> tuple[int, int]:
-    """See `stream`. state: problem, upper bits of the time (-1: none yet)."""
+    """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet)."""
     high = state[1]
     last = _U(t.size - ROOM)
     n = _U(0)
@@ -65,22 +65,21 @@ def decode(
                     break
                 at += _U(1)
                 valid = words[at]
-            if high < 0:
+            if high == NEVER:
                 valid = np.uint32(0)
             column = (word >> np.uint32(11)) & np.uint32(0x7FF)
             row = word & np.uint32(0x7FF)
             time = (high << 6) | np.int64((word >> np.uint32(22)) & np.uint32(0x3F))
             while valid:
-                x[n] = column
+                x[n] = column + lowest_bit(valid)
                 y[n] = row
                 t[n] = time
                 p[n] = kind & np.uint32(1)
-                n += _U(valid & np.uint32(1))
-                valid = np.uint32(valid >> np.uint32(1))
-                column += np.uint32(1)
+                n += _U(1)
+                valid &= valid - np.uint32(1)
         elif kind == 14:
             bits = np.int64(word & np.uint32(0x0FFF_FFFF))
-            high = unwrapped(high, bits, 28) if high >= 0 else bits
+            high = unwrapped(high, bits, 28) if high > NEVER else bits
         elif kind < 6 or kind == 8:
             state[PROBLEM] = 1
             break

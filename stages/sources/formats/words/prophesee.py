@@ -14,7 +14,7 @@ from . import dat, evt2, evt3, evt4, evt21
 from .stream import Words
 
 _MAX_HEADER_BYTES: Final = 1 << 16
-_LINES: Final = re.compile(rb"(?:(?!%[ ]end[ \r]*\n)%[\t\x20-\x7e]*\r?\n)*(?:%[ ]end[ \r]*\n)?")
+_LINES: Final = re.compile(rb"(?:(?!%[ ]end[ \r]*\n)%[\t\x20-\x7e\x80-\xff]*\r?\n)*(?:%[ ]end[ \r]*\n)?")
 _VERSION: Final = re.compile(r"^%\s*(?:evt|format\s+evt)\s*([0-9]+(?:\.[0-9]+)?)", re.MULTILINE)
 _DAT: Final = re.compile(r"^%\s*(?:version|data file containing)\s", re.MULTILINE)
 _EVT: Final = {"2": evt2, "2.0": evt2, "2.1": evt21, "21": evt21, "3": evt3, "3.0": evt3, "4": evt4, "4.0": evt4}

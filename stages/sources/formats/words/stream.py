@@ -24,6 +24,7 @@ from .. import columns
 PROBLEM: Final = 0  # index in a state: 0, or 1 + the index of a text in `Words.problems`
 ROOM: Final = 32  # events that a word can hold at most; a kernel stops where fewer fit
 PIECE_EVENTS: Final = 1 << 20
+NEVER: Final = -(1 << 62)  # of a counter, in a state: not told yet
 _BLOCK_BYTES: Final = 1 << 17
 _EVENT_BYTES: Final = 13  # in memory
 
@@ -36,7 +37,7 @@ class Words:
     """Where the words of a file begin and how they are decoded.
 
     start: byte of the first word.  unit: of what a block is an array.  state: what the kernel begins with.
-    bytes_per_event: no event takes fewer.  problems: what can be wrong with a word.
+    bytes_per_event: as most events take.  problems: what can be wrong with a word.
     word_bytes: of each word, 0 where they differ; for messages.
     is_incomplete: what is missing at the end of the file, by the kernel's state; "" for nothing.
     first_us: is added to all times.  assumed: what the file leaves open and was assumed, "" for nothing.
@@ -46,7 +47,7 @@ class Words:
     start: int
     unit: type[np.unsignedinteger[Any]]
     state: tuple[int, ...]
-    bytes_per_event: float
+    bytes_per_event: int
     problems: tuple[str, ...] = ()
     sensor_size: tuple[int, int] | None = None
     word_bytes: int = 0
@@ -57,11 +58,13 @@ class Words:
 
 def open_words(content: RandomAccess, words: Words) -> Events | EventStream:
     """The events, decoded; a stream in pieces where there are more than `columns.HELD_EVENTS`. Raises SourceError."""
-    most = int((content.size - words.start) / words.bytes_per_event)
+    expected = (content.size - words.start) // words.bytes_per_event
     decoding = _Decoding(content, words)
-    events = decoding.read(min(most, columns.HELD_EVENTS) + 1)
+    held = [decoding.read(min(expected, columns.HELD_EVENTS) + 1)]
+    while not decoding.is_at_end and (room := columns.HELD_EVENTS + 1 - sum(map(len, held))) > 0:
+        held.append(decoding.read(min(len(held[0]) + 1, room)))
     if decoding.is_at_end:
-        return events
+        return held[0] if len(held) == 1 else columns.join(held)
     return EventStream(lambda: word_pieces(content, words), words.sensor_size, assumed=words.assumed)
 
 
@@ -123,3 +126,15 @@ def unwrapped(counter, low_bits, num_bits):  # type: ignore[no-untyped-def]  # i
     if step >> (num_bits - np.int64(1)):
         step -= np.int64(1) << num_bits
     return counter + step
+
+
+_DE_BRUIJN: Final = np.uint32(0x077C_B531)  # its 32 rotations differ in the upper five bits
+_PLACES: Final = np.empty(32, np.uint32)
+_PLACES[[(0x077C_B531 << place) % 2**32 >> 27 for place in range(32)]] = np.arange(32)
+
+
+@njit(nogil=True, inline="always")
+def lowest_bit(mask):  # type: ignore[no-untyped-def]  # inlined into the kernels
+    """The place of the lowest bit of a uint32 that is not 0."""
+    lowest = np.uint32(mask & (~mask + np.uint32(1)))
+    return _PLACES[np.uint32(lowest * _DE_BRUIJN) >> np.uint32(27)]

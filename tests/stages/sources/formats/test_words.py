@@ -226,10 +226,17 @@ def test_times_that_step_back_are_no_overflow() -> None:
             judged(read(write(rows)))
 
 
+def test_a_counter_that_steps_back_below_0_is_no_file_without_a_time() -> None:
+    words = b"".join(word.to_bytes(4, "little") for word in (8 << 28, 1 << 28 | 3 << 11 | 4, 8 << 28 | 2**28 - 1))
+    assert rows_of(read(evt_header("2.0") + words)) == [(3, 4, 0, 1)]
+    assert rows_of(read(evt3_words(0x8000, 0x0001, 0x2003, 0x8FFF, 0x6FFF, 0x2004))) == [(3, 1, 0, 0), (4, 1, -1, 0)]
+
+
 def test_ncars_headers() -> None:
     rows: list[Row] = [(3, 4, 0, 1)]
     assert rows_of(read(dat(rows, kind=0))) == rows
     assert read(dat(rows)).sensor_size is None
+    assert rows_of(read(dat(rows, more="% Camera Café\n"))) == rows
     assert read(dat(rows, more="% Height 480\n% Width 640\n")).sensor_size == (640, 480)
 
 
