@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from .base import AtisRecords, Events, EventStream
 from .formats.columns import join
-from .formats.words import atis
-from .formats.words.stream import word_pieces
 from .random_access import MAX_READ_BYTES, InMemory, RandomAccess, as_access, num_records
 
 RECORD_BYTES: Final = 5
@@ -43,12 +41,19 @@ def open_records(
 def decode_records(records: AtisRecords) -> Events:
     """The events of a recording of whole records, overflow markers resolved."""
     content = InMemory(records.data.tobytes(), "records")
-    return join(word_pieces(content, atis.words_of(last_row=255)))  # whether a row is one, `frames.checked` judges
+    return join(_pieces(content, last_row=255))  # whether a row is one, `frames.checked` judges
 
 
 def decode_pieces(content: RandomAccess) -> Iterator[Events]:
     """The events of a recording of any length, piece by piece. Raises SourceError: y that no record has."""
-    return word_pieces(content, atis.words_of())
+    return _pieces(content)
+
+
+def _pieces(content: RandomAccess, **options: int) -> Iterator[Events]:
+    from .formats.words import atis  # imports numba, which takes a second
+    from .formats.words.stream import word_pieces
+
+    return word_pieces(content, atis.words_of(**options))
 
 
 def encode_records(events: Events) -> bytes:

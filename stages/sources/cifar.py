@@ -15,8 +15,6 @@ import numpy as np
 from ...cache.errors import SourceError
 from .base import Events, EventStream, Sample, UInt8Array
 from .formats.isolated import LocalFile, ask
-from .formats.words import aedat2
-from .formats.words.stream import open_words
 from .random_access import RandomAccess, as_access
 from .reader import EventReader, ImageReader, Listing
 from .tree import find_folder, open_place
@@ -123,6 +121,9 @@ class Cifar10Dvs(EventReader):
         Without that, pictures lie on their side. Polarity is jAER's, as in `dat2mat.m`, the reader that the data set's
         description names. tonic's `read_dvs_128` turns the picture by 180 degrees more and swaps the polarities.
         """
+        from .formats.words import aedat2  # imports numba, which takes a second
+        from .formats.words.stream import open_words
+
         content = as_access(data, sample.location)
         recording = open_words(content, aedat2.words_of(content, "dvs128"))
         if isinstance(recording, Events):

@@ -23,8 +23,6 @@ from .columnar import read_npy, read_npz, read_text
 from .columns import Pieces, Unit, hold_short
 from .isolated import LocalFile
 from .mat5 import open_mat5
-from .words import aedat2, aedat31, es, prophesee
-from .words.stream import open_words
 
 Format = Literal["aedat2", "aedat3", "aedat4", "atis", "dat", "es", "evt", "hdf5", "mat5", "npy", "npz", "text"]
 
@@ -36,7 +34,7 @@ _SIGNATURES: Final[dict[bytes, Format]] = {
     b"#!AER-DAT4": "aedat4",
     b"#!AER-DAT3.1": "aedat3",
     b"#!AER-DAT2": "aedat2",
-    es.SIGNATURE: "es",
+    b"Event Stream": "es",
     _HDF5_SIGNATURE: "hdf5",
     b"PK\x03\x04": "npz",
     b"\x93NUMPY": "npy",
@@ -65,16 +63,8 @@ def open_recording(
     match kind:
         case "atis":
             return open_records(content, None, content.location)
-        case "aedat2":
-            return open_words(content, aedat2.words_of(content))
-        case "aedat3":
-            return open_words(content, aedat31.words_of(content))
-        case "es":
-            return open_words(content, es.words_of(content))
-        case "dat" | "evt":
-            header = prophesee.read_header(content)
-            assert header is not None
-            return open_words(content, prophesee.words_of(content, header))
+        case "aedat2" | "aedat3" | "es" | "dat" | "evt":
+            return _open_words(content, kind)
         case "mat5":
             open_pieces = open_mat5(content, time_unit)
         case "aedat4" | "hdf5":
@@ -82,6 +72,22 @@ def open_recording(
         case _:
             open_pieces = partial(_COLUMNAR[kind], content, time_unit, columns)
     return hold_short(open_pieces)
+
+
+def _open_words(content: RandomAccess, kind: Format) -> Recording:
+    from .words import aedat2, aedat31, es, prophesee  # import numba, which takes a second
+    from .words.stream import open_words
+
+    match kind:
+        case "aedat2":
+            return open_words(content, aedat2.words_of(content))
+        case "aedat3":
+            return open_words(content, aedat31.words_of(content))
+        case "es":
+            return open_words(content, es.words_of(content))
+    header = prophesee.read_header(content)
+    assert header is not None
+    return open_words(content, prophesee.words_of(content, header))
 
 
 def identify(content: RandomAccess, suffix: str) -> Format:
@@ -102,8 +108,11 @@ def identify(content: RandomAccess, suffix: str) -> Format:
         )
     if start.startswith(b"MATLAB") and start[126:128] in (b"IM", b"MI"):
         return "hdf5" if start[512 : 512 + len(_HDF5_SIGNATURE)] == _HDF5_SIGNATURE else "mat5"
-    if start.startswith(b"%") and (header := prophesee.read_header(content)):
-        return "evt" if prophesee.evt_version(header) else "dat"
+    if start.startswith(b"%"):
+        from .words import prophesee
+
+        if header := prophesee.read_header(content):
+            return "evt" if prophesee.evt_version(header) else "dat"
     if _TEXT.match(start):
         return "text"
     if suffix == ".bin" or _has_times_in_order(content, start):

@@ -395,7 +395,7 @@ def test_a_long_note_stays_within_the_picture() -> None:
     boxes = {text.get_text(): text.get_window_extent() for text in axis.texts}
     (said,) = (text for text in boxes if text.replace("\n", " ") == note)
     width, height = figure.bbox.size
-    assert all(0 <= box.x0 and box.x1 <= width and box.y1 <= height for box in boxes.values())
+    assert all(box.x0 >= 0 and box.x1 <= width and box.y1 <= height for box in boxes.values())
     assert boxes["t"].y0 >= boxes[said].y1
 
 

@@ -24,7 +24,6 @@ from .....cache.errors import SourceError
 from ...random_access import RandomAccess
 from .stream import PROBLEM, ROOM, Words
 
-SIGNATURE: Final = b"Event Stream"
 _HEADER_BYTES: Final = 20
 _TYPES: Final = {0: "generic", 3: "of a display"}
 _DVS, _ATIS, _COLOUR = 1, 2, 4
