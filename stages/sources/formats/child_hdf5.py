@@ -6,6 +6,7 @@ a table of four columns without names, as v2e writes it ("events": t, x, y, p).
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Iterable, Iterator
@@ -35,6 +36,8 @@ BUILT_IN = {
 # Without Blosc 2, which starts programs to find codecs that a file names, and without those that lose something.
 OF_HDF5PLUGIN = {32001: "Blosc", 32004: "LZ4", 32008: "bitshuffle", 32015: "Zstandard"}
 ECF = 0x8ECF
+SZIP, BITSHUFFLE = 4, 32008
+MEASURE = 300  # of the numbers that HDF5 leaves to tests: a filter of our own, which only sees how many bytes there are
 
 
 class UnsupportedError(Exception):
@@ -68,7 +71,8 @@ def find_columns(group: Any, h5py: Any) -> dict[str, Column]:
         for name, member in members.items():
             fields = (member.dtype.names or ()) if isinstance(member, h5py.Dataset) else ()
             if found := match(fields):
-                return {column: (check(member, h5py), field) for column, field in found.items()}
+                whole = check(member, h5py)
+                return {column: (whole, field) for column, field in found.items()}
             if isinstance(member, h5py.Dataset) and member.ndim == 2 and member.shape[1] == 4 and not fields:
                 tables.append((name, member))
         groups += [member for member in members.values() if isinstance(member, h5py.Group)]
@@ -88,7 +92,8 @@ def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
         raise UnsupportedError(
             f"{len(chosen)} tables of four columns ({names}); keep the recording's alone, or as `events`"
         )
-    return {str(place): (check(chosen[0], h5py, is_table=True), place) for place in range(4)}
+    table = check(chosen[0], h5py, is_table=True)
+    return {str(place): (table, place) for place in range(4)}
 
 
 def match(names: Iterable[str]) -> dict[str, str] | None:
@@ -109,7 +114,8 @@ def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
         raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
     if dataset.chunks is not None:
         check_filters(dataset)
-        check_chunks(dataset, math.prod(dataset.chunks) * dataset.dtype.itemsize)
+        check_chunks(dataset, math.prod(dataset.chunks) * dataset.id.get_type().get_size())
+        check_lengths(dataset, h5py)
     is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     if is_contiguous and dataset.size and dataset.id.get_offset() is None:
         raise ValueError(f"{dataset.name} was never written")
@@ -141,14 +147,72 @@ def check_chunks(dataset: Any, chunk_bytes: int) -> None:
         raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
     limit = chunk_bytes + chunk_bytes // 100 + 100  # what filters may add where nothing can be compressed
 
+    is_filtered = dataset.id.get_create_plist().get_nfilters() > 0
+
     def refuse(chunk: Any) -> None:
-        if chunk.size > limit:
+        if chunk.size > limit or (chunk.size != chunk_bytes and not is_filtered):
             raise ValueError(f"{dataset.name} stores a chunk of {chunk_bytes} bytes in {chunk.size}; refused")
 
     dataset.id.chunk_iter(refuse)
     expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
     if dataset.id.get_num_chunks() != expected:
         raise ValueError(f"{dataset.name} has {dataset.id.get_num_chunks()} of its {expected} chunks; was it cut off?")
+
+
+class FilterClass(ctypes.Structure):
+    """H5Z_class2_t: what HDF5 wants to know of a filter."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("version", "id", "encodes", "decodes")),
+        ("name", ctypes.c_char_p),
+        *((name, ctypes.c_void_p) for name in ("can_apply", "set_local", "filter")),
+    )
+
+
+MEASURED: list[int] = []
+
+
+_SIZE, _POINTER = ctypes.c_size_t, ctypes.c_void_p
+
+
+@ctypes.CFUNCTYPE(_SIZE, ctypes.c_uint, _SIZE, _POINTER, _SIZE, _POINTER, _POINTER)  # type: ignore[untyped-decorator]
+def measure(flags: int, num_values: int, values: Any, num_bytes: int, room: Any, data: Any) -> int:
+    MEASURED.append(num_bytes)
+    return num_bytes
+
+
+def check_lengths(dataset: Any, h5py: Any) -> None:
+    """Refuse chunks that decode to other numbers of bytes than they have: HDF5 2.0 leaves what lay in memory there.
+
+    Each goes, as it is stored, into a dataset in memory whose first filter, to which decoding comes last, measures.
+    """
+    import numpy as np
+
+    stored = dataset.id.get_create_plist()
+    filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
+    if not filters or dataset.dtype.hasobject or SZIP in (code for code, *_ in filters):
+        return  # what are no numbers is refused later; szip is told how many bytes it has to give
+    kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
+    if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
+        raise ValueError("HDF5 does not take the filter that measures chunks")
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_chunk(dataset.chunks)
+    properties.set_filter(MEASURE, 0, ())
+    for code, flags, options, _ in filters:  # bitshuffle puts three before those that it is given
+        properties.set_filter(code, flags, options[3:] if code == BITSHUFFLE else options)
+    values = np.empty(dataset.chunks, dataset.dtype)
+    expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+    with h5py.File("measured", "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:
+        space = h5py.h5s.create_simple(dataset.chunks)
+        copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
+        for number in range(dataset.id.get_num_chunks()):
+            skipped, data = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
+            copy.write_direct_chunk((0,) * dataset.ndim, data, skipped << 1)
+            MEASURED.clear()
+            copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+            if len(MEASURED) != 1 or MEASURED[0] != expected:
+                found = ", ".join(map(str, MEASURED))
+                raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
 
 
 def slices(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:

@@ -50,10 +50,11 @@ def as_events(
     for columns in pieces:
         if "t" not in columns:
             if order == "auto":
-                order = tell_apart([columns[place] for place in PLACES], usual, location)
-                if order != usual:
+                order, is_sure = tell_apart([columns[place] for place in PLACES], usual, location)
+                if order != usual or not is_sure:
+                    why = "by their values are" if is_sure else "may be others by their values, and are taken for"
                     assumed = (
-                        f"names no columns, which by their values are {', '.join(order)}; say so, where it is right: "
+                        f"names no columns, which {why} {', '.join(order)}; say so, where it is right: "
                         f'frames.columns = "{order}" (--set frames.columns={order}; convert: --columns {order})'
                     )
             columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
@@ -65,13 +66,13 @@ def as_events(
         yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
 
 
-def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str:
-    """The order of four columns without names, by the values of a recording's beginning: "xytp".
+def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> tuple[str, bool]:
+    """The order of four columns without names, by the values of a recording's beginning: "xytp"; whether it is sure.
 
     A polarity is 0 and 1, or -1 and 1; coordinates are whole numbers on the largest event camera, x before y. Where
     that leaves more than one order, the time is the one column that never falls, if it spans more than the coordinates.
     What the beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against
-    it. Raises SourceError where not just one is left.
+    it, and not sure where another one would do. Raises SourceError where not just one is left.
     """
     if any(column.dtype.kind not in "iufb" for column in values):
         raise SourceError(f"{location}: columns of {values[0].dtype}, expected numbers")
@@ -84,9 +85,9 @@ def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str
         coordinates = [order.index(name) for name in "xy"]
         return is_polarity[order.index("p")] and all(is_whole[i] and high[i] < side for i in coordinates)
 
-    if usual and fits(usual, MAX_SENSOR_SIDE) and never_falls[usual.index("t")]:
-        return usual
     left = [order for order in _ORDERS if fits(order, max(LARGEST_SENSOR))]
+    if usual and fits(usual, MAX_SENSOR_SIDE) and never_falls[usual.index("t")]:
+        return usual, not any(never_falls[order.index("t")] for order in left if order != usual)
     if len(left) > 1:
         spans = [high[i] - low[i] for i in range(len(values))]
         times = {i for order in left if never_falls[i := order.index("t")]}
@@ -101,7 +102,7 @@ def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> str
             f"{location}: its columns have no names, and their values ({ranges}) do not tell which are x, y, t and p; "
             'say their order: frames.columns = "xytp" (--columns xytp), or as it is'
         )
-    return left[0]
+    return left[0], True
 
 
 def _microseconds(values: NDArray[Any], unit: Unit) -> NDArray[Any]:

@@ -151,3 +151,30 @@ def test_a_chunk_that_is_damaged_costs_one_file(tmp_path: Path) -> None:
         path.write_bytes(data)
         with pytest.raises(SourceError, match=r"\.h5: "):
             read(path)
+
+
+@pytest.mark.parametrize("name", FILTERS)
+def test_a_chunk_that_decodes_to_fewer_bytes_is_refused(name: str, tmp_path: Path) -> None:
+    """HDF5 2.0 gives what lay in memory for the rest."""
+    events = make_events(5000)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for column in "xytp":
+            values = getattr(events, column)
+            whole = file.create_dataset(f"events/{column}", data=values, chunks=(1000,), **FILTERS[name])
+            short = file.create_dataset(f"short/{column}", data=values[:600], chunks=(600,), **FILTERS[name])
+        skipped, data = short.id.read_direct_chunk((0,))
+        del file["short"]
+        whole.id.write_direct_chunk((2000,), data, skipped)
+    with pytest.raises(SourceError, match=r"/events/. has chunks of \d+ bytes, one decodes to \d+; refused"):
+        read(tmp_path / "a.h5")
+
+
+def test_a_chunk_without_filters_that_is_stored_in_fewer_bytes_is_refused(tmp_path: Path) -> None:
+    events = make_events(5000)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for column in "xytp":
+            data = getattr(events, column)
+            whole = file.create_dataset(column, data=data, chunks=(1000,))
+            whole.id.write_direct_chunk((2000,), data[:600].tobytes())
+    with pytest.raises(SourceError, match=r"stores a chunk of \d+ bytes in \d+; refused"):
+        read(tmp_path / "a.h5")
