@@ -33,7 +33,7 @@ def run(workload: Workload | None = None, *, num_turns: int = 5) -> Figures:
     of this project. `evaluate_ratio`: of the fastest precision to evaluate in, `evaluate_precision`. `agreement`: share
     of recordings with the class that float32 predicts, with the same weights, of few steps. `epoch_s`: an epoch of
     N-Caltech101, 7,838 pairs, at this speed. `floor_share`: floor over step, 1 is the best that the machine can do with
-    direct convolutions. `data_share`: of the step. `draw_ms`: what a step whose photos are drawn as saccades takes more;
+    direct convolutions. `data_share`: of the step. `draw_ms`: what a step that draws its photos as saccades takes more;
     `draw_kernels_ms`: on a GPU, the kernels of that without their launches; `..._share`: of such a step. Peak memory in
     MB: of the device, on a CPU of the process.
     """
