@@ -73,8 +73,8 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
 def _tactile_pieces(trains: StoredArray) -> Iterator[Columns]:
     """The events of the tactile sensor of See et al. 2020 (arXiv:2005.04319), whose 10 x 10 taxels spike as pixels do.
 
-    A column of the matrix is a moment: the spikes of the taxels, -1, 0 or 1, row by row, then the time in s. Tonic's
-    STMNIST reads them so, too, and cuts what is less than a microsecond off, where this rounds.
+    A column of the matrix is a moment: the spikes of the taxels, -1, 0 or 1, row by row, then the time in s. So
+    tonic read them (its STMNIST is gone from 1.7), but cut off parts of a microsecond, where this rounds.
     """
     column = _TAXELS + 1
     step = column * (PIECE_EVENTS // column)
