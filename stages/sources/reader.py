@@ -24,6 +24,7 @@ from .strokes import Strokes
 from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
 
 NUM_EXAMPLES: Final = 5
+PARTS: Final = ("train", "validation", "test")
 _NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
 _YOUR_OWN: Final = "your own"
 _SIMULATED: Final = ["Caltech101", "Caltech101_annotations"]  # the simulator's recordings, and what lies beside them
@@ -172,6 +173,21 @@ class Reader(ABC):
     def metadata(self, sample: Sample) -> dict[str, Any]:
         """Further facts kept with the sample, JSON-able; {} where there are none."""
         return {}
+
+    @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        """The part that the makers of the data put the sample in: "train", "validation", "test"; "" where in none.
+
+        As it stands that is what an id of three parts has in its middle: `<class>/<part>/<stem>`.
+        """
+        class_name, _, rest = sample_id.partition("/")
+        part, has_stem, _ = rest.partition("/")
+        return part if class_name and has_stem and part in PARTS else ""
+
+    @classmethod
+    def group_of(cls, sample_id: str) -> str:
+        """What the sample was cut out of: samples of one group stay on one side of a split. As it stands, itself."""
+        return sample_id
 
     def ignored_files(self) -> IgnoredFiles:
         """The files in the folders that were searched for samples, and are none."""
