@@ -7,8 +7,9 @@ Then, of an image that was found, by content: files of the same digest and pictu
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,20 @@ from ...cache.errors import StoreError
 from ...cache.pairs import Reach
 from ...cache.store import FrameStore
 from ..pairing_config import PairingConfig
+from ..sources.reader import PARTS
 from ..sources.scenes import SCENES, last_number, not_known, plain_name
 from . import likeness
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
+
+
+class _Found(NamedTuple):
+    """Images that a recording may show. has_same_name, is_of_another_part: how they were found."""
+
+    rows: list[int]
+    has_same_name: bool
+    is_of_another_part: bool
 
 
 @dataclass(frozen=True)
@@ -56,23 +66,23 @@ def find_originals(config: PairingConfig, events: FrameStore, images: FrameStore
     """The image of each recording, by what is said of the names."""
     key, is_complete = _rule(config.originals, events, images)
     known = np.full(len(events), is_complete)
-    found: list[tuple[int, int, bool]] = []
+    found: list[tuple[int, int, bool, bool]] = []
     if images is not None and key is not None:
-        pictured = _split(images)
-        same = _rows_by_key(pictured)
-        similar = _rows_by_key((class_name, key(stem)) for class_name, stem in pictured)
-        for row, (class_name, stem) in enumerate(_split(events)):
+        find = _by_name(images, key)
+        for row, (class_name, part, stem) in enumerate(_split(events)):
             scene = key(stem)
             by_class = []  # under the class that teaches it, and under its own name, which may be that of another one
             for name in dict.fromkeys((config.image_classes.get(class_name, class_name), class_name)):
-                by_class.append(same[name, stem] or (similar[name, scene] if scene is not None else []))
-                found += [(row, image, bool(same[name, stem])) for image in by_class[-1]]
+                shows = find(name, part, stem)
+                by_class.append(shows.rows)
+                found += [(row, image, shows.has_same_name, shows.is_of_another_part) for image in shows.rows]
             conflicts = len(by_class) > 1 and all(by_class)
             is_one = sum(map(len, by_class)) == 1
             known[row] = not conflicts and (is_one or (is_complete and scene is not None))
-    recordings, shown, has_same_name = np.array(found, np.int64).reshape(-1, 3).T
+    recordings, shown, has_same_name, is_of_another_part = np.array(found, np.int64).reshape(-1, 4).T
+    is_shared = np.bincount(shown)[shown] > 1
+    known[recordings[is_shared & (is_of_another_part == 1)]] = False  # parts may count their pictures anew
     if config.originals == "by_number":  # and then the names of several recordings that differ may be those of others
-        is_shared = np.bincount(shown)[shown] > 1
         known[recordings[is_shared & (has_same_name == 0)]] = False
     rows = np.full(len(known), -1, np.int64)
     rows[recordings] = shown
@@ -134,13 +144,35 @@ def _rule(
     return (recorded.name if recorded.collection == pictured.collection else None), True
 
 
-def _split(store: FrameStore) -> list[tuple[str, str]]:
-    """Class and stem of each sample."""
-    return [(name.rpartition("/")[0], name.rpartition("/")[2]) for name in map(str, store.sample_id)]
+def _split(store: FrameStore) -> list[tuple[str, str, str]]:
+    """Class, part ("" for none) and stem of each sample."""
+    found = []
+    for sample_id in map(str, store.sample_id):
+        class_name, _, stem = sample_id.rpartition("/")
+        above, _, part = class_name.rpartition("/")
+        found.append((above, part, stem) if above and part in PARTS else (class_name, "", stem))
+    return found
 
 
-def _rows_by_key(keys: Iterable[tuple[str, str | None]]) -> defaultdict[tuple[str, str | None], list[int]]:
-    rows: defaultdict[tuple[str, str | None], list[int]] = defaultdict(list)
-    for row, key in enumerate(keys):
-        rows[key].append(row)
-    return rows
+def _by_name(images: FrameStore, key: Callable[[str], str | None]) -> Callable[[str, str, str], _Found]:
+    """Finds by class, part and stem: images of the same name, else of the same scene.
+
+    Those of the same part, where there are some; else of any, since who made the parts may have put a picture into
+    another one than its recording, or into none.
+    """
+    rows: defaultdict[tuple[str | None, ...], list[int]] = defaultdict(list)
+    for row, (class_name, part, stem) in enumerate(_split(images)):
+        for place in ((class_name, part), (class_name,)):
+            rows["same", *place, stem].append(row)
+            rows["similar", *place, key(stem)].append(row)
+
+    def find(class_name: str, part: str, stem: str) -> _Found:
+        scene = key(stem)
+        for place in ((class_name, part), (class_name,)):
+            if same := rows.get(("same", *place, stem)):
+                return _Found(same, True, len(place) == 1)
+            if scene is not None and (similar := rows.get(("similar", *place, scene))):
+                return _Found(similar, False, len(place) == 1)
+        return _Found([], False, False)
+
+    return find

@@ -56,6 +56,17 @@ def find_source(name: str, kind: Literal["events", "images"] | None = None) -> t
     return reader
 
 
+def rules_of(name: str) -> type[Reader]:
+    """The reader that knows parts and groups of a source's ids; as `find_source`, without opening tonic."""
+    return TonicReader if name.startswith(TONIC_PREFIX) else SOURCES.get(name) or find_source(name)
+
+
+def sources_with_parts() -> tuple[str, ...]:
+    """The sources of recordings whose makers give a part of each, beside class folders below folders of parts."""
+    readers = {**SOURCES, TonicReader.name: TonicReader}
+    return tuple(name for name, reader in readers.items() if reader.kind == "events" and "part_of" in vars(reader))
+
+
 def open_source(name: str, path: Path, time_unit: TimeUnit = "auto", columns: str = "auto") -> Reader:
     """Open the raw data set `name` at `path`, a folder or an archive, and list its samples.
 
@@ -107,4 +118,6 @@ __all__ = [
     "find_source",
     "open_files",
     "open_source",
+    "rules_of",
+    "sources_with_parts",
 ]

@@ -61,6 +61,11 @@ class Cifar10(ImageReader):
                     self._pixels[sample_id] = pixels[row]
         return CLASS_NAMES, samples
 
+    @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        part = sample_id.rpartition("/")[2].partition("-")[0]
+        return part if part in _BATCHES else ""
+
     def read_bytes(self, sample: Sample) -> bytes:
         return self._pixels[sample.sample_id].tobytes()
 

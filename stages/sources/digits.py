@@ -28,6 +28,11 @@ _FILES: Final = [f"{split}-{part}-ubyte" for split in ("train", "t10k") for part
 _SPLITS: Final = {"Train": "train", "Test": "t10k"}
 
 
+def _part_of(sample_id: str) -> str:
+    """As the ids of both say it: "7/train-00042", "7/t10k-00042"."""
+    return {"train": "train", "t10k": "test"}.get(sample_id.rpartition("/")[2].partition("-")[0], "")
+
+
 class Mnist(ImageReader):
     """Grey digits of 28 x 28 pixels. Ids count from 1 in the file's order: "<digit>/train-00001" or "t10k-00001"."""
 
@@ -79,6 +84,10 @@ class Mnist(ImageReader):
 
     def read_bytes(self, sample: Sample) -> bytes:
         return self._images[sample.sample_id].tobytes()
+
+    @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        return _part_of(sample_id)
 
     def decode(self, sample: Sample, data: bytes) -> UInt8Array:
         return np.repeat(np.frombuffer(data, dtype=np.uint8).reshape(SIDE, SIDE, 1), 3, axis=2)
@@ -133,6 +142,10 @@ class NMnist(EventReader):
                             stem = f"{split}-{file.removesuffix('.bin')}"
                             samples.append(self.add_file(digit, stem, label, place.child(digit), file))
         return _DIGITS, samples
+
+    @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        return _part_of(sample_id)
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> AtisRecords | EventStream:
         return open_records(data, self.sensor_size, sample.location)

@@ -1,7 +1,8 @@
 """Readers of raw data sets: an `EventReader` or an `ImageReader` lists samples, reads their bytes and decodes them.
 
 The least that a new one needs: a name, the endings of its files, and `decode`. Where samples are not
-`<class>/<name><ending>`, in a folder or archive, it overrides `list_samples`. Reading is in two steps, so that one read
+`<class>/<name><ending>`, in a folder or archive, maybe below folders of parts (`train/<class>/<name><ending>`), it
+overrides `list_samples`. Reading is in two steps, so that one read
 serves the digest and the decoding. Another package's reader is named `package.module:Reader` (docs/plugins.md).
 """
 
@@ -25,6 +26,8 @@ from .tree import FileTree, FolderTree, Place, describe_children, find_folder, i
 
 NUM_EXAMPLES: Final = 5
 PARTS: Final = ("train", "validation", "test")
+_PART_FOLDERS: Final = {name: name for name in PARTS} | {"val": "validation", "valid": "validation"}
+_PART_PREFIX: Final = "n-cars_"  # of N-CARS
 _NOTES: Final = re.compile(r"(?i)(readme|licen[cs]e)\b")
 _YOUR_OWN: Final = "your own"
 _SIMULATED: Final = ["Caltech101", "Caltech101_annotations"]  # the simulator's recordings, and what lies beside them
@@ -103,13 +106,18 @@ class Reader(ABC):
     def list_samples(self) -> Listing:
         """Class names in label order, and every sample; sets `searched`. Raises SourceError.
 
-        As it stands, the class names are those of the folders, in code point order, without `ignored_classes`.
+        As it stands, the class names are those of the folders, in code point order, without `ignored_classes`; of
+        folders of parts those of all parts together.
         """
         place = self.find_classes()
-        class_names = tuple(name for name in place.children()[0] if name not in self.ignored_classes)
+        found = [(part, below, below.children()[0]) for part, below in self._parts_of(place) or [("", place)]]
+        class_names = tuple(sorted({name for *_, names in found for name in names} - self.ignored_classes))
         samples: list[Sample] = []
         for label, class_name in enumerate(class_names):
-            samples += self.add_class(class_name, label, place.child(class_name))
+            for part, below, names in found:
+                if class_name in names:
+                    at = (class_name, label, below.child(class_name))
+                    samples += self.add_class(*at, part) if part else self.add_class(*at)  # one's own may have no parts
         return class_names, samples
 
     def find_classes(self) -> Place:
@@ -117,7 +125,8 @@ class Reader(ABC):
 
         `places` are those on the way to it, itself last.
 
-        Without a name it is the first on the way down whose folders lie side by side. Raises SourceError.
+        Without a name it is the first on the way down whose folders lie side by side; these may also be parts
+        (`_parts_of`), with the class folders in each. Raises SourceError.
         """
         start = open_place(self.path)
         self.places = (
@@ -125,23 +134,35 @@ class Reader(ABC):
         )
         place = self.places[-1]
         is_named = self.folder and len(self.places) > 1
-        if not is_named and not any(self._files_of(place.child(name)) for name in place.children()[0]):
+        above = [below for _, below in self._parts_of(place)] or [place]
+        if not is_named and not any(self._files_of(at.child(name)) for at in above for name in at.children()[0]):
             raise self.wrong_layout(place)
         self.searched = (place if self.folder else self.places[0],)  # files on the way down were left, too
         return place
 
+    def _parts_of(self, place: Place) -> list[tuple[str, Place]]:
+        """The parts that the folders of a place are, where all are named so and hold folders; else none."""
+        if self.folder:
+            return []
+        names = place.children()[0]
+        parts = [_PART_FOLDERS.get(name.casefold().removeprefix(_PART_PREFIX), "") for name in names]
+        found = [(part, place.child(name)) for part, name in zip(parts, names, strict=True)]
+        return found if all(part and below.children()[0] for part, below in found) else []
+
     def _files_of(self, place: Place) -> list[str]:
         return [name for name in place.children()[1] if name.lower().endswith(self.suffixes)]
 
-    def add_class(self, class_name: str, label: int, place: Place) -> list[Sample]:
-        """The files of a class, each under its stem. Raises SourceError when there are none."""
+    def add_class(self, class_name: str, label: int, place: Place, part: str = "") -> list[Sample]:
+        """The files of a class, or of a part of it, each under its stem. Raises SourceError when there are none."""
         files = self._files_of(place)
         if not files:
             raise SourceError(
                 f"{place}: holds no sample of class {class_name} (found {describe_children(place)}); "
                 "fetch the class again, or remove its folder here and in the data set it is paired with"
             )
-        return [self.add_file(class_name, file.rpartition(".")[0] or file, label, place, file) for file in files]
+        stems = {file: file.rpartition(".")[0] or file for file in files}
+        prefix = f"{part}/" if part else ""
+        return [self.add_file(class_name, f"{prefix}{stem}", label, place, file) for file, stem in stems.items()]
 
     def add_file(self, class_name: str, stem: str, label: int, place: Place, file: str) -> Sample:
         """A sample that is the file `file` of a place. Raises SourceError when its id is taken."""

@@ -22,7 +22,7 @@ import numpy as np
 from ...cache.errors import SourceError
 from .base import LARGEST_SENSOR, Events, Sample
 from .formats.isolated import PIECE_EVENTS, ask
-from .reader import EventReader, Listing
+from .reader import PARTS, EventReader, Listing
 from .tree import FolderTree, Place
 
 PREFIX: Final = "tonic:"
@@ -90,6 +90,11 @@ class TonicReader(EventReader):
                 )
             for number, (label, file) in enumerate(zip(facts["labels"], facts["files"], strict=True)):
                 yield label, part, number, file
+
+    @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        part = sample_id.rpartition("/")[2].removeprefix("tonic-").rpartition("-")[0]
+        return part if part in PARTS else ""  # "all": tonic knows none
 
     def read_bytes(self, sample: Sample) -> bytes:
         """x, y, t and p of the recording as tonic decodes it, each (n,) int64: what stands for its file's content."""
