@@ -15,7 +15,7 @@ from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
-from .pipeline.commands.data import audit, cache_app, calibrate
+from .pipeline.commands.data import audit, cache_app, calibrate, split_app
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
@@ -38,6 +38,7 @@ app = typer.Typer(
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
+app.add_typer(split_app, name="split")
 command(app, JSON)(audit)
 command(app, OVERRIDE, JSON)(calibrate)
 command(app, OVERRIDE, JSON)(compare)
@@ -228,6 +229,9 @@ def pair(
 
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
+    from .stages.plugins import look_in
+
+    look_in(Path.cwd())  # for a reader of one's own, which knows the ids
     given.show(pipeline.api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
 
 

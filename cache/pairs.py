@@ -5,7 +5,8 @@ images); its labels count them, whatever numbers they have in the two stores.
 
 Columns, rows being those of the two stores that it names:
     split       (N,) int8 for each recording: 0 train, 1 validation, 2 test, 3 novel (of a class
-                that nothing is learned of), -1 none (quarantined, or left over)
+                that nothing is learned of), -1 none (quarantined, or left over), -2 none, and nothing is learned of
+                it without its label either (in no part of a split that was given)
     photo_row   (N,) int64, the image made of the same scene, -1 where there is none
     train_rows, train_offsets   (n,), (C + 1,) int64: class c's training recordings are
                                 train_rows[train_offsets[c]:train_offsets[c + 1]]
@@ -33,6 +34,7 @@ IntArray = NDArray[np.int64]
 Split = Literal["train", "validation", "test", "novel"]
 SPLIT_CODES: dict[Split, int] = {"train": 0, "validation": 1, "test": 2, "novel": 3}
 NO_SPLIT = -1
+OUTSIDE = -2
 HELD_OUT: tuple[Split, ...] = ("validation", "test", "novel")
 
 Reach = Literal["none", "some", "unknown"]
@@ -58,6 +60,8 @@ class PairDescription(Frozen):
     images: None where recordings are split without images.  recorded: recordings of the images by a simulated camera,
     row for row, where there are any.  pairing: the pairing stage's configuration.
     split_digest: see `split_digest`.  photos_in_reach: None in stores of earlier versions.
+    split_name: which split it is, in words; "" for one that was drawn. It names a file, and is no part of what is the
+    same.
     """
 
     events: StoreReference
@@ -66,7 +70,8 @@ class PairDescription(Frozen):
     split_digest: str
     photos_in_reach: Reach | None = None
     recorded: StoreReference | None = None
-    LATER = frozenset({"recorded"})
+    split_name: str = ""
+    LATER = frozenset({"recorded", "split_name"})
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,11 @@ def split_digest(parts: dict[str, Iterable[str]]) -> str:
     return fingerprint({part: sorted(ids) for part, ids in parts.items()})
 
 
+def name_protocol(protocol: str, split_name: str) -> str:
+    """As it is shown wherever a result is."""
+    return f"{protocol}, {split_name}" if split_name else protocol
+
+
 def reference_to(store: FrameStore) -> StoreReference:
     return StoreReference(name=store.path.name, fingerprint=store.attributes.fingerprint)
 
@@ -109,7 +119,7 @@ def write_pairs(
         samples_per_shard=num_recordings,
         class_names=class_names,
         config=config,
-        recipe=fingerprint(config),
+        recipe=fingerprint({key: value for key, value in config.items() if key != "split_name"}),
         arrays={},
     )
     builder = StoreBuilder(folder, layout)
@@ -145,7 +155,8 @@ class PairStore:
 
     @property
     def protocol(self) -> str:
-        return str(self.description.pairing["protocol"])
+        """Which photos may teach, and which split it is: "disjoint", "disjoint, official split"."""
+        return name_protocol(str(self.description.pairing["protocol"]), self.description.split_name)
 
     @property
     def photos_in_reach(self) -> Reach:

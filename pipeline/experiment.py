@@ -266,5 +266,7 @@ def _conversion_config(
 
 def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:
     """Named by all that decides the pair store, but for the raw data's contents."""
-    data = config.model_dump(mode="json", exclude={"name", "model", "train", "evaluate", "baseline"})
+    no_data = dict.fromkeys(("name", "model", "train", "evaluate", "baseline"), True)
+    # A split's file counts by its content.
+    data = config.model_dump(mode="json", exclude={**no_data, "pairing": {"split_file": {"files": True}}})
     return workspace.cache / PAIR_NOTES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

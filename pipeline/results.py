@@ -31,6 +31,8 @@ from .workspace import AnyRoot, Workspace
 _METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
 _NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
 
+_PATHS: Any = {"pairing": {"split_file": {"files"}}}  # a split's file counts by its content
+
 
 def compare_runs(
     runs: Sequence[str | Path],
@@ -102,9 +104,8 @@ def _read(folder: Path) -> _Run:
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate(ExperimentConfig, document.get("experiment", {}), str(folder / "config.json"))
-    settings = flatten(
-        config.model_dump(mode="json", include=_METHOD_SECTIONS, context={"whole": True}), keep_empty=True
-    )
+    document = config.model_dump(mode="json", include=_METHOD_SECTIONS, exclude=_PATHS, context={"whole": True})
+    settings = flatten(document, keep_empty=True)
     unused = "train.saccade." if config.train.encoding != "saccade" else " "  # no key begins with a blank
     own = {
         key: value

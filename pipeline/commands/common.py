@@ -121,7 +121,8 @@ def command(
 def _option(field: FieldInfo) -> Any:
     default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
     annotation: Any = field.annotation
-    if get_origin(annotation) is dict:  # a table is given as a file
+    tables = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
+    if get_origin(annotation) is dict or tables:  # a table is given as a file
         annotation = Path
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""`dvs-transfer cache ...` and `audit`: the converted data sets."""
+"""`dvs-transfer cache ...`, `split ...` and `audit`: the converted data sets."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ...stages.leakage.audit import AuditReport
 
 cache_app = typer.Typer(help="Look after the converted data sets.", no_args_is_help=True, rich_markup_mode=None)
+
+split_app = typer.Typer(help="Splits, to be kept and given to others.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @command(cache_app, JSON, name="ls")
@@ -105,6 +107,21 @@ def audit(
     given.show(audit.run(pairs, out), text=_print)
 
 
+@command(split_app, JSON, name="export")
+def split_export(
+    given: Given,
+    pairs: Annotated[Path, typer.Argument(help="A pair store.")],
+    out: Annotated[Path, typer.Option(help="List to write (CSV of sample and part).")] = Path("split.csv"),
+) -> None:
+    """Write which recording trains, validates and tests, for others and for pairing.split_file.
+
+    Example: dvs-transfer split export data/cache/nmnist+mnist-0123456789ab.zarr --out nmnist-split.csv
+    """
+    from ...stages.pairing import export
+
+    given.show(export.run(pairs, out), "exported")
+
+
 def calibrate(
     given: Given,
     pairs: Annotated[Path, typer.Argument(help="A pair store, with images.")],
@@ -154,9 +171,10 @@ def _print(report: AuditReport) -> None:
             print(f"  {'':<11} of {split.num_otherwise:,} names tell something else than what was declared")
     print("recordings that have one like them in another split:")
     for pair in report.between:
+        pieces = f", {pair.by_group:,} of the same recording" if pair.by_group else ""
         print(
             f"  {pair.split} in {pair.other}: {pair.num_alike:,}: {pair.by_digest:,} the same file, "
-            f"{pair.by_near_duplicate:,} look the same, of {pair.by_photo:,} the photos do"
+            f"{pair.by_near_duplicate:,} look the same, of {pair.by_photo:,} the photos do{pieces}"
         )
     print(f"the worst {len(report.photos)} photos (hash, bits of 64; correlation; are they one?):")
     for photo in report.photos:

@@ -181,6 +181,11 @@ def _notes(
             counts = {result.report.unlabelled_recordings for result in own}
             known = " or ".join(f"{count:,}" for count in sorted(count for count in counts if count is not None))
             beside.setdefault(f"{known or 'not known how many'} for {use}", []).append(of.name)
+    protocols: dict[str, list[str]] = {}
+    for of in study.rows:
+        for protocol in {result.report.protocol for result in results[of.name].values()}:
+            protocols.setdefault(protocol, []).append(of.name)
+    has_other_split = any("," in protocol for protocol in protocols)  # which is named behind the photos' rule
     reach = {row.photos_in_reach for row in rows}
     ways = sorted({report.way for report in reports})
     leaks, is_unreal = "some" in reach, file.data != "real"
@@ -192,6 +197,10 @@ def _notes(
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
         f"{_what_is_drawn(study, results)}).": True,
+        **{
+            f"Protocol: {protocol}" + (f" ({'; '.join(names)})." if len(protocols) > 1 else "."): has_other_split
+            for protocol, names in sorted(protocols.items())
+        },
         f"Evaluated with: {'; '.join(ways)}. Rows of other ways are not compared.": ways not in ([], [DEFAULT_WAY]),
         "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
         "epoch of best. Labels of static images are not counted.": bool(reports),

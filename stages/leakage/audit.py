@@ -21,6 +21,7 @@ from ...cache.errors import ConfigError
 from ...cache.pairs import HELD_OUT, SPLIT_CODES, PairStore, Reach, Split
 from ...cache.store import FrameStore
 from ..pairing_config import PairingConfig
+from .groups import number_groups, reader_of, source_groups
 from .likeness import IMAGES_ALIKE, RECORDINGS_ALIKE, Pictures, find_nearest, pictures_of
 from .originals import Originals, find_copies, find_originals, is_told
 from .picture import Case, draw_sheet
@@ -55,7 +56,8 @@ class SplitAudit:
 @dataclass(frozen=True, kw_only=True)
 class SplitPair:
     """How many recordings of `split` have one in `other` with the same content (by_digest), that looks the same
-    (by_near_duplicate), whose photo is the same or looks the same (by_photo), any of these (num_alike).
+    (by_near_duplicate), whose photo is the same or looks the same (by_photo), that was cut out of the same recording
+    (by_group), any of these (num_alike).
     """
 
     split: Split
@@ -63,6 +65,7 @@ class SplitPair:
     by_digest: int
     by_near_duplicate: int
     by_photo: int
+    by_group: int
     num_alike: int
 
 
@@ -136,6 +139,11 @@ class Audited:
     otherwise: BoolArray | None = None
 
     @cached_property
+    def groups(self) -> IntArray:
+        """(N,) number of what each recording was cut out of, as its source says."""
+        return number_groups(source_groups(reader_of(self.events), [str(name) for name in self.events.sample_id]))
+
+    @cached_property
     def event_looks(self) -> Pictures:
         return pictures_of(self.events, np.arange(len(self.events)))
 
@@ -155,7 +163,7 @@ def run(pairs_path: Path, out: Path) -> AuditReport:
     pairs = PairStore(pairs_path)
     config = PairingConfig.model_validate(pairs.description.pairing)
     audited = _open(pairs, config)
-    left_out = _left_out(audited) if pairs.protocol == "disjoint" else Counter()
+    left_out = _left_out(audited) if config.protocol == "disjoint" else Counter()
     splits, photos = audit_photos(audited)
     between, recordings = audit_recordings(audited)
     _draw(out, audited, photos, recordings)
@@ -274,6 +282,7 @@ def audit_recordings(audited: Audited) -> tuple[tuple[SplitPair, ...], tuple[Rec
         rows, others = audited.rows[split], audited.rows[other]
         found, facts, by = _find(audited.events, audited.event_looks, rows, others, RECORDINGS_ALIKE)
         by["by_photo"] = _photos_alike(audited, rows, others)
+        by["by_group"] = np.isin(audited.groups[rows], audited.groups[others])
         by["num_alike"] = np.logical_or.reduce(list(by.values()))
         del by["by_id"]  # no recording is in two splits
         counts.append(SplitPair(split=split, other=other, **_counts(by)))

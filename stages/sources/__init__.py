@@ -63,7 +63,7 @@ def rules_of(name: str) -> type[Reader]:
 
 def sources_with_parts() -> tuple[str, ...]:
     """The sources of recordings whose makers give a part of each, beside class folders below folders of parts."""
-    readers = {**SOURCES, TonicReader.name: TonicReader}
+    readers: dict[str, type[Reader]] = {**SOURCES, TonicReader.name: TonicReader}
     return tuple(name for name, reader in readers.items() if reader.kind == "events" and "part_of" in vars(reader))
 
 

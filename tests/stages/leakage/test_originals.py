@@ -13,9 +13,8 @@ from photo_stores import ids, pair, scene, write_store
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import HELD_OUT, PairDescription, PairStore, worst_reach, write_pairs
-from dvs_transfer.stages import pairing
 from dvs_transfer.stages.leakage.audit import run as audit
-from dvs_transfer.stages.pairing import PairingReport
+from dvs_transfer.stages.pairing import PairingReport, stage
 from dvs_transfer.stages.sources import SOURCES
 from dvs_transfer.stages.sources.scenes import SCENES, last_number, plain_name
 
@@ -167,7 +166,7 @@ def test_what_was_declared_against_what_is_known_is_told_of_an_older_store(
     events = write_store(tmp_path, "events", ids(CLASSES, PADDED), "ncaltech101")
     images = write_store(tmp_path, "images", ids(CLASSES, PADDED), "caltech101")
     with monkeypatch.context() as earlier:
-        earlier.setattr(pairing, "require_not_told", lambda *given: None)
+        earlier.setattr(stage, "require_not_told", lambda *given: None)
         report, _ = pair(events, images, originals="none")
     found = audit(report.path, tmp_path / "a.png")
     assert (report.photos_in_reach, found.originals) == ("none", "none")

@@ -2,8 +2,9 @@
 
 Without images the recordings are split alone. Images of another data set teach by the names of their classes.
 
-Which recordings train, validate and test depends on their ids, the ratios and the seed alone: inside each class they
-are ordered by a hash of (seed, id), the first ones test, the next validate, the next train. So another `train_share` or
+Which recordings train, validate and test depends, where others did not give it, on their ids, the ratios and the seed
+alone: inside each class they are ordered by a hash of (seed, id), the first ones test, the next validate, the next
+train (`splits`). So another `train_share` or
 protocol tests the same recordings, and a share of 10 % is contained in one of 20 %; likewise for the static pool and
 `pool_share`. Which images are in the pool depends under `disjoint` on contents, too: what looks like the photo of a
 held-out recording is left out, which another size of the pictures may change. A `subset_seed` orders those that neither
@@ -12,7 +13,6 @@ test nor validate by itself: other recordings train, and nothing else changes.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -21,22 +21,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..cache.errors import StoreError
-from ..cache.pairs import (
+from ...cache.errors import StoreError
+from ...cache.pairs import (
     HELD_OUT,
-    NO_SPLIT,
     SPLIT_CODES,
     PairDescription,
     PairPlan,
     Reach,
+    name_protocol,
     reference_to,
     rows_by_class,
     split_digest,
     write_pairs,
 )
-from ..cache.store import FrameStore
-from .leakage.originals import Originals, find_copies, find_originals, photos_in_reach, require_not_told
-from .pairing_config import PairingConfig
+from ...cache.store import FrameStore
+from ..leakage.originals import Originals, find_copies, find_originals, photos_in_reach, require_not_told
+from ..pairing_config import PairingConfig
+from .splits import Given, find_given, ranked, split_recordings, untested
 
 IntArray = NDArray[np.int64]
 
@@ -45,7 +46,9 @@ IntArray = NDArray[np.int64]
 class PairingReport:
     """What pairing did: counts of recordings and photos, the split's digest, the store's path.
 
-    num_unused: recordings in no split: quarantined, of classes that are not used, or left over by ratios and shares.
+    protocol: with the split, where it is another one than that of hashes.
+    num_unused: recordings in no split: quarantined, of classes that are not used, left over by ratios and shares, or
+    listed nowhere.
     photos_in_reach: whether the static pool has photos of validation, test or novel recordings.
     """
 
@@ -74,11 +77,11 @@ def run(
     """Pair two stores of the folder `out`, or split one of recordings alone, and write the pair store there.
 
     recorded_path: a store of recordings of the images by a simulated camera.
-    on_message: gets the warning that `disjoint` cannot keep away photos that are not known, and that which photo a
-    recording shows was declared.
+    on_message: gets the warning that `disjoint` cannot keep away photos that are not known, that which photo a
+    recording shows was declared, and what a given split leaves out.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
     training recordings or photos, a declaration against what is known of the sources, images that may teach and have
-    no recording in the store of these.
+    no recording in the store of these; what `splits.find_given` raises.
     """
     events = _open(events_path, "events", out)
     images = None if images_path is None else _open(images_path, "images", out)
@@ -88,9 +91,13 @@ def run(
     require_not_told(config, events, images)
     classes = match_classes(config, events, images)
     originals = find_originals(config, events, images)
-    plan, reach = plan_pairs(config, events, images, classes, originals)
+    given = find_given(config, events, images, classes.of_events, originals, on_message)
+    plan, reach = plan_pairs(config, events, images, classes, originals, given)
     if images is not None and recorded is not None:
         _require_recordings(events, images, recorded, plan.pool_rows)
+    is_novel = find_novel(config.novel_classes, classes.names)
+    if given.parts is not None and (lacking := untested(classes.names, plan.split, classes.of_events, is_novel)):
+        on_message(f"warning: no test recording is of the class {lacking}")
     if images is not None and config.originals != "auto":
         on_message(
             f"photos of held-out recordings in reach: {reach}, as pairing.originals = {config.originals} declares; "
@@ -105,22 +112,24 @@ def run(
     if not config.novel_classes:
         del parts["novel"]  # of which the digest does not know then, as before there were any
     digest = split_digest({**parts, "pool": images.sample_id[plan.pool_rows] if images else ()})
+    split_name = config.name_split(given.keeps_recordings)
     description = PairDescription(
         events=reference_to(events),
         images=reference_to(images) if images else None,
-        pairing=config.model_dump(mode="json"),
+        pairing=config.model_dump(mode="json", exclude={"split_file": {"files"}}),
         split_digest=digest,
         photos_in_reach=reach,
         recorded=reference_to(recorded) if recorded else None,
+        split_name=split_name,
     )
     name = "+".join(store.attributes.dataset for store in (events, images) if store)
     return PairingReport(
         path=write_pairs(out, f"{name}-split" if images is None else name, description, plan, classes.names),
-        protocol=config.protocol,
+        protocol=name_protocol(config.protocol, split_name),
         split_digest=digest,
         num_classes=len(classes.names),
         **num_of,
-        num_unused=int(np.count_nonzero(plan.split == NO_SPLIT)),
+        num_unused=int(np.count_nonzero(plan.split < 0)),
         num_pool=len(plan.pool_rows),
         num_with_photo=int(np.count_nonzero(plan.photo_row >= 0)),
         photos_in_reach=reach,
@@ -170,7 +179,12 @@ def _labels(store: FrameStore | None, names: Sequence[str]) -> IntArray:
 
 
 def plan_pairs(
-    config: PairingConfig, events: FrameStore, images: FrameStore | None, classes: Classes, originals: Originals
+    config: PairingConfig,
+    events: FrameStore,
+    images: FrameStore | None,
+    classes: Classes,
+    originals: Originals,
+    given: Given,
 ) -> tuple[PairPlan, Reach]:
     """The photos, the split and the static pool; whether the pool holds held-out recordings' photos.
 
@@ -179,8 +193,7 @@ def plan_pairs(
     num_classes = len(classes.names)
     is_novel = find_novel(config.novel_classes, classes.names)
     novel = np.flatnonzero(is_novel)
-    split = split_recordings(config, events.sample_id, classes.of_events, num_classes)
-    split[np.isin(classes.of_events, novel)] = SPLIT_CODES["novel"]
+    split = split_recordings(config, given, [str(name) for name in events.sample_id], classes.of_events, is_novel)
     in_pool = (classes.of_images >= 0) & ~np.isin(classes.of_images, novel)
     held_out = _held_out(split)
     if config.protocol == "disjoint" and images is not None:
@@ -240,31 +253,10 @@ def _require_some_of_each(
         stores = " with ".join(store.path.name for store in (events, images) if store)
         raise StoreError(
             f"pairing {stores}: no {what} is left for {', '.join(empty[:5])}{' ...' if len(empty) > 5 else ''}; "
-            "lower the test and validation ratios, or add samples (under the protocol disjoint, an image that is, or "
-            "looks like, the photo of a held-out recording does not count)"
+            "lower the test and validation ratios, or add samples; where groups are of several classes, another "
+            "pairing.seed may do (under the protocol disjoint, an image that is, or looks like, the photo of a "
+            "held-out recording does not count)"
         )
-
-
-def split_recordings(
-    config: PairingConfig, sample_ids: NDArray[np.str_], labels: IntArray, num_classes: int
-) -> NDArray[np.int8]:
-    """(N,) split codes; recordings with label -1 get none. At least one of a class's recordings is left to train."""
-    split = np.full(len(labels), NO_SPLIT, np.int8)
-    subset_seed = config.seed if config.subset_seed is None else config.subset_seed
-    for label in range(num_classes):
-        rows = _ranked(np.flatnonzero(labels == label), sample_ids, f"{config.seed}/")
-        count = len(rows)
-        num_test = min(max(1, round(config.test * count)), max(0, count - 1))
-        wanted = max(1, round(config.validation * count)) if config.validation else 0
-        num_validation = min(wanted, max(0, count - num_test - 1))
-        remaining = count - num_test - num_validation
-        num_train = remaining if config.uses_all else min(remaining, max(1, round(config.train * count)))
-        first = num_test + num_validation
-        split[rows[:num_test]] = SPLIT_CODES["test"]
-        split[rows[num_test:first]] = SPLIT_CODES["validation"]
-        num_used = min(config.train_per_class or num_train, max(1, round(config.train_share * num_train)))
-        split[_ranked(rows[first:], sample_ids, f"{subset_seed}/")[:num_used]] = SPLIT_CODES["train"]
-    return split
 
 
 def _share_of_pool(
@@ -274,17 +266,11 @@ def _share_of_pool(
 
     labels: (M,) the class of each image that may teach, -1 of others.
     """
-    used = np.zeros(len(labels), np.bool_)
+    used, names = np.zeros(len(labels), np.bool_), [str(name) for name in image_ids]
     for label in range(num_classes):
-        rows = _ranked(np.flatnonzero(labels == label), image_ids, f"{config.seed}/pool/")
+        rows = ranked(np.flatnonzero(labels == label), names, f"{config.seed}/pool/")
         used[rows[: max(1, round(config.pool_share * len(rows)))]] = True
     return used
-
-
-def _ranked(rows: IntArray, ids: NDArray[np.str_], key: str) -> IntArray:
-    """The rows in the order of the hashes of key and id."""
-    hashes = [hashlib.sha256(f"{key}{ids[row]}".encode()).digest() for row in rows]
-    return rows[sorted(range(len(rows)), key=hashes.__getitem__)]
 
 
 def _open(path: Path, kind: str, out: Path) -> FrameStore:
