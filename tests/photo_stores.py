@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,20 +40,27 @@ def write_store(
     pictures: Pictures | None = None,
     digests: Mapping[str, str] | None = None,
     quarantined: Sequence[str] = (),
+    class_of: Callable[[str], str] = lambda name: name.rpartition("/")[0],
+    source: str | None = None,
 ) -> Path:
-    """A store of these samples; what is not in `pictures` shows the scene of its number in the store, apart by kind."""
-    class_names = tuple(dict.fromkeys(name.rpartition("/")[0] for name in names))
+    """A store of these samples; what is not in `pictures` shows the scene of its number in the store, apart by kind.
+
+    source: the reader that the ids are said to be of.
+    """
+    class_names = tuple(dict.fromkeys(map(class_of, names)))
     layout = make_layout(kind, len(names), samples_per_shard=len(names), size=SIZE, num_bins=2, class_names=class_names)
     shown = [(pictures or {}).get(name, scene(1000 * (kind == "images") + row)) for row, name in enumerate(names)]
     stated = {"ids": list(names), "shown": fingerprint([picture.tobytes().hex() for picture in shown])}
     layout = replace(layout, dataset=dataset or layout.dataset, recipe=fingerprint(layout.config | stated))
+    if source is not None:
+        layout = replace(layout, config=layout.config | {"source": source})
     value = np.array(shown, np.float32)[:, None]
     arrays: dict[str, NDArray[Any]] = {"value": value, "images": np.repeat(255 * value, 3, axis=1).astype(np.uint8)}
     if kind == "events":
         arrays = {"frames": np.repeat((20 * value)[:, None], 2, axis=1).repeat(2, axis=2).astype(np.float16)}
     text = np.dtypes.StringDType()
     columns: dict[str, NDArray[Any]] = {
-        "label": np.array([-1 if n in quarantined else class_names.index(n.rpartition("/")[0]) for n in names]),
+        "label": np.array([-1 if n in quarantined else class_names.index(class_of(n)) for n in names]),
         "sample_id": np.array(names, text),
         "source_digest": np.array([(digests or {}).get(name, f"{kind} {name}") for name in names], text),
         "problem": np.array(["broken" if name in quarantined else "" for name in names], text),

@@ -13,8 +13,11 @@ from photo_stores import ids, pair, scene, write_store
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import HELD_OUT, PairDescription, PairStore, worst_reach, write_pairs
+from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages.leakage.audit import run as audit
+from dvs_transfer.stages.leakage.originals import find_originals
 from dvs_transfer.stages.pairing import PairingReport, stage
+from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.sources import SOURCES
 from dvs_transfer.stages.sources.scenes import SCENES, last_number, plain_name
 
@@ -333,3 +336,51 @@ def test_names_and_numbers() -> None:
     assert plain_name("image_1") != plain_name("image_10")
     assert (last_number("2019_photo_0042"), last_number("000"), last_number("cat")) == ("42", "0", None)
     assert set(SCENES) <= set(SOURCES)
+
+
+def test_photos_of_recordings_in_parts(tmp_path: Path) -> None:
+    """The photo of the same class and name, whatever the part on either side, where it is one."""
+
+    def known(events: list[str], images: list[str]) -> dict[str, tuple[bool, str | None]]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        places = [
+            write_store(folder, kind, names, class_of=lambda name: name.partition("/")[0])
+            for kind, names in (("events", events), ("images", images))
+        ]
+        recordings, photos = map(FrameStore, places)
+        found = find_originals(PairingConfig(), recordings, photos)
+        return {
+            name: (bool(sure), str(photos.sample_id[row]) if row >= 0 else None)
+            for name, sure, row in zip(map(str, recordings.sample_id), found.known, found.rows, strict=True)
+        }
+
+    one = known(["cat/test/a", "cat/train/b", "cat/train/c_01"], ["cat/a", "cat/b", "cat/c_1", "cat/d"])
+    assert one == {"cat/test/a": (True, "cat/a"), "cat/train/b": (True, "cat/b"), "cat/train/c_01": (True, "cat/c_1")}
+    other = known(["cat/a", "cat/b"], ["cat/test/a", "cat/train/b", "cat/validation/b"])
+    assert other == {"cat/a": (True, "cat/test/a"), "cat/b": (False, None)}
+    same = known(
+        ["cat/test/a", "cat/train/a", "cat/train/b"], ["cat/test/a", "cat/test/b", "cat/train/a", "dog/train/b"]
+    )
+    assert same == {
+        "cat/test/a": (True, "cat/test/a"),
+        "cat/train/a": (True, "cat/train/a"),
+        "cat/train/b": (True, "cat/test/b"),
+    }
+    shared = known(["cat/test/a", "cat/train/a"], ["cat/a", "cat/b", "cat/c"])
+    assert shared == {"cat/test/a": (False, None), "cat/train/a": (False, None)}
+
+
+def test_a_photo_in_another_part_than_its_recording_is_kept_out(tmp_path: Path) -> None:
+    parts = [f"{at}/{part}/{part}{number}" for at in CLASSES for part in ("test", "train") for number in range(6)]
+    swapped = [name.replace("/test/", "/train/") for name in parts]
+    class_of = {"class_of": lambda name: name.partition("/")[0]}
+    events, images = (
+        write_store(tmp_path, kind, sorted(names), **class_of)  # type: ignore[arg-type]
+        for kind, names in (("events", parts), ("images", swapped))
+    )
+    report, said = pair(events, images, split="official", train=0.8, test=0.1, validation=0)
+    assert (report.num_test, report.num_pool, report.photos_in_reach, said) == (12, 12, "none", [])
+    pairs = PairStore(report.path)
+    assert pairs.images is not None
+    pool = [str(pairs.images.sample_id[row]) for row in pairs.store.column("pool_rows")]
+    assert not [name for name in pool if "test" in name.rpartition("/")[2]]
