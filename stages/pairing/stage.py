@@ -95,8 +95,10 @@ def run(
     plan, reach = plan_pairs(config, events, images, classes, originals, given)
     if images is not None and recorded is not None:
         _require_recordings(events, images, recorded, plan.pool_rows)
+    split_name = config.name_split(given.keeps_recordings)
     is_novel = find_novel(config.novel_classes, classes.names)
-    if given.parts is not None and (lacking := untested(classes.names, plan.split, classes.of_events, is_novel)):
+    lacking = untested(classes.names, plan.split, classes.of_events, is_novel)
+    if split_name and lacking:  # of a class with one recording it is as ever
         on_message(f"warning: no test recording is of the class {lacking}")
     if images is not None and config.originals != "auto":
         on_message(
@@ -112,7 +114,6 @@ def run(
     if not config.novel_classes:
         del parts["novel"]  # of which the digest does not know then, as before there were any
     digest = split_digest({**parts, "pool": images.sample_id[plan.pool_rows] if images else ()})
-    split_name = config.name_split(given.keeps_recordings)
     description = PairDescription(
         events=reference_to(events),
         images=reference_to(images) if images else None,

@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args, get_origin
 import pytest
 import raw_data
 from fault_injection import Tally
+from photo_stores import ids, write_store
 from pydantic import BaseModel
 from raw_data import write_raw_data
 
@@ -29,13 +30,11 @@ from dvs_transfer.stages.demo import DemoConfig
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.frames.spec import FramesConfig, ImagesConfig
 from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.pairing_config import PairingConfig
+from dvs_transfer.stages.pairing_config import PairingConfig, SplitFile
 from dvs_transfer.stages.saccades.config import SaccadeConfig
 from dvs_transfer.stages.simulation import SimulationConfig
 from dvs_transfer.stages.sources import open_source
 from dvs_transfer.stages.training.config import NEUTRAL_TRAIN_FIELDS, TrainConfig
-
-from stores import build_store
 
 # What changes no result that is kept: where things lie, how hard a run looks, how fast it is. An evaluation's settings
 # are no part of a run or a store; they stand in the evaluation itself.
@@ -45,6 +44,7 @@ NEUTRAL: dict[type[BaseModel], frozenset[str]] = {
     EvaluateConfig: frozenset(EvaluateConfig.model_fields),
     EventsSection: frozenset({"raw"}),
     ImagesSection: frozenset({"raw"}),
+    SplitFile: frozenset({"files"}),
     TrainConfig: NEUTRAL_TRAIN_FIELDS,
 }
 # Fields that no rule of `another_value` changes, or that mean something beside others only: the others, and two values.
@@ -64,6 +64,10 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (EvaluateConfig, "device"): ({}, "auto", "cpu"),
     (PairingConfig, "train_per_class"): ({}, None, 2),
     (PairingConfig, "subset_seed"): ({}, None, 2),
+    (PairingConfig, "split"): ({"train": 0.8, "validation": 0.1, "test": 0.1}, "hash", "official"),
+    (PairingConfig, "group"): ({}, None, "[0-9]$"),
+    (SplitFile, "digest"): ({}, "0123", "4567"),
+    (SplitFile, "files"): ({"digest": "0123"}, {"": "list.csv"}, {"": "elsewhere/list.csv"}),
     (PairingConfig, "image_classes"): ({}, {}, {"ant": "ant"}),
     (PairingConfig, "novel_classes"): ({}, (), ("cat",)),
     (FramesConfig, "sensor_size"): ({}, None, (240, 180)),
@@ -143,7 +147,12 @@ class Identities:
     def __init__(self, folder: Path) -> None:
         self.workspace = Workspace(folder)
         self._raw = write_raw_data(folder / "raw")
-        self._events, self._images = (build_store(self.workspace.cache, kind) for kind in ("events", "images"))
+        photos = ids(("ant", "bee", "cat"), [f"{number:02d}" for number in range(10)])
+        recordings = [name.replace("/", "/test/" if name.endswith(("8", "9")) else "/train/") for name in photos]
+        self._events = write_store(
+            self.workspace.cache, "events", recordings, class_of=lambda name: name.partition("/")[0]
+        )
+        self._images = write_store(self.workspace.cache, "images", photos)
         self._pairs = self._pair({}).name
         self._demo = DemoConfig.model_validate(BASES[DemoConfig] | {"out": folder / "demo"})
         demo.run(self._demo)
@@ -158,6 +167,8 @@ class Identities:
                 return self._recipe("caltech101", images=values)
             case "PairingConfig":
                 return self._pair(values).name
+            case "SplitFile":
+                return note_path(self._experiment({"pairing": {"split_file": values}}), self.workspace).name
             case "DemoConfig":
                 return self._drawn({**values, "out": self._demo.out})
             case "SimulationConfig":

@@ -105,6 +105,13 @@ def test_a_class_without_training_recordings_is_refused(tmp_path: Path) -> None:
         split(tmp_path, listed, group=r"user\d+")
 
 
+def test_a_class_of_one_group_trains_and_is_told(tmp_path: Path) -> None:
+    listed = [*of_users(("cat", "dog"), 5, 2), *of_users(("eel",), 1, 7)]
+    _, said, found = split(tmp_path, listed, group=r"\w+/user\d+")
+    assert said == ["warning: no test recording is of the class eel"]
+    assert {name for name in listed if name.startswith("eel")} <= found["train"]
+
+
 def test_novel_recordings_of_those_who_train_are_in_no_split(tmp_path: Path) -> None:
     listed = of_users(("cat", "dog", "eel"), 10, 4)
     pairs, _, found = split(tmp_path, listed, group=r"user\d+", novel_classes=("eel",))

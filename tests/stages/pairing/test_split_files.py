@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from photo_stores import ids, write_store
 from pydantic import ValidationError
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError
 from dvs_transfer.cache.pairs import PairStore
+from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages import pairing, pairing_config
 from dvs_transfer.stages.pairing import PairingReport, export, lists
 from dvs_transfer.stages.pairing_config import PairingConfig, SplitFile
@@ -316,6 +320,28 @@ def test_what_is_no_list_is_refused_when_the_configuration_is_read(
 )
 def test_paths_that_end_in_an_id(text: str, found: int | None) -> None:
     assert lists.find_row(text, {"cat/a.b": 0, "dog/train/b": 1}) == found
+
+
+TEXTS = st.lists(
+    st.lists(st.sampled_from([*NAMES[:6], "sample", "part", "train", "test", '"', "\0", "é", ""]), max_size=4).flatmap(
+        lambda cells: st.sampled_from(",;\t").map(lambda sign: sign.join(cells))
+    )
+    | st.text(max_size=20),
+    max_size=8,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=TEXTS, is_of_one_part=st.booleans())
+def test_any_text_is_a_list_or_refused(lines: list[str], is_of_one_part: bool, tmp_path: Path) -> None:
+    (events,) = list(tmp_path.glob("*.zarr")) or [write_store(tmp_path, "events", NAMES)]
+    path = tmp_path / "any.txt"
+    path.write_text("\n".join(lines), errors="replace")
+    file = SplitFile.model_validate({"train": path} if is_of_one_part else path)
+    with suppress(StoreError):
+        found = lists.read_lists(file, FrameStore(events))
+        assert found.entries
+        assert set(found.parts(len(NAMES)).tolist()) >= {0, 2}
 
 
 @pytest.mark.parametrize(
