@@ -226,3 +226,46 @@ def test_a_reader_that_is_gone_is_told(tmp_path: Path) -> None:
     assert len(said) == 1
     assert said[0].startswith("warning: parts and groups of recordings are taken as their ids show them, since no")
     assert sum(map(len, found.values())) == len(PIECES)
+
+
+def split_before(config: PairingConfig, names: Sequence[str], labels: Sequence[int]) -> list[int]:
+    """As single recordings were split before there were groups, written after the format's page."""
+
+    def order(rows: Sequence[int], seed: int) -> list[int]:
+        return sorted(rows, key=lambda row: hashlib.sha256(f"{seed}/{names[row]}".encode()).digest())
+
+    found = [SIDES["none"]] * len(names)
+    for label in set(labels) - {-1}:
+        rows = order([row for row, of in enumerate(labels) if of == label], config.seed)
+        num_test = min(max(1, round(config.test * len(rows))), len(rows) - 1)
+        wanted = max(1, round(config.validation * len(rows))) if config.validation else 0
+        first = num_test + min(wanted, max(0, len(rows) - num_test - 1))
+        num_train = (
+            len(rows) - first if config.uses_all else min(len(rows) - first, max(1, round(config.train * len(rows))))
+        )
+        num_used = min(config.train_per_class or num_train, max(1, round(config.train_share * num_train)))
+        train = order(rows[first:], config.seed if config.subset_seed is None else config.subset_seed)[:num_used]
+        for at, row in enumerate(rows):
+            found[row] = SIDES["test"] if at < num_test else SIDES["validation"] if at < first else SIDES["none"]
+        for row in train:
+            found[row] = SIDES["train"]
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    labels=st.lists(st.integers(-1, 3), min_size=1, max_size=60),
+    ratios=st.sampled_from([(0.8, 0.1, 0.1), (0.5, 0.0, 0.5), (0.3, 0.2, 0.2), (0.1, 0.4, 0.5), (0.9, 0.05, 0.05)]),
+    limits=st.sampled_from(
+        [{}, {"train_share": 0.4}, {"train_per_class": 3}, {"subset_seed": 7, "train_per_class": 2}]
+    ),
+    seed=st.integers(0, 5),
+)
+def test_single_recordings_are_split_as_before(
+    labels: list[int], ratios: tuple[float, float, float], limits: dict[str, Any], seed: int
+) -> None:
+    names = [f"class{label}/{row}" for row, label in enumerate(labels)]
+    config = PairingConfig(train=ratios[0], validation=ratios[1], test=ratios[2], seed=seed, **limits)
+    known = splits.Given(None, splits.number_groups(names), names, False, str)
+    found = splits.split_recordings(config, known, names, np.array(labels), np.zeros(4, np.bool_))
+    assert found.tolist() == split_before(config, names, labels)
