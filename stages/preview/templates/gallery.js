@@ -107,7 +107,8 @@ function select(recording, scrolls) {
   }
   at("recording").setAttribute("aria-label", `Recording ${recording.id}, class ${recording.class}`);
   const number = (value) => Number(value.toPrecision(3)).toString();
-  const scale = `One level is ${number(recording.step)} events, full colour ${number(recording.full)} in a pixel and bin.`;
+  const events = `${number(recording.step)} event${recording.step === 1 ? "" : "s"}`;
+  const scale = `One level is ${events}, full colour ${number(recording.full)} in a pixel and bin.`;
   const facts = [["b", recording.id], ["span", [`class ${recording.class}`, recording.split].filter(Boolean).join(", ")]];
   const lines = [...facts, ["small", [recording.about, scale].filter(Boolean).join(". ")]].map((fact) => element(...fact));
   const said = verdict(recording);
@@ -134,14 +135,14 @@ function valueOf(recording, key) {
   return key === "result" ? resultOf(recording) : recording[key];
 }
 
-function applyFilters() {
+function applyFilters(event) {
   const isWanted = (recording) =>
     filters.every((filter) => !filter.value || valueOf(recording, filter.dataset.key) === filter.value);
   shown = recordings.filter(isWanted);
   for (const recording of recordings) recording.option.hidden = true;
   for (const recording of shown) recording.option.hidden = false;
   at("count").textContent = shown.length ? `${shown.length} of ${recordings.length} recordings` : "No recording fits.";
-  if (!shown.includes(selected)) select(shown[0] ?? null, false);
+  if (!shown.includes(selected)) select(shown[0] ?? null, Boolean(event));
 }
 
 for (const filter of filters) {
