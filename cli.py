@@ -15,7 +15,7 @@ from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
-from .pipeline.commands.data import audit, cache_app, calibrate, split_app
+from .pipeline.commands.data import audit, cache_app, calibrate, preview, split_app
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
@@ -304,22 +304,7 @@ def sources(given: Given) -> None:
     given.show(listed, text=tell)
 
 
-@command(app)
-def preview(
-    _: Given,
-    store: Annotated[Path, typer.Argument(help="A pair, event or image store.")],
-    out: Annotated[Path, typer.Option(help="Picture to write (PNG).")] = Path("preview.png"),
-    samples: Annotated[int, typer.Option(min=1, max=64, help="Samples to draw.")] = 4,
-) -> None:
-    """Draw frames beside image and V channel, to a PNG and an animated PNG.
-
-    Example: dvs-transfer preview data/cache/ncaltech101-*.zarr --out recordings.png
-    """
-    from .stages import preview
-
-    for path in preview.run(store, out, samples):
-        if path is not None:
-            print(path)
+command(app)(preview)
 
 
 @command(app, JSON)

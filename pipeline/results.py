@@ -10,18 +10,20 @@ from typing import Any
 
 from ..cache.documents import flatten
 from ..cache.errors import ConfigError, TrainingError
-from ..cache.pairs import PairDescription
+from ..cache.paired import PairedCache
+from ..cache.pairs import PairDescription, PairStore
 from ..cache.store import read_attributes
 from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.evaluation import compare
 from ..stages.evaluation.config import WAYS, EvaluatedSplit
-from ..stages.evaluation.results import Outcome, current_evaluation, read_predictions
+from ..stages.evaluation.results import Outcome, current_evaluation, read_evaluation, read_predictions
 from ..stages.network.config import ARCHITECTURES
+from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
-from ..stages.runs.checkpoint import CheckpointName
+from ..stages.runs.checkpoint import CheckpointName, changed_weights
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import ExperimentConfig, build, validate
 from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
@@ -270,3 +272,28 @@ def analyse(
         arrays=result_path(folder, name, ".npz") if report.arrays else None,
         picture=None if analysis.draw is None else picture,
     )
+
+
+def named_by(run: str | Path, store: str | Path) -> Named:
+    """What a run named the recordings of a pair store, by the newest evaluation of each split.
+
+    Raises TrainingError: no such run, none of its results, or results of other weights than it has, or of other
+    recordings than the store's; StoreError: no pair store.
+    """
+    folder, pairs, classes = Path(run), PairStore(store), dict[str, str]()
+    read_run(folder)
+    for split in evaluated_splits([folder]):
+        report = read_evaluation(folder, split)
+        if changed_weights(folder, report.weights) is not None:
+            raise TrainingError(
+                f"{folder}: its weights are others than those that were evaluated on the {split} split; run "
+                f"`dvs-transfer evaluate {folder} --split {split}` again"
+            )
+        if PairedCache(pairs, split).recordings_digest != report.recordings_digest:
+            raise TrainingError(
+                f"{folder}: was evaluated on other {split} recordings than {store} has; give the run's own pair store, "
+                f"{read_run(folder)['pairs']}"
+            )
+        predictions = read_predictions(folder, report)
+        classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
+    return Named(folder.resolve().name, classes)

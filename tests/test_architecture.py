@@ -127,9 +127,10 @@ def test_every_module_imports_from_the_wheel(repository: Path, tmp_path: Path) -
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)
     assert {path.name for path in (site / "dvs_transfer" / "configs").iterdir()} >= {"demo.toml", "ncaltech101.toml"}
-    assert {path.name for path in (site / "dvs_transfer" / "stages" / "reporting" / "templates").iterdir()} == {
-        path.name for path in (repository / "stages" / "reporting" / "templates").iterdir()
-    }
+    for templates in ("stages/reporting/templates", "stages/preview/templates"):
+        assert {path.name for path in (site / "dvs_transfer" / templates).iterdir()} == {
+            path.name for path in (repository / templates).iterdir()
+        }
     modules = [".".join(path.relative_to(site).with_suffix("").parts) for path in site.rglob("*.py")]
     names = sorted(module.removesuffix(".__init__") for module in modules if not module.endswith("__main__"))
     assert len(names) == len(package_files(repository)) - 1

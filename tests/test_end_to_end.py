@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import refuse, snapshot, succeed
+from gallery_page import Gallery
 from html_page import Page
 from PIL import Image
 from tiny import DEMO, write_config
@@ -181,6 +182,20 @@ def test_preview_prints_its_files(demo: Experiment, tmp_path: Path) -> None:
         assert pictures_below(tmp_path).keys() == {Path(line).name for line in printed.splitlines()}
         for path in tmp_path.iterdir():
             path.unlink()
+
+
+def test_the_gallery_shows_what_the_run_named(demo: Experiment, tmp_path: Path) -> None:
+    out = tmp_path / "gallery.html"
+    succeed("preview", demo.preprocessed["pairs"]["path"], "--html", "--run", demo.run, "--out", out)
+    with (demo.run / "predictions-test.csv").open(newline="") as file:
+        named = {row["sample_id"]: (row["class"], row["predicted"], "test") for row in csv.DictReader(file)}
+    recordings = Gallery(out).recordings
+    assert {
+        name: (entry["class"], entry["named"], entry["split"])
+        for name, entry in recordings.items()
+        if entry["split"] == "test"
+    } == named
+    assert Gallery(out).page.loaded == []
 
 
 def test_the_environment_names_the_root(demo: Experiment, monkeypatch: pytest.MonkeyPatch) -> None:

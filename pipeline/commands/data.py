@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ... import pipeline
-from ...cache.errors import DvsTransferError
+from ...cache.errors import ConfigError, DvsTransferError
 from ..progress import to_document
 from .common import JSON, TASKS, Given, Settings, command
 
@@ -185,3 +185,30 @@ def _print(report: AuditReport) -> None:
         how = f"{match.distance}  {match.correlation:.3f}  {match.way}"
         print(f"  {match.split}  {match.recording}  {match.other_split}  {match.other}  {how}")
     print(f"picture of them: {report.picture}")
+
+
+def preview(
+    _: Given,
+    store: Annotated[Path, typer.Argument(help="A pair, event or image store.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="File to write (.png, .gif, .mp4, .html). [default: preview.png]"),
+    ] = None,
+    html: Annotated[bool, typer.Option("--html", help="Write a page of recordings that play, preview.html.")] = False,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Samples to show. [default: 4 in a picture, 300 on a page]")
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="An evaluated run: the page shows what it named rightly.")] = None,
+) -> None:
+    """Show frames beside image and V channel: a picture, a video, or a page of recordings that play.
+
+    Example: dvs-transfer preview data/cache/ncaltech101+caltech101-*.zarr --html --run runs/demo-0123456789ab
+    """
+    from ...stages import preview as previews
+
+    out = out or Path("preview.html" if html or run else "preview.png")
+    if html and out.suffix.lower() not in previews.PAGES:
+        raise ConfigError(f"{out}: --html writes a page; give a name that ends in .html")
+    named = None if run is None else pipeline.results.named_by(run, store)
+    for path in previews.run(store, out, samples, named):
+        print(path)

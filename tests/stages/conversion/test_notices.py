@@ -105,7 +105,7 @@ def test_a_store_from_before_the_share_was_counted_is_still_read(tmp_path: Path)
 
 def test_a_picture_says_what_it_shows(large: Path) -> None:
     (sample,) = choose_samples(FrameStore(convert(large, resize="sum").path), 1)
-    assert sample.title == "a/0: 20,000 events, 100.0% in these frames"
+    assert (sample.title, sample.about) == ("a/0", "20,000 events, 100.0% in these frames")
 
 
 # Times

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,9 @@ from PIL import Image
 from dvs_transfer.cache import durable
 from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.pairs import PairStore
-from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.stages import pairing, preview
 from dvs_transfer.stages.pairing_config import PairingConfig
-from dvs_transfer.stages.preview import choose_samples, event_picture
+from dvs_transfer.stages.preview import PreviewSample, choose_samples, event_picture
 
 from stores import build_store
 
@@ -41,24 +41,26 @@ def test_a_recording_without_events_is_white() -> None:
     assert (event_picture(np.zeros((2, 2, 3, 3), np.uint8)) == 1).all()
 
 
-def test_samples_are_spread_over_what_can_be_read(pairs: Path) -> None:
+def test_samples_are_shown_beside_their_own_photo(pairs: Path) -> None:
     store = PairStore(pairs)
-    chosen = choose_samples(store.store, 4)
-    titles = [sample.title for sample in chosen]
-    valid = [str(name) for name in store.events.sample_id[store.events.valid]]
-    assert titles == [valid[0], valid[9], valid[18], valid[27]]
-    assert len(choose_samples(store.store, 64)) == len(valid) == 28
-    for sample in chosen[:3]:  # the last one's photo is quarantined
-        row = list(store.images.sample_id).index(sample.title)
-        np.testing.assert_array_equal(sample.image, store.images.read("images", np.array([row]))[0])
-        np.testing.assert_array_equal(sample.value, store.images.read("value", np.array([row]))[0])
-        np.testing.assert_array_equal(sample.frames, store.events.read("frames", np.array([row]))[0])
+    chosen = choose_samples(store.store, 28)
+    assert [sample.title for sample in chosen] == store.events.sample_id[store.events.valid].tolist()
+    for sample in chosen[:-1]:  # the last one's photo is quarantined
+        row = np.array([list(store.images.sample_id).index(sample.title)])
+        np.testing.assert_array_equal(sample.image, store.images.read("images", row)[0])
+        np.testing.assert_array_equal(sample.value, store.images.read("value", row)[0])
+        np.testing.assert_array_equal(sample.frames, store.events.read("frames", row)[0])
+        assert sample.photo == "its own photo"
+        assert sample.label == f"class {sample.title[:3]}, {sample.split}"
+    for split in ("train", "validation", "test"):
+        of_split = [sample.title for sample in chosen if sample.split == split]
+        assert of_split == store.events.sample_id[store.rows_of(split)].tolist() != []
 
 
 def test_a_recording_without_a_photo_is_shown_beside_one_of_its_class(pairs: Path) -> None:
     store = PairStore(pairs)
     lonely = choose_samples(store.store, 28)[-1]
-    assert lonely.title == "cat/image_0029"
+    assert (lonely.title, lonely.photo) == ("cat/image_0029", "a photo of its class")
     of_class = np.flatnonzero(store.images.label == 2)
     assert any(np.array_equal(lonely.image, image) for image in store.images.read("images", of_class))
 
@@ -67,7 +69,7 @@ def test_a_recording_without_a_photo_is_shown_beside_one_of_its_class(pairs: Pat
 def test_pictures_are_valid_png(kind: str, animated: bool, pairs: Path, tmp_path: Path) -> None:
     store = pairs if kind == "pairs" else next(tmp_path.glob(f"toy-{kind}-*"))
     out = tmp_path / "neue Bilder" / "größer.png"
-    assert preview.run(store, out, 3) == (out, out.with_name("größer-animated.png") if animated else None)
+    assert preview.run(store, out, 3) == (out, *[out.with_name("größer-animated.png")] * animated)
     assert {path.name for path in out.parent.iterdir()} == {"größer.png", *(["größer-animated.png"] * animated)}
     for path in out.parent.iterdir():
         with Image.open(path) as picture:
@@ -76,17 +78,17 @@ def test_pictures_are_valid_png(kind: str, animated: bool, pairs: Path, tmp_path
             picture.load()
 
 
-def test_every_step_of_the_animation_is_that_time_bin(tmp_path: Path) -> None:
-    store = FrameStore(build_store(tmp_path, "events", num_bins=4))
-    frames = list(store.read("frames", np.array([0, 1])))
-    preview.animate(frames, tmp_path / "a.png")
-    scale = preview.ANIMATION_SCALE
-    with Image.open(tmp_path / "a.png") as picture:
-        for step in range(4):
-            picture.seek(step)
-            strip = np.concatenate([event_picture(recording)[step] for recording in frames], axis=1)
-            shown = np.asarray(picture.convert("RGB"))[::scale, ::scale]
-            np.testing.assert_allclose(shown, strip * 255, atol=1)
+def test_every_picture_has_a_border_and_labels(tmp_path: Path) -> None:
+    """Whites on white: without borders nothing of the three pictures could be seen."""
+    empty = PreviewSample("ant/1", np.zeros((1, 2, 5, 5)), np.full((3, 5, 5), 255, np.uint8), np.ones((1, 5, 5)))
+    for name, sample in {"bare": empty, "told": replace(empty, class_name="ant", split="test")}.items():
+        preview.draw([sample], tmp_path / f"{name}.png")
+    bare, told = (np.asarray(Image.open(tmp_path / f"{name}.png").convert("L")) for name in ("bare", "told"))
+    middle = bare[int(1.1 * 110)]  # a row of pixels through the pictures, at 110 to the inch
+    edges = np.flatnonzero(np.diff((middle < 200).astype(int)) == 1)
+    np.testing.assert_allclose(edges / 110, np.add.outer(np.arange(3) * 1.15, (0.04, 1.11)).ravel(), atol=0.02)
+    changed = np.flatnonzero((bare != told).any(axis=1)) / 110
+    assert 0.2 < changed.min() < changed.max() < 0.45  # inches from above: the second line
 
 
 def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
@@ -97,8 +99,10 @@ def test_nothing_to_draw_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.txt", "a"])
-def test_only_png_is_written(name: str, pairs: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=rf"{name}: pictures are written as PNG; give a name that ends in \.png"):
+def test_other_endings_are_refused(name: str, pairs: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"{name}: pictures are written as PNG, GIF or MP4, pages as HTML; give a name"
+    ):
         preview.run(pairs, tmp_path / name)
     assert not (tmp_path / name).exists()
 
