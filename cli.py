@@ -7,15 +7,17 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, Settings, command
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command
+from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate
+from .pipeline.commands.raw import demo, download, simulate, sources
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
@@ -27,17 +29,33 @@ from .stages.pairing_config import PairingConfig
 
 EXIT_INTERRUPTED = 130
 
+
+class Commands(InOrder):
+    order = (
+        *("config", "doctor", "sources", "download", "demo", "simulate", "preprocess", "convert", "pair", "split"),
+        *("preview", "audit", "calibrate", "train", "evaluate", "compare", "report", "analyse", "few-shot", "predict"),
+        *("import-checkpoint", "study", "cache", "bench"),
+    )
+
+
 app = typer.Typer(
     name="dvs-transfer",
+    cls=Commands,
     help="From raw event recordings and static images to a trained spiking network.\n\n"
-    "Start with: dvs-transfer preprocess && dvs-transfer train && dvs-transfer evaluate",
+    "Start with: dvs-transfer preprocess && dvs-transfer train && dvs-transfer evaluate\n\n"
+    "The options below may also stand after the command.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(config_app, name="config")
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
 app.add_typer(bench_app, name="bench")
+command(app, OVERRIDE, TASKS, JSON)(simulate)
+command(app, OVERRIDE, TASKS, JSON)(demo)
+command(app, JSON)(download)
+command(app, JSON)(sources)
 command(app, JSON)(audit)
 command(app, OVERRIDE, JSON)(calibrate)
 command(app, OVERRIDE, JSON)(compare)
@@ -47,11 +65,22 @@ command(app, JSON, models=(FewShotConfig,))(few_shot)
 command(app, OVERRIDE, JSON)(predict)
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"dvs-transfer {version('dvs-transfer')}")
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     root: Annotated[Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder of data/ and runs/.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Options for every command."""
     Settings.workspace = Workspace.at(root)
@@ -229,75 +258,6 @@ def pair(
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
     given.show(pipeline.api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
-
-
-@command(app, OVERRIDE, TASKS, JSON)
-def simulate(
-    given: Given,
-    images: Annotated[Path, typer.Argument(help="Folder of class folders of images.")],
-    out: Annotated[Path, typer.Argument(help="Folder for the recordings, in N-Caltech101's layout.")],
-    camera: Annotated[Literal["ncaltech101", "nmnist"], typer.Option(help="Whose display, field and thresholds.")] = (
-        "ncaltech101"
-    ),
-) -> None:
-    """Turn images into event recordings, as if a camera moved before them in three saccades.
-
-    Example: dvs-transfer simulate photos/ recordings/ --set seed=1 --set on_threshold=0.3
-    """
-    from .stages import simulation
-
-    values = simulation.CAMERAS[camera].model_dump() | pipeline.config.parse_overrides(given.override)
-    settings = pipeline.config.build(simulation.SimulateConfig, images=images, out=out, simulation=values)
-    given.show(simulation.run(settings, given.runner()), f"simulated into {out}")
-
-
-@command(app, OVERRIDE, TASKS, JSON)
-def demo(given: Given, out: Annotated[Path, typer.Argument(help="Folder for the three data sets.")]) -> None:
-    """Draw a small data set of objects in the formats of Caltech101, N-Caltech101 and CEP-DVS.
-
-    Example: dvs-transfer demo data/raw/demo --set images_per_class=20
-    """
-    from .stages import demo
-
-    settings = pipeline.config.build(demo.DemoConfig, **{"out": out, **pipeline.config.parse_overrides(given.override)})
-    given.show(demo.run(settings, given.runner()), f"drawn into {settings.out}")
-
-
-@command(app, JSON)
-def download(
-    given: Given,
-    dataset: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`.")],
-    archive: Annotated[Path | None, typer.Option(help="An archive that you have already.")] = None,
-) -> None:
-    """Fetch a data set from where it is published, with resume and digest check, or say how to get it.
-
-    Example: dvs-transfer download caltech101
-    """
-    from .stages import download
-
-    settings = pipeline.config.build(
-        download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive
-    )
-    with Settings.reporter.bytes() as progress:
-        given.show(download.run(settings, progress=progress), "downloaded")
-
-
-@command(app, JSON)
-def sources(given: Given) -> None:
-    """List the raw data sets that can be converted, and where to get them.
-
-    Example: dvs-transfer sources --json
-    """
-    from .stages.sources import SOURCES, TonicReader
-
-    def tell(listed: dict[str, dict[str, Any]]) -> None:
-        for name, entry in listed.items():
-            given.show({fact: value for fact, value in entry.items() if value is not None}, name)
-
-    facts = ("title", "kind", "num_samples", "num_classes", "layout", "licence", "origin")
-    readers = {**SOURCES, TonicReader.name: TonicReader}
-    listed = {name: {fact: getattr(source, fact, None) for fact in facts} for name, source in readers.items()}
-    given.show(listed, text=tell)
 
 
 @command(app)

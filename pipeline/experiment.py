@@ -79,9 +79,9 @@ def preprocess(
             raise ConfigError(f"{kind}.source: {error}") from None
     drawn = simulated = None
     if config.demo is not None:
-        drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw / config.demo.out}), map_tasks)
+        drawn = demo.run(config.demo.model_copy(update={"out": workspace.raw_data(config.demo.out)}), map_tasks)
     if config.simulate is not None and config.images is not None:
-        photos, recordings = workspace.raw / config.images.raw, workspace.raw / config.events.raw
+        photos, recordings = workspace.raw_data(config.images.raw), workspace.raw_data(config.events.raw)
         settings = simulation.SimulateConfig(images=photos, out=recordings, simulation=config.simulate)
         simulated = simulation.run(settings, map_tasks)
     made = {kind: conversion.run(_conversion_config(config, workspace, at), map_tasks) for kind, at in sections.items()}
@@ -257,7 +257,7 @@ def _conversion_config(
     return build(
         ConvertConfig,
         source=section.source,
-        raw=workspace.raw / section.raw,
+        raw=workspace.raw_data(section.raw),
         out=workspace.cache,
         simulation=None if camera is None else camera.model_dump(mode="json"),
         **parts,

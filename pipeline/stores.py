@@ -85,7 +85,7 @@ def raw_data_of(store: Path, workspace: Workspace) -> Path:
         with suppress(StoreError):
             for name, section in _joined(workspace.cache / note["pairs"]).items():
                 if name == store.name:
-                    return workspace.raw / str(note["config"][section]["raw"])
+                    return workspace.raw_data(str(note["config"][section]["raw"]))
     raise StoreError(f"{store}: no configuration's preprocess made it here, so say where its raw data lie: --raw PATH")
 
 

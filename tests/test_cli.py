@@ -30,6 +30,8 @@ from dvs_transfer.stages.pairing_config import PairingConfig
 
 from stores import build_store
 
+CONFIGS = Path(__file__).parent.parent / "configs"
+
 
 def list_commands() -> Iterator[tuple[str, Any]]:
     """Every command by the words that call it, but for the hidden names of before."""
@@ -205,6 +207,45 @@ def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_pa
     quiet = succeed(*convert_command(raw, tmp_path / "b"))
     assert quiet.err == ""
     assert "samples                14" in quiet.out.splitlines()[4]
+
+
+def test_options_before_the_command_may_stand_after_it(tmp_path: Path) -> None:
+    build_store(tmp_path / "data" / "cache", "events")
+    for given in (("--root", tmp_path, "cache", "ls"), ("cache", "ls", "--root", tmp_path, "-q")):
+        assert len(succeed(*given, "--json").document) == 1
+
+
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    store = build_store(tmp_path / "data" / "cache", "events")
+    assert succeed("cache", "info", f"~/data/cache/{store.name}", "--json").document["num_samples"] == 30
+
+
+def test_the_version_is_the_installed_one() -> None:
+    from importlib.metadata import version
+
+    assert succeed("--version").out == f"dvs-transfer {version('dvs-transfer')}\n"
+
+
+def test_commands_are_listed_in_the_order_of_the_work_in_whole_sentences() -> None:
+    text = succeed("--help").out
+    listed = [
+        line.split()[0] for line in text.partition("Commands:")[2].splitlines() if line[:3].strip() and line[2] != " "
+    ]
+    places = [listed.index(name) for name in ("doctor", "download", "preprocess", "train", "evaluate", "report")]
+    assert places == sorted(places)
+    assert "..." not in text.partition("Commands:")[2]
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_configurations_are_listed_shown_and_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "demo" in succeed("config", "ls", "--json").document
+    assert succeed("config", "show", "demo").out == (CONFIGS / "demo.toml").read_text()
+    assert "preprocess --config demo.toml" in succeed("config", "init", "demo").out
+    assert (tmp_path / "demo.toml").read_text() == (CONFIGS / "demo.toml").read_text()
+    assert "is there already" in run_command("config", "init", "demo").err
+    assert "train.epochs: integer, >= 1" in succeed("config", "keys", "train.epochs").out
 
 
 def test_the_root_is_an_option_or_an_environment_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 from ... import pipeline
 from ...cache import durable
@@ -36,6 +37,21 @@ OVERRIDE: Final = ("override",)
 TASKS: Final = ("workers", "scheduler")
 JSON: Final = ("as_json",)
 JSON_FILE: Final = ("json_file",)
+
+
+@dataclass(frozen=True)
+class Early:
+    """Options that stand before the subcommand or after it, where its help does not repeat them."""
+
+    root: Annotated[Path | None, typer.Option(help="Folder of data/ and runs/.", hidden=True)] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.", hidden=True)] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.", hidden=True)] = False
+
+    def apply(self) -> None:
+        if self.root is not None:
+            Settings.workspace = Workspace.at(self.root)
+        if self.quiet or self.verbose:
+            Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,11 @@ def command(
     where one was not given. Where two models share a field, the first one describes it.
     """
     hints = get_type_hints(Given, include_extras=True)
+    early = get_type_hints(Early, include_extras=True)
     options = {key: (hints[key], getattr(Given(), key)) for group in shared for key in group}
     fields = {key: described for model in reversed(models) for key, described in model.model_fields.items()}
     options |= {key: (_option(described), None) for key, described in fields.items()}
+    options |= {key: (annotation, getattr(Early, key)) for key, annotation in early.items()}
 
     def register(function: Function) -> Function:
         signature = inspect.signature(function, eval_str=True)
@@ -107,6 +125,8 @@ def command(
 
         @wraps(function)
         def called(**values: Any) -> None:
+            Early(**{key: values.pop(key) for key in early}).apply()
+            values = {key: _without_tilde(value) for key, value in values.items()}
             given = Given(**{key: values.pop(key) for group in shared for key in group})
             function(given, **values)
 
@@ -126,3 +146,30 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+
+
+def _without_tilde(value: Any) -> Any:
+    """Paths as a shell would have written them, also where it did not, as in `--out=~/runs`."""
+    if isinstance(value, list):
+        return [_without_tilde(item) for item in value]
+    return value.expanduser() if isinstance(value, Path) else value
+
+
+class InOrder(TyperGroup):
+    """A group that lists its commands in the order of the work, each with its whole first sentence."""
+
+    order: ClassVar[tuple[str, ...]] = ()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = {name: place for place, name in enumerate(self.order)}
+        return sorted(self.commands, key=lambda name: known.get(name, len(known)))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        shown = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(one.help or "")) for name, one in shown if not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())
