@@ -29,8 +29,8 @@ def test_both_runs_are_trained_evaluated_and_reported(workspace):
     assert (evaluated["method"], evaluated["baseline"]["method"]) == ("transfer", "events")
     assert evaluated["split_digest"] == evaluated["baseline"]["split_digest"]
     text = succeed(*options, "evaluate", "--config", config).out
-    assert "train.method=transfer  minus  train.method=events" in text
-    assert f"{100 * (evaluated['top1'] - evaluated['baseline']['top1']):+.2f} points" in text
+    assert "train.method=transfer minus train.method=events" in text
+    assert f"{100 * (evaluated['top1'] - evaluated['baseline']['top1']):+.1f} points" in text
     report = succeed(*options, "report", "--config", config, "--json").document
     page = (workspace / "runs" / trained["run"].rpartition("/")[2] / "report" / "report.html").read_text()
     assert "tiny-events-" in page
@@ -45,7 +45,7 @@ def test_the_comparison_is_of_what_was_evaluated(workspace):
         succeed(*options, command, "--config", config)
     write_config(workspace, RAW, BASELINE, evaluate={"shifts": 1, "checkpoint": "last"})
     text = succeed(*options, "evaluate", "--config", config).out
-    assert "train.method=transfer  minus  train.method=events" in text
+    assert "train.method=transfer minus train.method=events" in text
     for path in (workspace / "runs").glob("*/evaluation-test.json"):
         kept = read_json(path)
         assert (kept["shifts"], kept["checkpoint"]) == (1, "last")

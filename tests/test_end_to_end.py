@@ -147,7 +147,7 @@ def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> No
     page = Page(Path(made["page"]).read_text())
     assert made["num_bytes"] == len(page.content.encode())
     assert page.loaded == []
-    shown_best, _, shown_last = succeed(*demo.command("evaluate")).out.partition("\n  last ")
+    shown_best, _, shown_last = succeed(*demo.command("evaluate"), "-v").out.partition("\n  last ")
     best, last = (
         dict(re.findall(r"^ +([a-z0-9_ ]+?):? +([\d.]+(?:, [\d.]+)*)$", text, re.MULTILINE))
         for text in (shown_best, shown_last)

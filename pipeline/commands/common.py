@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -28,6 +29,7 @@ class Settings:
 
     reporter = Reporter()
     workspace = Workspace.at()
+    root: Path | None = None  # as it was given
 
 
 DEFAULT_CONFIG: Final = Path("configs/demo.toml")
@@ -49,7 +51,7 @@ class Early:
 
     def apply(self) -> None:
         if self.root is not None:
-            Settings.workspace = Workspace.at(self.root)
+            Settings.root, Settings.workspace = self.root, Workspace.at(self.root)
         if self.quiet or self.verbose:
             Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
@@ -77,14 +79,35 @@ class Given:
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
+    def next(self, command: str) -> None:
+        """Tell the command that goes on from here, with the options that matter for it."""
+        if self.as_json or Settings.reporter.verbosity < 1:
+            return
+        words = ["dvs-transfer", *command.split()]
+        words += [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
+        words += [word for override in self.override for word in ("--set", override)]
+        words += [] if Settings.root is None else ["--root", str(Settings.root)]
+        print(f"next: {shlex.join(words)}")
+
     def runner(self) -> Any:
         return pipeline.execution.DaskRunner(Settings.reporter, self.scheduler, self.workers)
 
-    def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
-        """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
+    def show(
+        self,
+        report: Any,
+        title: str = "",
+        text: Callable[[Any], None] | None = None,
+        summary: Callable[[Any], list[str]] | None = None,
+    ) -> None:
+        """Print a report: as JSON where asked for, else its summary, else by `text`, else a line for each field.
+
+        With --verbose there is no summary, but all of it.
+        """
         document = to_document(report)
         if self.as_json:
             print(json.dumps(document, indent=1, ensure_ascii=False))
+        elif summary is not None and Settings.reporter.verbosity < 2:
+            print("\n".join(summary(report)))
         elif text is not None:
             text(report)
         else:

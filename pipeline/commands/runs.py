@@ -141,10 +141,10 @@ def compare(
         overrides=given.override,
         on_message=Settings.reporter.say,
     )
-    given.show(report, text=_print_comparison)
+    given.show(report, text=print_comparison)
 
 
-def _print_comparison(report: ComparisonReport) -> None:
+def print_comparison(report: ComparisonReport) -> None:
     of = f"{report.num_samples:,} {report.split} recordings of {report.num_classes} classes"
     print(f"compared on {of} (mean ± standard deviation over draws [95 % interval of the mean], %)")
     for result in report.methods:
