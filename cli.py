@@ -17,11 +17,11 @@ from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline import summaries
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command, with_options
 from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate
 from .pipeline.commands.raw import demo, download, simulate, sources
-from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison
+from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
@@ -37,7 +37,7 @@ class Commands(InOrder):
     order = (
         *("config", "doctor", "sources", "download", "demo", "simulate", "preprocess", "convert", "pair", "split"),
         *("preview", "audit", "calibrate", "train", "evaluate", "compare", "report", "analyse", "few-shot", "predict"),
-        *("import-checkpoint", "study", "cache", "bench"),
+        *("import-checkpoint", "runs", "study", "cache", "bench"),
     )
 
 
@@ -54,6 +54,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
+app.add_typer(runs_app, name="runs")
 app.add_typer(bench_app, name="bench")
 command(app, OVERRIDE, TASKS, JSON)(simulate)
 command(app, OVERRIDE, TASKS, JSON)(demo)
@@ -89,7 +90,7 @@ def common(
     """Options for every command."""
     is_given = str(context.get_parameter_source("root")).endswith("COMMANDLINE")
     Settings.root, Settings.workspace = root if is_given else None, Workspace.at(root)
-    Settings.reporter = Reporter(verbosity=0 if quiet else 2 if verbose else 1)
+    Settings.reporter, Settings.given = Reporter(verbosity=0 if quiet else 2 if verbose else 1), None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return int(left.code or 0)
     except DvsTransferError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_options(str(error))}", file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"error: not enough memory ({error}); use fewer workers or smaller batches", file=sys.stderr)
@@ -158,6 +159,9 @@ def preprocess(given: Given) -> None:
 def train(
     given: Given,
     run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Begins the run folder's name, in place of the file's `name`.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Delete what the run has so far, and start anew.")] = False,
 ) -> None:
     """Train the network of a configuration; an interrupted run goes on where it stopped. Also under torchrun.
@@ -165,7 +169,8 @@ def train(
     Example: dvs-transfer train --set train.epochs=5
     """
     # A folder of one's own is for one run.
-    configs, say, trained = given.load().with_baseline()[: None if run is None else 1], Settings.reporter.say, []
+    config = given.load(*([f"name={json.dumps(name)}"] if name else []))
+    configs, say, trained = config.with_baseline()[: None if run is None else 1], Settings.reporter.say, []
     for config in configs:
         with Settings.reporter.training() as on_progress:
             folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
@@ -173,7 +178,8 @@ def train(
             trained.append(({"run": folder, **to_document(report)}, summaries.of_training(folder, report)))
     if trained:
         _show_with_baseline(given, trained, "trained")
-        given.next("evaluate" if run is None else f"evaluate {shlex.quote(str(run))}")
+        is_named = run is not None or name is not None
+        given.next(f"evaluate {shlex.quote(str(trained[0][0]['run']))}" if is_named else "evaluate")
 
 
 @command(app, CONFIG, JSON)

@@ -23,7 +23,8 @@ def test_both_runs_are_trained_evaluated_and_reported(workspace):
     options = ("--quiet", "--root", workspace)
     succeed(*options, "preprocess", "--config", config)
     trained = succeed(*options, "train", "--config", config, "--json").document
-    assert sorted(path.name.rsplit("-", 1)[0] for path in (workspace / "runs").iterdir()) == ["tiny", "tiny-events"]
+    names = sorted(path.name.rsplit("-", 1)[0] for path in (workspace / "runs").iterdir())
+    assert names == ["tiny-events-seed-42", "tiny-transfer-seed-42"]
     assert trained["baseline"]["run"].rpartition("/")[2].startswith("tiny-events-")
     evaluated = succeed(*options, "evaluate", "--config", config, "--json").document
     assert (evaluated["method"], evaluated["baseline"]["method"]) == ("transfer", "events")

@@ -289,8 +289,11 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
     assert f"train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42; {seen})" in alone
     assert "minus" not in alone
-    says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
-    refuse("compare", demo.run, events, seed, code=1, says=says)
+    mixed = succeed("compare", demo.run, events, seed, "--json").document
+    assert [entry["seeds"] for entry in mixed["methods"]] == [[7, 42], [42]]
+    (difference,) = mixed["differences"]
+    assert difference["checkpoints"]["best"]["top1"]["difference"] == pytest.approx(found["difference"])
+    assert any("1 of its 1 draws are the baseline's too" in note for note in mixed["notes"])
 
 
 def test_a_comparison_needs_the_cache_only_of_what_is_not_evaluated(demo: Experiment, copy: Path) -> None:

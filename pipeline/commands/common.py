@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,9 +31,11 @@ class Settings:
     reporter = Reporter()
     workspace = Workspace.at()
     root: Path | None = None  # as it was given
+    given: Given | None = None  # of the command that runs
 
 
 DEFAULT_CONFIG: Final = Path("configs/demo.toml")
+_HINT: Final = re.compile(r"`dvs-transfer (?:preprocess|train|evaluate)`")
 # Fields of `Given` that commands take.
 CONFIG: Final = ("config", "override")
 OVERRIDE: Final = ("override",)
@@ -75,19 +78,23 @@ class Given:
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
+        Settings.given = self
         loaded = pipeline.config.load_config(self.config, [*self.override, *more])
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
     def next(self, command: str) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""
-        if self.as_json or Settings.reporter.verbosity < 1:
-            return
-        words = ["dvs-transfer", *command.split()]
-        words += [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
+        if not self.as_json and Settings.reporter.verbosity > 0:
+            print(f"next: dvs-transfer {command}{self.options}")
+
+    @property
+    def options(self) -> str:
+        """Those of them that another command on the same data needs, too; "" for none."""
+        words = [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
         words += [word for override in self.override for word in ("--set", override)]
         words += [] if Settings.root is None else ["--root", str(Settings.root)]
-        print(f"next: {shlex.join(words)}")
+        return f" {shlex.join(words)}" if words else ""
 
     def runner(self) -> Any:
         return pipeline.execution.DaskRunner(Settings.reporter, self.scheduler, self.workers)
@@ -169,6 +176,12 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+
+
+def with_options(message: str) -> str:
+    """An error's message, its hints `dvs-transfer preprocess` and the like with the options that were given."""
+    given = Settings.given
+    return _HINT.sub(lambda hint: f"{hint[0][:-1]}{given.options}`", message) if given is not None else message
 
 
 def _without_tilde(value: Any) -> Any:

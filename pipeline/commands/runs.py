@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from ...stages.prediction import PredictionReport
 
 DASH = "-"
+ORDERS = ("when", "name", "accuracy", "labels", "size", "method", "seed")
 COLUMNS = ("file", "step", "rank", "predicted", "probability")
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
+
+runs_app = typer.Typer(help="Look after trained networks.", no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
@@ -111,6 +114,25 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
         name = numbers.pop("analysis")
         given.show({**numbers, **entry}, name)
+
+
+@command(runs_app, JSON, name="ls")
+def list_runs(
+    given: Given,
+    wanted: Annotated[str, typer.Argument(help="Part of a name, of the data or of the method; left out: all.")] = "",
+    by: Annotated[str, typer.Option("--sort", help=f"One of {', '.join(ORDERS)}.")] = "when",
+) -> None:
+    """List runs: accuracy with interval, labels, seed, method, data, when, size, name.
+
+    Example: dvs-transfer runs ls nmnist --sort accuracy
+    """
+    from .. import run_list
+
+    if by not in ORDERS:
+        raise typer.BadParameter(f"{by}: expected one of {', '.join(ORDERS)}", param_hint="--sort")
+    found = run_list.list_runs(Settings.workspace.runs, wanted, by)
+    count = f"{len(found)} run{'s' if len(found) != 1 else ''} in {Settings.workspace.runs}"
+    given.show(found, summary=lambda runs: [*(run_list.as_table(runs) if runs else []), count])
 
 
 def compare(
