@@ -306,10 +306,13 @@ def preview(
             print(path)
 
 
-@command(app, JSON)
+@command(app, CONFIG, JSON)
 def doctor(given: Given) -> None:
-    """Show versions, devices, threads, free disk and memory, and which raw data sets are there and whole.
+    """Show versions, devices, threads, free disk and memory, which raw data sets are there, what a configuration lacks.
 
-    Example: dvs-transfer doctor
+    Example: dvs-transfer doctor --config configs/nmnist.toml
     """
-    given.show(pipeline.stores.examine(Settings.workspace), "this machine")
+    facts = pipeline.doctor.examine(Settings.workspace)
+    if given.names_config:
+        facts["configuration"] = pipeline.doctor.examine_configuration(given.load(), Settings.workspace)
+    given.show(facts, "this machine")

@@ -177,6 +177,7 @@ def train(
     config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
     folder = Path(folder) if folder else run_folder(config, workspace)
+    config = _with_batches_that_fit(config, pairs, on_message)
     resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
     report = loop.run(
         config.model,
@@ -189,6 +190,17 @@ def train(
         on_message=on_message,
     )
     return folder, report if is_main_process() else None
+
+
+def _with_batches_that_fit(config: ExperimentConfig, pairs: Path, on_message: OnMessage) -> ExperimentConfig:
+    """A batch is no larger than the training split, where an epoch shows each recording once."""
+    num_recordings, asked = len(PairedCache.open(pairs, "train")), config.train.batch_size
+    if config.train.epoch_steps is not None or not 2 <= num_recordings < asked:
+        return config
+    if is_main_process():
+        on_message(f"batches of {num_recordings} recordings, all that train, in place of train.batch_size = {asked}")
+    train = config.train.model_copy(update={"batch_size": num_recordings})
+    return config.model_copy(update={"train": train})
 
 
 def evaluate(

@@ -109,7 +109,10 @@ def of_report(report: ReportFiles) -> list[str]:
 def of_import(report: ImportReport) -> list[str]:
     stated = "" if report.accuracy is None else f", {percent(report.accuracy)} as the file says"
     of = f"{report.num_classes} classes, {report.num_steps} steps of {report.size} x {report.size}"
-    return [f"imported: {report.network}, {of}, epoch {report.epoch}{stated}", f"  {report.run}"]
+    return [
+        f"imported: {report.architecture} as {report.network}, {of}, epoch {report.epoch}{stated}",
+        f"  {report.run}",
+    ]
 
 
 def of_download(report: DownloadReport) -> list[str]:

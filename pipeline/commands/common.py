@@ -89,6 +89,11 @@ class Given:
             print(f"next: dvs-transfer {command}{self.options}")
 
     @property
+    def names_config(self) -> bool:
+        """Whether the user said anything of a configuration."""
+        return self.config != DEFAULT_CONFIG or bool(self.override)
+
+    @property
     def options(self) -> str:
         """Those of them that another command on the same data needs, too; "" for none."""
         words = [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]

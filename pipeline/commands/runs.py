@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ... import pipeline
-from ...cache.errors import DvsTransferError
+from ...cache.errors import DvsTransferError, TrainingError
 from ...stages.analysis import config as configs
 from ..progress import to_document
 from .common import CONFIG, JSON, Given, Settings, command
@@ -61,10 +61,20 @@ def all_analyses(
 ) -> None:
     """All of these analyses but few-shot; options that are not given have each one's own defaults.
 
+    One that the run's data do not allow is left out, and it is said why.
+
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     folder = run or pipeline.experiment.run_folder(given.load(), Settings.workspace)
-    made = [_analyse(name, folder, restart, options) for name in pipeline.results.analyses_of(folder)]
+    made, left_out = [], {}
+    for name in pipeline.results.analyses_of(folder):
+        try:
+            made.append(_analyse(name, folder, restart, options))
+        except TrainingError as error:
+            left_out[name] = error
+            print(f"left out: {name}: {error}", file=sys.stderr)
+    if not made:
+        raise next(iter(left_out.values()))
     _show(given, [to_document(entry) for entry in made])
 
 
