@@ -27,6 +27,10 @@ class Workspace:
     def raw(self) -> Path:
         return self.root / "data" / "raw"
 
+    def raw_data(self, path: Path | str) -> Path:
+        """Where raw data lie that a configuration names: below `raw`, or anywhere ("/data/x", "~/x")."""
+        return self.raw / Path(path).expanduser()
+
     @property
     def cache(self) -> Path:
         return self.root / "data" / "cache"

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from typer.core import TyperGroup
 
 from ... import pipeline
 from ...cache import durable
@@ -27,15 +30,33 @@ class Settings:
 
     reporter = Reporter()
     workspace = Workspace.at()
+    root: Path | None = None  # as it was given
+    given: Given | None = None  # of the command that runs
 
 
 DEFAULT_CONFIG: Final = Path("configs/demo.toml")
+_HINT: Final = re.compile(r"`dvs-transfer (?:preprocess|train|evaluate)`")
 # Fields of `Given` that commands take.
 CONFIG: Final = ("config", "override")
 OVERRIDE: Final = ("override",)
 TASKS: Final = ("workers", "scheduler")
 JSON: Final = ("as_json",)
 JSON_FILE: Final = ("json_file",)
+
+
+@dataclass(frozen=True)
+class Early:
+    """Options that stand before the subcommand or after it, where its help does not repeat them."""
+
+    root: Annotated[Path | None, typer.Option(help="Folder of data/ and runs/.", hidden=True)] = None
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.", hidden=True)] = False
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.", hidden=True)] = False
+
+    def apply(self) -> None:
+        if self.root is not None:
+            Settings.root, Settings.workspace = self.root, Workspace.at(self.root)
+        if self.quiet or self.verbose:
+            Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
 
 @dataclass(frozen=True)
@@ -57,18 +78,48 @@ class Given:
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
+        Settings.given = self
         loaded = pipeline.config.load_config(self.config, [*self.override, *more])
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
+    def next(self, command: str) -> None:
+        """Tell the command that goes on from here, with the options that matter for it."""
+        if not self.as_json and Settings.reporter.verbosity > 0:
+            print(f"next: dvs-transfer {command}{self.options}")
+
+    @property
+    def names_config(self) -> bool:
+        """Whether the user said anything of a configuration."""
+        return self.config != DEFAULT_CONFIG or bool(self.override)
+
+    @property
+    def options(self) -> str:
+        """Those of them that another command on the same data needs, too; "" for none."""
+        words = [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
+        words += [word for override in self.override for word in ("--set", override)]
+        words += [] if Settings.root is None else ["--root", str(Settings.root)]
+        return f" {shlex.join(words)}" if words else ""
+
     def runner(self) -> Any:
         return pipeline.execution.DaskRunner(Settings.reporter, self.scheduler, self.workers)
 
-    def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
-        """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
+    def show(
+        self,
+        report: Any,
+        title: str = "",
+        text: Callable[[Any], None] | None = None,
+        summary: Callable[[Any], list[str]] | None = None,
+    ) -> None:
+        """Print a report: as JSON where asked for, else its summary, else by `text`, else a line for each field.
+
+        With --verbose there is no summary, but all of it.
+        """
         document = to_document(report)
         if self.as_json:
             print(json.dumps(document, indent=1, ensure_ascii=False))
+        elif summary is not None and Settings.reporter.verbosity < 2:
+            print("\n".join(summary(report)))
         elif text is not None:
             text(report)
         else:
@@ -93,9 +144,11 @@ def command(
     where one was not given. Where two models share a field, the first one describes it.
     """
     hints = get_type_hints(Given, include_extras=True)
+    early = get_type_hints(Early, include_extras=True)
     options = {key: (hints[key], getattr(Given(), key)) for group in shared for key in group}
     fields = {key: described for model in reversed(models) for key, described in model.model_fields.items()}
     options |= {key: (_option(described), None) for key, described in fields.items()}
+    options |= {key: (annotation, getattr(Early, key)) for key, annotation in early.items()}
 
     def register(function: Function) -> Function:
         signature = inspect.signature(function, eval_str=True)
@@ -107,6 +160,8 @@ def command(
 
         @wraps(function)
         def called(**values: Any) -> None:
+            Early(**{key: values.pop(key) for key in early}).apply()
+            values = {key: _without_tilde(value) for key, value in values.items()}
             given = Given(**{key: values.pop(key) for group in shared for key in group})
             function(given, **values)
 
@@ -127,3 +182,36 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+
+
+def with_options(message: str) -> str:
+    """An error's message, its hints `dvs-transfer preprocess` and the like with the options that were given."""
+    given = Settings.given
+    return _HINT.sub(lambda hint: f"{hint[0][:-1]}{given.options}`", message) if given is not None else message
+
+
+def _without_tilde(value: Any) -> Any:
+    """Paths as a shell would have written them, also where it did not, as in `--out=~/runs`."""
+    if isinstance(value, list):
+        return [_without_tilde(item) for item in value]
+    return value.expanduser() if isinstance(value, Path) else value
+
+
+class InOrder(TyperGroup):
+    """A group that lists its commands in the order of the work, each with its whole first sentence."""
+
+    order: ClassVar[tuple[str, ...]] = ()
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        known = {name: place for place, name in enumerate(self.order)}
+        return sorted(self.commands, key=lambda name: known.get(name, len(known)))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        shown = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        rows = [(name, _first_sentence(one.help or "")) for name, one in shown if not one.hidden]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+
+def _first_sentence(text: str) -> str:
+    return " ".join(text.partition("\n\n")[0].split())

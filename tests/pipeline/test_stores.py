@@ -144,3 +144,11 @@ def test_the_command_says_what_it_deleted(stores: dict[str, Path], workspace: Wo
 
 def test_a_path_where_nothing_is_cannot_be_verified(tmp_path: Path) -> None:
     refuse("cache", "verify", tmp_path / "none.zarr", code=1, says=[f"{tmp_path / 'none.zarr'}: no such store"])
+
+
+def test_raw_data_may_lie_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    workspace = Workspace(tmp_path)
+    assert workspace.raw_data("~/mine") == tmp_path / "home" / "mine"
+    assert workspace.raw_data("nmnist") == tmp_path / "data" / "raw" / "nmnist"
+    assert workspace.raw_data("/elsewhere") == Path("/elsewhere")

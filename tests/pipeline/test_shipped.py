@@ -1,0 +1,75 @@
+"""The shipped configurations: listed, copied, and every key explained."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from dvs_transfer.cache.errors import ConfigError
+from dvs_transfer.pipeline import shipped
+from dvs_transfer.pipeline.config import ExperimentConfig, load_config
+from dvs_transfer.pipeline.studies.study import load_study
+
+REPOSITORY = Path(__file__).parent.parent.parent
+
+
+def test_every_shipped_file_is_listed_with_a_sentence() -> None:
+    there = {path.relative_to(REPOSITORY / "configs").with_suffix("").as_posix() for path in
+             (REPOSITORY / "configs").rglob("*.toml")}  # fmt: skip
+    listed = shipped.names()
+    assert set(listed) == there
+    assert all(len(sentence) > 20 for sentence in listed.values())
+
+
+@pytest.mark.parametrize("name", sorted(shipped.names()))
+def test_a_copy_says_what_its_original_says(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    written = shipped.copy(name)
+    original = REPOSITORY / "configs" / f"{name}.toml"
+    if name.startswith("studies/"):
+        copied, of_original = load_study(written), load_study(original)
+        assert [row.cells for row in copied.rows] == [row.cells for row in of_original.rows]
+    else:
+        assert load_config(written) == load_config(original)
+    with pytest.raises(ConfigError, match="is there already"):
+        shipped.copy(name)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"nothing: no shipped configuration; there are .*nmnist-saccade"):
+        shipped.text("nothing")
+
+
+def test_keys_are_those_that_a_file_takes() -> None:
+    """A default that a key states is one that a file may state."""
+    for key in shipped.explain():
+        assert key.meaning, key.key
+        if key.default:
+            tomllib.loads(f"value = {key.default}")
+    named = {key.key for key in shipped.explain() if not key.key.startswith("train.options.")}
+    loaded = load_config("demo").model_dump(mode="json", context={"whole": True})
+    for section in ("frames", "pairing", "model", "train", "evaluate", "conversion"):
+        for name in loaded[section]:
+            key = f"{section}.{name}"
+            assert key in named or any(other.startswith(f"{key}.") for other in named), key
+
+
+def test_a_default_is_the_model_s() -> None:
+    (key,) = shipped.explain("train.saccade.amplitude")
+    default = ExperimentConfig.model_fields["train"].default.saccade.amplitude
+    assert tuple(tomllib.loads(f"value = {key.default}")["value"]) == default
+    assert shipped.explain("frames.num_bins")[0].unit == "time bins"
+
+
+def test_an_unknown_section_names_the_sections() -> None:
+    with pytest.raises(ConfigError, match=r"trian: no section or key .*train\.saccade"):
+        shipped.explain("trian")
+
+
+def test_the_page_is_what_the_command_prints() -> None:
+    page = (REPOSITORY / "docs" / "configuration.md").read_text()
+    assert page.endswith(shipped.as_markdown(shipped.explain())), (
+        "docs/configuration.md is out of date: `dvs-transfer config keys --markdown` prints its tables"
+    )
