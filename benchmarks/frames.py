@@ -23,7 +23,7 @@ from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
 from ..stages.frames.binning import bin_edges, make_frames
 from ..stages.frames.checked import CheckedEvents
-from ..stages.frames.resize import address_tables, plan_axis
+from ..stages.frames.resize import RAW_ADDRESSES, address_tables, counts_shape, plan_columns, plan_rows
 from ..stages.frames.spec import FramesConfig
 from ..stages.simulation import SimulationConfig, simulate_image
 from ..stages.sources.atis import decode_records
@@ -145,8 +145,10 @@ def _kernel_seconds(data: NDArray[np.uint8], num_turns: int) -> float:
     recording = CheckedEvents(events, SENSOR_SIZE, "benchmark")
     config = FramesConfig(num_bins=NUM_BINS, resize="none")
     width, height = SENSOR_SIZE
-    tables = address_tables(plan_axis(0, width, width, "none", width), plan_axis(0, height, height, "none", height))
-    counts = np.empty((NUM_BINS, 2, height + 1, width + 1), np.uint32)
+    columns = plan_columns(0, width, RAW_ADDRESSES, "none", width)
+    rows = plan_rows(0, height, RAW_ADDRESSES, "none", height)
+    tables = address_tables(columns, rows)
+    counts = np.empty((NUM_BINS, *counts_shape(columns, rows)), np.uint16)  # no bin has more than that holds
 
     def count() -> None:
         counts.fill(0)
