@@ -130,7 +130,10 @@ def _values(
     tables = address_tables(columns, rows)
     shape = counts_shape(columns, rows)
     num_places = len(tables.columns)
-    is_narrow = int((edges[1:] - edges[:-1]).max()) * num_places <= MOST_NARROW
+    most = int(edges[-1] - edges[0])
+    if most * num_places > MOST_NARROW:
+        most = int((edges[1:] - edges[:-1]).max())
+    is_narrow = most * num_places <= MOST_NARROW
     count_type: type[np.uint16 | np.uint32] = np.uint16 if is_narrow else np.uint32
     if rows.taps is None or columns.taps is None:
         counts = np.zeros((num_bins, *shape), count_type)
