@@ -11,31 +11,26 @@ at the end), zstd and crc32c:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import numpy as np
 from numcodecs.zstd import Zstd
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 ZSTD_LEVEL = 1
-_CODEC = Zstd(level=ZSTD_LEVEL, checksum=True)
 
 
-def encode_sample(sample: NDArray[Any]) -> bytes:
-    """The chunk of one sample."""
-    return _with_checksum(bytes(_CODEC.encode(np.ascontiguousarray(sample, sample.dtype.newbyteorder("<")))))
-
-
-def join_chunks(
-    chunks: Sequence[bytes], samples_per_shard: int, sample_shape: tuple[int, ...], dtype: DTypeLike
-) -> bytes:
-    """The shard file of these samples' chunks; zeros fill up a shard of fewer samples."""
-    missing = samples_per_shard - len(chunks)
-    if missing:
-        chunks = [*chunks, *[encode_sample(np.zeros(sample_shape, dtype))] * missing]
+def encode_shard(data: NDArray[Any], samples_per_shard: int) -> bytes:
+    """The shard file that holds `data` (n, ...), one chunk for each sample; zeros fill up a shard of fewer samples."""
+    codec = Zstd(level=ZSTD_LEVEL, checksum=True)
+    data = np.ascontiguousarray(data, data.dtype.newbyteorder("<"))
+    chunks = [_with_checksum(bytes(codec.encode(sample))) for sample in data]
+    if len(data) < samples_per_shard:
+        empty = _with_checksum(bytes(codec.encode(np.zeros(data.shape[1:], data.dtype))))
+        chunks += [empty] * (samples_per_shard - len(data))
     lengths = np.array([len(chunk) for chunk in chunks], "<u8")
     index = np.stack([np.cumsum(lengths) - lengths, lengths], axis=1).astype("<u8")
     return b"".join([*chunks, _with_checksum(index.tobytes())])

@@ -43,7 +43,7 @@ from .schema import (
     store_name,
     timestamp,
 )
-from .sharding import ZSTD_LEVEL, encode_sample, join_chunks
+from .sharding import ZSTD_LEVEL, encode_shard
 
 VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
 Columns = Mapping[str, NDArray[Any]]
@@ -158,6 +158,7 @@ class StoreBuilder:
         expected = len(self.layout.rows_of(shard))
         if len(rows) != expected:
             raise StoreError(f"{self.partial}: shard {shard} has {expected} samples, got {len(rows)} rows")
+        files = {}
         for name, layout in self.layout.arrays.items():
             data = arrays[name]
             if data.shape != (expected, *layout.sample_shape) or data.dtype != np.dtype(layout.dtype):
@@ -165,17 +166,7 @@ class StoreBuilder:
                     f"{self.partial}: shard {shard} of {name} must be {(expected, *layout.sample_shape)} "
                     f"{layout.dtype}, got {data.shape} {data.dtype}"
                 )
-        self.write_chunks(shard, {name: [*map(encode_sample, arrays[name])] for name in self.layout.arrays}, rows)
-
-    def write_chunks(
-        self, shard: int, chunks: Mapping[str, Sequence[bytes]], rows: Sequence[Mapping[str, Any]]
-    ) -> None:
-        """As `write_shard`, with each sample encoded already (`encode_sample`), of the layout's shape and dtype."""
-        expected = len(self.layout.rows_of(shard))
-        files = {}
-        for name, layout in self.layout.arrays.items():
-            assert len(chunks[name]) == expected
-            encoded = join_chunks(chunks[name], self.layout.samples_per_shard, layout.sample_shape, layout.dtype)
+            encoded = encode_shard(data, self.layout.samples_per_shard)
             key = "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
             (self._store / key).parent.mkdir(parents=True, exist_ok=True)
             durable.write_bytes(self._store / key, encoded, flush=False)

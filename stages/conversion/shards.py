@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
-from ...cache.sharding import encode_sample
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
@@ -77,14 +76,15 @@ def convert_shard(task: ShardTask) -> int:
     """
     samples = task.samples
     try:
-        arrays = {name: np.zeros(array.sample_shape, array.dtype) for name, array in task.layout.arrays.items()}
-        chunks: dict[str, list[bytes]] = {name: [] for name in arrays}
-        rows = []
-        for sample in samples:
-            rows.append(_convert_sample(task.source, sample, task.config, arrays))
-            for name, array in arrays.items():  # encoded while the processor's cache still holds it
-                chunks[name].append(encode_sample(array))
-        StoreBuilder(task.config.out, task.layout).write_chunks(task.shard, chunks, rows)
+        arrays = {
+            name: np.zeros((len(samples), *array.sample_shape), array.dtype)
+            for name, array in task.layout.arrays.items()
+        }
+        rows = [
+            _convert_sample(task.source, sample, task.config, {name: array[i] for name, array in arrays.items()})
+            for i, sample in enumerate(samples)
+        ]
+        StoreBuilder(task.config.out, task.layout).write_shard(task.shard, arrays, rows)
     except MemoryError as error:
         raise SourceError(
             f"{samples[0].location}: not enough memory to convert the samples {samples[0].sample_id} to "
@@ -182,7 +182,7 @@ def _problem_of(error: SourceError) -> str:
 
 
 def _convert_sample(source: Reader, sample: Sample, config: ConvertConfig, out: dict[str, NDArray[Any]]) -> Row:
-    """The sample's row; `out` is filled, with zeros when the sample is quarantined."""
+    """The sample's row; `out` is filled, or left zero when the sample is quarantined."""
     row, data = _read(source, sample)
     if not row["problem"]:
         try:

@@ -12,12 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from zarr.storage import MemoryStore
 
-from dvs_transfer.cache.sharding import decode_samples, encode_sample, join_chunks
+from dvs_transfer.cache.sharding import decode_samples, encode_shard
 from dvs_transfer.cache.writer import ArrayLayout, create_array
-
-
-def encode_shard(data: np.ndarray[Any, Any], samples_per_shard: int) -> bytes:
-    return join_chunks([encode_sample(sample) for sample in data], samples_per_shard, data.shape[1:], data.dtype)
 
 
 def encode_with_zarr(data: np.ndarray[Any, Any], samples_per_shard: int) -> bytes:

@@ -192,15 +192,15 @@ def test_what_changed_while_a_build_was_stopped_is_converted_again(
 def stop_after(monkeypatch: pytest.MonkeyPatch, num_shards: int) -> list[int]:
     """Let the disk be full after some shards; returns the list of the shards that are written."""
     written: list[int] = []
-    original = shards.StoreBuilder.write_chunks
+    original = shards.StoreBuilder.write_shard
 
-    def write_chunks(self: Any, shard: int, *rest: Any) -> None:
+    def write_shard(self: Any, shard: int, *rest: Any) -> None:
         if len(written) == num_shards:
             raise OSError(28, "No space left on device", "frames")
         original(self, shard, *rest)
         written.append(shard)
 
-    monkeypatch.setattr(shards.StoreBuilder, "write_chunks", write_chunks)
+    monkeypatch.setattr(shards.StoreBuilder, "write_shard", write_shard)
     return written
 
 
