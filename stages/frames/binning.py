@@ -175,7 +175,7 @@ def store(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], int]:
     float16 rounds to the nearest, an error of at most 2**-11 of the value (half a count at 1024); whole counts up to
     2048 are exact. Its largest value is 65504.
     """
-    if values.dtype == dtype or dtype == "float32":
+    if values.dtype == np.float16 or dtype == "float32":
         return values.astype(dtype, copy=False), 0
     if dtype == "float16":
         singles = np.ascontiguousarray(values, np.float32)
