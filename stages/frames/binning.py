@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +12,10 @@ from ...cache.errors import SourceError
 from ..sources.atis import decode_records
 from ..sources.base import LARGEST_SENSOR, MAX_SENSOR_SIDE, AtisRecords, Events, EventStream, Recording
 from .checked import Box, CheckedEvents, CheckedRecording, CheckedRecords, Indices
-from .kernels import num_spare, store_half
-from .resize import Axis, address_tables, plan_axis
+from .kernels import MOST_NARROW, num_spare, store_half
+from .resize import RAW_ADDRESSES, Axis, address_tables, counts_shape, plan_columns, plan_rows
 from .spec import FramesConfig, Order
 from .streamed import CheckedStream
-
-_RAW_ADDRESSES = 256  # x and y of a raw record are bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +64,10 @@ def make_frames(
     width, height = checked.sensor_size
     box = checked.extent if config.crop else Box(0, 0, width, height)
     _, _, out_height, out_width = config.frame_shape(checked.sensor_size)
-    x_axis = plan_axis(box.x, box.width, max(width, _RAW_ADDRESSES), config.resize, out_width)
-    y_axis = plan_axis(box.y, box.height, max(height, _RAW_ADDRESSES), config.resize, out_height)
+    columns = plan_columns(box.x, box.width, max(width, RAW_ADDRESSES), config.resize, out_width)
+    rows = plan_rows(box.y, box.height, max(height, RAW_ADDRESSES), config.resize, out_height)
     edges = bin_edges(checked, config)
-    values, num_unread = _values(checked, edges, x_axis, y_axis)
+    values, num_unread = _values(checked, edges, columns, rows, config.dtype)
     data, num_saturated = store(values, config.dtype)
     num_counted = checked.num_events_between(int(edges[0]), int(edges[-1]))
     return Frames(
@@ -122,19 +119,31 @@ def _check(recording: Recording, sensor_size: tuple[int, int], location: str, or
     return CheckedEvents(recording, sensor_size, location, order=order)
 
 
-def _values(recording: CheckedRecording, edges: Indices, x_axis: Axis, y_axis: Axis) -> tuple[NDArray[Any], int]:
-    """The frames before they are stored, (T, 2, H, W): float32 if resized, else whole counts; how many records of the
-    bins are in none of their pixels."""
+def _values(
+    recording: CheckedRecording, edges: Indices, columns: Axis, rows: Axis, dtype: str
+) -> tuple[NDArray[Any], int]:
+    """The frames before they are stored, (T, 2, H, W), and how many records of the bins are in none of their pixels.
+
+    Whole counts, or if resized float32; float16 at once where that is wanted and holds all of them.
+    """
     num_bins = edges.size - 1
-    tables = address_tables(x_axis, y_axis)
-    shape = (2, y_axis.length + 1, x_axis.length + 1)
-    if x_axis.taps is None or y_axis.taps is None:
-        counts = np.zeros((num_bins, *shape), np.uint32)
+    tables = address_tables(columns, rows)
+    shape = counts_shape(columns, rows)
+    num_places = len(tables.columns)
+    most = int(edges[-1] - edges[0])
+    if most * num_places > MOST_NARROW:
+        most = int((edges[1:] - edges[:-1]).max())
+    is_narrow = most * num_places <= MOST_NARROW
+    count_type: type[np.uint16 | np.uint32] = np.uint16 if is_narrow else np.uint32
+    if rows.taps is None or columns.taps is None:
+        counts = np.zeros((num_bins, *shape), count_type)
         recording.count(edges, tables, counts)
-        return counts[:, :, :-1, :-1], int(num_spare(counts.reshape(-1, *shape[1:])))
-    resized = np.empty((num_bins, 2, y_axis.taps.first.size, x_axis.taps.first.size), np.float32)
-    taps = (y_axis.taps, x_axis.taps)
-    return resized, recording.resize(edges, tables, taps, np.empty((1, *shape), np.uint32), resized)
+        return counts[:, :, :-1, :-2], int(num_spare(counts.reshape(-1, *shape[1:]), num_places))
+    weights = columns.taps.weight
+    is_half = is_narrow and dtype == "float16"
+    resized = np.empty((num_bins, 2, rows.taps.weight.size, weights.size), np.uint16 if is_half else np.float32)
+    num_unread = recording.resize(edges, tables, rows.taps, weights, np.empty((1, *shape), count_type), resized)
+    return resized.view(np.float16) if is_half else resized, num_unread
 
 
 def bin_edges(recording: CheckedRecording, config: FramesConfig) -> Indices:
@@ -154,18 +163,10 @@ def bin_edges(recording: CheckedRecording, config: FramesConfig) -> Indices:
         return recording.edges_at_events(np.arange(num_bins + 1) * (recording.num_events // num_bins))
     duration_us = recording.last_us - recording.first_us
     window_us = config.window_us if config.window_us is not None else duration_us // num_bins
-    edges = [recording.first_us + k * window_us for k in range(num_bins + 1)]
+    edges = recording.first_us + window_us * np.arange(num_bins + 1)  # below 2**55
     if config.mode == "exact":
         edges[-1] = recording.last_us + 1
-    return _edges_at(recording, edges)
-
-
-def _edges_at(recording: CheckedRecording, edges_us: Sequence[int]) -> Indices:
-    """The index at any edges, also at ones beyond the last event, which need not fit into 64 bits."""
-    within = [edge for edge in edges_us if edge <= recording.last_us]
-    out = np.full(len(edges_us), recording.num_records)
-    out[: len(within)] = recording.edges_at_times(within)
-    return out
+    return recording.edges_at_times(edges)
 
 
 def store(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], int]:
@@ -174,8 +175,8 @@ def store(values: NDArray[Any], dtype: str) -> tuple[NDArray[Any], int]:
     float16 rounds to the nearest, an error of at most 2**-11 of the value (half a count at 1024); whole counts up to
     2048 are exact. Its largest value is 65504.
     """
-    if dtype == "float32":
-        return values.astype(np.float32, copy=False), 0
+    if values.dtype == np.float16 or dtype == "float32":
+        return values.astype(dtype, copy=False), 0
     if dtype == "float16":
         singles = np.ascontiguousarray(values, np.float32)
         halves = np.empty(values.shape, np.uint16)

@@ -8,7 +8,6 @@ refused, naming the event and, for raw records, the byte offset; then columns be
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -21,26 +20,31 @@ from ..sources.base import Events
 from ..sources.random_access import num_records
 from .columns import KEPT_AS, is_kept_as, judge_column
 from .kernels import (
-    OVERFLOW_US,
-    OVERFLOW_Y,
-    RECORD_BYTES,
+    ROW_OF_A_RECORD,
+    Counts,
     Tables,
     Taps,
-    byte_ranges,
     column_ranges,
     count_events,
     count_records,
-    first_unordered_record,
-    record_edges,
-    record_time,
     resize_events,
     resize_records,
 )
 from .order import by_time, num_late
+from .records import (
+    OVERFLOW_US,
+    OVERFLOW_Y,
+    check_records,
+    first_unordered_record,
+    record_edges,
+    record_time,
+)
 from .spec import Order
+from .vectors import RECORD_BYTES
 
 Indices = NDArray[np.int64]
-Counts = NDArray[np.uint32]
+Weights = NDArray[np.float32]
+Resized = NDArray[np.float32 | np.uint16]
 LATEST_US: Final = 1 << 53  # in either direction: 285 years, and exact as a double
 SORT_HINT: Final = 'frames.order = "sort", --order sort'
 
@@ -69,8 +73,8 @@ class CheckedRecording(ABC):
     """How many events were earlier than one before them, and were sorted."""
 
     @abstractmethod
-    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
-        """Index of the first event at or after each edge; edges ascending and not after the last event."""
+    def edges_at_times(self, edges_us: Indices) -> Indices:
+        """Index of the first event at or after each edge, `num_records` after the last event; edges ascending."""
 
     def edges_at_events(self, ordinals: Indices) -> Indices:
         """Index of the ordinal-th event (0 is the first) for each, `num_records` past the last."""
@@ -86,9 +90,9 @@ class CheckedRecording(ABC):
 
     @abstractmethod
     def resize(
-        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, rows: Taps, weights: Weights, counts: Counts, out: Resized
     ) -> int:
-        """Fill `out` (T, 2, S, S) with the counts, resized by the taps of rows and columns.
+        """Fill `out` (T, 2, S, S) with the counts, resized by the taps of rows and the columns' weights.
 
         Returns how many of the records between the first and the last edge no pixel of `out` reads.
         counts: (1, 2, H, W), memory to work in.
@@ -109,16 +113,17 @@ class CheckedRecords(CheckedRecording):
         self._data = np.ascontiguousarray(data)
         self.sensor_size = sensor_size
         self.num_records = num_records(data.size, RECORD_BYTES, location)
-        low, high = np.full(RECORD_BYTES, 255, np.uint8), np.zeros(RECORD_BYTES, np.uint8)
-        byte_ranges(self._data, low, high)
-        ranges = (int(low[0]), int(high[0]), int(low[1]), int(high[1]))
+        found = np.empty(4, np.int64)
+        self.is_ordered = check_records(self._data, found)
+        ranges = tuple(found.tolist())
         self._markers = np.array([self.num_records])
-        if high[1] >= OVERFLOW_Y:  # few recordings have overflow markers; their x and y are not an event's
+        if ranges[3] >= OVERFLOW_Y:  # few recordings have overflow markers; their x and y are not an event's
             is_marker = self._data[1::RECORD_BYTES] == OVERFLOW_Y
             self._markers = np.append(np.flatnonzero(is_marker), self.num_records)
             if self._markers.size <= self.num_records:
                 x, y = (self._data[i::RECORD_BYTES][~is_marker] for i in (0, 1))
                 ranges = (int(x.min()), int(x.max()), int(y.min()), int(y.max()))
+            self.is_ordered = first_unordered_record(self._data, self._markers) < 0
         self.num_events = self.num_records - (self._markers.size - 1)
         if self.num_events == 0:
             raise SourceError(f"{location}: {self.num_records} records and no event among them; fetch the file again")
@@ -126,19 +131,21 @@ class CheckedRecords(CheckedRecording):
         if x_high >= sensor_size[0] or y_high >= min(sensor_size[1], OVERFLOW_Y):
             self._refuse_coordinates(location)
         self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
-        unordered = first_unordered_record(self._data, self._markers)
-        self.is_ordered = unordered < 0
         if not self.is_ordered and order == "strict":
+            unordered = first_unordered_record(self._data, self._markers)
             raise SourceError(
                 f"{location}: time runs backwards at record {unordered} (byte offset {unordered * RECORD_BYTES}): "
                 f"{self._time(unordered)} us is before the event before it; the file is damaged: fetch it again, or "
                 f"sort it ({SORT_HINT})"
             )
-        ends = self.edges_at_events(np.array([0, self.num_events - 1]))
-        self.first_us, self.last_us = (self._time(int(i)) for i in ends)
+        ends = [0, self.num_records - 1]
+        if self._markers.size > 1:
+            ends = self.edges_at_events(np.array([0, self.num_events - 1])).tolist()
+        self.first_us, self.last_us = map(self._time, ends)
 
     def _time(self, i: int) -> int:
-        return int(record_time(self._data, i)) + OVERFLOW_US * int(np.searchsorted(self._markers, i))
+        num_before = int(np.searchsorted(self._markers, i)) if self._markers.size > 1 else 0
+        return int(record_time(self._data, i)) + OVERFLOW_US * num_before
 
     def _refuse_coordinates(self, location: str) -> None:
         x, y = self._data[0::RECORD_BYTES], self._data[1::RECORD_BYTES]
@@ -149,9 +156,9 @@ class CheckedRecords(CheckedRecording):
             f"sensor's {width} x {height} pixels; the file is damaged or another sensor's"
         )
 
-    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
+    def edges_at_times(self, edges_us: Indices) -> Indices:
         out = np.empty(len(edges_us), np.int64)
-        record_edges(self._data, self._markers, np.array(edges_us, np.int64), out)
+        record_edges(self._data, self._markers, edges_us, out)
         return out
 
     def edges_at_events(self, ordinals: Indices) -> Indices:
@@ -159,23 +166,26 @@ class CheckedRecords(CheckedRecording):
         return ordinals + np.searchsorted(events_before_marker, ordinals, side="right")
 
     def num_events_between(self, start: int, stop: int) -> int:
+        if self._markers.size == 1:
+            return stop - start
         return stop - start - int(np.diff(np.searchsorted(self._markers, [start, stop]))[0])
 
     def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
         count_records(self._data, bin_edges, self._without_markers(tables, out), out)
 
     def resize(
-        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, rows: Taps, weights: Weights, counts: Counts, out: Resized
     ) -> int:
-        return int(resize_records(self._data, bin_edges, self._without_markers(tables, counts), taps, counts, out))
+        tables = self._without_markers(tables, counts)
+        return resize_records(self._data, bin_edges, tables, rows, weights, counts, out)
 
     def _without_markers(self, tables: Tables, counts: Counts) -> Tables:
         """The tables with the overflow markers' row sent to the spare one."""
         if self._markers.size == 1:
             return tables
-        rows = tables.rows.copy()
-        rows[2 * OVERFLOW_Y : 2 * OVERFLOW_Y + 2] = (counts.shape[2] - 1) * counts.shape[3]
-        return tables._replace(rows=rows)
+        rows = tables.record_rows.copy()
+        rows[[OVERFLOW_Y, ROW_OF_A_RECORD - 255 + OVERFLOW_Y]] = (counts.shape[2] - 1) * counts.shape[3]
+        return tables._replace(record_rows=rows)
 
 
 class CheckedEvents(CheckedRecording):
@@ -251,14 +261,14 @@ class CheckedEvents(CheckedRecording):
         self.extent = Box(x_low, y_low, int(x.max()) - x_low + 1, int(y.max()) - y_low + 1)
         self.first_us, self.last_us = int(t[0]), int(t[-1])
 
-    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
-        return np.searchsorted(self.events.t, np.array(edges_us, np.int64)).astype(np.int64)
+    def edges_at_times(self, edges_us: Indices) -> Indices:
+        return np.searchsorted(self.events.t, edges_us).astype(np.int64)
 
     def count(self, bin_edges: Indices, tables: Tables, out: Counts) -> None:
         count_events(self.events.x, self.events.y, self.events.p, bin_edges, tables, out)
 
     def resize(
-        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, rows: Taps, weights: Weights, counts: Counts, out: Resized
     ) -> int:
         x, y, p = self.events.x, self.events.y, self.events.p
-        return int(resize_events(x, y, p, bin_edges, tables, taps, counts, out))
+        return int(resize_events(x, y, p, bin_edges, tables, rows, weights, counts, out))

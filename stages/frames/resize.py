@@ -1,11 +1,13 @@
 """Where a sensor's pixels land in a frame: the look-up tables and the taps of the kernels.
 
-`plan_axis` chooses, for each axis on its own, a small axis of counts and the table from sensor coordinates to it:
+`plan_columns` and `plan_rows` choose, for each axis on its own, a small axis of counts and the table from sensor
+coordinates to it:
 
 - none, sum: the counts are the frame, sensor coordinate c lands in pixel (c - low) (* size // extent with sum).
 - bilinear: an output pixel reads two rows and two columns (aligned corners, no antialiasing), so at most 2 S rows and
   2 S columns of the sensor matter. Only those are counted; every other event, also one that is read with the weight 0,
-  goes to the spare row or column.
+  goes to the spare row or column. In a row lie first the left columns of all output pixels, then the right ones, so
+  that resizing reads neighbours; a column that several of them read is counted at as many places.
 
 Counting straight into so small a frame keeps it in the processor's first cache.
 """
@@ -18,7 +20,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import Tables, Taps
+from .kernels import ROW_OF_A_RECORD, Tables, Taps
+from .vectors import LONGEST_LINE
+
+RAW_ADDRESSES = 256
+"""x and y of a raw record are bytes."""
 
 
 def bilinear_taps(length: int, size: int) -> Taps:
@@ -45,11 +51,11 @@ def _taps_at(position: NDArray[np.float32], length: int) -> Taps:
     return Taps(first, second, weight)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Axis:
-    """One axis of the counts: `length` pixels and a spare one, and the table sensor coordinate -> pixel.
+    """One axis of the counts: `length` pixels and the spare ones, and the table sensor coordinate -> pixel, (K, limit).
 
-    taps: of a bilinear resize, in these pixels.
+    taps: of a bilinear resize, rows in these pixels.
     """
 
     length: int
@@ -57,46 +63,66 @@ class Axis:
     taps: Taps | None = None
 
 
-@lru_cache(maxsize=1024)
-def plan_axis(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
-    """The axis for events at low .. low + extent - 1 of `limit` addressable coordinates, and frames of `size` pixels.
+# For events at low .. low + extent - 1 of `limit` addressable coordinates, and frames of `size` pixels. `extent` and
+# `size` are at least 1, and extent <= size with resize "none". Recordings share few extents, so plans are kept: treat
+# the arrays as read-only.
 
-    `extent` and `size` are at least 1, and extent <= size with resize "none". Recordings share few extents, so plans
-    are kept: treat the arrays as read-only.
-    """
-    if resize == "bilinear":
-        return _plan_bilinear(low, extent, limit, bilinear_taps(extent, size))
+
+@lru_cache(maxsize=1024)
+def plan_columns(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
+    """The columns; behind them lie the spare one and one for events that are counted at fewer places than others."""
+    if resize != "bilinear":
+        return _plan_pixels(low, extent, limit, resize, size)
+    assert size <= LONGEST_LINE
+    taps = bilinear_taps(extent, size)
+    is_read = np.concatenate([np.ones(size, bool), taps.weight > 0])
+    places = np.flatnonzero(is_read)
+    pixels = np.concatenate([taps.first, taps.second])[is_read]
+    order = np.argsort(pixels, kind="stable")
+    places, pixels = places[order], pixels[order]
+    ordinals = np.arange(pixels.size) - np.searchsorted(pixels, pixels)  # 0, 1, ... among the places of a pixel
+    table = np.full((int(ordinals.max()) + 1, limit), 2 * size + 1)
+    table[0] = 2 * size
+    table[ordinals, low + pixels] = places
+    return Axis(2 * size, table, taps)
+
+
+@lru_cache(maxsize=1024)
+def plan_rows(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
+    """The rows; behind them lies the spare one."""
+    if resize != "bilinear":
+        return _plan_pixels(low, extent, limit, resize, size)
+    taps = bilinear_taps(extent, size)
+    weighs = taps.weight > 0  # the first tap always does
+    used = np.zeros(extent, bool)
+    used[taps.first] = used[taps.second[weighs]] = True
+    length = int(used.sum())
+    place = np.where(used, np.cumsum(used) - 1, length)
+    taps = Taps(place[taps.first], place[np.where(weighs, taps.second, taps.first)], taps.weight)
+    return Axis(length, _table(low, place, limit, spare=length), taps)
+
+
+def _plan_pixels(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
     place = np.arange(extent) * size // extent if resize == "sum" else np.arange(extent)
     return Axis(size, _table(low, place, limit, spare=size))
 
 
-def _plan_bilinear(low: int, extent: int, limit: int, taps: Taps) -> Axis:
-    size = taps.first.size
-    weighs = taps.weight > 0  # the first tap always does
-    if (taps.second[:-1] < taps.first[1:]).all():  # no pixel is read twice: all the first ones, then all the second
-        length = 2 * size
-        first, second = np.arange(size), size + np.arange(size)
-        place = np.full(extent, length)
-        place[taps.second[weighs]] = second[weighs]
-        place[taps.first] = first
-        taps = Taps(first, second, taps.weight, in_planes=True)
-    else:
-        used = np.zeros(extent, bool)
-        used[taps.first] = used[taps.second[weighs]] = True
-        length = int(used.sum())
-        place = np.where(used, np.cumsum(used) - 1, length)
-        taps = Taps(place[taps.first], place[np.where(weighs, taps.second, taps.first)], taps.weight)
-    return Axis(length, _table(low, place, limit, spare=length), taps)
-
-
 def _table(low: int, place: NDArray[np.int64], limit: int, *, spare: int) -> NDArray[np.int64]:
-    table = np.full(limit, spare)
-    table[low : low + place.size] = place
+    table = np.full((1, limit), spare)
+    table[0, low : low + place.size] = place
     return table
 
 
-def address_tables(x_axis: Axis, y_axis: Axis) -> Tables:
-    """The tables of the counting kernels, for counts of (2, y length + 1, x length + 1)."""
-    width, height = x_axis.length + 1, y_axis.length + 1
-    rows = y_axis.table[:, None] * width + np.array([0, height * width])
-    return Tables(x_axis.table.astype(np.uint32), rows.reshape(-1).astype(np.uint32))
+@lru_cache(maxsize=128)
+def address_tables(columns: Axis, rows: Axis) -> Tables:
+    """The tables of the counting kernels, for counts of `counts_shape`; of at least the addresses of raw records."""
+    _, height, width = counts_shape(columns, rows)
+    flat = (rows.table[0][:, None] * width + np.array([0, height * width])).astype(np.uint32)
+    record_rows = np.empty(ROW_OF_A_RECORD + 1, np.uint32)
+    record_rows[:RAW_ADDRESSES], record_rows[-RAW_ADDRESSES:] = flat[:RAW_ADDRESSES].T
+    return Tables(columns.table.astype(np.uint32), flat.reshape(-1), record_rows)
+
+
+def counts_shape(columns: Axis, rows: Axis) -> tuple[int, int, int]:
+    """(2, H, W) of the counts of a frame, spare pixels included."""
+    return 2, rows.length + 1, columns.length + 2

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
 from ..sources.base import EventStream
-from .checked import LATEST_US, SORT_HINT, Box, CheckedEvents, CheckedRecording, Counts, Indices
-from .kernels import Tables, Taps, num_spare, resize_bilinear
+from .checked import LATEST_US, SORT_HINT, Box, CheckedEvents, CheckedRecording, Indices, Resized, Weights
+from .kernels import Counts, Tables, Taps, num_spare, resize_bilinear
 from .order import WINDOW, in_order
 from .spec import Order
 
@@ -96,7 +95,7 @@ class CheckedStream(CheckedRecording):
                 "leave the file alone while it is converted, and run the command again"
             )
 
-    def edges_at_times(self, edges_us: Sequence[int]) -> Indices:
+    def edges_at_times(self, edges_us: Indices) -> Indices:
         # An edge's index is the number of events before it.
         return sum((piece.edges_at_times(edges_us) for _, piece in self._again()), np.zeros(len(edges_us), np.int64))
 
@@ -105,7 +104,7 @@ class CheckedStream(CheckedRecording):
             piece.count(np.clip(bin_edges - start, 0, piece.num_events), tables, out)
 
     def resize(
-        self, bin_edges: Indices, tables: Tables, taps: tuple[Taps, Taps], counts: Counts, out: NDArray[np.float32]
+        self, bin_edges: Indices, tables: Tables, rows: Taps, weights: Weights, counts: Counts, out: Resized
     ) -> int:
         k = num_unread = 0  # k: the bin whose counts are being collected
         counts[:] = 0
@@ -115,8 +114,8 @@ class CheckedStream(CheckedRecording):
                 piece.count(local[k : k + 2], tables, counts)
                 if bin_edges[k + 1] > start + piece.num_events:
                     break  # it goes on in the next piece
-                resize_bilinear(counts[0], *taps, out[k])
-                num_unread += int(num_spare(counts[0]))
+                resize_bilinear(counts[0], rows, weights, out[k])
+                num_unread += int(num_spare(counts[0], len(tables.columns)))
                 counts[:] = 0
                 k += 1
         return num_unread

@@ -48,10 +48,7 @@ class FileBytes:
 
     def __init__(self, path: Path) -> None:
         self.path, self.location = path, str(path)
-        try:
-            self._descriptor = os.open(path, os.O_RDONLY)
-        except OSError as error:
-            raise SourceError(f"{path}: cannot be read: {error.strerror}; see whether it is there") from error
+        self._descriptor = _open(self.location)
         weakref.finalize(self, os.close, self._descriptor)
         self._before = os.fstat(self._descriptor)
         self.size = self._before.st_size
@@ -69,6 +66,25 @@ class FileBytes:
             return os.pread(self._descriptor, _checked(size, self.location), offset)
         except OSError as error:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
+
+
+def read_file(path: str) -> bytes | None:
+    """All of a file, None where it has more than `MAX_READ_BYTES`; without the cost of a `FileBytes`."""
+    descriptor = _open(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        return os.pread(descriptor, size, 0) if size <= MAX_READ_BYTES else None
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+
+
+def _open(path: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY)
+    except OSError as error:
+        raise SourceError(f"{path}: cannot be read: {error.strerror}; see whether it is there") from error
 
 
 class InMemory:

@@ -16,7 +16,7 @@ from pathlib import Path
 from ...cache.documents import name_some
 from ...cache.errors import SourceError
 from .archives import Member, list_members
-from .random_access import MAX_READ_BYTES, FileBytes, RandomAccess, blocks
+from .random_access import MAX_READ_BYTES, FileBytes, RandomAccess, blocks, read_file
 
 _MAX_DEPTH = 4  # an archive in a folder in an archive in a folder
 
@@ -68,6 +68,7 @@ class FolderTree(FileTree):
     def __init__(self, path: Path) -> None:
         self.location = str(path)
         self._path = path
+        self._prefix = str(path / "_")[:-1]  # paths are made for each file, and `Path` takes its time
 
     def children(self, folder: str) -> tuple[list[str], list[str]]:
         folders, files = [], []
@@ -99,10 +100,14 @@ class FolderTree(FileTree):
         return (self._path / name).is_file()
 
     def where(self, name: str) -> str:
-        return str(self._path / name)
+        return self._prefix + name if name else self.location
 
     def open(self, name: str) -> RandomAccess:
         return FileBytes(self._path / name)
+
+    def content(self, name: str) -> bytes | RandomAccess:
+        content = read_file(self.where(name))
+        return self.open(name) if content is None else content
 
 
 class ArchiveTree(FileTree):

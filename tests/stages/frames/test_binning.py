@@ -289,3 +289,23 @@ def test_the_sensor_size_is_the_recording_s_or_the_configuration_s() -> None:
     with pytest.raises(SourceError, match=r"its sensor has 8 x 6 pixels, sensor_size is 9 x 7"):
         make_frames(said, whole.model_copy(update={"sensor_size": (9, 7)}))
     assert make_frames(said, FramesConfig(sensor_size=(9, 7))).extent == (1, 1)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "uint16"])
+@pytest.mark.parametrize("num_at_once", [65_504, 65_505, 70_000])
+def test_counts_beyond_the_narrow_type(num_at_once: int, dtype: str) -> None:
+    """The largest float16 is 65504: one event more in a bin, and counts are wide."""
+    x, y = np.zeros(num_at_once + 1, np.uint16), np.zeros(num_at_once + 1, np.uint16)
+    x[-1], y[-1] = 8, 6
+    events = Events(x, y, np.arange(num_at_once + 1), np.ones(num_at_once + 1, np.uint8))
+    for resize in ("none", "sum", "bilinear"):
+        if resize != "bilinear" or dtype.startswith("float"):
+            config = FramesConfig(
+                mode="exact", num_bins=1, resize=resize, size=0 if resize == "none" else 5, dtype=dtype
+            )
+            frames = make_frames(events, config, SENSOR)
+            most = {"float16": 65_504, "uint16": 65_535}.get(dtype, num_at_once)
+            assert frames.data.flags.c_contiguous
+            assert frames.data[0, 1, 0, 0] == min(num_at_once, most)
+            assert frames.num_saturated == (num_at_once > most)
+            assert frames.num_in_frames == num_at_once + 1

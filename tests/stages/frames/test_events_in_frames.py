@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from recordings import as_events, as_records, event_lists
 
 from dvs_transfer.stages.frames.binning import make_frames
-from dvs_transfer.stages.frames.resize import plan_axis
+from dvs_transfer.stages.frames.resize import plan_columns, plan_rows
 from dvs_transfer.stages.frames.spec import FramesConfig
 from dvs_transfer.stages.sources.base import Events
 
@@ -58,8 +58,9 @@ def test_the_pixels_are_those_that_torch_reads(size: int) -> None:
         left = torch.nn.functional.interpolate(impulses, size=[1, size], mode="bilinear", align_corners=True)
         read = set(torch.nonzero(left.sum(dim=(1, 2, 3)) > 0)[:, 0].tolist())
         assert pixels_read(length, size) == read
-        axis = plan_axis(0, length, length, "bilinear", size)
-        assert {pixel for pixel in range(length) if axis.table[pixel] < axis.length} == read
+        for plan in (plan_rows, plan_columns):
+            axis = plan(0, length, length, "bilinear", size)
+            assert {pixel for pixel in range(length) if axis.table[0, pixel] < axis.length} == read
 
 
 def test_a_large_sensor_loses_almost_all_events_without_a_word_of_bilinear() -> None:
