@@ -16,37 +16,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...random_access import RandomAccess
-from .stream import NEVER, PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, unwrapped
 
 WORD_BYTES: Final = 4
 RESERVED: Final = "a word of a reserved type; the file is damaged, or of another version: fetch it again"
+UNIT: Final = np.uint32
+STATE: Final = (0, NEVER)  # that a file begins with
+PROBLEMS: Final = (RESERVED,)
 _STEP: Final = 16  # words that are looked at together
 _LONGEST: Final = 256  # run of events that is decoded at once: it stays in the first cache
 _SHORTEST: Final = 8  # for which that is worth it
 _U = np.uintp
-
-
-def no_time(state: NDArray[np.int64]) -> str:
-    """Of a file in which no word told the time."""
-    return "" if state[1] > NEVER else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
-
-
-def words_of(
-    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
-) -> Words:
-    return Words(
-        decode,
-        start,
-        np.uint32,
-        (0, NEVER),
-        WORD_BYTES,
-        (RESERVED,),
-        sensor_size,
-        WORD_BYTES,
-        no_time,
-        first_us,
-    )
 
 
 @njit(nogil=True, cache=True)
