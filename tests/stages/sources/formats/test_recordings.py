@@ -228,7 +228,7 @@ def test_nanoseconds_since_1970_are_not_rounded_to_a_float(tmp_path: Path) -> No
     ("text", "message"),
     [
         ("4000000000 1\n1,2,3,1\n", "announces a sensor of 4000000000 x 1 pixels"),
-        ("1,2,3\n", "3 columns, expected at least 4"),
+        ("1,2,3\n", "3 columns, expected four"),
         ("1,2,3,1\nx,2,3,1\n", "could not convert string 'x'"),
         ("1,2,3,1\n1.5,2,3,1\n", "whole numbers at first in column 1, fractions after"),
         ("hello\nworld\n", "could not convert string 'hello'"),
