@@ -25,7 +25,7 @@ factor of 1,000 leaves this range."""
 
 _SHOWN: Final = 10
 _US_PER_UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
-_TAKEN_FOR: Final[dict[GuessedUnit, str]] = {"us": "whole numbers taken for us", "s": "floating point taken for s"}
+_TAKEN_FOR: Final[dict[GuessedUnit, str]] = {"us": "whole numbers taken for us", "s": "fractions taken for s"}
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,7 @@ def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
             "no group with the datasets x, y, t and p, no dataset with these fields, and no table of four columns; "
             "write the recording so"
         )
-    if len(chosen) > 1 and len(chosen) == len(tables):
+    if len(chosen) > 1 and not any(name.lower() == "events" for name, _ in tables):
         names = ", ".join(table.name for table in chosen[:5])
         raise UnsupportedError(
             f"{len(chosen)} tables of four columns ({names}); keep the recording's alone, or as `events`"

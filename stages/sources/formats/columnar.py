@@ -231,6 +231,7 @@ def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
     is_whole: list[bool] | None = None  # of the columns, as the first line has them
     num_before = 0
     for text in _whole_lines(content, header.offset):
+        text = text.replace("True", "1").replace("False", "0")
         # As whole numbers it takes half the time.
         dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:

@@ -42,12 +42,13 @@ def as_events(
 ) -> Iterator[Events]:
     """The events of each piece, whose columns are "x", "y", "t" and "p", or without names, `PLACES`.
 
-    time_unit: of t; "auto" is us for whole numbers and s for floating point. Times between two microseconds are rounded
-    to the nearest, unless the unit is "whole us": then they stay, and are refused as such.
+    time_unit: of t; "auto" is us for whole numbers, of whatever type, and s for others. Times between two microseconds
+    are rounded to the nearest, unless the unit is "whole us": then they stay, and are refused as such.
     order: which of the columns without names is which ("xytp"); "auto": by their values, see `tell_apart`, also for
     `usual`.
     """
     assumed = ""
+    guessed: GuessedUnit | None = None
     for columns in pieces:
         if "t" not in columns:
             if order == "auto":
@@ -57,9 +58,8 @@ def as_events(
                     assumed = f"names no columns, which {why} {', '.join(order)}"
             columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
         t = columns["t"]
-        guessed: GuessedUnit | None = None
-        if time_unit == "auto":
-            guessed = "s" if t.dtype.kind == "f" else "us"
+        if time_unit == "auto" and guessed is None and len(t):  # the beginning tells, as of the columns
+            guessed = "s" if t.dtype.kind == "f" and (t != np.floor(t)).any() else "us"
         t = _microseconds(t, guessed or time_unit)
         yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
 

@@ -126,6 +126,11 @@ def identify(content: RandomAccess, suffix: str) -> Format:
         return "text"
     if suffix == ".bin" or _has_times_in_order(content, start):
         return "atis"
+    if start.startswith(b"% "):
+        raise SourceError(
+            f"{content.location}: its header tells no version of EVT or DAT, as '% evt 3.0' or '% Version 2' does; "
+            "write the line, if you know it"
+        )
     for signature, what in _OTHERS.items():
         if start.startswith(signature):
             raise SourceError(f"{content.location}: is {what}")

@@ -32,10 +32,8 @@ def words_of(
     """Raises SourceError: another version or type of events, or cut off."""
     kind = content.read_at(start, 2)
     if version not in _FIELDS:
-        raise SourceError(
-            f"{content.location}: DAT of version {version or 'that is not told'}; 1 and 2 are read: convert it "
-            "(Metavision SDK)"
-        )
+        told = f"version {version}" if version else "a version that it does not tell"
+        raise SourceError(f"{content.location}: DAT of {told}; 1 and 2 are read: convert it (Metavision SDK)")
     num_records(content.size - start - 2, WORD_BYTES, content.location, start + 2)
     if kind[0] not in _TYPES or kind[1] != WORD_BYTES:
         raise SourceError(

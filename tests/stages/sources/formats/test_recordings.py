@@ -151,6 +151,8 @@ def test_a_file_in_an_archive_reaches_the_other_process(tmp_path: Path) -> None:
     [
         ("auto", np.array([1, 2000]), [1, 2000]),
         ("auto", np.array([1e-6, 0.002]), [1, 2000]),
+        ("auto", np.array([1.0, 2000.0], np.float32), [1, 2000]),
+        ("auto", np.array([1.0, 2000.5]), [1_000_000, 2_000_500_000]),
         ("us", np.array([1.0, 2000.4]), [1, 2000]),
         ("ms", np.array([1, 2]), [1000, 2000]),
         ("ms", np.array([0.5, 2.0]), [500, 2000]),

@@ -248,6 +248,10 @@ def test_hdf5_with_several_tables(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"a\.h5: 2 tables of four columns \(/one, /two\); keep") as caught:
         read(tmp_path / "a.h5")
     assert "fetch it again" not in str(caught.value)
+    events = make_events(100)
+    with h5py.File(tmp_path / "data.hdf5", "w") as file:  # MVSEC: no other table in the file
+        file["davis/left/events"], file["davis/right/events"] = table(events, "xytp"), np.zeros((3, 4))
+    assert_same(read(tmp_path / "data.hdf5"), events)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x"] = np.zeros(3)
     with pytest.raises(SourceError, match=r"b\.h5: no group with the datasets x, y, t and p, no dataset") as caught:
