@@ -25,7 +25,7 @@ PROBLEM: Final = 0  # index in a state: 0, or 1 + the index of a text in `Words.
 ROOM: Final = 32  # events that a word can hold at most; a kernel stops where fewer fit
 PIECE_EVENTS: Final = 1 << 20
 NEVER: Final = -(1 << 62)  # of a counter, in a state: not told yet
-_BLOCK_BYTES: Final = 1 << 18
+_BLOCK_BYTES: Final = 1 << 17
 _EVENT_BYTES: Final = 13  # in memory
 
 Kernel = Callable[..., tuple[int, int]]
