@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import as_events, as_records, event_lists
+from recordings import as_records, event_lists
 
 from dvs_transfer.stages.frames.kernels import (
     Tables,
     byte_ranges,
-    column_ranges,
     count_events,
     count_records,
     first_unordered_record,
@@ -49,19 +48,6 @@ def test_byte_ranges(num_records: int, seed: int) -> None:
     byte_ranges(records.reshape(-1), low, high)
     np.testing.assert_array_equal(low, records.min(axis=0))
     np.testing.assert_array_equal(high, records.max(axis=0))
-
-
-@settings(deadline=None)
-@given(event_lists(times=("short", "huge")), st.booleans())
-def test_column_ranges(events: list, shuffled: bool) -> None:
-    if shuffled:
-        events = events[1:] + events[:1]
-    columns = as_events(events)
-    found = np.empty(8, np.int64)
-    is_ordered = column_ranges(columns.x, columns.y, columns.t, columns.p, found)
-    x, y, t, p = zip(*events, strict=True)
-    assert found.tolist() == [min(x), max(x), min(y), max(y), t[0], t[-1], min(p), max(p)]
-    assert is_ordered == (list(t) == sorted(t))
 
 
 @settings(deadline=None)
