@@ -25,8 +25,8 @@ class Look:
         widen(x, y, t, p, self._seen)
 
     def ranges(self) -> Ranges:
-        *bounds, backwards, _ = self._seen.tolist()
-        return Ranges(*bounds, is_ordered=not backwards)
+        x_low, x_high, y_low, y_high, p_low, p_high, backwards, _ = self._seen.tolist()
+        return Ranges(x_low, x_high, y_low, y_high, p_low, p_high, is_ordered=not backwards)
 
 
 @njit(nogil=True, cache=True)
