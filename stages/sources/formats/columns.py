@@ -135,5 +135,7 @@ def join(pieces: Iterable[Events]) -> Events:
     held = [piece for piece in pieces if len(piece)]
     if not held:
         return Events(*np.empty((4, 0), np.int64))
+    if len(held) == 1:
+        return held[0]
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
     return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].assumed)
