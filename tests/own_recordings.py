@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from word_files import ATIS, Rows, aedat31, es, evt4, evt21
 
 from dvs_transfer.stages.sources.atis import encode_records
 from dvs_transfer.stages.sources.base import Events, EventStream
+from dvs_transfer.stages.sources.formats.columns import assumed_order
 
 SENSOR = (64, 48)
 
@@ -32,8 +32,7 @@ def make_events(num_events: int = 2000, seed: int = 0, sensor_size: tuple[int, i
 
 def told(recording: Events | EventStream) -> str | None:
     """The order of columns that was assumed of a recording."""
-    found = re.search(r"convert: --columns (\w+)", recording.assumed)
-    return found and found[1]
+    return assumed_order(recording.assumed)
 
 
 def _faery(**options: Any) -> Callable[[Path, Events], None]:

@@ -13,6 +13,7 @@ from ...cache.documents import name_some
 from ...cache.store import FrameStore
 from ..frames.spec import FramesConfig
 from ..sources.base import GuessedUnit
+from ..sources.formats.columns import assumed_order
 from ..sources.reader import IgnoredFiles, Reader
 
 LOW_SHARE: Final = 0.2
@@ -24,7 +25,7 @@ factor of 1,000 leaves this range."""
 
 _SHOWN: Final = 10
 _US_PER_UNIT: Final = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
-_TAKEN_FOR: Final[dict[GuessedUnit, str]] = {"us": "whole numbers taken for us", "s": "floating point taken for s"}
+_TAKEN_FOR: Final[dict[GuessedUnit, str]] = {"us": "whole numbers taken for us", "s": "fractions taken for s"}
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,12 @@ def _assumptions(store: FrameStore) -> Iterator[str]:
     found = list(zip(store.column("assumed").tolist(), store.column("guessed_unit").tolist(), strict=True))
     for assumed, unit in sorted({pair for pair in found if pair[0]}):
         names = [str(store.sample_id[row]) for row, pair in enumerate(found) if pair == (assumed, unit)]
+        order, hint = assumed_order(assumed), ""
+        if order:
+            how = f'frames.columns = "{order}" (--set frames.columns={order}; convert: --columns {order})'
+            hint = f"; say so, where it is right: {how}"
         times = f"; their times: {_TAKEN_FOR[unit]}" if unit else ""
-        yield f"each of {len(names):,} recordings ({name_some(names)}) {assumed}{times}"
+        yield f"each of {len(names):,} recordings ({name_some(names)}) {assumed}{hint}{times}"
 
 
 def _has(store: FrameStore, column: str) -> bool:

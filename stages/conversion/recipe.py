@@ -30,7 +30,6 @@ CODE_BEFORE: Final[Mapping[str, str]] = {
     "cifar10": "1e0c505f21f8018309b9fcf8f9157d80c9993506589de7fc4f90401721032fba",
     "nomniglot": "2d32d373dd4df8df5efec9fd40de023f0d69018c40ef5c5200237c5f33e58a81",
     "omniglot": "f42db1be1bb17854ab8bd29332f500ff0916de8d33cf0fb6ace2681c34b0105c",
-    "folder": "fc31f05c7ff5f58a7ee0dfc3fc0de25662eb48715ee505098355f827bf9324d5",
     "image-folder": "fc31f05c7ff5f58a7ee0dfc3fc0de25662eb48715ee505098355f827bf9324d5",
     "tonic": "c9f0dc8e12909bf6e53d9522745e102c5d45670156c7d25675adcd144c61588b",
 }

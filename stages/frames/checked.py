@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from ..sources.base import Events
 from ..sources.random_access import num_records
+from ..sources.ranges import Look
 from .columns import KEPT_AS, is_kept_as, judge_column
 from .kernels import (
     ROW_OF_A_RECORD,
     Counts,
     Tables,
     Taps,
-    column_ranges,
     count_events,
     count_records,
     resize_events,
@@ -221,16 +221,19 @@ class CheckedEvents(CheckedRecording):
         columns = (events.x, events.y, events.t, events.p)
         if len(events) == 0 or not all(map(is_kept_as, columns, KEPT_AS, (len(events),) * 4)):
             return False
-        found = np.empty(8, np.int64)
-        is_ordered = column_ranges(*columns, found)
-        x_low, x_high, y_low, y_high, first_us, last_us, p_low, p_high = found.tolist()
+        found = events.ranges
+        if found is None:
+            look = Look()
+            look.at(*columns)
+            found = look.ranges()
         width, height = self.sensor_size
-        if not (is_ordered and x_high < width and y_high < height and p_high <= 1):
+        if not (found.is_ordered and found.x_high < width and found.y_high < height and found.p_high <= 1):
             return False
+        first_us, last_us = int(events.t[0]), int(events.t[-1])
         if first_us < -LATEST_US or last_us > LATEST_US:
             return False
-        self.events, self.has_signs = events, None if p_low else False
-        self.extent = Box(x_low, y_low, x_high - x_low + 1, y_high - y_low + 1)
+        self.events, self.has_signs = events, None if found.p_low else False
+        self.extent = Box(found.x_low, found.y_low, found.x_high - found.x_low + 1, found.y_high - found.y_low + 1)
         self.first_us, self.last_us = first_us, last_us
         return True
 

@@ -101,28 +101,6 @@ def count_records(data: NDArray[np.uint8], bin_edges: NDArray[np.int64], tables:
 
 
 @njit(nogil=True, cache=True)
-def column_ranges(
-    x: NDArray[np.uint16], y: NDArray[np.uint16], t: NDArray[np.int64], p: NDArray[np.uint8], out: NDArray[np.int64]
-) -> bool:
-    """Lowest and highest of x and of y, first and last t, lowest and highest p; whether no time is before the last one.
-
-    x, y, t, p: (n,), n > 0.  out: (8,), filled.
-    """
-    x_low, x_high, y_low, y_high, p_low, p_high = x[0], x[0], y[0], y[0], p[0], p[0]
-    for i in range(x.size):
-        x_low, x_high = min(x_low, x[i]), max(x_high, x[i])
-    for i in range(y.size):
-        y_low, y_high = min(y_low, y[i]), max(y_high, y[i])
-    for i in range(p.size):
-        p_low, p_high = min(p_low, p[i]), max(p_high, p[i])
-    backwards = np.uint8(0)
-    for i in range(t.size - 1):
-        backwards |= np.uint8(t[i + 1] < t[i])
-    out[0], out[1], out[2], out[3] = x_low, x_high, y_low, y_high
-    out[4], out[5], out[6], out[7] = t[0], t[-1], p_low, p_high
-    return bool(backwards == 0)
-
-
 @njit(nogil=True, inline="always")
 def _half_bits(value):  # type: ignore[no-untyped-def]  # inlined into the kernels below
     """The bits of a float32 from 0 to 65504 as float16, rounded to nearest, ties to even.

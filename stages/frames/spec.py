@@ -61,7 +61,7 @@ class FramesConfig(Frozen):
         "auto",
         description=(
             "unit of the times in recordings whose format states none (HDF5, MAT, NumPy, text): "
-            "auto takes whole numbers for us, floating point for s"
+            "auto takes whole numbers for us, others for s"
         ),
     )
     columns: str = Field(

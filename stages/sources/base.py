@@ -7,8 +7,8 @@ all pass, in `frames.checked`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any, Final, Literal
+from dataclasses import dataclass, field
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,18 @@ class Sample:
     location: str
 
 
+class Ranges(NamedTuple):
+    """Lowest and highest x, y and p of events, and whether none has a time before that of the one before it."""
+
+    x_low: int
+    x_high: int
+    y_low: int
+    y_high: int
+    p_low: int
+    p_high: int
+    is_ordered: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Events:
     """The events of a recording, each column (n,) of any type of numbers, not judged yet.
@@ -45,6 +57,7 @@ class Events:
     sensor_size: (width, height) in pixels, where the recording's file states it.
     guessed_unit: what t was taken for, where neither the format nor the user says its unit.
     assumed: what else the file leaves open and was assumed, as a message says it of the file; "" for nothing.
+    ranges: of these very arrays, where their decoder looked; they cannot be written to then. None in a changed copy.
     """
 
     x: NDArray[Any]
@@ -54,9 +67,17 @@ class Events:
     sensor_size: tuple[int, int] | None = None
     guessed_unit: GuessedUnit | None = None
     assumed: str = ""
+    ranges: Ranges | None = field(default=None, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def looked_at(self, ranges: Ranges) -> Events:
+        """Keep what a decoder saw in all of its values."""
+        for column in (self.x, self.y, self.t, self.p):
+            column.flags.writeable = False
+        object.__setattr__(self, "ranges", ranges)
+        return self
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ Column = tuple[Any, str | int | None]
 MAX_CHUNK_BYTES = 1 << 26  # of a dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of a group
 COLUMN_NAMES = {
-    "x": ("x", "xs"),
-    "y": ("y", "ys"),
+    "x": ("x", "xs", "x_pos"),
+    "y": ("y", "ys", "y_pos"),
     "t": ("t", "ts", "timestamp", "timestamps", "time"),
     "p": ("p", "ps", "pol", "polarity", "polarities", "on"),
 }
@@ -87,7 +87,7 @@ def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
             "no group with the datasets x, y, t and p, no dataset with these fields, and no table of four columns; "
             "write the recording so"
         )
-    if len(chosen) > 1 and len(chosen) == len(tables):
+    if len(chosen) > 1 and not any(name.lower() == "events" for name, _ in tables):
         names = ", ".join(table.name for table in chosen[:5])
         raise UnsupportedError(
             f"{len(chosen)} tables of four columns ({names}); keep the recording's alone, or as `events`"
@@ -107,6 +107,8 @@ def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
     """The dataset, when it lies in the file itself and is read in bounded pieces."""
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
         raise ValueError(f"{dataset.name} is no array")
+    if dataset.dtype.hasobject:
+        raise UnsupportedError(f"{dataset.name} has values of varying length, or references; expected numbers")
     if dataset.external or dataset.is_virtual:
         raise ValueError(f"{dataset.name} lies in another file (external or virtual); refused")
     length = max(dataset.shape)
@@ -190,16 +192,17 @@ def check_lengths(dataset: Any, h5py: Any) -> None:
 
     stored = dataset.id.get_create_plist()
     filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
-    if not filters or dataset.dtype.hasobject or SZIP in (code for code, *_ in filters):
-        return  # what are no numbers is refused later; szip is told how many bytes it has to give
+    if not filters:
+        return
     kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
     if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
         raise ValueError("HDF5 does not take the filter that measures chunks")
     properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     properties.set_chunk(dataset.chunks)
     properties.set_filter(MEASURE, 0, ())
-    for code, flags, options, _ in filters:  # bitshuffle puts three before those that it is given
-        properties.set_filter(code, flags, options[3:] if code == BITSHUFFLE else options)
+    given = {BITSHUFFLE: slice(3, None), SZIP: slice(2)}  # of the options; these filters add the others
+    for code, flags, options, _ in filters:
+        properties.set_filter(code, flags, options[given.get(code, slice(None))])
     values = np.empty(dataset.chunks, dataset.dtype)
     expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
     with h5py.File("measured", "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:

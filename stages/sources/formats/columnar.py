@@ -26,13 +26,14 @@ _TEXT_BLOCK_BYTES: Final = 1 << 22
 _MAX_LINE_BYTES: Final = 10_000
 _UNITS: Final[dict[str, Unit]] = {
     **dict.fromkeys(("ns", "nsec", "nanosecond", "nanoseconds"), "ns"),
-    **dict.fromkeys(("us", "usec", "microsecond", "microseconds"), "us"),
+    **dict.fromkeys(("us", "\u00b5s", "\u03bcs", "usec", "microsecond", "microseconds"), "us"),
     **dict.fromkeys(("ms", "msec", "millisecond", "milliseconds"), "ms"),
     **dict.fromkeys(("s", "sec", "second", "seconds"), "s"),
 }
 _NAME: Final = re.compile(  # of a column: "t", "t_us", "t[us]", "t(us)", "x@640"
-    rf"(?P<name>[A-Za-z]+)(?:_(?P<suffix>{'|'.join(_UNITS)}))?(?:\[(?P<in>[^\]]*)\]|\((?P<of>[^)]*)\))?(?:@(?P<side>\d+))?"
+    rf"(?P<name>[A-Za-z]+(?:_pos)?)(?:_(?P<suffix>{'|'.join(_UNITS)}))?(?:\[(?P<in>[^\]]*)\]|\((?P<of>[^)]*)\))?(?:@(?P<side>\d+))?"
 )
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 _GEOMETRY: Final = re.compile(r"geometry:\s*(\d+)\s*[,x]\s*(\d+)")
 
 
@@ -73,14 +74,17 @@ def read_npy(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
 
 
 def read_npz(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
-    """Arrays x, y, t and p; or one array as `read_npy` takes it, called `events` where there are others."""
+    """Arrays x, y, t and p; or one as `read_npy` takes it, called `events` or `event_data` where there are others."""
     members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
     named = match(names)
-    if named is None and len(names) != 1 and "events" not in names:
-        raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names) or 'none'}")
+    if not names:
+        raise SourceError(f"{content.location}: is a zip archive without NumPy's arrays: unpack the recordings in it")
+    chosen = next((names[name] for name in ("events", "event_data") if name in names), None)
+    if named is None and len(names) != 1 and chosen is None:
+        raise SourceError(f"{content.location}: expected the arrays x, y, t and p, found {', '.join(names)}")
     if named is None:
-        chosen = names.get("events") or next(iter(names.values()))
+        chosen = chosen or next(iter(names.values()))
         arrays = _open_npy(members[chosen].open(), may_be_table=True)
     else:
         arrays = {column: _open_npy(members[names[name]].open())[""] for column, name in named.items()}
@@ -152,11 +156,14 @@ class _Header:
     """What the lines before the events say. offset: of the first event, in bytes. separator: None for blanks and tabs.
 
     places: which columns of a line are the events', by name, or by `PLACES` where no line names them.
+    named_by: the line that names them, if one does.  num_columns: as many as it names, or four.
     """
 
     offset: int
     separator: str | None
     places: Mapping[str, int]
+    named_by: str | None
+    num_columns: int
     time_unit: str | None
     sensor_size: tuple[int, int] | None
 
@@ -164,7 +171,7 @@ class _Header:
 def read_text(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
     """Lines of numbers, separated by commas, semicolons, tabs or blanks: four columns, or those that a line names.
 
-    A line before them may name the columns ("x,y,p,t"; others are ignored), the unit of time with its column ("t [us]",
+    A line before them may name the columns ("x,y,p,t", or all of more), the unit of time with its column ("t [us]",
     "timestamp (ns)", "t_us") and the size of the sensor as `faery` writes it ("x@640,y@480"); or be the sensor's width
     and height alone. Lines before the events that start with "#" or "%" are comments; one of them may be Prophesee's
     "%geometry:640,480". Columns without names are t, x, y, p unless their values say otherwise.
@@ -185,15 +192,18 @@ def read_text(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
 
 
 def _read_header(content: RandomAccess) -> _Header:
-    offset, size, separator, unit = 0, None, None, None
-    places = {name: place for place, name in enumerate(PLACES)}
-    for raw in io.BytesIO(content.read_at(0, 1 << 16)):
-        line = raw.decode("ascii").strip()
+    start = content.read_at(0, 1 << 16)
+    offset = len(BYTE_ORDER_MARK) if start.startswith(BYTE_ORDER_MARK) else 0
+    size, separator, unit, named_by = None, None, None, None
+    places, num_columns = {name: place for place, name in enumerate(PLACES)}, len(PLACES)
+    for raw in io.BytesIO(start[offset:]):
+        line = raw.decode("utf-8", "replace").strip()
         bare = line.lstrip("#% ")
-        words = [_NAME.fullmatch(word) for word in re.split(r"[,;\s]+", re.sub(r"\s+(?=[\[(])", "", bare))]
+        words = _words(bare if line == bare else bare.rpartition(":")[2])  # "# columns: t x y p"
         names = [word["name"] if word else "" for word in words]
         if (named := match(names)) is not None:
             places = {column: names.index(name) for column, name in named.items()}
+            named_by, num_columns = line, len(names)
             of = {column: words[place] for column, place in places.items()}
             sides = [word["side"] for side in "xy" if (word := of[side]) and word["side"]]
             size = (int(sides[0]), int(sides[1])) if len(sides) == 2 else size
@@ -207,14 +217,21 @@ def _read_header(content: RandomAccess) -> _Header:
                 break
             size = (int(plain[0]), int(plain[1]))
         offset += len(raw)
-    return _Header(offset, separator, places, unit, size)
+    return _Header(offset, separator, places, named_by, num_columns, unit, size)
+
+
+def _words(line: str) -> list[re.Match[str] | None]:
+    """What a line that may name columns has of each, by the first mark that it has between them."""
+    separator = next((mark for mark in ",;\t" if mark in line), None)
+    words = re.sub(r"\s+(?=[\[(])", "", line).split(separator)
+    return [_NAME.fullmatch(word.strip().strip('"')) for word in words]
 
 
 def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
     is_whole: list[bool] | None = None  # of the columns, as the first line has them
     num_before = 0
-    width = max(header.places.values()) + 1
     for text in _whole_lines(content, header.offset):
+        text = text.replace("True", "1").replace("False", "0")
         # As whole numbers it takes half the time.
         dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
         try:
@@ -226,11 +243,12 @@ def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
             ) from error
         if not table.size:
             continue
-        if table.shape[1] < width:
-            raise SourceError(
-                f"{content.location}: {table.shape[1]} columns, expected at least {width}: x, y, t and p, and others "
-                "under a line with their names"
-            )
+        if table.shape[1] != header.num_columns:
+            if header.named_by is None:
+                expected = "four: x, y, t and p, or more under a line that names all of them"
+            else:
+                expected = f"{header.num_columns}, as the line {header.named_by[:80]!r} names; make it name all of them"
+            raise SourceError(f"{content.location}: lines of {table.shape[1]} columns, expected {expected}")
         if is_whole is None:
             first = text.lstrip().split("\n", 1)[0].strip().split(header.separator)
             is_whole = [word.strip().lstrip("+-").isdigit() for word in first]

@@ -5,6 +5,7 @@ Nothing is judged here but how times are told: what a recording may hold, `frame
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -41,66 +42,63 @@ def as_events(
 ) -> Iterator[Events]:
     """The events of each piece, whose columns are "x", "y", "t" and "p", or without names, `PLACES`.
 
-    time_unit: of t; "auto" is us for whole numbers and s for floating point. Times between two microseconds are rounded
-    to the nearest, unless the unit is "whole us": then they stay, and are refused as such.
+    time_unit: of t; "auto" is us for whole numbers, of whatever type, and s for others. Times between two microseconds
+    are rounded to the nearest, unless the unit is "whole us": then they stay, and are refused as such.
     order: which of the columns without names is which ("xytp"); "auto": by their values, see `tell_apart`, also for
     `usual`.
     """
     assumed = ""
+    guessed: GuessedUnit | None = None
     for columns in pieces:
         if "t" not in columns:
             if order == "auto":
                 order, is_sure = tell_apart([columns[place] for place in PLACES], usual, location)
                 if order != usual or not is_sure:
                     why = "by their values are" if is_sure else "may be others by their values, and are taken for"
-                    assumed = (
-                        f"names no columns, which {why} {', '.join(order)}; say so, where it is right: "
-                        f'frames.columns = "{order}" (--set frames.columns={order}; convert: --columns {order})'
-                    )
+                    assumed = f"names no columns, which {why} {', '.join(order)}"
             columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
         t = columns["t"]
-        guessed: GuessedUnit | None = None
-        if time_unit == "auto":
-            guessed = "s" if t.dtype.kind == "f" else "us"
+        if time_unit == "auto" and guessed is None and len(t):  # the beginning tells, as of the columns
+            guessed = "s" if t.dtype.kind == "f" and (t != np.floor(t)).any() else "us"
         t = _microseconds(t, guessed or time_unit)
         yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
+
+
+def assumed_order(assumed: str) -> str | None:
+    """The order of columns that `as_events` assumed of a recording, by what it says of it."""
+    found = re.match(r"names no columns, .* ([xytp]), ([xytp]), ([xytp]), ([xytp])$", assumed)
+    return found and "".join(found.groups())
 
 
 def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> tuple[str, bool]:
     """The order of four columns without names, by the values of a recording's beginning: "xytp"; whether it is sure.
 
-    A polarity is 0 and 1, or -1 and 1; coordinates are whole numbers on the largest event camera, x before y. Where
-    that leaves more than one order, the time is the one column that never falls, if it spans more than the coordinates.
-    What the beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against
-    it, and not sure where another one would do. Raises SourceError where not just one is left.
+    A polarity is 0 and 1, or -1 and 1; coordinates are whole numbers on the largest event camera, x before y. What the
+    beginning rules out, the whole recording does. usual: an order that is taken where nothing speaks against it, and
+    not sure where another one would do. Raises SourceError where not just one is left: times that are whole numbers
+    below 1280 may be coordinates, also where they are in order, as those of a table that is sorted by them are.
     """
     if any(column.dtype.kind not in "iufb" for column in values):
         raise SourceError(f"{location}: columns of {values[0].dtype}, expected numbers")
     low, high = ([float(bound(column)) for column in values] for bound in (np.min, np.max))
     is_polarity = [bool(((v == 1) | (v == 0)).all() or ((v == 1) | (v == -1)).all()) for v in values]
     is_whole = [low[i] >= 0 and bool((v == np.floor(v)).all()) for i, v in enumerate(values)]
-    never_falls = [bool((v[1:] >= v[:-1]).all()) for v in values]
 
     def fits(order: str, side: int) -> bool:
         coordinates = [order.index(name) for name in "xy"]
         return is_polarity[order.index("p")] and all(is_whole[i] and high[i] < side for i in coordinates)
 
     left = [order for order in _ORDERS if fits(order, max(LARGEST_SENSOR))]
-    if usual and fits(usual, MAX_SENSOR_SIDE) and never_falls[usual.index("t")]:
-        return usual, not any(never_falls[order.index("t")] for order in left if order != usual)
-    if len(left) > 1:
-        spans = [high[i] - low[i] for i in range(len(values))]
-        times = {i for order in left if never_falls[i := order.index("t")]}
-        left = [
-            order
-            for order in left
-            if times == {order.index("t")} and all(spans[order.index("t")] > spans[order.index(side)] for side in "xy")
-        ]
+    if usual and fits(usual, MAX_SENSOR_SIDE):
+        times = values[usual.index("t")]
+        if (times[1:] >= times[:-1]).all():
+            return usual, not {*left} - {usual}
     if len(left) != 1:
         ranges = ", ".join(f"{a:g} to {b:g}" for a, b in zip(low, high, strict=True))
+        which = f"; they may be {' or '.join(map(', '.join, left[:3]))}" if left else ""
         raise SourceError(
-            f"{location}: its columns have no names, and their values ({ranges}) do not tell which are x, y, t and p; "
-            'say their order: frames.columns = "xytp" (--columns xytp), or as it is'
+            f"{location}: its columns have no names, and their values ({ranges}) do not tell which are x, y, t and "
+            f'p{which}: say their order, frames.columns = "xytp" (--columns xytp), or as it is'
         )
     return left[0], True
 
@@ -137,5 +135,7 @@ def join(pieces: Iterable[Events]) -> Events:
     held = [piece for piece in pieces if len(piece)]
     if not held:
         return Events(*np.empty((4, 0), np.int64))
+    if len(held) == 1:
+        return held[0]
     x, y, t, p = (np.concatenate([getattr(piece, name) for piece in held]) for name in "xytp")
     return Events(x, y, t, p, held[0].sensor_size, held[0].guessed_unit, held[0].assumed)

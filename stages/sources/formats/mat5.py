@@ -65,7 +65,10 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
         return lambda: (_TACTILE_SIZE, as_events(_tactile_pieces(trains), "s", _TACTILE_SIZE))
     if chosen is None:
         found = ", ".join(list(variables)[:20]) or "none"
-        raise SourceError(f"{location}: expected the variables x, y, t and p, found {found}")
+        raise SourceError(
+            f"{location}: expected the variables x, y, t and p, found {found}; of a struct S with these fields write "
+            "them with MATLAB's save(file, '-struct', 'S')"
+        )
     arrays = {column: _open(variables[name], name, order, location) for column, name in chosen.items()}
     return lambda: (None, as_events(stored_pieces(arrays, location), time_unit))
 

@@ -18,7 +18,7 @@ import numpy as np
 from ....cache.errors import SourceError
 from ..atis import RECORD_BYTES, decode_records, open_records
 from ..base import AtisRecords, Recording
-from ..random_access import RandomAccess
+from ..random_access import Inflated, RandomAccess
 from .columnar import read_npy, read_npz, read_text
 from .columns import Pieces, Unit, hold_short
 from .isolated import LocalFile
@@ -29,7 +29,14 @@ Format = Literal["aedat2", "aedat3", "aedat4", "atis", "dat", "es", "evt", "hdf5
 _START_BYTES: Final = 1 << 16
 _MIN_RECORDS: Final = 64  # by chance, so many times are in order once in 10^89 files
 _HDF5_SIGNATURE: Final = b"\x89HDF\r\n\x1a\n"
-_TEXT: Final = re.compile(rb"[\t\n\r -~]+\Z")
+_GZIP_SIGNATURE: Final = b"\x1f\x8b"
+_TEXT: Final = re.compile(  # ASCII; the first line may have letters of UTF-8, comments behind it any
+    rb"(?:\xef\xbb\xbf)?(?:(?:[\t\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3})*\n)?(?:[#%][\t\r -~\x80-\xff]*\n)*[\t\n\r -~]+\Z"
+)
+_OTHERS: Final = {
+    b"#ROSBAG": "a ROS bag: write its events as HDF5, NumPy or text",
+    b"PAR1": "Parquet: write its events as HDF5, NumPy or text",
+}
 _SIGNATURES: Final[dict[bytes, Format]] = {
     b"#!AER-DAT4": "aedat4",
     b"#!AER-DAT3.1": "aedat3",
@@ -54,6 +61,8 @@ def open_recording(
     time_unit, columns: see `columns.as_events`, which calls the second `order`. Raises SourceError: no known format,
     damaged, or another one.
     """
+    if content.read_at(0, len(_GZIP_SIGNATURE)) == _GZIP_SIGNATURE:
+        content = Inflated(content, 31, content.location)
     kind = identify(content, suffix.lower())
     if formats and kind not in formats:
         raise SourceError(
@@ -117,6 +126,14 @@ def identify(content: RandomAccess, suffix: str) -> Format:
         return "text"
     if suffix == ".bin" or _has_times_in_order(content, start):
         return "atis"
+    if start.startswith(b"% "):
+        raise SourceError(
+            f"{content.location}: its header tells no version of EVT or DAT, as '% evt 3.0' or '% Version 2' does; "
+            "write the line, if you know it"
+        )
+    for signature, what in _OTHERS.items():
+        if start.startswith(signature):
+            raise SourceError(f"{content.location}: is {what}")
     raise SourceError(
         f"{content.location}: is of no known format ({content.size} bytes, the first: {start[:8].hex()}); "
         "see docs/datasets/your-own.md for those that are read"

@@ -125,8 +125,7 @@ def write_times(folder: Path, factor: float, number_type: type, num_events: int 
 @pytest.mark.parametrize(
     ("factor", "number_type", "taken", "unit"),
     [
-        (1e-3, float, "floating point taken for s they last 300 s", "ms"),
-        (1.0, float, "floating point taken for s they last 3e+05 s", "us"),
+        (1e-3, float, "fractions taken for s they last 300 s", "ms"),
         (1000, int, "whole numbers taken for us they last 300 s", "ns"),
         (1e-3, int, "whole numbers taken for us they last 299 us", "ms"),
     ],
@@ -142,6 +141,13 @@ def test_times_of_another_unit_are_told(
     assert convert(raw, time_unit=unit).warnings == ()
 
 
+def test_whole_numbers_are_microseconds_in_every_type(tmp_path: Path) -> None:
+    """MATLAB, and tables that hold seconds of others too, have all numbers in floating point."""
+    report = convert(write_times(tmp_path, 1, float))
+    assert report.warnings == ()
+    assert FrameStore(report.path).column("duration_us").max() < 300_000
+
+
 def test_a_long_recording_of_milliseconds(tmp_path: Path) -> None:
     """999 s by the guess, and dense enough to be that long: told, until the unit is set, also as guessed."""
     path = tmp_path / "raw" / "a" / "x.npy"
@@ -150,7 +156,7 @@ def test_a_long_recording_of_milliseconds(tmp_path: Path) -> None:
     table["t"] = np.linspace(0, 999.0, len(table))
     np.save(path, table)
     (warning,) = convert(path.parent.parent).warnings
-    assert "with floating point taken for s they last 999 s (median)" in warning
+    assert "with fractions taken for s they last 999 s (median)" in warning
     assert "it would be 999 ms as ms" in warning
     assert convert(path.parent.parent, time_unit="s").warnings == ()
 
@@ -162,7 +168,7 @@ def test_one_recording_of_another_unit_among_others_is_named(tmp_path: Path) -> 
     write_times(tmp_path / "s", 1e-6, float)
     (tmp_path / "s" / "raw" / "b" / "x.npz").rename(raw / "b" / "z.npz")
     (warning,) = convert(raw).warnings
-    assert warning.startswith("1 of 2 recordings that state no unit of time (b/y) have unusual times: with floating")
+    assert warning.startswith("1 of 2 recordings that state no unit of time (b/y) have unusual times: with fractions")
 
 
 @pytest.mark.parametrize(("factor", "number_type"), [(1, int), (1e-6, float)])

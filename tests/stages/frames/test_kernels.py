@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recordings import as_events, as_records, event_lists
+from recordings import as_records, event_lists
 
 from dvs_transfer.stages.frames.kernels import (
     Tables,
     Taps,
-    column_ranges,
     count_events,
     count_records,
     num_spare,
@@ -97,19 +96,6 @@ def test_num_spare_counts_each_event_once() -> None:
     counts[0, 0, 4], counts[0, 1, 5] = 7, 100  # a spare column; read at fewer places than others
     counts[0, 2] = [2, 2, 0, 1, 3, 4]  # a spare row: each event at two places
     assert num_spare(counts, 2) == 7 + 6
-
-
-@settings(deadline=None)
-@given(event_lists(times=("short", "huge")), st.booleans())
-def test_column_ranges(events: list, shuffled: bool) -> None:
-    if shuffled:
-        events = events[1:] + events[:1]
-    columns = as_events(events)
-    found = np.empty(8, np.int64)
-    is_ordered = column_ranges(columns.x, columns.y, columns.t, columns.p, found)
-    x, y, t, p = zip(*events, strict=True)
-    assert found.tolist() == [min(x), max(x), min(y), max(y), t[0], t[-1], min(p), max(p)]
-    assert is_ordered == (list(t) == sorted(t))
 
 
 @settings(deadline=None)

@@ -91,8 +91,14 @@ def words_of(content: RandomAccess, camera: str | None = None) -> Words:
         problems,
         found.sensor_size,
         WORD_BYTES,
-        assumed="" if named else f"names no camera, and has the addresses of a {found.name}",
+        assumed="" if named else _assumed(found),
     )
+
+
+def _assumed(camera: _Camera) -> str:
+    if camera is _DVS128:
+        return "names no camera, and has the addresses of a DVS128"
+    return f"names no camera, and is taken for a {camera.name}, the smallest DAVIS that has all of its addresses"
 
 
 def _guess(content: RandomAccess, start: int) -> _Camera:

@@ -21,7 +21,7 @@ from .stream import ROOM, Words
 WORD_BYTES: Final = 8
 _TYPES: Final = {0: "Event2d", 12: "EventCd"}
 _FIELDS: Final = {"1": (9, 8), "2": (14, 14)}  # bits of x and of y
-_BLOCK: Final = 256
+_BLOCK: Final = 128
 _HALF: Final = 1 << 31
 _U = np.uintp
 
@@ -32,10 +32,8 @@ def words_of(
     """Raises SourceError: another version or type of events, or cut off."""
     kind = content.read_at(start, 2)
     if version not in _FIELDS:
-        raise SourceError(
-            f"{content.location}: DAT of version {version or 'that is not told'}; 1 and 2 are read: convert it "
-            "(Metavision SDK)"
-        )
+        told = f"version {version}" if version else "a version that it does not tell"
+        raise SourceError(f"{content.location}: DAT of {told}; 1 and 2 are read: convert it (Metavision SDK)")
     num_records(content.size - start - 2, WORD_BYTES, content.location, start + 2)
     if kind[0] not in _TYPES or kind[1] != WORD_BYTES:
         raise SourceError(
@@ -65,7 +63,7 @@ def decode(
 ) -> tuple[int, int]:
     """See `stream`. state: problem, whether there was an event, time of the last one in us, bits of x, bits of y.
 
-    Blocks in which the time neither steps back nor overflows are decoded in vector instructions.
+    Blocks in which the time neither steps back nor overflows are decoded in vector instructions, others once more.
     """
     y_shift = np.uint32(state[3])
     p_shift = np.uint32(state[3] + state[4])
@@ -77,23 +75,32 @@ def decode(
         state[1] = 1
         time = np.int64(np.uint32(words[0]))
     for start in range(0, count, _BLOCK):
-        part = words[start : min(start + _BLOCK, count)]
-        t_part, x_part, y_part, p_part = t[start:], x[start:], y[start:], p[start:]
-        offset = time - np.int64(np.uint32(time))
-        for i in range(part.size):
-            t_part[i] = offset + np.int64(np.uint32(part[i]))
-        steps = t_part[0] - time  # its sign is that of any step backwards
-        for i in range(part.size - 1):
-            steps |= t_part[i + 1] - t_part[i]
-        if steps < 0 or t_part[part.size - 1] - time >= _HALF:
-            for i in range(part.size):
-                time += np.int64(np.int32(np.uint32(np.int64(np.uint32(part[i])) - time)))
-                t_part[i] = time
-        time = t_part[part.size - 1]
-        for i in range(part.size):
-            fields = np.uint32(part[i] >> np.uint64(32))
-            x_part[i] = fields & x_mask
-            y_part[i] = (fields >> y_shift) & y_mask
-            p_part[i] = (fields >> p_shift) & np.uint32(1)
+        if start + _BLOCK <= count:  # so that all loops have as many rounds, which the compiler makes use of
+            stop = start + _BLOCK
+            part, t_part = words[start:stop], t[start:stop]
+            x_part, y_part, p_part = x[start:stop], y[start:stop], p[start:stop]
+            offset = time - np.int64(np.uint32(time))
+            for i in range(_BLOCK):
+                t_part[i] = offset + np.int64(np.uint32(part[i]))
+            for i in range(_BLOCK):
+                x_part[i] = np.uint32(part[i] >> np.uint64(32)) & x_mask
+            for i in range(_BLOCK):
+                y_part[i] = (np.uint32(part[i] >> np.uint64(32)) >> y_shift) & y_mask
+            for i in range(_BLOCK):
+                p_part[i] = (np.uint32(part[i] >> np.uint64(32)) >> p_shift) & np.uint32(1)
+            steps = t_part[0] - time  # its sign is that of any step backwards
+            for i in range(_BLOCK - 1):
+                steps |= t_part[i + 1] - t_part[i]
+            if steps >= 0 and t_part[_BLOCK - 1] - time < _HALF:
+                time = t_part[_BLOCK - 1]
+                continue
+        for i in range(start, min(start + _BLOCK, count)):
+            at = _U(i)
+            fields = np.uint32(words[at] >> np.uint64(32))
+            time += np.int64(np.int32(np.uint32(np.int64(np.uint32(words[at])) - time)))
+            x[at] = fields & x_mask
+            y[at] = (fields >> y_shift) & y_mask
+            t[at] = time
+            p[at] = (fields >> p_shift) & np.uint32(1)
     state[2] = time
     return count, count

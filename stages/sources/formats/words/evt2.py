@@ -16,35 +16,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...random_access import RandomAccess
-from .stream import NEVER, PROBLEM, ROOM, Words, unwrapped
+from .stream import NEVER, PROBLEM, ROOM, unwrapped
 
 WORD_BYTES: Final = 4
 RESERVED: Final = "a word of a reserved type; the file is damaged, or of another version: fetch it again"
-_BLOCK: Final = 64
+UNIT: Final = np.uint32
+STATE: Final = (0, NEVER)  # that a file begins with
+PROBLEMS: Final = (RESERVED,)
+_STEP: Final = 16  # words that are looked at together
+_LONGEST: Final = 256  # run of events that is decoded at once: it stays in the first cache
+_SHORTEST: Final = 8  # for which that is worth it
 _U = np.uintp
-
-
-def no_time(state: NDArray[np.int64]) -> str:
-    """Of a file in which no word told the time."""
-    return "" if state[1] > NEVER else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"
-
-
-def words_of(
-    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
-) -> Words:
-    return Words(
-        decode,
-        start,
-        np.uint32,
-        (0, NEVER),
-        WORD_BYTES,
-        (RESERVED,),
-        sensor_size,
-        WORD_BYTES,
-        no_time,
-        first_us,
-    )
 
 
 @njit(nogil=True, cache=True)
@@ -58,7 +40,7 @@ def decode(
 ) -> tuple[int, int]:
     """See `stream`. state: problem, upper bits of the time (`NEVER`: none yet).
 
-    Blocks of nothing but events are decoded in vector instructions.
+    Runs of nothing but events are decoded in vector instructions, word by word where they are short.
     """
     high = state[1]
     base = high << 6
@@ -66,28 +48,37 @@ def decode(
     last = _U(t.size - ROOM)
     n = _U(0)
     at = _U(0)
-    next_block = _U(0)
+    next_run = _U(0)
     while at < _U(words.size) and n <= last:
-        if started and at >= next_block and at + _U(_BLOCK) <= _U(words.size):
-            next_block = at + _U(_BLOCK)
-            block = words[at : at + _U(_BLOCK)]
-            kinds = np.uint32(0)
-            for i in range(_BLOCK):
-                kinds |= block[i]
-            if kinds >> np.uint32(28) <= 1:
-                x_part, y_part = x[n : n + _U(_BLOCK)], y[n : n + _U(_BLOCK)]
-                t_part, p_part = t[n : n + _U(_BLOCK)], p[n : n + _U(_BLOCK)]
-                for i in range(_BLOCK):
-                    x_part[i] = (block[i] >> np.uint32(11)) & np.uint32(0x7FF)
-                for i in range(_BLOCK):
-                    y_part[i] = block[i] & np.uint32(0x7FF)
-                for i in range(_BLOCK):
-                    t_part[i] = base | np.int64((block[i] >> np.uint32(22)) & np.uint32(0x3F))
-                for i in range(_BLOCK):
-                    p_part[i] = block[i] >> np.uint32(28)
-                n += _U(_BLOCK)
-                at += _U(_BLOCK)
+        if started and at >= next_run:
+            stop = min(_U(words.size), at + (last - n) + _U(1), at + _U(_LONGEST))
+            end = at
+            while end + _U(_STEP) <= stop:
+                kinds = np.uint32(0)
+                part = words[end : end + _U(_STEP)]
+                for i in range(_STEP):
+                    kinds |= part[i]
+                if kinds >> np.uint32(29):
+                    break
+                end += _U(_STEP)
+            while end < stop and not words[end] >> np.uint32(29):
+                end += _U(1)
+            length = end - at
+            if length >= _SHORTEST:
+                part = words[at:end]
+                x_part, y_part, t_part, p_part = x[n:], y[n:], t[n:], p[n:]
+                for i in range(part.size):
+                    x_part[i] = (part[i] >> np.uint32(11)) & np.uint32(0x7FF)
+                for i in range(part.size):
+                    y_part[i] = part[i] & np.uint32(0x7FF)
+                for i in range(part.size):
+                    t_part[i] = base | np.int64((part[i] >> np.uint32(22)) & np.uint32(0x3F))
+                for i in range(part.size):
+                    p_part[i] = part[i] >> np.uint32(28)
+                n += length
+                at = end
                 continue
+            next_run = at + _U(_STEP)
         word = words[at]
         kind = word >> np.uint32(28)
         if kind <= 1:

@@ -21,38 +21,27 @@ from numpy.typing import NDArray
 
 from .....cache.errors import SourceError
 from ...random_access import RandomAccess
-from .evt2 import RESERVED, no_time
-from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
+from .evt2 import RESERVED
+from .stream import NEVER, PROBLEM, ROOM, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 8
+UNIT: Final = np.uint32
+STATE: Final = (0, NEVER)  # that a file begins with, and whether upper halves come first
+PROBLEMS: Final = (RESERVED,)
 _ENDIANNESS: Final = re.compile(r"(?:^%\s*|;\s*)endianness[ =]+(\w+)", re.MULTILINE)
 _LOOKED_AT_BYTES: Final = 1 << 14
 _U = np.uintp
 
 
-def words_of(
-    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
-) -> Words:
-    """Raises SourceError: big-endian."""
+def has_upper_first(content: RandomAccess, start: int, header: str) -> bool:
+    """Whether the upper half of a word comes first. Raises SourceError: big-endian."""
     told = _ENDIANNESS.search(header)
     if told and told[1] not in ("legacy", "little"):
         raise SourceError(
             f"{content.location}: EVT 2.1 of endianness {told[1]}; little and legacy are read: convert it "
             "(Metavision SDK)"
         )
-    is_legacy = told[1] == "legacy" if told else _looks_legacy(content.read_at(start, _LOOKED_AT_BYTES))
-    return Words(
-        decode,
-        start,
-        np.uint32,
-        (0, NEVER, int(is_legacy)),
-        WORD_BYTES,
-        (RESERVED,),
-        sensor_size,
-        WORD_BYTES,
-        no_time,
-        first_us,
-    )
+    return told[1] == "legacy" if told else _looks_legacy(content.read_at(start, _LOOKED_AT_BYTES))
 
 
 def _looks_legacy(data: bytes) -> bool:

@@ -26,30 +26,15 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...random_access import RandomAccess
-from .evt2 import RESERVED, no_time
-from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
+from .evt2 import RESERVED
+from .stream import NEVER, PROBLEM, ROOM, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 2
+UNIT: Final = np.uint16
+STATE: Final = (0, NEVER, 0, -1, 0, 0)  # that a file begins with
+PROBLEMS: Final = (RESERVED, "a vector that reaches beyond column 2047; the file is damaged: fetch it again")
 _U = np.uintp
 _SINGLES: Final = np.uint32(1 << 0 | 1 << 2 | 1 << 6)
-
-
-def words_of(
-    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
-) -> Words:
-    return Words(
-        decode,
-        start,
-        np.uint16,
-        (0, NEVER, 0, -1, 0, 0),
-        WORD_BYTES,
-        (RESERVED, "a vector that reaches beyond column 2047; the file is damaged: fetch it again"),
-        sensor_size,
-        WORD_BYTES,
-        no_time,
-        first_us,
-    )
 
 
 @njit(nogil=True, cache=True)

@@ -16,29 +16,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from ...random_access import RandomAccess
-from .evt2 import RESERVED, no_time
-from .stream import NEVER, PROBLEM, ROOM, Words, lowest_bit, unwrapped
+from .evt2 import RESERVED
+from .stream import NEVER, PROBLEM, ROOM, lowest_bit, unwrapped
 
 WORD_BYTES: Final = 4
+UNIT: Final = np.uint32
+STATE: Final = (0, NEVER)  # that a file begins with
+PROBLEMS: Final = (RESERVED,)
 _U = np.uintp
-
-
-def words_of(
-    content: RandomAccess, start: int, header: str, sensor_size: tuple[int, int] | None, first_us: int
-) -> Words:
-    return Words(
-        decode,
-        start,
-        np.uint32,
-        (0, NEVER),
-        WORD_BYTES,
-        (RESERVED,),
-        sensor_size,
-        WORD_BYTES,
-        no_time,
-        first_us,
-    )
 
 
 @njit(nogil=True, cache=True)

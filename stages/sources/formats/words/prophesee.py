@@ -8,10 +8,13 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from .....cache.errors import SourceError
 from ...random_access import RandomAccess, num_records
 from . import dat, evt2, evt3, evt4, evt21
-from .stream import Words
+from .stream import NEVER, Words
 
 _MAX_HEADER_BYTES: Final = 1 << 16
 _LINES: Final = re.compile(rb"(?:(?!%[ ]end[ \r]*\n)%[\t\x20-\x7e\x80-\xff]*\r?\n)*(?:%[ ]end[ \r]*\n)?")
@@ -71,5 +74,23 @@ def words_of(content: RandomAccess, header: Header) -> Words:
         )
     encoding = _EVT[version]
     num_records(content.size - header.start, encoding.WORD_BYTES, content.location, header.start)
-    words: Words = encoding.words_of(content, header.start, header.text, header.sensor_size, header.first_us)
-    return words
+    state = encoding.STATE
+    if encoding is evt21:
+        state += (int(evt21.has_upper_first(content, header.start, header.text)),)
+    return Words(
+        encoding.decode,
+        header.start,
+        encoding.UNIT,
+        state,
+        encoding.WORD_BYTES,
+        encoding.PROBLEMS,
+        header.sensor_size,
+        encoding.WORD_BYTES,
+        _no_time,
+        header.first_us,
+    )
+
+
+def _no_time(state: NDArray[np.int64]) -> str:
+    """Of a file of EVT in which no word told the time."""
+    return "" if state[1] > NEVER else "no EVT_TIME_HIGH word in it, so that no event has a time; fetch it again"

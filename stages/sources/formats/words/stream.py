@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .....cache.errors import SourceError
 from ...base import Events, EventStream
 from ...random_access import RandomAccess
+from ...ranges import Look
 from .. import columns
 
 PROBLEM: Final = 0  # index in a state: 0, or 1 + the index of a text in `Words.problems`
@@ -94,12 +95,15 @@ class _Decoding:
         t: NDArray[np.int64] = memory[: 8 * size].view(np.int64)
         x, y = memory[8 * size : 12 * size].view(np.uint16).reshape(2, size)
         p = memory[12 * size :]
+        look = Look()
         filled = 0
         while filled < num_events and not self.is_at_end:
             block = content.read_at(self._offset, _BLOCK_BYTES)
             units = np.frombuffer(block, words.unit, len(block) // unit_bytes)
             used, found = words.kernel(units, self._state, x[filled:], y[filled:], t[filled:], p[filled:])
             self._offset += used * unit_bytes
+            new = slice(filled, filled + found)
+            look.at(x[new], y[new], t[new], p[new])
             filled += found
             if self._state[PROBLEM]:
                 self._refuse(words.problems[self._state[PROBLEM] - 1])
@@ -110,7 +114,8 @@ class _Decoding:
             raise SourceError(f"{content.location}: {problem}")
         if words.first_us:
             t[:filled] += words.first_us
-        return Events(x[:filled], y[:filled], t[:filled], p[:filled], words.sensor_size, assumed=words.assumed)
+        events = Events(x[:filled], y[:filled], t[:filled], p[:filled], words.sensor_size, assumed=words.assumed)
+        return events.looked_at(look.ranges())
 
     def _refuse(self, problem: str) -> None:
         number = ""

@@ -106,7 +106,8 @@ def test_a_camera_without_a_name_is_told_by_its_addresses(
 ) -> None:
     data = aedat2([(davis(3, 4, 1), 1), (0x8000_0000 | 5, 2), (davis(*corner, 0), 3)])
     words = words_of(InMemory(data, "a.aedat"))
-    assert words.assumed == f"names no camera, and has the addresses of a {camera}"
+    smallest = f"is taken for a {camera}, the smallest DAVIS that has all of its addresses"
+    assert words.assumed == f"names no camera, and {smallest}"
     assert words.sensor_size == size
     assert rows(data)[0] == (size[0] - 4, size[1] - 5, 1, 1)
     assert words_of(InMemory(aedat2(RECORDS), "a.aedat")).assumed.endswith("of a DVS128")

@@ -34,6 +34,8 @@ FILTERS: Mapping[str, Any] = {
     "lzf": {"compression": "lzf", "shuffle": True},
     "gzip": {"compression": "gzip", "fletcher32": True},
 }
+if h5py.h5z.filter_avail(child_hdf5.SZIP):
+    FILTERS = {**FILTERS, "szip": {"compression": "szip"}, "shuffle and szip": {"compression": "szip", "shuffle": True}}
 
 
 def read(path: Path) -> Events:
@@ -167,6 +169,21 @@ def test_a_chunk_that_decodes_to_fewer_bytes_is_refused(name: str, tmp_path: Pat
         whole.id.write_direct_chunk((2000,), data, skipped)
     with pytest.raises(SourceError, match=r"/events/. has chunks of \d+ bytes, one decodes to \d+; refused"):
         read(tmp_path / "a.h5")
+
+
+def test_values_of_varying_length_are_refused(tmp_path: Path) -> None:
+    """They lie elsewhere in the file, in no bounded pieces."""
+    varying = h5py.vlen_dtype(np.int64)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        for column in "xytp":
+            values = file.create_dataset(column, (5,), varying if column == "t" else np.int64)
+            values[:] = [np.arange(2)] * 5 if column == "t" else 1
+    with pytest.raises(SourceError, match=r"a\.h5: .*/t has values of varying length, or references; expected numbers"):
+        read(tmp_path / "a.h5")
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("events", (5,), [(column, "i8") for column in "xytp"] + [("tag", h5py.string_dtype())])
+    with pytest.raises(SourceError, match=r"/events has values of varying length"):
+        read(tmp_path / "b.h5")
 
 
 def test_a_chunk_without_filters_that_is_stored_in_fewer_bytes_is_refused(tmp_path: Path) -> None:

@@ -151,6 +151,8 @@ def test_a_file_in_an_archive_reaches_the_other_process(tmp_path: Path) -> None:
     [
         ("auto", np.array([1, 2000]), [1, 2000]),
         ("auto", np.array([1e-6, 0.002]), [1, 2000]),
+        ("auto", np.array([1.0, 2000.0], np.float32), [1, 2000]),
+        ("auto", np.array([1.0, 2000.5]), [1_000_000, 2_000_500_000]),
         ("us", np.array([1.0, 2000.4]), [1, 2000]),
         ("ms", np.array([1, 2]), [1000, 2000]),
         ("ms", np.array([0.5, 2.0]), [500, 2000]),
@@ -228,7 +230,7 @@ def test_nanoseconds_since_1970_are_not_rounded_to_a_float(tmp_path: Path) -> No
     ("text", "message"),
     [
         ("4000000000 1\n1,2,3,1\n", "announces a sensor of 4000000000 x 1 pixels"),
-        ("1,2,3\n", "3 columns, expected at least 4"),
+        ("1,2,3\n", "3 columns, expected four"),
         ("1,2,3,1\nx,2,3,1\n", "could not convert string 'x'"),
         ("1,2,3,1\n1.5,2,3,1\n", "whole numbers at first in column 1, fractions after"),
         ("hello\nworld\n", "could not convert string 'hello'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,32 @@ def test_columns_that_a_header_names_need_no_word() -> None:
     assert_numbers(read(f"id,x,y,polarity,timestamp\n{lines()}".replace("\n", "\n7,").removesuffix("7,")))
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "# columns: x y p t cam",
+        "# columns: x, y, p, t, cam",
+        "%Format: x y p t cam_id",
+        "# recorded for Gr\u00f6\u00dfe\n# fields:x y p t cam",
+        "\ufeffx,y,p,t,cam of both",
+        '"x";"y";"p";"t [\u00b5s]";"cam"',
+    ],
+)
+@pytest.mark.parametrize("separator", [",", ";", "\t", " "])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_names_of_other_columns_move_none(header: str, separator: str, end: str) -> None:
+    """Whatever stands before the names, and whatever the others are called."""
+    rows = lines(separator=separator).replace("\n", f"{separator}1\n")
+    assert_numbers(read(f"{header}\n{rows}".replace("\n", end)))
+
+
+def test_a_file_that_is_compressed() -> None:
+    content = InMemory(gzip.compress(f"t,x,y,p\n{lines('txyp')}".encode()), "a.csv.gz")
+    found = open_recording(content, ".gz")
+    assert isinstance(found, Events)
+    assert_numbers(found)
+
+
 def test_the_usual_order_is_kept_where_nothing_speaks_against_it() -> None:
     """As before columns were told apart: whatever else the values could be, which is told."""
     for text in ("1,2,3,1\n", "1,2,3,1\n2,3,4,0\n", "0,0,0,0\n1,1,1,1\n", "0.5 3000 2 1\n0.6 5 2 0\n"):
@@ -98,7 +125,9 @@ def test_times_that_run_backwards_are_told_as_such() -> None:
         ),
         ("when,where,what,why\n1,2,3,1\n", r"could not convert string 'when'.* x, y, t and p in any order"),
         ("t,x,y\n1,2,3\n", "could not convert string 't'"),
-        ("x,y,z,p,t\n1,2,3\n", "3 columns, expected at least 5: x, y, t and p, and others under a line with their"),
+        ("x,y,z,p,t\n1,2,3\n", "lines of 3 columns, expected 5, as the line 'x,y,z,p,t' names"),
+        ("# x y p t and more\n1 2 1 3\n", "lines of 4 columns, expected 6, as the line '# x y p t and more' names"),
+        ("1,2,3,1,7\n", "lines of 5 columns, expected four: x, y, t and p, or more under a line that names all"),
     ],
 )
 def test_messages(text: str, message: str) -> None:
