@@ -3,7 +3,8 @@
 Native decoders may panic, abort or run out of memory on damaged files, tonic's readers have no bounds, and torch
 believes what a checkpoint announces. Here that ends the process and no other.
 
-`READERS`: each takes a path and options, and returns facts (JSON) and an iterator of columns, numpy arrays by name.
+`READERS`: each takes a path and options, and returns facts (JSON) and an iterator of columns by name: numpy arrays, or
+(dtype, shape, parts) of arrays whose values come part by part, contiguous, before the next columns are asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 Facts = dict[str, Any]  # JSON
-Columns = dict[str, Any]  # name -> numpy array
+Columns = dict[str, Any]  # name -> numpy array, or (dtype, shape, parts)
 
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
 NAMES_IN_CIFAR = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
@@ -54,8 +55,11 @@ def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
 def columns_of(packets: list[Any]) -> Columns:
     import numpy as np
 
-    names = (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on"))
-    return {column: np.concatenate([packet[name] for packet in packets]) for column, name in names}
+    def column(name: str) -> tuple[Any, tuple[int], Iterator[Any]]:
+        parts = (np.ascontiguousarray(packet[name]) for packet in packets)
+        return packets[0].dtype[name], (sum(map(len, packets)),), parts
+
+    return {"t": column("t"), "x": column("x"), "y": column("y"), "p": column("on")}
 
 
 # HDF5 ----------------------------------------------------------------------------------------------------------------

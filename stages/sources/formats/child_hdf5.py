@@ -10,14 +10,16 @@ import ctypes
 import math
 import os
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-Column = tuple[Any, str | int | None]
+Column = tuple["Stored", str | int | None]
 """A dataset, and which of its fields, or of a table's columns, it is."""
 
 MAX_CHUNK_BYTES = 1 << 26  # of a dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of a group
+STEP_ROWS = 1 << 17  # that are read at once of what has no chunks
 COLUMN_NAMES = {
     "x": ("x", "xs"),
     "y": ("y", "ys"),
@@ -50,11 +52,12 @@ def read(path: str, num_events: int) -> tuple[dict[str, Any], Iterator[dict[str,
     import h5py
 
     # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
-    file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
-    return {"sensor_size": None}, slices(find_columns(file, h5py), num_events)
+    content = Path(path).open("rb", buffering=0)  # noqa: SIM115
+    file = h5py.File(path if Path(path).resolve().exists() else content, "r")
+    return {"sensor_size": None}, pieces(find_columns(file, content, h5py), num_events)
 
 
-def find_columns(group: Any, h5py: Any) -> dict[str, Column]:
+def find_columns(group: Any, content: Any, h5py: Any) -> dict[str, Column]:
     """The columns by the names x, y, t and p have: in this group, or in one below it; else those of a table."""
     groups, tables = [group], []
     for group in groups:  # grows while it is walked
@@ -67,19 +70,19 @@ def find_columns(group: Any, h5py: Any) -> dict[str, Column]:
         if len(members) > MAX_OBJECTS or len(groups) > MAX_OBJECTS:
             raise ValueError(f"more than {MAX_OBJECTS} objects; a recording has few")
         if found := match(members):
-            return {column: (check(members[name], h5py), None) for column, name in found.items()}
+            return {column: (check(members[name], content, h5py), None) for column, name in found.items()}
         for name, member in members.items():
             fields = (member.dtype.names or ()) if isinstance(member, h5py.Dataset) else ()
             if found := match(fields):
-                whole = check(member, h5py)
+                whole = check(member, content, h5py)
                 return {column: (whole, field) for column, field in found.items()}
             if isinstance(member, h5py.Dataset) and member.ndim == 2 and member.shape[1] == 4 and not fields:
                 tables.append((name, member))
         groups += [member for member in members.values() if isinstance(member, h5py.Group)]
-    return columns_of(tables, h5py)
+    return columns_of(tables, content, h5py)
 
 
-def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
+def columns_of(tables: list[tuple[str, Any]], content: Any, h5py: Any) -> dict[str, Column]:
     """Of the one table, or the first that is called "events"."""
     chosen = [table for name, table in tables if name.lower() == "events"] or [table for _, table in tables]
     if not chosen:
@@ -92,7 +95,7 @@ def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
         raise UnsupportedError(
             f"{len(chosen)} tables of four columns ({names}); keep the recording's alone, or as `events`"
         )
-    table = check(chosen[0], h5py, is_table=True)
+    table = check(chosen[0], content, h5py, is_table=True)
     return {str(place): (table, place) for place in range(4)}
 
 
@@ -103,8 +106,8 @@ def match(names: Iterable[str]) -> dict[str, str] | None:
     return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
 
 
-def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
-    """The dataset, when it lies in the file itself and is read in bounded pieces."""
+def check(dataset: Any, content: Any, h5py: Any, *, is_table: bool = False) -> Stored:
+    """The dataset, in the open file `content`, when it lies in the file itself and is read in bounded pieces."""
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
         raise ValueError(f"{dataset.name} is no array")
     if dataset.external or dataset.is_virtual:
@@ -112,14 +115,14 @@ def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
     length = max(dataset.shape)
     if not is_table and (dataset.size != length or dataset.ndim > 2):
         raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
+    chunks = []
     if dataset.chunks is not None:
         check_filters(dataset)
-        check_chunks(dataset, math.prod(dataset.chunks) * dataset.id.get_type().get_size())
-        check_lengths(dataset, h5py)
+        chunks = check_chunks(dataset, math.prod(dataset.chunks) * dataset.id.get_type().get_size())
     is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     if is_contiguous and dataset.size and dataset.id.get_offset() is None:
         raise ValueError(f"{dataset.name} was never written")
-    return dataset
+    return Stored(dataset, chunks, content, h5py, is_table=is_table)
 
 
 def check_filters(dataset: Any) -> None:
@@ -141,22 +144,29 @@ def check_filters(dataset: Any) -> None:
         import hdf5plugin  # noqa: F401  # registers the plugins in its own folder
 
 
-def check_chunks(dataset: Any, chunk_bytes: int) -> None:
-    """Refuse large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning."""
+def check_chunks(dataset: Any, chunk_bytes: int) -> list[Any]:
+    """Where the chunks lie, in the order of what they hold (`h5py.h5d.StoreInfo`).
+
+    Refuses large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning.
+    """
     if chunk_bytes > MAX_CHUNK_BYTES:
         raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
     limit = chunk_bytes + chunk_bytes // 100 + 100  # what filters may add where nothing can be compressed
-
     is_filtered = dataset.id.get_create_plist().get_nfilters() > 0
-
-    def refuse(chunk: Any) -> None:
+    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
+    found = dataset.id.get_num_chunks()
+    if found != expected:
+        raise ValueError(f"{dataset.name} has {found} of its {expected} chunks; was it cut off?")
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    for chunk in chunks:
         if chunk.size > limit or (chunk.size != chunk_bytes and not is_filtered):
             raise ValueError(f"{dataset.name} stores a chunk of {chunk_bytes} bytes in {chunk.size}; refused")
-
-    dataset.id.chunk_iter(refuse)
-    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
-    if dataset.id.get_num_chunks() != expected:
-        raise ValueError(f"{dataset.name} has {dataset.id.get_num_chunks()} of its {expected} chunks; was it cut off?")
+    chunks.sort()
+    places = product(*(range(0, length, side) for length, side in zip(dataset.shape, dataset.chunks, strict=True)))
+    if any(chunk.chunk_offset != place for chunk, place in zip(chunks, places, strict=True)):
+        raise ValueError(f"{dataset.name} has chunks in each other's place; refused")
+    return chunks
 
 
 class FilterClass(ctypes.Structure):
@@ -181,58 +191,157 @@ def measure(flags: int, num_values: int, values: Any, num_bytes: int, room: Any,
     return num_bytes
 
 
-def check_lengths(dataset: Any, h5py: Any) -> None:
-    """Refuse chunks that decode to other numbers of bytes than they have: HDF5 2.0 leaves what lay in memory there.
+class Stored:
+    """A dataset whose rows can be read one after the other.
 
-    Each goes, as it is stored, into a dataset in memory whose first filter, to which decoding comes last, measures.
+    Its chunks are read from the file `content` as they lie there, which takes half the time that HDF5 takes, and those
+    that went through filters are decoded by HDF5; where that does not give its rows in order, HDF5 reads all.
     """
-    import numpy as np
 
-    stored = dataset.id.get_create_plist()
-    filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
-    if not filters or dataset.dtype.hasobject or SZIP in (code for code, *_ in filters):
-        return  # what are no numbers is refused later; szip is told how many bytes it has to give
-    kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
-    if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
-        raise ValueError("HDF5 does not take the filter that measures chunks")
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk(dataset.chunks)
-    properties.set_filter(MEASURE, 0, ())
-    for code, flags, options, _ in filters:  # bitshuffle puts three before those that it is given
-        properties.set_filter(code, flags, options[3:] if code == BITSHUFFLE else options)
-    values = np.empty(dataset.chunks, dataset.dtype)
-    expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
-    with h5py.File("measured", "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:
-        space = h5py.h5s.create_simple(dataset.chunks)
-        copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
-        for number in range(dataset.id.get_num_chunks()):
-            skipped, data = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
-            copy.write_direct_chunk((0,) * dataset.ndim, data, skipped << 1)
-            MEASURED.clear()
-            copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-            if len(MEASURED) != 1 or MEASURED[0] != expected:
-                found = ", ".join(map(str, MEASURED))
-                raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
+    def __init__(self, dataset: Any, chunks: list[Any], content: Any, h5py: Any, *, is_table: bool) -> None:
+        self.dataset, self.h5py, self._chunks, self._content = dataset, h5py, chunks, content
+        self.length = dataset.shape[0] if is_table else dataset.size
+        self._axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 and not is_table else 0
+        self.is_table = is_table
+
+    def runs(self) -> Iterator[Any]:
+        """Its rows, some at a time; each is good until the next one."""
+        for rows in self._in_chunks() if self._has_whole_rows() else self._in_slices():
+            yield rows if self.is_table else rows.reshape(-1)
+
+    def _has_whole_rows(self) -> bool:
+        """Whether a chunk holds just rows, and bytes that are numpy's own once they are decoded."""
+        dataset = self.dataset
+        if dataset.chunks is None or dataset.dtype.hasobject or SZIP in (code for code, *_ in self._filters()):
+            return False  # szip is told how many bytes it has to give
+        others = zip(dataset.shape[1 - self._axis :][:1], dataset.chunks[1 - self._axis :][:1], strict=True)
+        is_whole = dataset.ndim == 1 or all(side >= length for length, side in others)
+        is_plain = dataset.id.get_type().equal(self.h5py.h5t.py_create(dataset.dtype))
+        if self._filters() and not is_whole:
+            for _ in self._decoded():  # only to measure them
+                pass
+        return is_whole and (is_plain or bool(self._filters()))
+
+    def _in_slices(self) -> Iterator[Any]:
+        for start in range(0, self.length, STEP_ROWS):
+            region = slice(start, start + STEP_ROWS)
+            yield self.dataset[:, region] if self._axis else self.dataset[region]
+
+    def _in_chunks(self) -> Iterator[Any]:
+        dataset, start = self.dataset, 0
+        for values in self._decoded() if self._filters() else self._plain():
+            sides = list(dataset.shape)
+            sides[self._axis] -= start
+            start += dataset.chunks[self._axis]
+            yield values[tuple(map(slice, sides))]  # the last one is filled up
+
+    def _plain(self) -> Iterator[Any]:
+        import numpy as np
+
+        for chunk in self._chunks:
+            yield np.frombuffer(self._stored(chunk), self.dataset.dtype).reshape(self.dataset.chunks)
+
+    def _decoded(self) -> Iterator[Any]:
+        """Each chunk's values. Refuses those that decode to other numbers of bytes: HDF5 2.0 leaves what lay in memory.
+
+        Each goes, as it is stored, into a dataset in memory whose first filter, to which decoding comes last, measures.
+        """
+        import numpy as np
+
+        dataset, h5py = self.dataset, self.h5py
+        kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
+        if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
+            raise ValueError("HDF5 does not take the filter that measures chunks")
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk(dataset.chunks)
+        properties.set_filter(MEASURE, 0, ())
+        for code, flags, options, _ in self._filters():  # bitshuffle puts three before those that it is given
+            properties.set_filter(code, flags, options[3:] if code == BITSHUFFLE else options)
+        values = np.empty(dataset.chunks, dataset.dtype)
+        expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+        name = f"measured {id(self)}"
+        with h5py.File(name, "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:
+            space = h5py.h5s.create_simple(dataset.chunks)
+            copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
+            for chunk in self._chunks:
+                copy.write_direct_chunk((0,) * dataset.ndim, self._stored(chunk), chunk.filter_mask << 1)
+                MEASURED.clear()
+                copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+                if len(MEASURED) != 1 or MEASURED[0] != expected:
+                    found = ", ".join(map(str, MEASURED))
+                    raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
+                yield values
+
+    def _filters(self) -> list[Any]:
+        stored = self.dataset.id.get_create_plist()
+        return [stored.get_filter(number) for number in range(stored.get_nfilters())]
+
+    def _stored(self, chunk: Any) -> bytes:
+        if self.dataset.file.userblock_size:  # whether offsets count it depends on HDF5's version
+            data: bytes = self.dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
+        else:
+            data = os.pread(self._content.fileno(), chunk.size, chunk.byte_offset)
+        if len(data) != chunk.size:
+            raise ValueError(f"{self.dataset.name} has chunks after the end of the file; was it cut off?")
+        return data
 
 
-def slices(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:
-    import numpy as np
+class Rows:
+    """Where a dataset is read. Nothing it is made of knows it, so that a file is closed when nobody reads it."""
 
-    lengths = {
-        name: dataset.shape[0] if isinstance(field, int) else dataset.size for name, (dataset, field) in columns.items()
-    }
+    def __init__(self, stored: Stored) -> None:
+        self._runs, self._rest = stored.runs(), ()
+
+    def take(self, count: int) -> Iterator[Any]:
+        """The next rows, in parts that are good until the next one."""
+        while count:
+            if not len(self._rest):
+                self._rest = next(self._runs)
+            part, self._rest = self._rest[:count], self._rest[count:]
+            count -= len(part)
+            yield part
+
+
+def pieces(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:
+    lengths = {name: stored.length for name, (stored, _) in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"x, y, t and p have different lengths: {lengths}")
-    for start in range(0, next(iter(lengths.values())), num_events):
-        whole, piece = {}, {}
-        for name, (dataset, field) in columns.items():
-            if dataset.id not in whole:
-                region = slice(start, start + num_events)
-                rows = dataset[region] if dataset.ndim == 1 or dataset.shape[0] != 1 else dataset[:, region]
-                whole[dataset.id] = rows if isinstance(field, int) else rows.reshape(-1)
-            rows = whole[dataset.id]
-            values = rows if field is None else rows[:, field] if isinstance(field, int) else rows[field]
-            if values.dtype.kind not in "iufb":
-                raise ValueError(f"{dataset.name}: {name} is of type {values.dtype}, expected numbers")
-            piece[name] = np.ascontiguousarray(values)
+    length = next(iter(lengths.values()))
+    places = {name: name if field is None else id(stored) for name, (stored, field) in columns.items()}
+    rows = {places[name]: Rows(stored) for name, (stored, _) in columns.items()}
+    for start in range(0, length, num_events):
+        count = min(num_events, length - start)
+        held: dict[Any, Any] = {}
+        piece = {}
+        for name, (stored, field) in columns.items():
+            place = places[name]
+            if field is None:
+                dtype, parts = stored.dataset.dtype, rows[place].take(count)
+            else:
+                if place not in held:
+                    held[place] = hold(stored, rows[place], count)
+                values = held[place][:, field] if isinstance(field, int) else held[place][field]
+                dtype, parts = values.dtype, split(values)
+            if dtype.kind not in "iufb":
+                raise ValueError(f"{stored.dataset.name}: {name} is of type {dtype}, expected numbers")
+            piece[name] = dtype, (count,), parts
         yield piece
+
+
+def hold(stored: Stored, rows: Rows, count: int) -> Any:
+    """The next rows, of which each column is a part."""
+    import numpy as np
+
+    held = np.empty((count, *stored.dataset.shape[1:]) if stored.is_table else (count,), stored.dataset.dtype)
+    start = 0
+    for part in rows.take(count):
+        held[start : start + len(part)] = part
+        start += len(part)
+    return held
+
+
+def split(values: Any) -> Iterator[Any]:
+    import numpy as np
+
+    for start in range(0, len(values), STEP_ROWS):
+        yield np.ascontiguousarray(values[start : start + STEP_ROWS])
