@@ -13,7 +13,9 @@ With one, each request is JSON: `reader`, one of the script's `READERS`; `path`,
 may take; and what that reader takes besides. No pickle comes back, since what was read may be hostile, but JSON:
 
 {"facts": ...}                              first and once: what the reader says of the whole
-{"columns": [[name, dtype, shape], ...]}    a piece; the values follow, in blocks, nothing between them
+{"columns": [[name, dtype, shape, places], ...]}
+                                            a piece; the values follow, in blocks, nothing between them, but those of
+                                            which is said where they lie in the file: [[offset, number of bytes], ...]
 {"full": true}                              the next block is; an empty message says that it has been copied
 {"done": true}                              the next request may come
 {"error": text, "ends": false}              so after it; true: it was no plain refusal (a panic, no memory), and it ends
@@ -110,13 +112,19 @@ class Blocks:
         self._connection.send_bytes(json.dumps(document).encode())
 
     def send(self, columns: dict[str, Any]) -> None:
-        """Arrays, or (dtype, shape, parts) of one whose values come as arrays one after the other."""
+        """Arrays, or (dtype, shape, parts) of one whose values come as arrays one after the other.
+
+        Instead of parts: a list of the places in the file where the values lie.
+        """
         whole = {
             name: values if isinstance(values, tuple) else (values.dtype, values.shape, (values,))
             for name, values in columns.items()
         }
-        self.say(columns=[[name, dtype.str, shape] for name, (dtype, shape, _) in whole.items()])
+        places = {name: parts for name, (_, _, parts) in whole.items() if isinstance(parts, list)}
+        self.say(columns=[[name, dtype.str, shape, places.get(name)] for name, (dtype, shape, _) in whole.items()])
         for name, (dtype, shape, parts) in whole.items():
+            if name in places:
+                continue
             left = math.prod(shape) * dtype.itemsize
             for part in parts:
                 left -= part.nbytes

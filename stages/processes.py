@@ -9,13 +9,15 @@ that one ends. What connects them is a pair of sockets without a name, so that a
 What a reading process reads comes through memory that both have and that has no name either, two blocks in turns: one
 is filled there while the other is copied here. It is copied because the other process may write into it at any time:
 what is checked must be what is counted afterwards. The blocks are small, and stay in the processor's cache, so that the
-copy costs what writing the array costs. Handing over memory that is sealed against writing would save it, but takes
+copy costs what writing the array costs. Of values that lie in the file as they are it is told where, and they are read
+here. Handing over memory that is sealed against writing would save it, but takes
 new pages for each piece, which cost as much, and lets one process wait for the other.
 """
 
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import math
 import mmap
@@ -145,7 +147,10 @@ class Process:
             message = self._answer()
             if "done" in message:
                 return
-            yield message["facts"] if "facts" in message else self._receive_columns(message["columns"])
+            if "facts" in message:
+                yield message["facts"]
+            else:
+                yield self._receive_columns(message["columns"], request["path"])
 
     def _answer(self) -> Any:
         """The next message of a reader that is no error."""
@@ -156,26 +161,46 @@ class Process:
             raise RefusedError(message["error"])
         return message
 
-    def _receive_columns(self, announced: list[tuple[str, str, list[int]]]) -> dict[str, Any]:
-        """The announced columns, copied out of one block after the other."""
-        kinds = {name: (np.dtype(dtype), shape) for name, dtype, shape in announced}
-        left = sum(math.prod(shape) * dtype.itemsize for dtype, shape in kinds.values())
+    def _receive_columns(self, announced: list[tuple[str, str, list[int], Any]], path: str) -> dict[str, Any]:
+        """The announced columns, copied out of one block after the other, or read in the file."""
+        kinds = {name: (np.dtype(dtype), shape) for name, dtype, shape, _ in announced}
         is_wrong = any(dtype.hasobject or min(shape, default=0) < 0 for dtype, shape in kinds.values())
-        if is_wrong or left > process_main.PIECE_BYTES:
-            self.end()
-            raise RefusedError("an answer of " + ", ".join(f"{shape} of {dtype}" for dtype, shape in kinds.values()))
+        sizes = {name: math.prod(shape) * dtype.itemsize for name, (dtype, shape) in kinds.items()}
+        if is_wrong or sum(sizes.values()) > process_main.PIECE_BYTES:
+            raise self._refused("an answer of " + ", ".join(f"{shape} of {dtype}" for dtype, shape in kinds.values()))
         columns = {name: np.empty(shape, dtype) for name, (dtype, shape) in kinds.items()}
+        rooms = {name: values.reshape(-1).view("B").data for name, values in columns.items()}
+        in_file = {name: places for name, _, _, places in announced if places is not None}
+        left = sum(size for name, size in sizes.items() if name not in in_file)
         block = memoryview(b"")
-        for values in columns.values():
-            room = values.reshape(-1).view("B").data
-            while room:
+        for name, room in rooms.items():
+            while room and name not in in_file:
                 block = block or self._next_block()[:left]
                 count = min(len(room), len(block))
                 room[:count] = block[:count]
                 room, block, left = room[count:], block[count:], left - count
                 if not block:
                     self.send(b"")
+        if in_file:
+            with io.FileIO(path) as file:
+                for name, places in in_file.items():
+                    self._read_places(file, places, rooms[name])
         return columns
+
+    def _read_places(self, file: io.FileIO, places: list[tuple[int, int]], room: memoryview) -> None:
+        for offset, num_bytes in places:
+            part, room = room[:num_bytes], room[num_bytes:]
+            file.seek(offset)
+            while part:
+                if not (count := file.readinto(part)):
+                    raise self._refused(f"its values at byte {offset} lie after the end of the file")
+                part = part[count:]
+        assert not room
+
+    def _refused(self, problem: str) -> RefusedError:
+        """Here, so that the process is in the middle of an answer."""
+        self.end()
+        return RefusedError(problem)
 
     def _next_block(self) -> memoryview:
         assert "full" in self._answer()

@@ -52,12 +52,11 @@ def read(path: str, num_events: int) -> tuple[dict[str, Any], Iterator[dict[str,
     import h5py
 
     # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
-    content = Path(path).open("rb", buffering=0)  # noqa: SIM115
-    file = h5py.File(path if Path(path).resolve().exists() else content, "r")
-    return {"sensor_size": None}, pieces(find_columns(file, content, h5py), num_events)
+    file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
+    return {"sensor_size": None}, pieces(find_columns(file, h5py), num_events)
 
 
-def find_columns(group: Any, content: Any, h5py: Any) -> dict[str, Column]:
+def find_columns(group: Any, h5py: Any) -> dict[str, Column]:
     """The columns by the names x, y, t and p have: in this group, or in one below it; else those of a table."""
     groups, tables = [group], []
     for group in groups:  # grows while it is walked
@@ -70,19 +69,19 @@ def find_columns(group: Any, content: Any, h5py: Any) -> dict[str, Column]:
         if len(members) > MAX_OBJECTS or len(groups) > MAX_OBJECTS:
             raise ValueError(f"more than {MAX_OBJECTS} objects; a recording has few")
         if found := match(members):
-            return {column: (check(members[name], content, h5py), None) for column, name in found.items()}
+            return {column: (check(members[name], h5py), None) for column, name in found.items()}
         for name, member in members.items():
             fields = (member.dtype.names or ()) if isinstance(member, h5py.Dataset) else ()
             if found := match(fields):
-                whole = check(member, content, h5py)
+                whole = check(member, h5py)
                 return {column: (whole, field) for column, field in found.items()}
             if isinstance(member, h5py.Dataset) and member.ndim == 2 and member.shape[1] == 4 and not fields:
                 tables.append((name, member))
         groups += [member for member in members.values() if isinstance(member, h5py.Group)]
-    return columns_of(tables, content, h5py)
+    return columns_of(tables, h5py)
 
 
-def columns_of(tables: list[tuple[str, Any]], content: Any, h5py: Any) -> dict[str, Column]:
+def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
     """Of the one table, or the first that is called "events"."""
     chosen = [table for name, table in tables if name.lower() == "events"] or [table for _, table in tables]
     if not chosen:
@@ -95,7 +94,7 @@ def columns_of(tables: list[tuple[str, Any]], content: Any, h5py: Any) -> dict[s
         raise UnsupportedError(
             f"{len(chosen)} tables of four columns ({names}); keep the recording's alone, or as `events`"
         )
-    table = check(chosen[0], content, h5py, is_table=True)
+    table = check(chosen[0], h5py, is_table=True)
     return {str(place): (table, place) for place in range(4)}
 
 
@@ -106,8 +105,8 @@ def match(names: Iterable[str]) -> dict[str, str] | None:
     return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
 
 
-def check(dataset: Any, content: Any, h5py: Any, *, is_table: bool = False) -> Stored:
-    """The dataset, in the open file `content`, when it lies in the file itself and is read in bounded pieces."""
+def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Stored:
+    """The dataset, when it lies in the file itself and is read in bounded pieces."""
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
         raise ValueError(f"{dataset.name} is no array")
     if dataset.external or dataset.is_virtual:
@@ -122,7 +121,7 @@ def check(dataset: Any, content: Any, h5py: Any, *, is_table: bool = False) -> S
     is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     if is_contiguous and dataset.size and dataset.id.get_offset() is None:
         raise ValueError(f"{dataset.name} was never written")
-    return Stored(dataset, chunks, content, h5py, is_table=is_table)
+    return Stored(dataset, chunks, h5py, is_table=is_table)
 
 
 def check_filters(dataset: Any) -> None:
@@ -192,35 +191,58 @@ def measure(flags: int, num_values: int, values: Any, num_bytes: int, room: Any,
 
 
 class Stored:
-    """A dataset whose rows can be read one after the other.
+    """A dataset, and how its rows are read, one after the other.
 
-    Its chunks are read from the file `content` as they lie there, which takes half the time that HDF5 takes, and those
-    that went through filters are decoded by HDF5; where that does not give its rows in order, HDF5 reads all.
+    Where they lie in the file as numpy has them, who asked reads them. Chunks that went through filters are decoded one
+    by one; all else HDF5 reads.
     """
 
-    def __init__(self, dataset: Any, chunks: list[Any], content: Any, h5py: Any, *, is_table: bool) -> None:
-        self.dataset, self.h5py, self._chunks, self._content = dataset, h5py, chunks, content
+    def __init__(self, dataset: Any, chunks: list[Any], h5py: Any, *, is_table: bool) -> None:
+        self.dataset, self.dtype, self._h5py, self._chunks = dataset, dataset.dtype, h5py, chunks
         self.length = dataset.shape[0] if is_table else dataset.size
-        self._axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 and not is_table else 0
         self.is_table = is_table
+        self._axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 and not is_table else 0
+        stored = dataset.id.get_create_plist()
+        self._filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
+        self._side = dataset.chunks[self._axis] if chunks else self.length
+        others = dataset.shape[: self._axis] + dataset.shape[self._axis + 1 :]
+        self._has_whole_rows = not chunks or math.prod(dataset.chunks) == self._side * math.prod(others)
+
+    def places(self, start: int, stop: int) -> list[tuple[int, int]] | None:
+        """Where the values of a column's rows lie in the file, offsets and numbers of bytes; None: not as they are."""
+        dataset, size = self.dataset, self.dtype.itemsize
+        if self._filters or not self._has_whole_rows or dataset.file.userblock_size:
+            return None  # HDF5's versions count the block before it or do not
+        if self.dtype.hasobject or not dataset.id.get_type().equal(self._h5py.h5t.py_create(self.dtype)):
+            return None
+        offsets = [chunk.byte_offset for chunk in self._chunks] or [dataset.id.get_offset()]
+        if offsets == [None]:
+            return None  # it lies in the dataset's header
+        places: list[tuple[int, int]] = []
+        while start < stop:
+            number, before = divmod(start, self._side)
+            count = min(stop - start, self._side - before)
+            offset = offsets[number] + before * size
+            if places and sum(places[-1]) == offset:
+                offset, num_bytes = places.pop()
+                places.append((offset, num_bytes + count * size))
+            else:
+                places.append((offset, count * size))
+            start += count
+        return places
 
     def runs(self) -> Iterator[Any]:
         """Its rows, some at a time; each is good until the next one."""
-        for rows in self._in_chunks() if self._has_whole_rows() else self._in_slices():
+        for rows in self._in_chunks() if self._is_decoded_in_chunks() else self._in_slices():
             yield rows if self.is_table else rows.reshape(-1)
 
-    def _has_whole_rows(self) -> bool:
-        """Whether a chunk holds just rows, and bytes that are numpy's own once they are decoded."""
-        dataset = self.dataset
-        if dataset.chunks is None or dataset.dtype.hasobject or SZIP in (code for code, *_ in self._filters()):
+    def _is_decoded_in_chunks(self) -> bool:
+        if not self._filters or self.dtype.hasobject or SZIP in (code for code, *_ in self._filters):
             return False  # szip is told how many bytes it has to give
-        others = zip(dataset.shape[1 - self._axis :][:1], dataset.chunks[1 - self._axis :][:1], strict=True)
-        is_whole = dataset.ndim == 1 or all(side >= length for length, side in others)
-        is_plain = dataset.id.get_type().equal(self.h5py.h5t.py_create(dataset.dtype))
-        if self._filters() and not is_whole:
-            for _ in self._decoded():  # only to measure them
+        if not self._has_whole_rows:
+            for _ in self._decoded():  # to measure them
                 pass
-        return is_whole and (is_plain or bool(self._filters()))
+        return self._has_whole_rows
 
     def _in_slices(self) -> Iterator[Any]:
         for start in range(0, self.length, STEP_ROWS):
@@ -228,18 +250,10 @@ class Stored:
             yield self.dataset[:, region] if self._axis else self.dataset[region]
 
     def _in_chunks(self) -> Iterator[Any]:
-        dataset, start = self.dataset, 0
-        for values in self._decoded() if self._filters() else self._plain():
-            sides = list(dataset.shape)
-            sides[self._axis] -= start
-            start += dataset.chunks[self._axis]
-            yield values[tuple(map(slice, sides))]  # the last one is filled up
-
-    def _plain(self) -> Iterator[Any]:
-        import numpy as np
-
-        for chunk in self._chunks:
-            yield np.frombuffer(self._stored(chunk), self.dataset.dtype).reshape(self.dataset.chunks)
+        left = list(self.dataset.shape)
+        for values in self._decoded():
+            yield values[tuple(map(slice, left))]  # the last one is filled up
+            left[self._axis] -= self._side
 
     def _decoded(self) -> Iterator[Any]:
         """Each chunk's values. Refuses those that decode to other numbers of bytes: HDF5 2.0 leaves what lay in memory.
@@ -248,14 +262,14 @@ class Stored:
         """
         import numpy as np
 
-        dataset, h5py = self.dataset, self.h5py
+        dataset, h5py = self.dataset, self._h5py
         kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
         if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
             raise ValueError("HDF5 does not take the filter that measures chunks")
         properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
         properties.set_chunk(dataset.chunks)
         properties.set_filter(MEASURE, 0, ())
-        for code, flags, options, _ in self._filters():  # bitshuffle puts three before those that it is given
+        for code, flags, options, _ in self._filters:  # bitshuffle puts three before those that it is given
             properties.set_filter(code, flags, options[3:] if code == BITSHUFFLE else options)
         values = np.empty(dataset.chunks, dataset.dtype)
         expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
@@ -264,7 +278,8 @@ class Stored:
             space = h5py.h5s.create_simple(dataset.chunks)
             copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
             for chunk in self._chunks:
-                copy.write_direct_chunk((0,) * dataset.ndim, self._stored(chunk), chunk.filter_mask << 1)
+                skipped, data = dataset.id.read_direct_chunk(chunk.chunk_offset)
+                copy.write_direct_chunk((0,) * dataset.ndim, data, skipped << 1)
                 MEASURED.clear()
                 copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
                 if len(MEASURED) != 1 or MEASURED[0] != expected:
@@ -272,25 +287,13 @@ class Stored:
                     raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
                 yield values
 
-    def _filters(self) -> list[Any]:
-        stored = self.dataset.id.get_create_plist()
-        return [stored.get_filter(number) for number in range(stored.get_nfilters())]
-
-    def _stored(self, chunk: Any) -> bytes:
-        if self.dataset.file.userblock_size:  # whether offsets count it depends on HDF5's version
-            data: bytes = self.dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
-        else:
-            data = os.pread(self._content.fileno(), chunk.size, chunk.byte_offset)
-        if len(data) != chunk.size:
-            raise ValueError(f"{self.dataset.name} has chunks after the end of the file; was it cut off?")
-        return data
-
 
 class Rows:
     """Where a dataset is read. Nothing it is made of knows it, so that a file is closed when nobody reads it."""
 
     def __init__(self, stored: Stored) -> None:
-        self._runs, self._rest = stored.runs(), ()
+        self._runs = stored.runs()
+        self._rest: Any = ()
 
     def take(self, count: int) -> Iterator[Any]:
         """The next rows, in parts that are good until the next one."""
@@ -316,7 +319,8 @@ def pieces(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, An
         for name, (stored, field) in columns.items():
             place = places[name]
             if field is None:
-                dtype, parts = stored.dataset.dtype, rows[place].take(count)
+                dtype = stored.dtype
+                parts = stored.places(start, start + count) or rows[place].take(count)
             else:
                 if place not in held:
                     held[place] = hold(stored, rows[place], count)
@@ -332,7 +336,7 @@ def hold(stored: Stored, rows: Rows, count: int) -> Any:
     """The next rows, of which each column is a part."""
     import numpy as np
 
-    held = np.empty((count, *stored.dataset.shape[1:]) if stored.is_table else (count,), stored.dataset.dtype)
+    held = np.empty((count, *stored.dataset.shape[1:]) if stored.is_table else (count,), stored.dtype)
     start = 0
     for part in rows.take(count):
         held[start : start + len(part)] = part

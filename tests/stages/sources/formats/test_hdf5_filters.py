@@ -134,7 +134,7 @@ def test_plugins_of_elsewhere_are_not_loaded(tmp_path: Path) -> None:
     path = str(tmp_path / "a.h5")
     assert loaded(f"import h5py; value = h5py.File({path!r})['x'][5]")
     ours = f"runpy.run_path({str(child_hdf5.__file__)!r})['read']({path!r}, 50)"
-    assert not loaded(f"import runpy; value = next(next({ours}[1])['x'][2])[5]")
+    assert not loaded(f"import runpy; value = next(iter(next({ours}[1])['x'][2]))[5]")
 
 
 def test_a_chunk_that_is_damaged_costs_one_file(tmp_path: Path) -> None:

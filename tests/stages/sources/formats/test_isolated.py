@@ -24,7 +24,7 @@ from dvs_transfer.stages.sources.formats.columns import join
 from dvs_transfer.stages.sources.formats.isolated import DECODERS, LocalFile, read_pieces
 from dvs_transfer.stages.sources.random_access import InMemory
 
-KINDS = ("u2", "u2", "i8", "u1")
+KINDS = {"x": "u2", "y": "u2", "t": "i8", "p": "u1"}
 
 
 def some_events(num_events: int = 3000) -> Any:
@@ -155,7 +155,7 @@ def test_columns_of_any_length_go_through_the_blocks(tmp_path: Path) -> None:
     block = process_main.BLOCK_BYTES
     rng = np.random.default_rng(0)
     for num_events in (0, 1, block - 1, block, block + 1, 5 * block // 2):
-        columns = {name: rng.integers(0, 2**15, num_events).astype(kind) for name, kind in zip("xytp", KINDS)}
+        columns = {name: rng.integers(0, 256, num_events).astype(kind) for name, kind in KINDS.items()}
         with h5py.File(tmp_path / "a.h5", "w") as file:
             for name, values in columns.items():
                 file.create_dataset(f"events/{name}", data=values, chunks=True if num_events % 2 else None)
