@@ -198,9 +198,14 @@ class Stored:
     """
 
     def __init__(self, dataset: Any, chunks: list[Any], h5py: Any, *, is_table: bool) -> None:
-        self.dataset, self.dtype, self._h5py, self._chunks = dataset, dataset.dtype, h5py, chunks
+        self.dataset, self.dtype, self.is_table, self._h5py, self._chunks = (
+            dataset,
+            dataset.dtype,
+            is_table,
+            h5py,
+            chunks,
+        )
         self.length = dataset.shape[0] if is_table else dataset.size
-        self.is_table = is_table
         self._axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 and not is_table else 0
         stored = dataset.id.get_create_plist()
         self._filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
@@ -223,11 +228,9 @@ class Stored:
             number, before = divmod(start, self._side)
             count = min(stop - start, self._side - before)
             offset = offsets[number] + before * size
-            if places and sum(places[-1]) == offset:
-                offset, num_bytes = places.pop()
-                places.append((offset, num_bytes + count * size))
-            else:
-                places.append((offset, count * size))
+            is_next = bool(places) and sum(places[-1]) == offset
+            offset, num_bytes = places.pop() if is_next else (offset, 0)
+            places.append((offset, num_bytes + count * size))
             start += count
         return places
 
@@ -306,6 +309,8 @@ class Rows:
 
 
 def pieces(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:
+    import numpy as np
+
     lengths = {name: stored.length for name, (stored, _) in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"x, y, t and p have different lengths: {lengths}")
@@ -325,7 +330,7 @@ def pieces(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, An
                 if place not in held:
                     held[place] = hold(stored, rows[place], count)
                 values = held[place][:, field] if isinstance(field, int) else held[place][field]
-                dtype, parts = values.dtype, split(values)
+                dtype, parts = values.dtype, iter([np.ascontiguousarray(values)])
             if dtype.kind not in "iufb":
                 raise ValueError(f"{stored.dataset.name}: {name} is of type {dtype}, expected numbers")
             piece[name] = dtype, (count,), parts
@@ -342,10 +347,3 @@ def hold(stored: Stored, rows: Rows, count: int) -> Any:
         held[start : start + len(part)] = part
         start += len(part)
     return held
-
-
-def split(values: Any) -> Iterator[Any]:
-    import numpy as np
-
-    for start in range(0, len(values), STEP_ROWS):
-        yield np.ascontiguousarray(values[start : start + STEP_ROWS])
