@@ -274,8 +274,7 @@ def _whole_lines(content: RandomAccess, offset: int) -> Iterator[bytes]:
         rest = block[end:]
         if len(rest) > _MAX_LINE_BYTES:
             raise SourceError(f"{content.location}: a line of more than {_MAX_LINE_BYTES} bytes before byte {offset}")
-        try:
-            block[:end].decode("ascii")
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{content.location}: no text before byte {offset} ({error.reason})") from error
-        yield block[:end]
+        lines = block[:end]
+        if not lines.isascii():
+            raise SourceError(f"{content.location}: no text before byte {offset} (ordinal not in range(128))")
+        yield lines
