@@ -11,7 +11,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 _TAB, _LINE_FEED, _RETURN, _BLANK, _MINUS, _ZERO = map(ord, "\t\n\r -0")
-_MAX_DIGITS: Final = 18  # fit into 64 bits
+_DIGITS: Final = 18  # fit into 64 bits
 
 
 def parse_whole_numbers(text: bytes, separator: str | None) -> NDArray[np.int64] | None:
@@ -51,7 +51,7 @@ def _parse(text: Any, separator: int, columns: Any) -> int:
             while at < size and _ZERO <= text[at] <= _ZERO + 9:
                 value = 10 * value + int(text[at]) - _ZERO
                 at += 1
-            if at == start or at - start > _MAX_DIGITS:
+            if at == start or at - start > _DIGITS:
                 return -1
             columns[column, line] = -value if is_negative else value
         at += at < size and text[at] == _RETURN
