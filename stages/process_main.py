@@ -109,7 +109,9 @@ class Blocks:
         self._block = self._used = self._uncopied = 0
 
     def say(self, **document: Any) -> None:
+        signal.alarm(0)  # who asked may take its time
         self._connection.send_bytes(json.dumps(document).encode())
+        signal.alarm(ALONE_S)
 
     def send(self, columns: dict[str, Any]) -> None:
         """Arrays, or (dtype, shape, parts) of one whose values come as arrays one after the other.
@@ -179,14 +181,14 @@ def answer_with_data(blocks: Blocks, script: dict[str, Any], request: dict[str, 
         for columns in pieces:
             blocks.send(columns)
         blocks.wait()
-        signal.alarm(0)
         blocks.say(done=True)
     except BaseException as error:  # a panic of Rust code is no Exception
         is_last = isinstance(error, MemoryError) or not isinstance(error, Exception)
         blocks.drop()
-        signal.alarm(0)
         blocks.say(error=f"{type(error).__name__}: {error}"[:2000], ends=is_last)
         return not is_last
+    finally:
+        signal.alarm(0)
     return True
 
 

@@ -181,10 +181,12 @@ class Process:
                 room, block, left = room[count:], block[count:], left - count
                 if not block:
                     self.send(b"")
-        if in_file:
-            with io.FileIO(path) as file:
-                for name, places in in_file.items():
+        try:
+            for name, places in in_file.items():
+                with io.FileIO(path) as file:
                     self._read_places(file, places, rooms[name])
+        except OSError as error:
+            raise self._refused(str(error)) from None
         return columns
 
     def _read_places(self, file: io.FileIO, places: list[tuple[int, int]], room: memoryview) -> None:
@@ -195,7 +197,8 @@ class Process:
                 if not (count := file.readinto(part)):
                     raise self._refused(f"its values at byte {offset} lie after the end of the file")
                 part = part[count:]
-        assert not room
+        if room:
+            raise self._refused(f"{len(room)} bytes of its values lie nowhere")
 
     def _refused(self, problem: str) -> RefusedError:
         """Here, so that the process is in the middle of an answer."""

@@ -201,6 +201,23 @@ def test_what_a_child_announces_is_not_believed(announced: list[Any], tmp_path: 
     assert not process.is_alive
 
 
+@pytest.mark.parametrize("places", [[(2, 8)], [(0, 4)], [(1 << 40, 8)], [(-1, 8)], []])
+def test_places_that_are_none_in_the_file_are_refused(places: list[tuple[int, int]], tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"123456789")
+    script = tmp_path / "child.py"
+    script.write_text(
+        "import numpy as np\nLIBRARIES = {}\n"
+        "READERS = {'a': lambda path, places: ({}, [{'x': (np.dtype('u2'), (4,), places)}])}\n"
+    )
+    process = Process(script)
+    whole = {"reader": "a", "path": str(tmp_path / "a")}
+    _, columns = process.read({**whole, "places": [(5, 4), (0, 4)]})
+    assert columns["x"].tobytes() == b"67891234"
+    with pytest.raises(RefusedError):
+        list(process.read({**whole, "places": places}))
+    assert not process.is_alive
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which can seal memory")
 def test_memory_that_both_have_cannot_be_taken_away() -> None:
     """Who reads what is not there any more is ended by SIGBUS."""
