@@ -100,7 +100,6 @@ def count_records(data: NDArray[np.uint8], bin_edges: NDArray[np.int64], tables:
     count_events(data, None, None, bin_edges, tables, out)
 
 
-@njit(nogil=True, cache=True)
 @njit(nogil=True, inline="always")
 def _half_bits(value):  # type: ignore[no-untyped-def]  # inlined into the kernels below
     """The bits of a float32 from 0 to 65504 as float16, rounded to nearest, ties to even.

@@ -30,6 +30,8 @@ from .random_access import (
     InMemory,
     RandomAccess,
     Slice,
+    UInt8Array,
+    array_at,
     blocks,
 )
 
@@ -50,7 +52,7 @@ class Member:
     open: Callable[[], RandomAccess]
     crc32: int | None = None  # where the archive has one for each member
 
-    def checked(self, content: Iterable[bytes], location: str) -> Iterator[bytes]:
+    def checked(self, content: Iterable[Any], location: str) -> Iterator[Any]:
         """The content, block by block. Raises SourceError at its end, where it is not what the archive announces."""
         size = crc32 = 0
         for block in content:
@@ -184,14 +186,18 @@ def _open_zip_member(data: RandomAccess, info: zipfile.ZipInfo) -> RandomAccess:
     raw = Slice(data, start, info.compress_size, location)
     if info.file_size > MAX_READ_BYTES:
         return raw if info.compress_type == zipfile.ZIP_STORED else Inflated(raw, -15, location)
-    content = raw.read_at(0, raw.size)
-    if info.compress_type == zipfile.ZIP_DEFLATED:
+    content: bytes | UInt8Array
+    if info.compress_type == zipfile.ZIP_STORED:
+        content = array_at(raw, 0, raw.size)
+    else:
         try:
-            content = zlib.decompressobj(-15).decompress(content, info.file_size + 1)
+            content = zlib.decompressobj(-15).decompress(raw.read_at(0, raw.size), info.file_size + 1)
         except zlib.error as error:
             raise SourceError(f"{location}: damaged ({error}); fetch the archive again") from error
     member = Member(info.filename, info.file_size, lambda: raw, info.CRC)
-    return InMemory(b"".join(member.checked([content], location)), location)
+    for _ in member.checked([content], location):
+        pass
+    return InMemory(content, location)
 
 
 # Tar ------------------------------------------------------------------------------------------------------------------

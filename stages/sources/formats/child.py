@@ -3,7 +3,8 @@
 Native decoders may panic, abort or run out of memory on damaged files, tonic's readers have no bounds, and torch
 believes what a checkpoint announces. Here that ends the process and no other.
 
-`READERS`: each takes a path and options, and returns facts (JSON) and an iterator of columns, numpy arrays by name.
+`READERS`: each takes a path and options, and returns facts (JSON) and an iterator of columns by name: numpy arrays, or
+(dtype, shape, parts) of arrays whose values come part by part, contiguous, before the next columns are asked for.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 Facts = dict[str, Any]  # JSON
-Columns = dict[str, Any]  # name -> numpy array
+Columns = dict[str, Any]  # name -> numpy array, or (dtype, shape, parts)
 
 UNKNOWN_SIZE = (0xFFFF, 0xFFFF)
 NAMES_IN_CIFAR = {("numpy.core.multiarray", "_reconstruct"), ("numpy", "ndarray"), ("numpy", "dtype")}
@@ -38,24 +39,28 @@ def read_aedat4(path: str, num_events: int) -> tuple[Facts, Iterator[Columns]]:
 
 
 def gather(packets: Iterable[Any], num_events: int) -> Iterator[Columns]:
-    """The packets as columns of at least `num_events`, the last ones fewer."""
-    held: list[Any] = []
-    num_held = 0
+    """The packets as columns of `num_events`, the last ones fewer; each are good until the next ones."""
+    columns, used = columns_of(num_events), 0
     for packet in packets:
-        held.append(packet)
-        num_held += len(packet)
-        if num_held >= num_events:
-            yield columns_of(held)
-            held, num_held = [], 0
-    if num_held:
-        yield columns_of(held)
+        start = 0
+        while start < len(packet):
+            part = packet[start : start + num_events - used]
+            for name, values in columns.items():
+                values[used : used + len(part)] = part["on" if name == "p" else name]
+            used, start = used + len(part), start + len(part)
+            if used == num_events:
+                yield columns
+                used = 0
+    if used:
+        yield {name: values[:used] for name, values in columns.items()}
 
 
-def columns_of(packets: list[Any]) -> Columns:
+@lru_cache(maxsize=1)
+def columns_of(num_events: int) -> Columns:
+    """Kept for the next file: new memory costs more than what is written into it."""
     import numpy as np
 
-    names = (("t", "t"), ("x", "x"), ("y", "y"), ("p", "on"))
-    return {column: np.concatenate([packet[name] for packet in packets]) for column, name in names}
+    return {name: np.empty(num_events, kind) for name, kind in (("t", "u8"), ("x", "u2"), ("y", "u2"), ("p", "?"))}
 
 
 # HDF5 ----------------------------------------------------------------------------------------------------------------

@@ -10,14 +10,16 @@ import ctypes
 import math
 import os
 from collections.abc import Iterable, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-Column = tuple[Any, str | int | None]
+Column = tuple["Stored", str | int | None]
 """A dataset, and which of its fields, or of a table's columns, it is."""
 
 MAX_CHUNK_BYTES = 1 << 26  # of a dataset; a chunk is decompressed as a whole
 MAX_OBJECTS = 1000  # of a group
+STEP_ROWS = 1 << 17  # that are read at once of what has no chunks
 COLUMN_NAMES = {
     "x": ("x", "xs", "x_pos"),
     "y": ("y", "ys", "y_pos"),
@@ -51,7 +53,7 @@ def read(path: str, num_events: int) -> tuple[dict[str, Any], Iterator[dict[str,
 
     # The library wants the real path of a file that it opens itself; a temporary copy has none (`isolated.LocalFile`).
     file = h5py.File(path if Path(path).resolve().exists() else Path(path).open("rb"), "r")  # noqa: SIM115
-    return {"sensor_size": None}, slices(find_columns(file, h5py), num_events)
+    return {"sensor_size": None}, pieces(find_columns(file, h5py), num_events)
 
 
 def find_columns(group: Any, h5py: Any) -> dict[str, Column]:
@@ -103,7 +105,7 @@ def match(names: Iterable[str]) -> dict[str, str] | None:
     return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
 
 
-def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
+def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Stored:
     """The dataset, when it lies in the file itself and is read in bounded pieces."""
     if not isinstance(dataset, h5py.Dataset) or dataset.shape is None or dataset.ndim == 0:
         raise ValueError(f"{dataset.name} is no array")
@@ -114,14 +116,14 @@ def check(dataset: Any, h5py: Any, *, is_table: bool = False) -> Any:
     length = max(dataset.shape)
     if not is_table and (dataset.size != length or dataset.ndim > 2):
         raise ValueError(f"{dataset.name} has the shape {dataset.shape}, expected (n,), (n, 1) or (1, n)")
+    chunks = []
     if dataset.chunks is not None:
         check_filters(dataset)
-        check_chunks(dataset, math.prod(dataset.chunks) * dataset.id.get_type().get_size())
-        check_lengths(dataset, h5py)
+        chunks = check_chunks(dataset, math.prod(dataset.chunks) * dataset.id.get_type().get_size())
     is_contiguous = dataset.id.get_create_plist().get_layout() == h5py.h5d.CONTIGUOUS
     if is_contiguous and dataset.size and dataset.id.get_offset() is None:
         raise ValueError(f"{dataset.name} was never written")
-    return dataset
+    return Stored(dataset, chunks, h5py, is_table=is_table)
 
 
 def check_filters(dataset: Any) -> None:
@@ -143,22 +145,29 @@ def check_filters(dataset: Any) -> None:
         import hdf5plugin  # noqa: F401  # registers the plugins in its own folder
 
 
-def check_chunks(dataset: Any, chunk_bytes: int) -> None:
-    """Refuse large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning."""
+def check_chunks(dataset: Any, chunk_bytes: int) -> list[Any]:
+    """Where the chunks lie, in the order of what they hold (`h5py.h5d.StoreInfo`).
+
+    Refuses large chunks, gaps, and chunks stored in more bytes than they have: HDF5 would take the beginning.
+    """
     if chunk_bytes > MAX_CHUNK_BYTES:
         raise ValueError(f"{dataset.name} has chunks of {chunk_bytes} bytes, the limit is {MAX_CHUNK_BYTES}")
     limit = chunk_bytes + chunk_bytes // 100 + 100  # what filters may add where nothing can be compressed
-
     is_filtered = dataset.id.get_create_plist().get_nfilters() > 0
-
-    def refuse(chunk: Any) -> None:
+    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
+    found = dataset.id.get_num_chunks()
+    if found != expected:
+        raise ValueError(f"{dataset.name} has {found} of its {expected} chunks; was it cut off?")
+    chunks: list[Any] = []
+    dataset.id.chunk_iter(chunks.append)
+    for chunk in chunks:
         if chunk.size > limit or (chunk.size != chunk_bytes and not is_filtered):
             raise ValueError(f"{dataset.name} stores a chunk of {chunk_bytes} bytes in {chunk.size}; refused")
-
-    dataset.id.chunk_iter(refuse)
-    expected = math.prod(-(-length // side) for length, side in zip(dataset.shape, dataset.chunks, strict=True))
-    if dataset.id.get_num_chunks() != expected:
-        raise ValueError(f"{dataset.name} has {dataset.id.get_num_chunks()} of its {expected} chunks; was it cut off?")
+    chunks.sort()
+    places = product(*(range(0, length, side) for length, side in zip(dataset.shape, dataset.chunks, strict=True)))
+    if any(chunk.chunk_offset != place for chunk, place in zip(chunks, places, strict=True)):
+        raise ValueError(f"{dataset.name} has chunks in each other's place; refused")
+    return chunks
 
 
 class FilterClass(ctypes.Structure):
@@ -183,59 +192,156 @@ def measure(flags: int, num_values: int, values: Any, num_bytes: int, room: Any,
     return num_bytes
 
 
-def check_lengths(dataset: Any, h5py: Any) -> None:
-    """Refuse chunks that decode to other numbers of bytes than they have: HDF5 2.0 leaves what lay in memory there.
+class Stored:
+    """A dataset, and how its rows are read, one after the other.
 
-    Each goes, as it is stored, into a dataset in memory whose first filter, to which decoding comes last, measures.
+    Where they lie in the file as numpy has them, who asked reads them. Chunks that went through filters are decoded one
+    by one; all else HDF5 reads.
     """
+
+    def __init__(self, dataset: Any, chunks: list[Any], h5py: Any, *, is_table: bool) -> None:
+        self.dataset, self.dtype, self.is_table = dataset, dataset.dtype, is_table
+        self._h5py, self._chunks = h5py, chunks
+        self.length = dataset.shape[0] if is_table else dataset.size
+        self._axis = 1 if dataset.ndim == 2 and dataset.shape[0] == 1 and not is_table else 0
+        stored = dataset.id.get_create_plist()
+        self._filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
+        self._side = dataset.chunks[self._axis] if chunks else self.length
+        others = dataset.shape[: self._axis] + dataset.shape[self._axis + 1 :]
+        self._has_whole_rows = not chunks or math.prod(dataset.chunks) == self._side * math.prod(others)
+
+    def places(self, start: int, stop: int) -> list[tuple[int, int]] | None:
+        """Where the values of a column's rows lie in the file, offsets and numbers of bytes; None: not as they are."""
+        dataset, size = self.dataset, self.dtype.itemsize
+        if self._filters or not self._has_whole_rows or dataset.file.userblock_size:
+            return None  # HDF5's versions count the block before it or do not
+        if not dataset.id.get_type().equal(self._h5py.h5t.py_create(self.dtype)):
+            return None
+        offsets = [chunk.byte_offset for chunk in self._chunks] or [dataset.id.get_offset()]
+        if offsets == [None]:
+            return None  # it lies in the dataset's header
+        places: list[tuple[int, int]] = []
+        while start < stop:
+            number, before = divmod(start, self._side)
+            count = min(stop - start, self._side - before)
+            offset = offsets[number] + before * size
+            is_next = bool(places) and sum(places[-1]) == offset
+            offset, num_bytes = places.pop() if is_next else (offset, 0)
+            places.append((offset, num_bytes + count * size))
+            start += count
+        return places
+
+    def runs(self) -> Iterator[Any]:
+        """Its rows, some at a time; each is good until the next one."""
+        for rows in self._in_chunks() if self._is_decoded_in_chunks() else self._in_slices():
+            yield rows if self.is_table else rows.reshape(-1)
+
+    def _is_decoded_in_chunks(self) -> bool:
+        if not self._filters:
+            return False
+        if not self._has_whole_rows:
+            for _ in self._decoded():  # to measure them
+                pass
+        return self._has_whole_rows
+
+    def _in_slices(self) -> Iterator[Any]:
+        for start in range(0, self.length, STEP_ROWS):
+            region = slice(start, start + STEP_ROWS)
+            yield self.dataset[:, region] if self._axis else self.dataset[region]
+
+    def _in_chunks(self) -> Iterator[Any]:
+        left = list(self.dataset.shape)
+        for values in self._decoded():
+            yield values[tuple(map(slice, left))]  # the last one is filled up
+            left[self._axis] -= self._side
+
+    def _decoded(self) -> Iterator[Any]:
+        """Each chunk's values. Refuses those that decode to other numbers of bytes: HDF5 2.0 leaves what lay in memory.
+
+        Each goes, as it is stored, into a dataset in memory whose first filter, to which decoding comes last, measures.
+        """
+        import numpy as np
+
+        dataset, h5py = self.dataset, self._h5py
+        kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
+        if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
+            raise ValueError("HDF5 does not take the filter that measures chunks")
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk(dataset.chunks)
+        properties.set_filter(MEASURE, 0, ())
+        given = {BITSHUFFLE: slice(3, None), SZIP: slice(2)}  # of the options; these filters add the others
+        for code, flags, options, _ in self._filters:
+            properties.set_filter(code, flags, options[given.get(code, slice(None))])
+        values = np.empty(dataset.chunks, dataset.dtype)
+        expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+        name = f"measured {id(self)}"
+        with h5py.File(name, "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:
+            space = h5py.h5s.create_simple(dataset.chunks)
+            copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
+            for chunk in self._chunks:
+                skipped, data = dataset.id.read_direct_chunk(chunk.chunk_offset)
+                copy.write_direct_chunk((0,) * dataset.ndim, data, skipped << 1)
+                MEASURED.clear()
+                copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+                if len(MEASURED) != 1 or MEASURED[0] != expected:
+                    found = ", ".join(map(str, MEASURED))
+                    raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
+                yield values
+
+
+class Rows:
+    """Where a dataset is read. Nothing it is made of knows it, so that a file is closed when nobody reads it."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._runs = stored.runs()
+        self._rest: Any = ()
+
+    def take(self, count: int) -> Iterator[Any]:
+        """The next rows, in parts that are good until the next one."""
+        while count:
+            if not len(self._rest):
+                self._rest = next(self._runs)
+            part, self._rest = self._rest[:count], self._rest[count:]
+            count -= len(part)
+            yield part
+
+
+def pieces(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:
     import numpy as np
 
-    stored = dataset.id.get_create_plist()
-    filters = [stored.get_filter(number) for number in range(stored.get_nfilters())]
-    if not filters:
-        return
-    kind = FilterClass(1, MEASURE, 1, 1, b"measure", None, None, ctypes.cast(measure, _POINTER))
-    if ctypes.CDLL(h5py.h5z.__file__).H5Zregister(ctypes.byref(kind)) < 0:
-        raise ValueError("HDF5 does not take the filter that measures chunks")
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_chunk(dataset.chunks)
-    properties.set_filter(MEASURE, 0, ())
-    given = {BITSHUFFLE: slice(3, None), SZIP: slice(2)}  # of the options; these filters add the others
-    for code, flags, options, _ in filters:
-        properties.set_filter(code, flags, options[given.get(code, slice(None))])
-    values = np.empty(dataset.chunks, dataset.dtype)
-    expected = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
-    with h5py.File("measured", "w", driver="core", backing_store=False, rdcc_nbytes=0) as memory:
-        space = h5py.h5s.create_simple(dataset.chunks)
-        copy = h5py.h5d.create(memory.id, b"chunk", dataset.id.get_type(), space, properties)
-        for number in range(dataset.id.get_num_chunks()):
-            skipped, data = dataset.id.read_direct_chunk(dataset.id.get_chunk_info(number).chunk_offset)
-            copy.write_direct_chunk((0,) * dataset.ndim, data, skipped << 1)
-            MEASURED.clear()
-            copy.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
-            if len(MEASURED) != 1 or MEASURED[0] != expected:
-                found = ", ".join(map(str, MEASURED))
-                raise ValueError(f"{dataset.name} has chunks of {expected} bytes, one decodes to {found}; refused")
-
-
-def slices(columns: dict[str, Column], num_events: int) -> Iterator[dict[str, Any]]:
-    import numpy as np
-
-    lengths = {
-        name: dataset.shape[0] if isinstance(field, int) else dataset.size for name, (dataset, field) in columns.items()
-    }
+    lengths = {name: stored.length for name, (stored, _) in columns.items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"x, y, t and p have different lengths: {lengths}")
-    for start in range(0, next(iter(lengths.values())), num_events):
-        whole, piece = {}, {}
-        for name, (dataset, field) in columns.items():
-            if dataset.id not in whole:
-                region = slice(start, start + num_events)
-                rows = dataset[region] if dataset.ndim == 1 or dataset.shape[0] != 1 else dataset[:, region]
-                whole[dataset.id] = rows if isinstance(field, int) else rows.reshape(-1)
-            rows = whole[dataset.id]
-            values = rows if field is None else rows[:, field] if isinstance(field, int) else rows[field]
-            if values.dtype.kind not in "iufb":
-                raise ValueError(f"{dataset.name}: {name} is of type {values.dtype}, expected numbers")
-            piece[name] = np.ascontiguousarray(values)
+    length = next(iter(lengths.values()))
+    places = {name: name if field is None else id(stored) for name, (stored, field) in columns.items()}
+    rows = {places[name]: Rows(stored) for name, (stored, _) in columns.items()}
+    for start in range(0, length, num_events):
+        count = min(num_events, length - start)
+        held: dict[Any, Any] = {}
+        piece = {}
+        for name, (stored, field) in columns.items():
+            place = places[name]
+            if field is None:
+                dtype = stored.dtype
+                parts = stored.places(start, start + count) or rows[place].take(count)
+            else:
+                if place not in held:
+                    held[place] = hold(stored, rows[place], count)
+                values = held[place][:, field] if isinstance(field, int) else held[place][field]
+                dtype, parts = values.dtype, iter([np.ascontiguousarray(values)])
+            if dtype.kind not in "iufb":
+                raise ValueError(f"{stored.dataset.name}: {name} is of type {dtype}, expected numbers")
+            piece[name] = dtype, (count,), parts
         yield piece
+
+
+def hold(stored: Stored, rows: Rows, count: int) -> Any:
+    """The next rows, of which each column is a part."""
+    import numpy as np
+
+    held = np.empty((count, *stored.dataset.shape[1:]) if stored.is_table else (count,), stored.dtype)
+    start = 0
+    for part in rows.take(count):
+        held[start : start + len(part)] = part
+        start += len(part)
+    return held

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
 from ..archives import list_members
-from ..random_access import RandomAccess
+from ..random_access import RandomAccess, array_at
 from .child_hdf5 import match
 from .columns import PLACES, Columns, Pieces, Unit, as_events
 
@@ -57,8 +57,9 @@ class StoredArray:
         """The values [start, stop), fewer at the end. Raises SourceError, also for one that `means` cannot hold."""
         first, end = (self.offset + min(i, self.length) * self.stored.itemsize for i in (start, stop))
         step = 1 << 24
-        parts = [self.content.read_at(offset, min(step, end - offset)) for offset in range(first, end, step)]
-        values = np.frombuffer(b"".join(parts), self.stored)
+        parts = [array_at(self.content, offset, min(step, end - offset)) for offset in range(first, end, step)]
+        whole = parts[0] if len(parts) == 1 else np.concatenate([*parts, np.empty(0, np.uint8)])
+        values = np.require(whole.view(self.stored), requirements="A")
         with np.errstate(invalid="ignore", over="ignore"):
             meant = values.astype(self.means, copy=False)
         if not np.can_cast(self.stored, self.means) and not np.array_equal(meant, values):
@@ -230,17 +231,9 @@ def _words(line: str) -> list[re.Match[str] | None]:
 def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
     is_whole: list[bool] | None = None  # of the columns, as the first line has them
     num_before = 0
-    for text in _whole_lines(content, header.offset):
-        text = text.replace("True", "1").replace("False", "0")
-        # As whole numbers it takes half the time.
-        dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
-        try:
-            table = np.loadtxt(text.splitlines(), dtype, delimiter=header.separator, ndmin=2, comments=None)
-        except ValueError as error:
-            raise SourceError(
-                f"{content.location}: after event {num_before}: {error}; expected lines of numbers, x, y, t and p in "
-                "any order, and before them at most one line that names the columns so (x, y, t, p)"
-            ) from error
+    for lines in _whole_lines(content, header.offset):
+        lines = lines.replace(b"True", b"1").replace(b"False", b"0")
+        table = _table(lines, header.separator, content.location, num_before)
         if not table.size:
             continue
         if table.shape[1] != header.num_columns:
@@ -250,7 +243,7 @@ def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
                 expected = f"{header.num_columns}, as the line {header.named_by[:80]!r} names; make it name all of them"
             raise SourceError(f"{content.location}: lines of {table.shape[1]} columns, expected {expected}")
         if is_whole is None:
-            first = text.lstrip().split("\n", 1)[0].strip().split(header.separator)
+            first = lines.decode("ascii").lstrip().split("\n", 1)[0].strip().split(header.separator)
             is_whole = [word.strip().lstrip("+-").isdigit() for word in first]
         columns = {}
         for name, place in header.places.items():
@@ -270,7 +263,26 @@ def _text_pieces(content: RandomAccess, header: _Header) -> Iterator[Columns]:
         yield columns
 
 
-def _whole_lines(content: RandomAccess, offset: int) -> Iterator[str]:
+def _table(lines: bytes, separator: str | None, location: str, num_before: int) -> NDArray[Any]:
+    """The numbers of each line; floating point where one is none that is whole. Raises SourceError."""
+    from .lines import parse_whole_numbers  # imports numba, which takes a second
+
+    table: NDArray[Any] | None = parse_whole_numbers(lines, separator)
+    if table is not None:
+        return table
+    text = lines.decode("ascii")
+    # As whole numbers it takes half the time.
+    dtype = np.float64 if any(mark in text for mark in ".eEnN") else np.int64
+    try:
+        return np.loadtxt(text.splitlines(), dtype, delimiter=separator, ndmin=2, comments=None)
+    except ValueError as error:
+        raise SourceError(
+            f"{location}: after event {num_before}: {error}; expected lines of numbers, x, y, t and p in "
+            "any order, and before them at most one line that names the columns so (x, y, t, p)"
+        ) from error
+
+
+def _whole_lines(content: RandomAccess, offset: int) -> Iterator[bytes]:
     """The lines from `offset` on, some megabytes at a time."""
     rest = b""
     while offset < content.size:
@@ -280,7 +292,7 @@ def _whole_lines(content: RandomAccess, offset: int) -> Iterator[str]:
         rest = block[end:]
         if len(rest) > _MAX_LINE_BYTES:
             raise SourceError(f"{content.location}: a line of more than {_MAX_LINE_BYTES} bytes before byte {offset}")
-        try:
-            yield block[:end].decode("ascii")
-        except UnicodeDecodeError as error:
-            raise SourceError(f"{content.location}: no text before byte {offset} ({error.reason})") from error
+        lines = block[:end]
+        if not lines.isascii():
+            raise SourceError(f"{content.location}: no text before byte {offset} (ordinal not in range(128))")
+        yield lines

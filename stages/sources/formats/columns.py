@@ -61,7 +61,8 @@ def as_events(
         if time_unit == "auto" and guessed is None and len(t):  # the beginning tells, as of the columns
             guessed = "s" if t.dtype.kind == "f" and (t != np.floor(t)).any() else "us"
         t = _microseconds(t, guessed or time_unit)
-        yield Events(columns["x"], columns["y"], t, columns["p"], sensor_size, guessed, assumed)
+        x, y, p = (columns[name] for name in "xyp")
+        yield Events(x, y, t, p.view(np.uint8) if p.dtype == bool else p, sensor_size, guessed, assumed)
 
 
 def assumed_order(assumed: str) -> str | None:
@@ -106,7 +107,8 @@ def tell_apart(values: Sequence[NDArray[Any]], usual: str, location: str) -> tup
 def _microseconds(values: NDArray[Any], unit: Unit) -> NDArray[Any]:
     is_float = values.dtype.kind == "f"
     if unit == "whole us" or not (is_float or values.dtype.kind in "iu") or (unit == "us" and not is_float):
-        return values
+        is_wide = values.dtype == np.uint64 and values.max(initial=0) < 1 << 63  # as the kernels take them
+        return values.view(np.int64) if is_wide else values
     if unit == "ns" and not is_float:
         wide = values.astype(np.uint64 if values.dtype.kind == "u" else np.int64)  # a byte knows no 1000
         return wide // 1000 + (wide % 1000 >= 500)

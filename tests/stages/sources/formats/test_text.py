@@ -8,11 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from own_recordings import make_events, told
 from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources.base import Events, TimeUnit
+from dvs_transfer.stages.sources.formats.lines import parse_whole_numbers
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.random_access import InMemory
 
@@ -142,3 +145,47 @@ def test_many_lines_of_prophesee_s_order(tmp_path: Path) -> None:
     found = judged(read((tmp_path / "a.csv").read_text()))
     for name in "xytp":
         np.testing.assert_array_equal(getattr(found, name), getattr(events, name))
+
+
+NUMBER = st.one_of(
+    st.integers(-9, 9).map(str),
+    st.integers(-(10**18), 10**18).map(str),
+    st.text("0123456789-+._ xeE", max_size=20),
+)
+
+
+@given(
+    st.lists(st.lists(NUMBER, min_size=1, max_size=5), max_size=6),
+    st.sampled_from([",", ";", None]),
+    st.sampled_from([",", ", ", " ,", ";", " ", "\t", "  "]),
+    st.sampled_from(["\n", "\r\n", "\r", "\n\n", " \n", "\x0b"]),
+    st.text(" \r\n,0", max_size=2),
+)
+@example([["1", "2"], ["3"]], ",", ",", "\n", "")
+@example([["9" * 18, "-" + "9" * 18], ["0", "-0"]], None, " ", "\r\n", "")
+@example([["9" * 19]], None, " ", "\n", "")
+@example([["1"] * 5], ",", ",", "\n", "\n\n")
+@example([["1", "2"]], ",", ",  ", "\r", "")
+def test_lines_are_read_as_numpy_reads_them(
+    rows: list[list[str]], separator: str | None, between: str, end: str, rest: str
+) -> None:
+    """Or not at all, and then NumPy says what is wrong."""
+    text = end.join(between.join(row) for row in rows) + rest
+    found = parse_whole_numbers(text.encode(), separator)
+    if found is not None and text:
+        expected = np.loadtxt(text.splitlines(), np.int64, delimiter=separator, ndmin=2, comments=None)
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("separator", "between"), [(",", ","), (",", ", "), (";", ";"), (None, " "), (None, " \t ")])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("last", ["", "end"])
+def test_plain_lines_take_the_short_way(separator: str | None, between: str, end: str, last: str) -> None:
+    numbers = np.random.default_rng(0).integers(-(10**17), 10**17, (100, 5))
+    text = end.join(between.join(map(str, row)) for row in numbers) + (end if last else "")
+    np.testing.assert_array_equal(parse_whole_numbers(text.encode(), separator), numbers)
+
+
+def test_a_long_first_line_takes_no_memory() -> None:
+    """Not that of as many columns in as many lines as there are."""
+    assert parse_whole_numbers(b"1 " * 4999 + b"1\n" + b"\n" * (1 << 22), None) is None
