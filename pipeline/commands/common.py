@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -121,8 +122,25 @@ def command(
 def _option(field: FieldInfo) -> Any:
     default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
     annotation: Any = field.annotation
+    help_text = f"{field.description}{default}"
+    if section := next((part for part in get_args(annotation) if _is_model(part)), None):
+        keys = ", ".join(f"{key} = ..." for key in section.model_fields)
+        option = typer.Option(parser=_inline_table, metavar=f"'{{ {keys} }}'", help=help_text)
+        return Annotated[Optional[dict], option]  # noqa: UP045
     if get_origin(annotation) is dict:  # a table is given as a file
         annotation = Path
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
-    return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+    return Annotated[Optional[annotation], typer.Option(help=help_text)]  # noqa: UP045
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _inline_table(text: str) -> Any:
+    """A section as an option gives it, as a line of TOML."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError as error:
+        raise typer.BadParameter(f"{text}: {error}") from None

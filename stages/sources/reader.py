@@ -71,6 +71,7 @@ class Reader(ABC):
     ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
     access: ClassVar[Literal["bytes", "large", "file"]] = "bytes"
     """What `decode` gets: the file's bytes; of one too large to be held, access to it; always access."""
+    remarks: Sequence[str] = ()  # what a conversion should tell of how the samples were found
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)
@@ -120,9 +121,7 @@ class Reader(ABC):
         Without a name it is the first on the way down whose folders lie side by side. Raises SourceError.
         """
         start = open_place(self.path)
-        self.places = (
-            (find_folder(start, self.folder, self.archives) or [start]) if self.folder else _places_down(start)
-        )
+        self.places = (find_folder(start, self.folder, self.archives) or [start]) if self.folder else places_down(start)
         place = self.places[-1]
         is_named = self.folder and len(self.places) > 1
         if not is_named and not any(self._files_of(place.child(name)) for name in place.children()[0]):
@@ -236,7 +235,7 @@ class Reader(ABC):
         return (self.path,)
 
 
-def _places_down(start: Place) -> list[Place]:
+def places_down(start: Place) -> list[Place]:
     """To the first folder that holds several, or one without folders; to the recordings of the simulator."""
     places = [start]
     for _ in range(_LEVELS):
