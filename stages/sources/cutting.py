@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from ...cache.errors import SourceError
 from .atis import RECORD_BYTES, decode_records
 from .base import AtisRecords, Events, EventStream, Recording
-from .formats.columns import hold_short
+from .formats import columns
 from .random_access import num_records
 from .segment_tables import LATEST_US
 
@@ -23,7 +22,10 @@ LATE_EVENTS: Final = 1 << 20
 
 
 class LongRecording:
-    """An opened recording, of which pieces are cut; `location` names its file."""
+    """An opened recording, of which pieces are cut; `location` names its file. For one thread.
+
+    A recording that is not held is read on from where the piece before was found, as far as pieces follow each other.
+    """
 
     def __init__(self, recording: Recording, location: str) -> None:
         if isinstance(recording, AtisRecords):
@@ -31,10 +33,15 @@ class LongRecording:
             recording = replace(decode_records(recording), sensor_size=recording.sensor_size)
         self._recording: Events | EventStream = recording
         self._location = location
+        self._coming: Iterator[Events] | None = None  # the pass that goes on
+        self._start_us = 0  # what lies before it is forgotten
+        self._read: list[Events] = []
 
     def span(self) -> tuple[int, int] | None:
         """The earliest and the latest time, us; None where there is no event. Raises SourceError: no times."""
-        spans = [(piece.t.min(), piece.t.max()) for piece in self._pieces() if _can_be_cut(piece) and len(piece)]
+        recording = self._recording
+        pieces = recording.pieces() if isinstance(recording, EventStream) else [recording]
+        spans = [(piece.t.min(), piece.t.max()) for piece in pieces if _can_be_cut(piece) and len(piece)]
         if not spans:
             return None
         first, last = min(low for low, _ in spans), max(high for _, high in spans)
@@ -42,19 +49,11 @@ class LongRecording:
             raise SourceError(f"{self._location}: its times go from {first} to {last}; expected microseconds")
         return int(first), int(last)
 
-    def _pieces(self) -> Iterator[Events]:
-        if isinstance(self._recording, EventStream):
-            yield from self._recording.pieces()
-        else:
-            yield self._recording
-
     def cut(self, start_us: int, end_us: int, location: str) -> Events | EventStream:
         """The events with start_us <= t < end_us, in the file's order. Raises SourceError where there is none."""
         recording = self._recording
-        piece: Events | EventStream
         if isinstance(recording, EventStream):
-            pieces: Callable[[], Iterator[Events]] = partial(_pieces_within, recording, start_us, end_us)
-            piece = hold_short(lambda: (recording.sensor_size, pieces()))
+            piece = self._cut_stream(recording, start_us, end_us)
         else:
             piece = _within(recording, start_us, end_us)
         if isinstance(piece, Events) and not len(piece):
@@ -63,11 +62,42 @@ class LongRecording:
             raise SourceError(f"{location}: no event in it{there}. Times are the recording's own time stamps")
         return piece
 
+    def _cut_stream(self, stream: EventStream, start_us: int, end_us: int) -> Events | EventStream:
+        """The events; in pieces again, where they are too many to be held."""
+        held: list[Events] = []
+        for part in _parts_within(self._from(stream, start_us), start_us, end_us):
+            held.append(part)
+            if sum(map(len, held)) > columns.HELD_EVENTS:
+                self._coming, self._read = None, []
+                return replace(
+                    stream,
+                    pieces=lambda: _parts_within(stream.pieces(), start_us, end_us),
+                    guessed_unit=part.guessed_unit,
+                    assumed=part.assumed,
+                )
+        return replace(columns.join(held), sensor_size=stream.sensor_size)
 
-def _pieces_within(stream: EventStream, start_us: int, end_us: int) -> Iterator[Events]:
-    """Up to where no event of the piece is to come."""
+    def _from(self, stream: EventStream, start_us: int) -> Iterator[Events]:
+        """The stream's pieces, but for some that are wholly before `start_us`."""
+        if self._coming is None or start_us < self._start_us:
+            self._coming, self._read = stream.pieces(), []
+        self._start_us = start_us
+        self._read = [piece for piece in self._read if not _is_before(piece, start_us)]
+        yield from tuple(self._read)
+        try:
+            for piece in self._coming:
+                if not _is_before(piece, start_us):
+                    self._read.append(piece)
+                yield piece
+        except Exception:
+            self._coming = None  # a pass that failed cannot go on
+            raise
+
+
+def _parts_within(pieces: Iterable[Events], start_us: int, end_us: int) -> Iterator[Events]:
+    """Of each piece what lies within, up to where nothing more is to come."""
     num_after = 0
-    for piece in stream.pieces():
+    for piece in pieces:
         within = _within(piece, start_us, end_us)
         if len(within):
             yield within
@@ -85,6 +115,10 @@ def _within(events: Events, start_us: int, end_us: int) -> Events:
     return replace(events, **{name: getattr(events, name)[inside] for name in "xytp"})
 
 
+def _is_before(events: Events, start_us: int) -> bool:
+    return _can_be_cut(events) and bool((events.t < start_us).all())
+
+
 def _can_be_cut(events: Events) -> bool:
-    columns = [getattr(events, name) for name in "xytp"]
-    return events.t.ndim == 1 and events.t.dtype.kind in "iuf" and len({column.shape for column in columns}) == 1
+    shapes = {getattr(events, name).shape for name in "xytp"}
+    return events.t.ndim == 1 and events.t.dtype.kind in "iuf" and len(shapes) == 1

@@ -16,10 +16,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
+from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .images import decode_image
-from .random_access import RandomAccess
+from .random_access import RandomAccess, blocks
 from .strokes import Strokes
 from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
 
@@ -164,6 +165,10 @@ class Reader(ABC):
             return self.read_bytes(sample)
         tree, name = self._files[sample.sample_id]
         return tree.open(name) if self.access == "file" and isinstance(tree, FolderTree) else tree.content(name)
+
+    def digest_of(self, sample: Sample, data: bytes | RandomAccess) -> str:
+        """The digest of `read_content`. Raises SourceError."""
+        return blocks_digest([data] if isinstance(data, bytes) else blocks(data))
 
     @abstractmethod
     def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:

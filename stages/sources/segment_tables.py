@@ -10,11 +10,13 @@ import io
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, DecimalException
 from typing import Final
 
+from ...cache.documents import name_some
 from ...cache.errors import SourceError
+from .base import Windows
 from .reader import PARTS
 
 MAX_SEGMENTS: Final = 200_000  # pieces of a data set; as many as an archive may have members
@@ -161,6 +163,41 @@ def overlaps(segments: Iterable[Segment]) -> Iterator[tuple[Segment, Segment]]:
             if last is not None and segment.start_us < last.end_us:
                 yield last, segment
             last = segment if last is None or segment.end_us > last.end_us else last
+
+
+def cut_windows(segments: Iterable[Segment], windows: Windows) -> tuple[list[Segment], str]:
+    """The windows that lie in the segments whole; and what to tell of those that do not. Raises SourceError."""
+    pieces: list[Segment] = []
+    num_windows = num_left_out = 0
+    short: list[str] = []
+    for segment in segments:
+        if segment.problem:
+            pieces.append(segment)
+            continue
+        duration_us = segment.end_us - segment.start_us
+        num_whole = max(0, (duration_us - windows.length_us) // windows.every_us + 1)
+        num_windows += num_whole
+        num_left_out += -(-duration_us // windows.every_us) - num_whole
+        if not num_whole:
+            short.append(segment.where or segment.file)
+        if num_windows > MAX_SEGMENTS:
+            raise SourceError(
+                f"{segment.where or segment.file}, {segment.start_us} to {segment.end_us} us: with it, more than "
+                f"{MAX_SEGMENTS} windows of frames.windows; take fewer, or look at its times"
+            )
+        starts_us = (segment.start_us + number * windows.every_us for number in range(num_whole))
+        pieces += [replace(segment, start_us=start, end_us=start + windows.length_us) for start in starts_us]
+    if not pieces:
+        raise SourceError(
+            f"frames.windows: no segment or recording lasts {windows.length_us} us ({name_some(short)}); take shorter "
+            "windows"
+        )
+    too_short = f"; shorter than one window: {name_some(short)}" if short else ""
+    remark = (
+        f"{num_left_out:,} windows that would go beyond the end of their segment or recording were left out, of "
+        f"{num_windows + num_left_out:,}{too_short}"
+    )
+    return pieces, remark if num_left_out else ""
 
 
 def parse_mapping(data: bytes, location: str) -> dict[int, str]:

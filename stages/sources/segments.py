@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import posixpath
 import re
+import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +25,16 @@ from .cutting import LongRecording
 from .own import Folder
 from .random_access import RandomAccess, as_access
 from .reader import PARTS, Listing, places_down
-from .segment_tables import MAX_SEGMENTS, Segment, class_number, in_order, overlaps, parse_mapping, parse_table
+from .segment_tables import (
+    MAX_SEGMENTS,
+    Segment,
+    class_number,
+    cut_windows,
+    in_order,
+    overlaps,
+    parse_mapping,
+    parse_table,
+)
 from .tree import FolderTree, Place, describe_children, find_folder, open_place
 
 TABLE: Final = "segments.csv"
@@ -68,7 +78,7 @@ class Segments(Folder):
         self.windows = windows
         self._spans = {span[0]: span for span in spans}
         self._tables: dict[str, str] = {}  # the name of each table, and its digest
-        self._opened: tuple[object, LongRecording] | None = None
+        self._kept = threading.local()  # of the last recording, since its pieces follow each other
         super().__init__(path, time_unit, columns)
         if tables and tables != fingerprint(self._tables):
             raise SourceError(f"{path}: its tables changed while they were read; run the command again")
@@ -92,12 +102,15 @@ class Segments(Folder):
             segments, class_names = self._of_tables_beside(place, tables)
         else:
             segments, class_names = self._of_classes(place)
+        self._require_one_file_a_name(segments)
         self._require_one_part(segments)
-        pieces = list(self._windows_of(segments))
+        pieces = segments
+        if self.windows is not None:
+            pieces, remark = cut_windows(segments, self.windows)
+            self._remarks += [remark] if remark else []
         labels = {name: label for label, name in enumerate(class_names)}
         samples = [self._add(piece, labels[piece.label]) for piece in pieces]
         self._pieces = {sample.sample_id: piece for sample, piece in zip(samples, pieces, strict=True)}
-        self._require_one_file_a_name(pieces)
         self.remarks = tuple(self._remarks)
         return tuple(class_names), samples
 
@@ -206,7 +219,7 @@ class Segments(Folder):
             state = _state(place, file)
             try:
                 access = place.tree.open(place.join(file))
-                if span := self._open(file, access).span():
+                if span := self._open(access).span():
                     first_us, last_us = span
                 else:
                     problem = f"{place.where(file)}: no event in it; leave the recording out or fetch it again"
@@ -216,10 +229,10 @@ class Segments(Folder):
         _, _, first_us, last_us, problem = self._spans[file]
         return Segment(file, first_us, last_us + 1, label, problem=problem)
 
-    def _require_one_file_a_name(self, pieces: Iterable[Segment]) -> None:
+    def _require_one_file_a_name(self, segments: Iterable[Segment]) -> None:
         """Raises SourceError: recordings whose names differ in their endings alone, which no id has."""
         files: dict[str, str] = {}
-        for file in {piece.file: "" for piece in pieces}:
+        for file in {segment.file: "" for segment in segments}:
             if (other := files.setdefault(posixpath.splitext(file)[0], file)) != file:
                 raise SourceError(
                     f"{self._place.where(file)}: is called as {other} but for the ending; rename one of them"
@@ -235,36 +248,6 @@ class Segments(Folder):
                     f"{segment.where}: is of part {segment.part!r}, {other.where} of part {other.part!r}; all pieces "
                     f"of a recording ({segment.file}) belong to one part"
                 )
-
-    def _windows_of(self, segments: Iterable[Segment]) -> Iterator[Segment]:
-        """The pieces of the segments: their windows, or as they are."""
-        num_pieces = num_left_out = 0
-        short: list[str] = []
-        for segment in segments:
-            if self.windows is None or segment.problem:
-                yield segment
-                continue
-            every_us, length_us = self.windows.every_us, self.windows.length_us
-            duration_us = segment.end_us - segment.start_us
-            num_windows = max(0, (duration_us - length_us) // every_us + 1)
-            num_pieces += num_windows
-            num_left_out += -(-duration_us // every_us) - num_windows
-            if not num_windows:
-                short.append(segment.where or self._place.where(segment.file))
-            if num_pieces > MAX_SEGMENTS:
-                raise SourceError(
-                    f"{self._place.where(segment.file)}: with it, more than {MAX_SEGMENTS} windows of frames.windows; "
-                    "take fewer, or look at its times"
-                )
-            for number in range(num_windows):
-                start_us = segment.start_us + number * every_us
-                yield replace(segment, start_us=start_us, end_us=start_us + length_us)
-        if num_left_out:
-            too_short = f"; shorter than one window: {name_some(short)}" if short else ""
-            self._remarks.append(
-                f"{num_left_out:,} windows that would go beyond the end of their segment or recording were left out, "
-                f"of {num_pieces + num_left_out:,}{too_short}"
-            )
 
     def _add(self, piece: Segment, label: int) -> Sample:
         """The sample that a piece is."""
@@ -294,6 +277,10 @@ class Segments(Folder):
         piece = self._pieces[sample.sample_id]
         return {} if piece.problem else {"start_us": piece.start_us, "end_us": piece.end_us}
 
+    def digest_of(self, sample: Sample, data: bytes | RandomAccess) -> str:
+        """Of the recording, which its pieces share."""
+        return str(self._keep("digest", self._key(sample), lambda: super(Segments, self).digest_of(sample, data)))
+
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
         if sample.sample_id not in self._pieces:  # a file that lies anywhere is a recording as it is
             return super().decode(sample, data)
@@ -302,19 +289,23 @@ class Segments(Folder):
             raise SourceError(f"{sample.location}: changed since its times were looked up; run the command again")
         if piece.problem:
             raise SourceError(piece.problem)
-        return self._open(piece.file, as_access(data, self._place.where(piece.file))).cut(
-            piece.start_us, piece.end_us, sample.location
-        )
+        content = as_access(data, self._place.where(piece.file))
+        recording: LongRecording = self._keep("recording", self._key(sample), lambda: self._open(content))
+        return recording.cut(piece.start_us, piece.end_us, sample.location)
 
-    def _open(self, file: str, content: RandomAccess) -> LongRecording:
-        """The recording, opened; the one before is kept, since pieces of one follow each other."""
-        key = (file, _state(self._place, file), content.size)
-        opened = self._opened
-        if opened is None or opened[0] != key:
-            self._opened = opened = None  # one at a time is held in memory
-            recording = super().decode(Sample("", -1, content.location), content)
-            self._opened = opened = (key, LongRecording(recording, content.location))
-        return opened[1]
+    def _open(self, content: RandomAccess) -> LongRecording:
+        return LongRecording(super().decode(Sample("", -1, content.location), content), content.location)
+
+    def _key(self, sample: Sample) -> tuple[str, State]:
+        file = self._pieces[sample.sample_id].file
+        return file, _state(self._place, file)
+
+    def _keep(self, name: str, key: tuple[str, State], make: Callable[[], Any]) -> Any:
+        """What this thread has made of the recording of this key before, or makes now; one of a name is kept."""
+        if getattr(self._kept, name, (None,))[0] != key:
+            setattr(self._kept, name, (None,))  # not two at a time in memory
+            setattr(self._kept, name, (key, make()))
+        return getattr(self._kept, name)[1]
 
 
 def _tables_in(place: Place) -> list[str]:
