@@ -104,6 +104,7 @@ class Segments(Folder):
             segments, class_names = self._of_classes(place)
         self._require_one_file_a_name(segments)
         self._require_one_part(segments)
+        self._listed = {place.where(segment.file) for segment in segments}
         pieces = segments
         if self.windows is not None:
             pieces, remark = cut_windows(segments, self.windows)
@@ -264,7 +265,7 @@ class Segments(Folder):
         return Sample(sample_id, label, location)
 
     def is_used(self, place: Place, name: str) -> bool:
-        return super().is_used(place, name) or place.where(name) in self._tables
+        return place.where(name) in self._listed or place.where(name) in self._tables
 
     @classmethod
     def group_of(cls, sample_id: str) -> str:
