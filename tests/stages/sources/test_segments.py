@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 from long_recordings import GESTURES, write, write_classes, write_gestures, write_table
 from own_recordings import WRITERS, make_events
+from recordings import judged
 
 from dvs_transfer.cache.errors import ConfigError, SourceError
 from dvs_transfer.stages.sources import open_source, segment_tables
 from dvs_transfer.stages.sources.base import Events, Windows
+from dvs_transfer.stages.sources.formats import columns
 from dvs_transfer.stages.sources.reader import Reader
 from dvs_transfer.stages.sources.segments import Segments
 
@@ -173,6 +175,27 @@ def test_ids_do_not_depend_on_what_else_is_there(tmp_path: Path) -> None:
     write(tmp_path / "box" / "a_first.npz", 7, "columns.npz")
     after = [sample.sample_id for sample in open_segments(tmp_path, WINDOWS).samples]
     assert [name for name in after if "a_first" not in name] == before
+
+
+@pytest.mark.parametrize("num_held", [1 << 22, 100], ids=["held", "in pieces"])
+def test_every_format(num_held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the order of the classes, so that no piece follows the one before it in its recording."""
+    monkeypatch.setattr(columns, "HELD_EVENTS", num_held)
+    made = {
+        f"{number}_{name}": write(tmp_path / f"{number}_{name}", number, name) for number, name in enumerate(WRITERS)
+    }
+    lines = [f"{name},{start},{start + 60_000},{start}" for name in made for start in (0, 120_000, 60_000)]
+    (tmp_path / "segments.csv").write_text("\n".join(("file,start_us,end_us,label", *lines)))
+    source = open_segments(tmp_path)
+    assert source.class_names == ("0", "60000", "120000")
+    for sample in source.samples:
+        found = ID.fullmatch(sample.sample_id)
+        assert found
+        whole = next(events for name, events in made.items() if name.startswith(source.group_of(sample.sample_id)))
+        inside = (whole.t >= int(found[2])) & (whole.t < int(found[2]) + 60_000)
+        piece = judged(source.decode(sample, source.read_content(sample)))
+        for name in "xytp":
+            np.testing.assert_array_equal(getattr(piece, name), getattr(whole, name)[inside], sample.location)
 
 
 # Windows -------------------------------------------------------------------------------------------------------------
