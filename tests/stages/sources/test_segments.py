@@ -177,7 +177,7 @@ def test_ids_do_not_depend_on_what_else_is_there(tmp_path: Path) -> None:
     assert [name for name in after if "a_first" not in name] == before
 
 
-@pytest.mark.parametrize("num_held", [1 << 22, 100], ids=["held", "in pieces"])
+@pytest.mark.parametrize("num_held", [1 << 22, 1000], ids=["held", "in pieces"])
 def test_every_format(num_held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the classes, so that no piece follows the one before it in its recording."""
     monkeypatch.setattr(columns, "HELD_EVENTS", num_held)
