@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from own_recordings import make_events
 
@@ -52,6 +52,7 @@ def found(cut: LongRecording, start: int, length: int) -> list[int]:
     return [int(x) for x in events.x]
 
 
+@settings(deadline=None)
 @given(TIMES, RANGES)
 def test_a_held_recording(times: list[int], ranges: list[tuple[int, int]]) -> None:
     cut = LongRecording(recording(times), "file")
@@ -59,6 +60,7 @@ def test_a_held_recording(times: list[int], ranges: list[tuple[int, int]]) -> No
     assert cut.span() == ((min(times), max(times)) if times else None)
 
 
+@settings(deadline=None)
 @given(TIMES, RANGES, st.integers(1, 7), st.sampled_from((1, 3, 1000)))
 def test_a_recording_in_pieces_in_whatever_order_it_is_cut(
     times: list[int], ranges: list[tuple[int, int]], size: int, num_held: int

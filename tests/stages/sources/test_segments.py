@@ -22,6 +22,7 @@ from dvs_transfer.stages.sources.reader import Reader
 from dvs_transfer.stages.sources.segments import Segments
 
 ID = re.compile(r"(.*)@(-?\d+)\+(\d+)us")
+STOPPED = ("prophesee.hdf5", "columns.h5", "seven.mat")  # as group.h5; a decoder that is stopped takes a second
 WINDOWS = Windows(every_us=100_000, length_us=50_000)
 
 
@@ -181,9 +182,8 @@ def test_ids_do_not_depend_on_what_else_is_there(tmp_path: Path) -> None:
 def test_every_format(num_held: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the order of the classes, so that no piece follows the one before it in its recording."""
     monkeypatch.setattr(columns, "HELD_EVENTS", num_held)
-    made = {
-        f"{number}_{name}": write(tmp_path / f"{number}_{name}", number, name) for number, name in enumerate(WRITERS)
-    }
+    names = [name for name in WRITERS if num_held > 1000 or name not in STOPPED]
+    made = {f"{number}_{name}": write(tmp_path / f"{number}_{name}", number, name) for number, name in enumerate(names)}
     lines = [f"{name},{start},{start + 60_000},{start}" for name in made for start in (0, 120_000, 60_000)]
     (tmp_path / "segments.csv").write_text("\n".join(("file,start_us,end_us,label", *lines)))
     source = open_segments(tmp_path)
