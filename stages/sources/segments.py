@@ -54,7 +54,7 @@ class Segments(Folder):
     """Pieces of recordings in any of the formats of `formats.recordings`.
 
     time_unit, columns: as of `Folder`.  windows: into which each segment, or each recording of a class folder, is cut.
-    spans, tables: what another opening of the same files found; SourceError where they are others now.
+    spans, listing: what another opening of the same files found; SourceError where they are others now.
     """
 
     name = "segments"
@@ -73,18 +73,22 @@ class Segments(Folder):
         columns: str = "auto",
         windows: Windows | None = None,
         spans: tuple[Span, ...] = (),
-        tables: str = "",
+        listing: str = "",
     ) -> None:
         self.windows = windows
         self._spans = {span[0]: span for span in spans}
         self._tables: dict[str, str] = {}  # the name of each table, and its digest
         self._kept = threading.local()  # of the last recording, since its pieces follow each other
         super().__init__(path, time_unit, columns)
-        if tables and tables != fingerprint(self._tables):
-            raise SourceError(f"{path}: its tables changed while they were read; run the command again")
+        if listing not in ("", self._listing):
+            raise SourceError(f"{path}: tables or recordings changed while they were read; run the command again")
 
     def arguments(self) -> Iterable[Any]:
-        return (*super().arguments(), self.windows, tuple(self._spans.values()), fingerprint(self._tables))
+        return (*super().arguments(), self.windows, tuple(self._spans.values()), self._listing)
+
+    @property
+    def _listing(self) -> str:
+        return fingerprint([self._tables, sorted(self._listed)])
 
     # Listing ---------------------------------------------------------------------------------------------------------
 

@@ -162,12 +162,17 @@ def test_a_worker_cuts_as_the_main_process_does(scheduled: str, tmp_path: Path) 
         source.decode(sample, source.read_content(sample))
 
 
-def test_a_worker_that_finds_another_table_says_so(tmp_path: Path) -> None:
-    write_table(tmp_path, "two.csv,0,9,walk")
-    arguments = open_segments(tmp_path).arguments()
-    (tmp_path / "segments.csv").write_text("file,start_us,end_us,label\ntwo.csv,0,10,walk\n")
-    with pytest.raises(SourceError, match=r"its tables changed while they were read; run the command again"):
-        Segments(*arguments)
+def test_a_worker_that_finds_other_files_says_so(tmp_path: Path) -> None:
+    write_table(tmp_path / "table", "two.csv,0,9,walk")
+    write_classes(tmp_path / "classes")
+    arguments = [
+        open_segments(tmp_path / name, windows).arguments() for name, windows in (("table", None), ("classes", WINDOWS))
+    ]
+    (tmp_path / "table" / "segments.csv").write_text("file,start_us,end_us,label\ntwo.csv,0,10,walk\n")
+    write(tmp_path / "classes" / "box" / "a_first.npz", 7, "columns.npz")
+    for found in arguments:
+        with pytest.raises(SourceError, match=r"tables or recordings changed while they were read; run the command ag"):
+            Segments(*found)
 
 
 def test_ids_do_not_depend_on_what_else_is_there(tmp_path: Path) -> None:
