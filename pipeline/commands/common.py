@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
@@ -123,9 +124,10 @@ def _option(field: FieldInfo) -> Any:
     default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
     annotation: Any = field.annotation
     help_text = f"{field.description}{default}"
-    if section := next((part for part in get_args(annotation) if _is_model(part)), None):
+    section, *others = get_args(annotation) or (annotation,)
+    if isinstance(section, type) and issubclass(section, BaseModel) and others == [NoneType]:
         keys = ", ".join(f"{key} = ..." for key in section.model_fields)
-        option = typer.Option(parser=_inline_table, metavar=f"'{{ {keys} }}'", help=help_text)
+        option = typer.Option(parser=_value_of_section, metavar=f"'{{ {keys} }}'", help=help_text)
         return Annotated[Optional[dict], option]  # noqa: UP045
     if get_origin(annotation) is dict:  # a table is given as a file
         annotation = Path
@@ -134,13 +136,9 @@ def _option(field: FieldInfo) -> Any:
     return Annotated[Optional[annotation], typer.Option(help=help_text)]  # noqa: UP045
 
 
-def _is_model(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _inline_table(text: str) -> Any:
-    """A section as an option gives it, as a line of TOML."""
+def _value_of_section(text: str) -> Any:
+    """A section, as a line of TOML; text without braces as it is."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        return tomllib.loads(f"value = {text}")["value"] if text.lstrip().startswith("{") else text
     except tomllib.TOMLDecodeError as error:
         raise typer.BadParameter(f"{text}: {error}") from None

@@ -272,6 +272,11 @@ class Segments(Folder):
         return place.where(name) in self._listed or place.where(name) in self._tables
 
     @classmethod
+    def part_of(cls, sample_id: str) -> str:
+        """That of its line or list; or the folder `train`, `validation` or `test` that its recording lies in."""
+        return super().part_of(sample_id)
+
+    @classmethod
     def group_of(cls, sample_id: str) -> str:
         """The recording that it was cut out of."""
         return _PIECE.sub("", sample_id.partition("/")[2]) or sample_id
