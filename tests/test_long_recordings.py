@@ -30,16 +30,19 @@ WINDOWS = {"every_us": 60_000, "length_us": 60_000}
 
 
 def write_lines(raw: Path) -> None:
-    lines = [f"{file},{start},{start + 50_000},{'ab'[start % 100_000 > 0]}" for start in range(0, 250_000, 50_000)
-             for file in ("two.csv", "a/one.npz")]  # fmt: skip
-    write_table(raw, *lines)
+    """A table of six recordings, in which both classes are."""
+    lines = []
+    for number in range(6):
+        write(raw / f"person{number}" / "room.npz", number, "columns.npz")
+        lines += [f"person{number}/room.npz,{start},{start + 50_000},{'ab'[start > 0]}" for start in (0, 100_000)]
+    (raw / "segments.csv").write_text("\n".join(("file,start_us,end_us,label", *lines)))
 
 
 @pytest.mark.parametrize(
     ("write_raw", "windows", "num_samples"),
     [
         (lambda raw: write_gestures(raw, 4), None, 4 * len(GESTURES)),
-        (write_lines, None, 10),
+        (write_lines, None, 12),
         (lambda raw: write_classes(raw, 4), WINDOWS, 2 * 4 * 4),
     ],
     ids=["gestures", "table", "classes"],
