@@ -287,7 +287,11 @@ def _conversion_config(
     images = ImagesConfig(size=config.frames.size)
     if config.images is not None:
         images = ImagesConfig(size=config.images.size or config.frames.size, value_order=config.images.value_order)
-    parts = {"frames": config.frames, "images": images, "conversion": config.conversion}
+    frames = config.frames
+    if isinstance(section, ImagesSection):  # has no recordings of its own: what says how to read those is not for it
+        unread = {"windows": None} | ({} if camera else {"time_unit": "auto", "columns": "auto"})
+        frames = frames.model_copy(update=unread)
+    parts = {"frames": frames, "images": images, "conversion": config.conversion}
     return build(
         ConvertConfig,
         source=section.source,

@@ -19,6 +19,7 @@ import scipy.io
 import torch
 from cifar_data import batch, random_pixels
 from finished_run import make_run
+from long_recordings import MAPPING
 from own_recordings import OTHER_WRITERS, WRITERS, make_events
 from PIL import Image
 from tiny_run import changed, train
@@ -37,11 +38,12 @@ from dvs_transfer.stages.runs.history import read_history
 from dvs_transfer.stages.runs.metrics import read_metrics
 from dvs_transfer.stages.runs.released import read_released
 from dvs_transfer.stages.runs.state import States
-from dvs_transfer.stages.sources import open_source
+from dvs_transfer.stages.sources import open_source, segment_tables
 from dvs_transfer.stages.sources.atis import parse_box
-from dvs_transfer.stages.sources.base import EventStream
+from dvs_transfer.stages.sources.base import EventStream, Windows
 from dvs_transfer.stages.sources.cepdvs import parse_path_file
 from dvs_transfer.stages.sources.cifar import read_batch
+from dvs_transfer.stages.sources.cutting import LongRecording
 from dvs_transfer.stages.sources.digits import parse_idx
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.images import decode_image
@@ -130,6 +132,35 @@ def _recordings(*names: str) -> Target:
         make_frames(recording, FRAMES, None, str(path))
 
     return Target(seeds, parse)
+
+
+def _cut(*names: str) -> Target:
+    """Such files, cut into pieces."""
+
+    def parse(data: bytes, folder: Path) -> None:
+        path = folder / f"cut{Path(names[0]).suffix}"
+        path.write_bytes(data)
+        recording = LongRecording(open_recording(FileBytes(path), path.suffix), str(path))
+        first_us, last_us = recording.span() or (0, 1)
+        make_frames(recording.cut(first_us, (first_us + last_us) // 2 + 1, str(path)), FRAMES, None, str(path))
+
+    return Target(_recordings(*names).seeds, parse)
+
+
+def _segment_tables(folder: Path) -> list[bytes]:
+    rows = "".join(f"two.csv,{start},{start + 50}.25,walk\n" for start in range(0, 500, 60))
+    return [
+        f"file,start_us,end_us,label\n{rows}".encode(),
+        b"label;part;end [s];start [ms];file\nwalk;train;2e-3;0.5;two.csv\nrun;;1;2.5;'a b'/one.npz\n",
+        b"class,startTime_usec,endTime_usec\n1,16985321,22994218\n11,24000000,30000000\n",
+    ]
+
+
+def _read_segments(data: bytes, folder: Path) -> None:
+    segments = segment_tables.parse_table(data, "segments.csv", "" if b"file" in data else "one.aedat")
+    assert all(segment.start_us < segment.end_us for segment in segments)
+    list(segment_tables.overlaps(segments))
+    segment_tables.cut_windows(segments, Windows(every_us=1000, length_us=20))
 
 
 def _letters(folder: Path) -> list[bytes]:
@@ -319,6 +350,11 @@ TARGETS: Mapping[str, Target] = {
     "mat73": _recordings("seven.mat"),
     "text": _recordings(
         *("plain.csv", "named.csv", "faery.csv", "blank.txt", "seconds.txt", "prophesee.csv", "units.csv")
+    ),
+    "cut": _cut("columns.npz", "structured.npz", "table.npz"),
+    "segments": Target(_segment_tables, _read_segments),
+    "class-names": Target(
+        lambda folder: [MAPPING.encode()], lambda data, folder: segment_tables.parse_mapping(data, "mapping")
     ),
     "tonic": Target(_letters, _read_letter),
     "image": Target(_images, lambda data, folder: decode_image(data, "image")),

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from cifar_data import write_cifar10, write_cifar10dvs
 from drawings import write_drawings, write_strokes
+from long_recordings import write_table
 from own_recordings import SENSOR, WRITERS, make_events
 from PIL import Image
 from recordings import judged
@@ -128,6 +129,7 @@ def raw_data(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
     write_cepdvs(raw / "cepdvs", before / "data/raw/images")
     write_folders(raw, before / "data/raw/images")
     write_strokes(write_drawings(raw))
+    write_table(raw / "segments", "two.csv,0,25000,walk", "a/one.npz,25000,300000,run", "two.csv,90000,190000,run")
     return {
         "ncaltech101": before / "data/raw/events",
         "caltech101": before / "data/raw/images",
@@ -141,6 +143,7 @@ def raw_data(before: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[
         "omniglot": raw / "omniglot",
         "omniglot-strokes": raw / "omniglot",
         "folder": raw / "recordings",
+        "segments": raw / "segments",
         "image-folder": raw / "images",
         TONIC: raw,
     }

@@ -6,10 +6,12 @@ import inspect
 import json
 import re
 import shlex
+import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
 from pathlib import Path
+from types import NoneType
 from typing import Annotated, Any, ClassVar, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
@@ -176,12 +178,25 @@ def command(
 def _option(field: FieldInfo) -> Any:
     default = "" if field.default in (None, (), {}) else f" [default: {field.default}]"
     annotation: Any = field.annotation
-    tables = [each for each in get_args(annotation) if isinstance(each, type) and issubclass(each, BaseModel)]
-    if get_origin(annotation) is dict or tables:  # a table is given as a file
+    help_text = f"{field.description}{default}"
+    section, *others = get_args(annotation) or (annotation,)
+    if isinstance(section, type) and issubclass(section, BaseModel) and others == [NoneType]:
+        keys = ", ".join(f"{key} = ..." for key in section.model_fields)
+        option = typer.Option(parser=_value_of_section, metavar=f"'{{ {keys} }}'", help=help_text)
+        return Annotated[Optional[dict], option]  # noqa: UP045
+    if get_origin(annotation) is dict:  # a table is given as a file
         annotation = Path
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
-    return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+    return Annotated[Optional[annotation], typer.Option(help=help_text)]  # noqa: UP045
+
+
+def _value_of_section(text: str) -> Any:
+    """A section, as a line of TOML; text without braces as it is."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"] if text.lstrip().startswith("{") else text
+    except tomllib.TOMLDecodeError as error:
+        raise typer.BadParameter(f"{text}: {error}") from None
 
 
 def with_options(message: str) -> str:

@@ -46,7 +46,7 @@ def share_in_frames(store: FrameStore) -> Share | None:
 
 def notices(store: FrameStore, source: Reader, ignored: IgnoredFiles, frames: FramesConfig) -> tuple[str, ...]:
     """What the user should know of a conversion, each with what to do about it."""
-    found = [*_ignored_files(source, ignored), *_empty_classes(store)]
+    found = [*source.remarks, *_ignored_files(source, ignored), *_empty_classes(store)]
     if store.kind == "events":
         found += [
             *_lost_events(store, frames),

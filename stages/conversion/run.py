@@ -87,7 +87,8 @@ def run(config: ConvertConfig, map_tasks: TaskRunner = run_serially) -> Conversi
 def open_raw(config: ConvertConfig) -> Reader:
     """The raw data to convert, or recordings of its images by a simulated camera. Raises as `open_source` does."""
     if config.simulation is None:
-        return open_source(config.source, config.raw, config.frames.time_unit, config.frames.columns)
+        frames = config.frames
+        return open_source(config.source, config.raw, frames.time_unit, frames.columns, frames.windows)
     camera = SimulationConfig.model_validate(config.simulation)
     return RecordedPhotos(open_source(config.source, config.raw), camera)
 

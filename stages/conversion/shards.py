@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
@@ -22,7 +21,7 @@ from ..frames.images import encode_image
 from ..frames.strokes import NUM_DOTS, encode_strokes
 from ..sources.base import LARGEST_SENSOR, AtisRecords, Sample
 from ..sources.images import require_image
-from ..sources.random_access import RandomAccess, blocks
+from ..sources.random_access import RandomAccess
 from ..sources.reader import ImageReader, Reader
 from ..tasks import TaskRunner
 from .config import ConvertConfig
@@ -146,7 +145,7 @@ def _read(source: Reader, sample: Sample) -> tuple[Row, bytes | RandomAccess]:
     row |= {"sample_id": sample.sample_id, "source_digest": UNREADABLE, "label": -1, "sensor_size": [0, 0]}
     try:
         data = source.read_content(sample)
-        row["source_digest"] = blocks_digest([data] if isinstance(data, bytes) else blocks(data))
+        row["source_digest"] = source.digest_of(sample, data)
         if found := source.metadata(sample):
             row["metadata"] = _as_json(found, sample)
     except SourceError as error:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ...cache.documents import Frozen
-from ..sources.base import MAX_SENSOR_SIDE, TimeUnit
+from ..sources.base import MAX_SENSOR_SIDE, TimeUnit, Windows
 
 DEFAULT_SIZE = 48
 Order = Literal["strict", "sort"]
@@ -20,7 +20,7 @@ class FramesConfig(Frozen):
     With resize "none" the size is 0 (also the default there) and frames have the sensor's own height and width.
     """
 
-    LATER = frozenset({"columns", "order"})
+    LATER = frozenset({"columns", "order", "windows"})
 
     mode: Literal["time", "count", "window", "exact"] = Field(
         "time",
@@ -74,6 +74,10 @@ class FramesConfig(Frozen):
     order: Order = Field(
         "strict",
         description="strict: times that step back are refused; sort: the events are sorted by time",
+    )
+    windows: Windows | None = Field(
+        None,
+        description="of the source segments: cut each segment, or each recording of a class folder, into windows",
     )
     dtype: Literal["float16", "float32", "uint8", "uint16"] = Field(
         "float16",

@@ -9,7 +9,7 @@ from typing import Final, Literal
 
 from ...cache.errors import ConfigError, SourceError
 from ..plugins import PluginError, find, plugin_digest
-from .base import AtisRecords, Events, EventStream, Recording, Sample, TimeUnit, UInt8Array
+from .base import AtisRecords, Events, EventStream, Recording, Sample, TimeUnit, UInt8Array, Windows
 from .caltech import Caltech101, NCaltech101
 from .cepdvs import CepDvs, CepDvsImages
 from .cifar import Cifar10, Cifar10Dvs
@@ -18,12 +18,13 @@ from .nomniglot import NOmniglot
 from .omniglot import Omniglot, OmniglotStrokes
 from .own import Folder, ImageFolder
 from .reader import EventReader, ImageReader, Reader
+from .segments import Segments
 from .tonic_datasets import PREFIX as TONIC_PREFIX
 from .tonic_datasets import TonicReader, tonic_reader
 
 _READERS: Final[tuple[type[Reader], ...]] = (
     *(NCaltech101, Caltech101, CepDvs, CepDvsImages, NMnist, Mnist, Cifar10Dvs, Cifar10, NOmniglot, Omniglot),
-    *(OmniglotStrokes, Folder, ImageFolder),
+    *(OmniglotStrokes, Folder, Segments, ImageFolder),
 )
 SOURCES: Final[Mapping[str, type[Reader]]] = MappingProxyType({reader.name: reader for reader in _READERS})
 """Every reader by its name. Its class attributes are the facts of the published data set (see `reader.Reader`)."""
@@ -67,15 +68,22 @@ def sources_with_parts() -> tuple[str, ...]:
     return tuple(name for name, reader in readers.items() if reader.kind == "events" and "part_of" in vars(reader))
 
 
-def open_source(name: str, path: Path, time_unit: TimeUnit = "auto", columns: str = "auto") -> Reader:
+def open_source(
+    name: str, path: Path, time_unit: TimeUnit = "auto", columns: str = "auto", windows: Windows | None = None
+) -> Reader:
     """Open the raw data set `name` at `path`, a folder or an archive, and list its samples.
 
     time_unit, columns: of the times and columns in a user's own recordings, where their format does not say it.
+    windows: into which the source `segments` cuts.
 
     Raises SourceError for an unknown name, and when the path does not hold that data set whole; ConfigError for
-    one of the two where the source states its own.
+    one of the three where the source does not take it.
     """
     reader = find_source(name)
+    if issubclass(reader, Segments):
+        return reader(Path(path), time_unit, columns, windows)
+    if windows is not None:
+        raise ConfigError(f"frames.windows: is for the source {Segments.name}; {name} is not cut, leave it out")
     if issubclass(reader, Folder):
         return reader(Path(path), time_unit, columns)
     for key, value, own in (("time_unit", time_unit, "unit"), ("columns", columns, "columns")):

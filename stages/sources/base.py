@@ -12,6 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
+
+from ...cache.documents import Frozen
 
 UInt8Array = NDArray[np.uint8]
 TimeUnit = Literal["auto", "ns", "us", "ms", "s"]
@@ -21,6 +24,13 @@ LARGEST_SENSOR: Final = (1280, 960)
 """(width, height) of the largest event camera, in pixels: coordinates beyond it are a damaged file's."""
 MAX_SENSOR_SIDE: Final = 65_536
 """Pixels; coordinates are kept as uint16."""
+
+
+class Windows(Frozen):
+    """Window k of a recording, or of a segment of one: from its start + k `every_us` on, `length_us` long."""
+
+    every_us: int = Field(ge=1, le=2**40, description="from the start of a window to that of the next, us")
+    length_us: int = Field(ge=1, le=2**40, description="duration of a window, us")
 
 
 @dataclass(frozen=True, slots=True)

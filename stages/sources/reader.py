@@ -17,10 +17,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
+from ...cache.digests import blocks_digest
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .images import decode_image
-from .random_access import RandomAccess
+from .random_access import RandomAccess, blocks
 from .strokes import Strokes
 from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
 
@@ -74,6 +75,7 @@ class Reader(ABC):
     ignored_classes: ClassVar[frozenset[str]] = frozenset()  # folders of classes that the source leaves out
     access: ClassVar[Literal["bytes", "large", "file"]] = "bytes"
     """What `decode` gets: the file's bytes; of one too large to be held, access to it; always access."""
+    remarks: Sequence[str] = ()  # what a conversion should tell of how the samples were found
 
     def __init_subclass__(cls) -> None:
         cls.name = cls.__dict__.get("name", cls.__name__)
@@ -129,9 +131,7 @@ class Reader(ABC):
         (`_parts_of`), with the class folders in each. Raises SourceError.
         """
         start = open_place(self.path)
-        self.places = (
-            (find_folder(start, self.folder, self.archives) or [start]) if self.folder else _places_down(start)
-        )
+        self.places = (find_folder(start, self.folder, self.archives) or [start]) if self.folder else places_down(start)
         place = self.places[-1]
         is_named = self.folder and len(self.places) > 1
         above = [below for _, below in self._parts_of(place)] or [place]
@@ -186,6 +186,10 @@ class Reader(ABC):
             return self.read_bytes(sample)
         tree, name = self._files[sample.sample_id]
         return tree.open(name) if self.access == "file" and isinstance(tree, FolderTree) else tree.content(name)
+
+    def digest_of(self, sample: Sample, data: bytes | RandomAccess) -> str:
+        """The digest of `read_content`. Raises SourceError."""
+        return blocks_digest([data] if isinstance(data, bytes) else blocks(data))
 
     @abstractmethod
     def decode(self, sample: Sample, data: Any) -> Recording | UInt8Array:
@@ -257,7 +261,7 @@ class Reader(ABC):
         return (self.path,)
 
 
-def _places_down(start: Place) -> list[Place]:
+def places_down(start: Place) -> list[Place]:
     """To the first folder that holds several, or one without folders; to the recordings of the simulator."""
     places = [start]
     for _ in range(_LEVELS):
