@@ -1,4 +1,7 @@
-"""The pages that are made and kept: `python docs/generated.py` writes the commands', and the notebook of tutorial.py."""
+"""The pages that are made and kept: commands.md, and the notebook of tutorial.py. `make docs` writes them.
+
+The notebook is run where its cells have changed; to run it for other reasons, remove it.
+"""
 
 from __future__ import annotations
 
@@ -32,10 +35,9 @@ def commands() -> str:
             yield f"{example[1]}:\n\n    {example[2]}" if example else text
         records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
         rows = [(name, " ".join(text.split())) for name, text in filter(None, records) if name != "--help"]
-        if lines := [
-            "| `{}` | {} |".format(name, text.replace("|", "\\|").replace("<", "&lt;")) for name, text in rows
-        ]:
-            yield "\n".join(["| option | meaning |", "|---|---|", *lines])
+        if rows:
+            told = [(name, text.replace("|", "\\|").replace("<", "&lt;")) for name, text in rows]
+            yield "\n".join(["| option | meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in told)])
         for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
             if not (each := command.commands[name]).hidden:
                 yield from describe(each, typer.Context(each, info_name=name, parent=context))
@@ -90,15 +92,25 @@ def _run(code: str, names: dict[str, Any]) -> Iterator[dict[str, Any]]:
     pyplot.close("all")
 
 
+def is_current(kept: Path, repo_url: str | None) -> bool:
+    """Whether a notebook is that of the script, as it is now."""
+    try:
+        found = json.loads(kept.read_text())["cells"]
+    except FileNotFoundError:
+        return False
+    return [(cell["cell_type"], "".join(cell["source"])) for cell in found] == cells(repo_url)
+
+
 def main() -> None:
     from mkdocs.config import load_config
 
     (DOCS / "commands.md").write_text(commands())
-    repo_url = load_config(str(DOCS.parent / "mkdocs.yml")).repo_url
-    os.environ["MPLBACKEND"] = "Agg"
-    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        made = notebook(repo_url)
-    (DOCS / "tutorial.ipynb").write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
+    kept, repo_url = DOCS / "tutorial.ipynb", load_config(str(DOCS.parent / "mkdocs.yml")).repo_url
+    if not is_current(kept, repo_url):
+        os.environ["MPLBACKEND"] = "Agg"
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            made = notebook(repo_url)
+        kept.write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
