@@ -42,6 +42,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown
 
 
+def on_post_page(output: str, **_: Any) -> str:
+    """The link to the repository is a link: its stars are not asked for."""
+    return output.replace(' data-md-component="source"', "")
+
+
 def on_post_build(config: Any) -> None:
     """Raises PluginError: a link leads nowhere, or a page loads something from elsewhere."""
     site = Path(config.site_dir).resolve()
