@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +16,12 @@ import typer
 from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command
+from .pipeline import summaries
+from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command, with_options
 from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate
 from .pipeline.commands.raw import demo, download, simulate, sources
-from .pipeline.commands.runs import analyse_app, compare, few_shot, predict
+from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
 from .pipeline.workspace import ROOT_VARIABLE, Workspace
@@ -34,7 +37,7 @@ class Commands(InOrder):
     order = (
         *("config", "doctor", "sources", "download", "demo", "simulate", "preprocess", "convert", "pair", "split"),
         *("preview", "audit", "calibrate", "train", "evaluate", "compare", "report", "analyse", "few-shot", "predict"),
-        *("import-checkpoint", "study", "cache", "bench"),
+        *("import-checkpoint", "runs", "study", "cache", "bench"),
     )
 
 
@@ -51,6 +54,7 @@ app = typer.Typer(
 app.add_typer(config_app, name="config")
 app.add_typer(analyse_app, name="analyse")
 app.add_typer(cache_app, name="cache")
+app.add_typer(runs_app, name="runs")
 app.add_typer(bench_app, name="bench")
 command(app, OVERRIDE, TASKS, JSON)(simulate)
 command(app, OVERRIDE, TASKS, JSON)(demo)
@@ -75,6 +79,7 @@ def _tell_version(wanted: bool) -> None:
 
 @app.callback()
 def common(
+    context: typer.Context,
     root: Annotated[Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder of data/ and runs/.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.")] = False,
@@ -83,8 +88,9 @@ def common(
     ] = False,
 ) -> None:
     """Options for every command."""
-    Settings.workspace = Workspace.at(root)
-    Settings.reporter = Reporter(verbosity=0 if quiet else 2 if verbose else 1)
+    is_given = str(context.get_parameter_source("root")).endswith("COMMANDLINE")
+    Settings.root, Settings.workspace = root if is_given else None, Workspace.at(root)
+    Settings.reporter, Settings.given = Reporter(verbosity=0 if quiet else 2 if verbose else 1), None
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -98,7 +104,7 @@ def main(arguments: list[str] | None = None) -> int:
             print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return int(left.code or 0)
     except DvsTransferError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {with_options(str(error))}", file=sys.stderr)
         return error.exit_code
     except MemoryError as error:
         print(f"error: not enough memory ({error}); use fewer workers or smaller batches", file=sys.stderr)
@@ -115,13 +121,19 @@ def runs_of(config: Any) -> list[Path]:
     return [pipeline.experiment.run_folder(each, Settings.workspace) for each in config.with_baseline()]
 
 
-def _show_with_baseline(given: Given, documents: list[dict[str, Any]], title: str) -> None:
-    """A run's document and, as JSON below "baseline", that of its baseline, if there is one."""
+def _show_with_baseline(given: Given, shown: list[tuple[dict[str, Any], list[str]]], title: str) -> None:
+    """A run's document and summary, and its baseline's, if there is one: as JSON below "baseline"."""
+    (document, lines), *baseline = shown
     if given.as_json:
-        given.show(documents[0] | ({"baseline": documents[1]} if len(documents) > 1 else {}))
+        given.show(document | ({"baseline": baseline[0][0]} if baseline else {}))
         return
-    for document, name in zip(documents, (title, f"{title} (baseline)"), strict=False):
-        given.show(document, name)
+    given.show(document, title, summary=partial(_kept, lines))
+    for other, (first, *rest) in baseline:
+        given.show(other, f"{title} (baseline)", summary=partial(_kept, [f"baseline, {first}", *rest]))
+
+
+def _kept(lines: list[str], _: Any) -> list[str]:
+    return lines
 
 
 @command(app, CONFIG, TASKS, JSON)
@@ -138,13 +150,18 @@ def preprocess(given: Given) -> None:
         print(f"picture of some pairs: {report.picture}")
 
     say = Settings.reporter.say
-    given.show(pipeline.experiment.preprocess(given.load(), Settings.workspace, given.runner(), say), text=tell)
+    report = pipeline.experiment.preprocess(given.load(), Settings.workspace, given.runner(), say)
+    given.show(report, text=tell, summary=summaries.of_preprocess)
+    given.next("train")
 
 
 @command(app, CONFIG, JSON)
 def train(
     given: Given,
     run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Begins the run folder's name, in place of the file's `name`.")
+    ] = None,
     restart: Annotated[bool, typer.Option("--restart", help="Delete what the run has so far, and start anew.")] = False,
 ) -> None:
     """Train the network of a configuration; an interrupted run goes on where it stopped. Also under torchrun.
@@ -152,14 +169,17 @@ def train(
     Example: dvs-transfer train --set train.epochs=5
     """
     # A folder of one's own is for one run.
-    configs, say, trained = given.load().with_baseline()[: None if run is None else 1], Settings.reporter.say, []
+    config = given.load(*([f"name={json.dumps(name)}"] if name else []))
+    configs, say, trained = config.with_baseline()[: None if run is None else 1], Settings.reporter.say, []
     for config in configs:
         with Settings.reporter.training() as on_progress:
             folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
         if report is not None:
-            trained.append({"run": folder, **to_document(report)})
+            trained.append(({"run": folder, **to_document(report)}, summaries.of_training(folder, report)))
     if trained:
         _show_with_baseline(given, trained, "trained")
+        is_named = run is not None or name is not None
+        given.next(f"evaluate {shlex.quote(str(trained[0][0]['run']))}" if is_named else "evaluate")
 
 
 @command(app, CONFIG, JSON)
@@ -181,16 +201,20 @@ def evaluate(
         runs, settings = runs_of(config), config.evaluate
     else:
         runs, settings = [run], pipeline.experiment.evaluation_of_run(run, [*given.override, *more])
-    evaluated = []
+    evaluated, hidden = [], None if given.as_json else TABLES
     for number, folder in enumerate(runs):
         report = pipeline.experiment.evaluate(folder, settings, save_logits=None if number else save_logits)
-        evaluated.append({"run": folder, **report.model_dump(mode="json", exclude=None if given.as_json else TABLES)})
+        document = {"run": folder, **report.model_dump(mode="json", exclude=hidden)}
+        evaluated.append((document, summaries.of_evaluation(folder, report)))
     _show_with_baseline(given, evaluated, "evaluated")
     if len(runs) > 1 and not given.as_json:
         # Of what was evaluated now, however a run's own settings say it.
         same = settings.model_dump(mode="json", exclude={"split", "checkpoint"}, context={"whole": True})
         overrides = [f"evaluate.{key}={json.dumps(value)}" for key, value in same.items()]
-        compare(Given(override=overrides), runs, runs[1], settings.split, settings.checkpoint)
+        same_way = {"split": settings.split, "checkpoint": settings.checkpoint, "overrides": overrides}
+        compared = pipeline.results.compare_runs(runs, baseline=runs[1], **same_way)
+        given.show(compared, text=print_comparison, summary=summaries.of_comparison)
+    given.next("report" if run is None else f"report {shlex.quote(str(run))}")
 
 
 @command(app, CONFIG, JSON)
@@ -205,7 +229,8 @@ def import_checkpoint(
     Example: dvs-transfer import-checkpoint model_best.pth.tar --out runs/released --config configs/ncaltech101.toml
     """
     store = pairs or pipeline.experiment.find_pairs(given.load(), Settings.workspace)
-    given.show(pipeline.experiment.import_checkpoint(file, store, out), "imported")
+    report = pipeline.experiment.import_checkpoint(file, store, out)
+    given.show(report, "imported", summary=summaries.of_import)
 
 
 @command(app, CONFIG, JSON)
@@ -224,7 +249,8 @@ def report(
         runs = runs_of(given.load())
         out = out or runs[0] / "report" / "report.html"
         runs.reverse()  # the first one is what others are held against
-    given.show(pipeline.results.report(runs, out, Settings.workspace), "report")
+    written = pipeline.results.report(runs, out, Settings.workspace)
+    given.show(written, "report", summary=summaries.of_report)
 
 
 @command(app, TASKS, JSON, models=(FramesConfig, ImagesConfig, ConversionOptions))
@@ -243,7 +269,8 @@ def convert(
 
     look_in(Path.cwd())  # for a reader of one's own
     root, runner = Settings.workspace, given.runner()
-    given.show(pipeline.api.convert(source, raw, out, root=root, map_tasks=runner, **options), "converted")
+    report = pipeline.api.convert(source, raw, out, root=root, map_tasks=runner, **options)
+    given.show(report, "converted", summary=summaries.of_conversion)
 
 
 @command(app, JSON, models=(PairingConfig,))
@@ -257,7 +284,8 @@ def pair(
 
     Example: dvs-transfer pair data/cache/nmnist-0123456789ab.zarr data/cache/mnist-0123456789ab.zarr --seed 1
     """
-    given.show(pipeline.api.pair(events, images, on_message=Settings.reporter.say, **options), "paired")
+    report = pipeline.api.pair(events, images, on_message=Settings.reporter.say, **options)
+    given.show(report, "paired", summary=summaries.of_pairs)
 
 
 @command(app)
@@ -278,10 +306,13 @@ def preview(
             print(path)
 
 
-@command(app, JSON)
+@command(app, CONFIG, JSON)
 def doctor(given: Given) -> None:
-    """Show versions, devices, threads, free disk and memory, and which raw data sets are there and whole.
+    """Show versions, devices, threads, free disk and memory, which raw data sets are there, what a configuration lacks.
 
-    Example: dvs-transfer doctor
+    Example: dvs-transfer doctor --config configs/nmnist.toml
     """
-    given.show(pipeline.stores.examine(Settings.workspace), "this machine")
+    facts = pipeline.doctor.examine(Settings.workspace)
+    if given.names_config:
+        facts["configuration"] = pipeline.doctor.examine_configuration(given.load(), Settings.workspace)
+    given.show(facts, "this machine")

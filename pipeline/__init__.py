@@ -6,11 +6,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import api, config, execution, experiment, results, stores
+    from . import api, config, doctor, execution, experiment, results, stores
     from .studies import cells, formats, plot, raw, running, study, table
 
 _STUDIES = ("cells", "formats", "plot", "raw", "running", "study", "table")
-__all__ = ["api", "cells", "config", "execution", "experiment", "formats", "results", "running", "stores", "study"]
+__all__ = [
+    "api",
+    "cells",
+    "config",
+    "doctor",
+    "execution",
+    "experiment",
+    "formats",
+    "results",
+    "running",
+    "stores",
+    "study",
+]
 __all__ += ["plot", "raw", "table"]
 
 

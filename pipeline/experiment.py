@@ -6,7 +6,9 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import difflib
+import glob
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -124,7 +126,7 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     except FileNotFoundError:
         raise StoreError(
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
-            "run `dvs-transfer preprocess` with the same file first"
+            "run `dvs-transfer preprocess` first, with the same settings"
         ) from None
     except (ValueError, KeyError, TypeError):
         raise StoreError(f"{note_path}: damaged; run `dvs-transfer preprocess` again") from None
@@ -132,7 +134,10 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
 
 
 def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
-    """The folder of the run that this configuration describes: another one for whatever changes its result."""
+    """The folder of the run that this configuration describes: another one for whatever changes its result.
+
+    Its name says what it is; what decides are the configuration's name at its start and the fingerprint at its end.
+    """
     described = {
         "pairs": FrameStore(find_pairs(config, workspace)).attributes.fingerprint,
         "model": config.model.model_dump(mode="json"),
@@ -140,7 +145,20 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
     }
     if code := plugin_code(config.model, config.train):
         described["code"] = code
-    return workspace.runs / f"{config.name}-{fingerprint(described)[:FINGERPRINT_DIGITS]}"
+    digits = fingerprint(described)[:FINGERPRINT_DIGITS]
+    there = [path for path in workspace.runs.glob(f"{glob.escape(config.name)}-*{digits}") if path.is_dir()]
+    return min(there) if there else workspace.runs / "-".join([config.name, *_in_words(config), digits])
+
+
+def _in_words(config: ExperimentConfig) -> Iterator[str]:
+    """What a run is told by among those of one configuration: method, labels, seed."""
+    if config.train.method not in config.name:
+        yield config.train.method.replace(":", ".").replace("/", ".")
+    if config.pairing.train_per_class is not None:
+        yield f"{config.pairing.train_per_class}-a-class"
+    elif config.pairing.train_share < 1:
+        yield f"share-{config.pairing.train_share:g}"
+    yield f"seed-{config.train.seed}"
 
 
 def train(
@@ -159,6 +177,7 @@ def train(
     config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
     folder = Path(folder) if folder else run_folder(config, workspace)
+    config = _with_batches_that_fit(config, pairs, on_message)
     resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
     report = loop.run(
         config.model,
@@ -171,6 +190,17 @@ def train(
         on_message=on_message,
     )
     return folder, report if is_main_process() else None
+
+
+def _with_batches_that_fit(config: ExperimentConfig, pairs: Path, on_message: OnMessage) -> ExperimentConfig:
+    """A batch is no larger than the training split, where an epoch shows each recording once."""
+    num_recordings, asked = len(PairedCache.open(pairs, "train")), config.train.batch_size
+    if config.train.epoch_steps is not None or not 2 <= num_recordings < asked:
+        return config
+    if is_main_process():
+        on_message(f"batches of {num_recordings} recordings, all that train, in place of train.batch_size = {asked}")
+    train = config.train.model_copy(update={"batch_size": num_recordings})
+    return config.model_copy(update={"train": train})
 
 
 def evaluate(
@@ -231,8 +261,12 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = read_json(path)
     except FileNotFoundError:
+        others = [other.parent.name for other in folder.parent.glob("*/config.json")]
+        begun = sorted(name for name in others if name.startswith(folder.name))
+        close = begun[:3] or difflib.get_close_matches(folder.name, others, n=3, cutoff=0.3)
+        beside = f"; there is {' and '.join(close)} in {folder.parent}" if close else ""
         raise TrainingError(
-            f"{folder}: no run here (it has no config.json); train one with `dvs-transfer train`"
+            f"{folder}: no run here (it has no config.json){beside}; train one with `dvs-transfer train`"
         ) from None
     except ValueError as error:
         raise TrainingError(f"{path}: damaged ({error}); train again") from None

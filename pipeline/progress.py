@@ -62,14 +62,16 @@ class Reporter:
     @contextmanager
     def training(self) -> Iterator[Callable[[TrainingProgress], None]]:
         """Show a training run; yields the function that takes its progress."""
-        with self._bar() as bar:
-            task = bar.add_task("train", total=None)
+        with self._bar(_SpeedColumn(), bar_width=8) as bar:
+            task = bar.add_task("train", total=None, speed="")
 
             def tell(at: TrainingProgress) -> None:
                 done, total = (at.epoch - 1) * at.num_steps + at.step, at.num_epochs * at.num_steps
-                bar.update(task, completed=done, total=total, description=describe_training(at))
-                if bar.disable and at.ends_epoch:
-                    self.say(describe_training(at))
+                line, speed = describe_training(at), describe_speed(at)
+                bar.update(task, completed=done, total=total, description=line, speed=speed)
+                if at.ends_epoch:  # a line that stays, above the bar
+                    self.say(f"{line}  {speed}")
+                    self.detail(f"  {describe_parts(at)}")
 
             yield tell
 
@@ -86,11 +88,11 @@ class Reporter:
 
             yield tell
 
-    def _bar(self, *columns: bars.ProgressColumn) -> bars.Progress:
+    def _bar(self, *columns: bars.ProgressColumn, bar_width: int = 40) -> bars.Progress:
         """Nothing is drawn, but where there is somebody to look at it. columns: by default those of pieces of work."""
         is_drawn = self.verbosity >= 1 and self.console.is_terminal
         pieces = (bars.MofNCompleteColumn(), _RateColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn(True))
-        drawn = (bars.TextColumn("{task.description}"), bars.BarColumn(), *(columns or pieces))
+        drawn = (bars.TextColumn("{task.description}"), bars.BarColumn(bar_width), *(columns or pieces))
         return bars.Progress(*drawn, console=self.console, disable=not is_drawn)
 
 
@@ -101,17 +103,34 @@ class _RateColumn(bars.ProgressColumn):
         return Text(f"{task.speed:.1f}/s" if task.speed else "")
 
 
+class _SpeedColumn(bars.ProgressColumn):
+    """As the task's field says it."""
+
+    def render(self, task: bars.Task) -> Text:
+        return Text(str(task.fields["speed"]))
+
+
 def describe_training(at: TrainingProgress) -> str:
-    """One line on where a training run stands."""
-    loss = f"loss {at.loss:.3f} (static {at.loss_static:.3f}, event {at.loss_event:.3f}, align {at.loss_alignment:.3f})"
+    """Where a training run stands, in less than 60 columns; an epoch's end also tells what chooses an epoch."""
+    chosen = "" if at.selection_accuracy is None else f"  val {at.selection_accuracy:.1%}"
+    return f"epoch {at.epoch}/{at.num_epochs}  loss {at.loss:.2f}  train {at.train_accuracy:.1%}{chosen}"
+
+
+def describe_speed(at: TrainingProgress) -> str:
     minutes, seconds = divmod(round(at.seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+    return f"{at.pairs_per_s:.0f} pairs/s  ETA {left}"
+
+
+def describe_parts(at: TrainingProgress) -> str:
+    """The rest, for --verbose."""
     parts = [
-        f"epoch {at.epoch} of {at.num_epochs}, {loss}, train {at.train_accuracy:.1%}",
-        "" if at.selection_accuracy is None else f"validation {at.selection_accuracy:.1%}",
+        f"static {at.loss_static:.3f}, event {at.loss_event:.3f}, align {at.loss_alignment:.3f}",
         "" if at.w_t is None else f"w {min(at.w_t):.2f} to {max(at.w_t):.2f}",
         f"sliding {at.sliding_probability:.2f}",
         f"firing {' '.join(f'{rate:.2f}' for rate in at.firing_rates.values())}" if at.firing_rates else "",
-        f"{at.pairs_per_s:.0f} pairs/s, data {at.data_share:.1%}, {minutes}:{seconds:02d} left",
+        f"data {at.data_share:.1%}",
     ]
     return ", ".join(filter(None, parts))
 

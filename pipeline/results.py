@@ -47,9 +47,10 @@ def compare_runs(
     Runs whose settings differ in `train.seed` and `pairing.subset_seed` alone are one method, each a draw of it. With
     the checkpoint `best` the last epoch's weights are compared beside it. baseline: one of the runs; by default the
     first. A run without a current evaluation on `split` is evaluated first.
-    Raises TrainingError, naming both, for runs that cannot be compared: the same run or draw twice, other draws,
-    classes, recordings, data, or (without `across_protocols`) protocols. StoreError: the cache is gone of a run
-    that is to be evaluated, or of draws of labels, of which it tells whether their data are the same.
+    Methods are compared over the draws that both have. Raises TrainingError, naming both, for runs that cannot be
+    compared: the same run or draw twice, other classes, recordings, data, or (without `across_protocols`) protocols.
+    StoreError: the cache is gone of a run that is to be evaluated, or of draws of labels, of which it tells whether
+    their data are the same.
     """
     found, seen = [_read(Path(run)) for run in runs], dict[Path, Path]()
     if not found:
@@ -134,28 +135,19 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
 
 
 def _check_draws(methods: Mapping[str, Sequence[_Run]]) -> None:
-    """A pair of runs has one draw, but for a lone run of each method; a method's runs have the same data."""
-    draws = {name: [(run.seed, run.subset_seed) for run in members] for name, members in methods.items()}
-    for name, members in methods.items():
+    """A method has one run of each draw, and its runs have the same data."""
+    for members in methods.values():
         with_subset: dict[int | None, _Run] = {}
         with_draw: dict[tuple[int | None, int | None], _Run] = {}
-        for run, draw in zip(members, draws[name], strict=True):
+        for run in members:
             _check_same_data(with_subset.setdefault(run.subset_seed, run), run)
             _check_same_data(members[0], run)
-            other = with_draw.setdefault(draw, run)
+            other = with_draw.setdefault((run.seed, run.subset_seed), run)
             if run is not other:
                 which = f"seed {run.seed}" + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
                 raise TrainingError(
                     f"{other.folder} and {run.folder} have the same settings and {which}; name one of them"
                 )
-    first, *others = methods
-    for name in others:
-        if draws[name] != draws[first] and len(draws[name] + draws[first]) > 2:
-            raise TrainingError(
-                f"the methods have other seeds: {first} has {_seeds(methods[first])}; {name} has "
-                f"{_seeds(methods[name])}. Paired tests need runs of the same seeds: train the missing ones, or leave "
-                "runs out"
-            )
 
 
 def _check_same_data(first: _Run, second: _Run) -> None:
@@ -176,12 +168,6 @@ def _check_same_data(first: _Run, second: _Run) -> None:
         f"{first.folder} and {second.folder} have the same settings and other {what} ({stores[0]} and {stores[1]}); "
         "compare runs on the same data"
     )
-
-
-def _seeds(runs: Sequence[_Run]) -> str:
-    subsets = [run.subset_seed for run in runs]
-    own = "" if subsets == [None] * len(runs) else f" with subset_seed {', '.join(map(str, subsets))}"
-    return f"{len(runs)} ({', '.join(str(run.seed) for run in runs)}{own}: {_listed(runs)})"
 
 
 def _listed(runs: Sequence[_Run]) -> str:

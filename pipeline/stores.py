@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import psutil
 from filelock import FileLock, Timeout
 
 from ..cache.documents import read_json
-from ..cache.errors import SourceError, StoreError
+from ..cache.errors import StoreError
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
 from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
 from ..cache.store import FrameStore, list_partials, list_stores, read_attributes
 from ..stages.conversion.repair import WORK_SUFFIX
-from ..stages.sources import SOURCES, open_source
 from .workspace import PAIR_NOTES, Workspace
-
-PACKAGES = ("dvs-transfer", "torch", "tonic", "zarr", "numba", "numpy", "dask", "h5py")
 
 
 @dataclass(frozen=True)
@@ -124,37 +116,3 @@ def _take(path: Path, held: ExitStack) -> bool:
 
 def _num_bytes(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
-def examine(workspace: Workspace) -> dict[str, Any]:
-    """What a user is asked first: facts of this machine and workspace, JSON-able. Sizes in GB (1e9 bytes)."""
-    import torch
-
-    root = workspace.root.resolve()
-    existing = next(folder for folder in (root, *root.parents) if folder.exists())
-    devices = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-    return {
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        **{name: version(name) for name in PACKAGES},
-        "cores": os.cpu_count(),
-        "torch_threads": torch.get_num_threads(),
-        "gpus": devices or "none; training runs on the CPU",
-        "memory_free_gb": round(psutil.virtual_memory().available / 1e9, 1),
-        "disk_free_gb": round(shutil.disk_usage(existing).free / 1e9, 1),
-        "root": str(root),
-        "raw_data": {name: _raw_state(name, workspace.raw) for name, reader in SOURCES.items() if reader.num_samples},
-    }
-
-
-def _raw_state(name: str, raw: Path) -> str:
-    """Whether the source's raw data lie in its folder, and whether they are as many as published."""
-    folder = raw / name.removesuffix("-images")
-    if not folder.exists():
-        return f"not there (looked in {folder})"
-    try:
-        source = open_source(name, folder)
-    except SourceError as error:
-        return f"broken: {error}"
-    found, published = len(source.samples), type(source).num_samples
-    return f"{found:,} samples" + (", whole" if found == published else f" of the {published:,} published")

@@ -169,6 +169,7 @@ def run(
     stopped.
     """
     files = published.get(config.dataset, ())
+    _require_a_way(config, files)
     try:
         config.folder.mkdir(parents=True, exist_ok=True)
         with FileLock(config.folder.with_name(f".{config.folder.name}.lock"), timeout=0):
@@ -181,6 +182,19 @@ def run(
         raise SourceError(f"{error.filename or config.folder}: cannot be written: {error.strerror}") from error
 
 
+def _require_a_way(config: DownloadConfig, files: Sequence[PublishedFile]) -> None:
+    """Raises SourceError, before a folder is made, where there is nothing to fetch and nothing to take."""
+    source = SOURCES[config.dataset]
+    if config.archive is not None and not config.archive.is_file():
+        raise SourceError(f"{config.archive}: is no file; give the archive of {source.title}")
+    if config.archive is None and not any(file.url for file in files):
+        raise SourceError(
+            f"{config.dataset} cannot be fetched automatically. Get it from {source.origin}, then run `dvs-transfer "
+            f"download {config.dataset} --archive FILE`, or unpack it to {config.folder}, which should then hold "
+            f"{source.layout}"
+        )
+
+
 def _report(config: DownloadConfig, files: Sequence[FileReport], remark: str | None = None) -> DownloadReport:
     num_samples = None if remark else len(open_source(config.dataset, config.folder).samples)
     return DownloadReport(config.dataset, config.folder, tuple(files), num_samples, remark)
@@ -188,8 +202,6 @@ def _report(config: DownloadConfig, files: Sequence[FileReport], remark: str | N
 
 def _take(config: DownloadConfig, archive: Path, files: Sequence[PublishedFile]) -> DownloadReport:
     """Copy a published file into place, known by its digest or its name; unpack any other archive."""
-    if not archive.is_file():
-        raise SourceError(f"{archive}: is no file; give the archive of {SOURCES[config.dataset].title}")
     checked = _check(archive, None)
     known = [file for file in files if file.md5 == checked.md5] or [file for file in files if file.name == archive.name]
     if not known:
@@ -211,12 +223,6 @@ def _take(config: DownloadConfig, archive: Path, files: Sequence[PublishedFile])
 
 def _fetch_all(config: DownloadConfig, files: Sequence[PublishedFile], progress: Progress) -> DownloadReport:
     source, reports = SOURCES[config.dataset], []
-    if not any(file.url for file in files):
-        raise SourceError(
-            f"{config.dataset} cannot be fetched automatically. Get it from {source.origin}, then run `dvs-transfer "
-            f"download {config.dataset} --archive FILE`, or unpack it to {config.folder}, which should then hold "
-            f"{source.layout}"
-        )
     with requests.Session() as session:
         for file in (file for file in files if file.url):
             try:

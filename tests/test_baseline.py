@@ -23,14 +23,15 @@ def test_both_runs_are_trained_evaluated_and_reported(workspace):
     options = ("--quiet", "--root", workspace)
     succeed(*options, "preprocess", "--config", config)
     trained = succeed(*options, "train", "--config", config, "--json").document
-    assert sorted(path.name.rsplit("-", 1)[0] for path in (workspace / "runs").iterdir()) == ["tiny", "tiny-events"]
+    names = sorted(path.name.rsplit("-", 1)[0] for path in (workspace / "runs").iterdir())
+    assert names == ["tiny-events-seed-42", "tiny-transfer-seed-42"]
     assert trained["baseline"]["run"].rpartition("/")[2].startswith("tiny-events-")
     evaluated = succeed(*options, "evaluate", "--config", config, "--json").document
     assert (evaluated["method"], evaluated["baseline"]["method"]) == ("transfer", "events")
     assert evaluated["split_digest"] == evaluated["baseline"]["split_digest"]
     text = succeed(*options, "evaluate", "--config", config).out
-    assert "train.method=transfer  minus  train.method=events" in text
-    assert f"{100 * (evaluated['top1'] - evaluated['baseline']['top1']):+.2f} points" in text
+    assert "train.method=transfer minus train.method=events" in text
+    assert f"{100 * (evaluated['top1'] - evaluated['baseline']['top1']):+.1f} points" in text
     report = succeed(*options, "report", "--config", config, "--json").document
     page = (workspace / "runs" / trained["run"].rpartition("/")[2] / "report" / "report.html").read_text()
     assert "tiny-events-" in page
@@ -45,7 +46,7 @@ def test_the_comparison_is_of_what_was_evaluated(workspace):
         succeed(*options, command, "--config", config)
     write_config(workspace, RAW, BASELINE, evaluate={"shifts": 1, "checkpoint": "last"})
     text = succeed(*options, "evaluate", "--config", config).out
-    assert "train.method=transfer  minus  train.method=events" in text
+    assert "train.method=transfer minus train.method=events" in text
     for path in (workspace / "runs").glob("*/evaluation-test.json"):
         kept = read_json(path)
         assert (kept["shifts"], kept["checkpoint"]) == (1, "last")

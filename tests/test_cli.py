@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_convert_s_options_reach_the_configuration(
 ) -> None:
     given: list[ConvertConfig] = []
     monkeypatch.setattr(conversion, "run", lambda config, *_: given.append(config) or {})
-    succeed("--root", tmp_path, "convert", "nmnist", "some where", *options.split())
+    succeed("--root", tmp_path, "convert", "nmnist", "some where", *options.split(), "--json")
     expected = ConvertConfig(
         source="nmnist",
         raw=Path("some where"),
@@ -132,7 +133,7 @@ def test_pair_s_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch)
     given: list[Any] = []
     monkeypatch.setattr(pairing, "run", lambda *arguments: given.append(arguments) or {})
     options = "--protocol unrestricted --train 0.5 --validation 0.2 --test 0.3 --train-share 0.1 --seed 4"
-    succeed("pair", "c/e.zarr", "c/i.zarr", *options.split())
+    succeed("pair", "c/e.zarr", "c/i.zarr", *options.split(), "--json")
     expected = PairingConfig(protocol="unrestricted", train=0.5, validation=0.2, test=0.3, train_share=0.1, seed=4)
     assert given == [(expected, Path("c/e.zarr"), Path("c/i.zarr"), Path("c"), Settings.reporter.say)]
 
@@ -140,8 +141,10 @@ def test_pair_s_options_reach_the_configuration(monkeypatch: pytest.MonkeyPatch)
 def test_an_option_of_many_values_is_given_once_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[PairingConfig] = []
     monkeypatch.setattr(pairing, "run", lambda config, *_: given.append(config) or {})
-    succeed("pair", "c/e.zarr", "c/i.zarr", "--novel-classes", "Greek/*", "--novel-classes", "Angelic/character01")
-    succeed("pair", "c/e.zarr", "c/i.zarr")
+    succeed(
+        "pair", "c/e.zarr", "c/i.zarr", "--novel-classes", "Greek/*", "--novel-classes", "Angelic/character01", "--json"
+    )
+    succeed("pair", "c/e.zarr", "c/i.zarr", "--json")
     assert [config.novel_classes for config in given] == [("Greek/*", "Angelic/character01"), ()]
 
 
@@ -151,11 +154,11 @@ def test_overrides_of_demo_and_simulate(tmp_path: Path, monkeypatch: pytest.Monk
     given: list[Any] = []
     for stage in (demo, simulation):
         monkeypatch.setattr(stage, "run", lambda config, *_: given.append(config) or {})
-    succeed("demo", tmp_path, "--set", "images_per_class=3", "--set", "simulation.seed=5")
-    succeed("simulate", tmp_path, tmp_path / "out", "--set", "on_threshold=0.3")
+    succeed("demo", tmp_path, "--set", "images_per_class=3", "--set", "simulation.seed=5", "--json")
+    succeed("simulate", tmp_path, tmp_path / "out", "--set", "on_threshold=0.3", "--json")
     assert (given[0].images_per_class, given[0].simulation.seed, given[0].out) == (3, 5, tmp_path)
     assert (given[1].simulation.on_threshold, given[1].out) == (0.3, tmp_path / "out")
-    succeed("simulate", tmp_path, tmp_path / "out", "--camera", "nmnist", "--set", "seed=5")
+    succeed("simulate", tmp_path, tmp_path / "out", "--camera", "nmnist", "--set", "seed=5", "--json")
     assert given[2].simulation == simulation.CAMERAS["nmnist"].model_copy(update={"seed": 5})
 
 
@@ -206,7 +209,9 @@ def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_pa
     assert "convert ncaltech101: 3 of 3" not in told.out
     quiet = succeed(*convert_command(raw, tmp_path / "b"))
     assert quiet.err == ""
-    assert "samples                14" in quiet.out.splitlines()[4]
+    assert re.match(r"converted: 14 recordings of ncaltech101, [\d,]+ events, \d\.\d MB, \d\.\d s", quiet.out)
+    assert len(quiet.out.splitlines()) == 2
+    assert "samples                14" in succeed("-v", *convert_command(raw, tmp_path / "b")[1:]).out.splitlines()[4]
 
 
 def test_options_before_the_command_may_stand_after_it(tmp_path: Path) -> None:

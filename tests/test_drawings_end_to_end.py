@@ -73,7 +73,9 @@ def test_a_network_is_trained_evaluated_and_asked_for_few_shot(root: Path) -> No
     text = Path(page).read_text()
     assert "2-way 5-shot" in text
     assert f"{report['results'][3]['accuracy']:.4g}" in text
-    refuse("--root", root, "few-shot", trained, code=1, says=["5-way 1-shot episodes need 5 classes", "2 of 2 have"])
+    refuse(
+        "--root", root, "few-shot", trained, code=1, says=["--ways 5: the data have 2 classes; give at most so many"]
+    )
     refuse("few-shot", root / "nowhere", code=1, says=["no run here"])
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command_line import refuse, snapshot, succeed
+from command_line import refuse, run_command, snapshot, succeed
 from html_page import Page
 from PIL import Image
 from tiny import DEMO, write_config
@@ -147,7 +147,7 @@ def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> No
     page = Page(Path(made["page"]).read_text())
     assert made["num_bytes"] == len(page.content.encode())
     assert page.loaded == []
-    shown_best, _, shown_last = succeed(*demo.command("evaluate")).out.partition("\n  last ")
+    shown_best, _, shown_last = succeed(*demo.command("evaluate"), "-v").out.partition("\n  last ")
     best, last = (
         dict(re.findall(r"^ +([a-z0-9_ ]+?):? +([\d.]+(?:, [\d.]+)*)$", text, re.MULTILINE))
         for text in (shown_best, shown_last)
@@ -249,7 +249,6 @@ def test_a_run_of_other_settings_is_not_continued(demo: Experiment, copy: Path) 
 @pytest.mark.parametrize(
     ("override", "says"),
     [
-        ("train.batch_size=31", "the training split has 30 recordings, fewer than one batch"),
         ("train.device=cuda:99", "device 'cuda:99' is not there"),
         ("train.device=abacus", "device 'abacus' is not known; use auto, cpu, cuda or cuda:N"),
         ('model.widths=[4, "P", "P", "P", "P", "P"]', "pools of vgg_snn leave nothing of a 16 x 16 frame"),
@@ -258,6 +257,18 @@ def test_a_run_of_other_settings_is_not_continued(demo: Experiment, copy: Path) 
 def test_training_that_cannot_start_says_why(override: str, says: str, demo: Experiment, tmp_path: Path) -> None:
     refuse(*demo.command("train", "--run", tmp_path / "run", "--set", override), code=1, says=[says])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_is_no_larger_than_what_trains(demo: Experiment, tmp_path: Path) -> None:
+    batches = [tmp_path / "capped", tmp_path / "asked"]
+    capped = succeed(
+        *demo.command("train", "--run", batches[0], "--set", "train.batch_size=64", "--set", "train.epochs=1")[1:]
+    )
+    assert "batches of 30 recordings, all that train, in place of train.batch_size = 64" in capped.err
+    succeed(*demo.command("train", "--run", batches[1], "--set", "train.batch_size=30", "--set", "train.epochs=1"))
+    runs = [json.loads((run / "config.json").read_text())["experiment"]["train"]["batch_size"] for run in batches]
+    assert runs == [30, 30]
+    assert len({(run / "checkpoints" / "last.safetensors").read_bytes() for run in batches}) == 1
 
 
 def test_a_run_whose_cache_is_gone(demo: Experiment, copy: Path) -> None:
@@ -289,8 +300,11 @@ def test_seeds_are_compared_and_what_is_missing_is_evaluated(demo: Experiment, t
     seen = f"labels seen: {demo.evaluated['train_labels']} + {demo.evaluated['selection_labels']} that chose best"
     assert f"train.method=transfer  (protocol disjoint, photos in reach: none, n = 2, seeds 7, 42; {seen})" in alone
     assert "minus" not in alone
-    says = ["has 2 (7, 42:", str(seed), "train.method=events has 1 (42:", "train the missing ones, or leave runs out"]
-    refuse("compare", demo.run, events, seed, code=1, says=says)
+    mixed = succeed("compare", demo.run, events, seed, "--json").document
+    assert [entry["seeds"] for entry in mixed["methods"]] == [[7, 42], [42]]
+    (difference,) = mixed["differences"]
+    assert difference["checkpoints"]["best"]["top1"]["difference"] == pytest.approx(found["difference"])
+    assert any("1 of its 1 draws are the baseline's too" in note for note in mixed["notes"])
 
 
 def test_a_comparison_needs_the_cache_only_of_what_is_not_evaluated(demo: Experiment, copy: Path) -> None:
@@ -379,3 +393,12 @@ def test_real_recordings_and_digits(shared_data: Path, tmp_path: Path) -> None:
     assert done.preprocessed["pairs"] == paired
     assert done.evaluated["num_samples"] == paired["num_test"]
     assert done.evaluated["top1"] > 0.3  # ten classes: it learns
+
+
+def test_analyses_that_the_data_do_not_allow_are_left_out(demo: Experiment, copy: Path) -> None:
+    told = run_command("analyse", "all", copy, "--num-recordings", "2", "--json")
+    assert told.code == 0
+    made = json.loads(told.out)
+    assert "alignment" not in made
+    assert "activity" in made
+    assert "left out: alignment: this analysis needs at least" in told.err

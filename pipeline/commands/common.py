@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import wraps
@@ -28,9 +30,12 @@ class Settings:
 
     reporter = Reporter()
     workspace = Workspace.at()
+    root: Path | None = None  # as it was given
+    given: Given | None = None  # of the command that runs
 
 
 DEFAULT_CONFIG: Final = Path("configs/demo.toml")
+_HINT: Final = re.compile(r"`dvs-transfer (?:preprocess|train|evaluate)`")
 # Fields of `Given` that commands take.
 CONFIG: Final = ("config", "override")
 OVERRIDE: Final = ("override",)
@@ -49,7 +54,7 @@ class Early:
 
     def apply(self) -> None:
         if self.root is not None:
-            Settings.workspace = Workspace.at(self.root)
+            Settings.root, Settings.workspace = self.root, Workspace.at(self.root)
         if self.quiet or self.verbose:
             Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
@@ -73,18 +78,48 @@ class Given:
 
     def load(self, *more: str) -> Any:
         """The configuration, with further overrides."""
+        Settings.given = self
         loaded = pipeline.config.load_config(self.config, [*self.override, *more])
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
+    def next(self, command: str) -> None:
+        """Tell the command that goes on from here, with the options that matter for it."""
+        if not self.as_json and Settings.reporter.verbosity > 0:
+            print(f"next: dvs-transfer {command}{self.options}")
+
+    @property
+    def names_config(self) -> bool:
+        """Whether the user said anything of a configuration."""
+        return self.config != DEFAULT_CONFIG or bool(self.override)
+
+    @property
+    def options(self) -> str:
+        """Those of them that another command on the same data needs, too; "" for none."""
+        words = [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
+        words += [word for override in self.override for word in ("--set", override)]
+        words += [] if Settings.root is None else ["--root", str(Settings.root)]
+        return f" {shlex.join(words)}" if words else ""
+
     def runner(self) -> Any:
         return pipeline.execution.DaskRunner(Settings.reporter, self.scheduler, self.workers)
 
-    def show(self, report: Any, title: str = "", text: Callable[[Any], None] | None = None) -> None:
-        """Print a report: as JSON where asked for, else by `text`, else a line for each of its fields."""
+    def show(
+        self,
+        report: Any,
+        title: str = "",
+        text: Callable[[Any], None] | None = None,
+        summary: Callable[[Any], list[str]] | None = None,
+    ) -> None:
+        """Print a report: as JSON where asked for, else its summary, else by `text`, else a line for each field.
+
+        With --verbose there is no summary, but all of it.
+        """
         document = to_document(report)
         if self.as_json:
             print(json.dumps(document, indent=1, ensure_ascii=False))
+        elif summary is not None and Settings.reporter.verbosity < 2:
+            print("\n".join(summary(report)))
         elif text is not None:
             text(report)
         else:
@@ -146,6 +181,12 @@ def _option(field: FieldInfo) -> Any:
     elif get_origin(annotation) is tuple:  # of any length: an option for each entry
         annotation = list[get_args(annotation)[0]]  # type: ignore[misc]
     return Annotated[Optional[annotation], typer.Option(help=f"{field.description}{default}")]  # noqa: UP045
+
+
+def with_options(message: str) -> str:
+    """An error's message, its hints `dvs-transfer preprocess` and the like with the options that were given."""
+    given = Settings.given
+    return _HINT.sub(lambda hint: f"{hint[0][:-1]}{given.options}`", message) if given is not None else message
 
 
 def _without_tilde(value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ... import pipeline
+from .. import summaries
 from .common import Given, Settings
 
 
@@ -27,7 +28,8 @@ def simulate(
 
     values = simulation.CAMERAS[camera].model_dump() | pipeline.config.parse_overrides(given.override)
     settings = pipeline.config.build(simulation.SimulateConfig, images=images, out=out, simulation=values)
-    given.show(simulation.run(settings, given.runner()), f"simulated into {out}")
+    report = simulation.run(settings, given.runner())
+    given.show(report, f"simulated into {out}", summary=lambda found: [*summaries.of_simulation(found), f"  {out}"])
 
 
 def demo(given: Given, out: Annotated[Path, typer.Argument(help="Folder for the three data sets.")]) -> None:
@@ -38,7 +40,10 @@ def demo(given: Given, out: Annotated[Path, typer.Argument(help="Folder for the 
     from ...stages import demo
 
     settings = pipeline.config.build(demo.DemoConfig, **{"out": out, **pipeline.config.parse_overrides(given.override)})
-    given.show(demo.run(settings, given.runner()), f"drawn into {settings.out}")
+    report = demo.run(settings, given.runner())
+    given.show(
+        report, f"drawn into {settings.out}", summary=lambda found: [*summaries.of_demo(found), f"  {settings.out}"]
+    )
 
 
 def download(
@@ -56,7 +61,8 @@ def download(
         download.DownloadConfig, dataset=dataset, root=Settings.workspace.raw, archive=archive
     )
     with Settings.reporter.bytes() as progress:
-        given.show(download.run(settings, progress=progress), "downloaded")
+        report = download.run(settings, progress=progress)
+    given.show(report, "downloaded", summary=summaries.of_download)
 
 
 def sources(given: Given) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ... import pipeline
-from ...cache.errors import DvsTransferError
+from ...cache.errors import DvsTransferError, TrainingError
 from ...stages.analysis import config as configs
 from ..progress import to_document
 from .common import CONFIG, JSON, Given, Settings, command
@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from ...stages.prediction import PredictionReport
 
 DASH = "-"
+ORDERS = ("when", "name", "accuracy", "labels", "size", "method", "seed")
 COLUMNS = ("file", "step", "rank", "predicted", "probability")
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
+
+runs_app = typer.Typer(help="Look after trained networks.", no_args_is_help=True, rich_markup_mode=None)
 
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Restart = Annotated[bool, typer.Option("--restart", help="Measure again, even if nothing has changed.")]
@@ -58,10 +61,20 @@ def all_analyses(
 ) -> None:
     """All of these analyses but few-shot; options that are not given have each one's own defaults.
 
+    One that the run's data do not allow is left out, and it is said why.
+
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     folder = run or pipeline.experiment.run_folder(given.load(), Settings.workspace)
-    made = [_analyse(name, folder, restart, options) for name in pipeline.results.analyses_of(folder)]
+    made, left_out = [], {}
+    for name in pipeline.results.analyses_of(folder):
+        try:
+            made.append(_analyse(name, folder, restart, options))
+        except TrainingError as error:
+            left_out[name] = error
+            print(f"left out: {name}: {error}", file=sys.stderr)
+    if not made:
+        raise next(iter(left_out.values()))
     _show(given, [to_document(entry) for entry in made])
 
 
@@ -113,6 +126,25 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
         given.show({**numbers, **entry}, name)
 
 
+@command(runs_app, JSON, name="ls")
+def list_runs(
+    given: Given,
+    wanted: Annotated[str, typer.Argument(help="Part of a name, of the data or of the method; left out: all.")] = "",
+    by: Annotated[str, typer.Option("--sort", help=f"One of {', '.join(ORDERS)}.")] = "when",
+) -> None:
+    """List runs: accuracy with interval, labels, seed, method, data, when, size, name.
+
+    Example: dvs-transfer runs ls nmnist --sort accuracy
+    """
+    from .. import run_list
+
+    if by not in ORDERS:
+        raise typer.BadParameter(f"{by}: expected one of {', '.join(ORDERS)}", param_hint="--sort")
+    found = run_list.list_runs(Settings.workspace.runs, wanted, by)
+    count = f"{len(found)} run{'s' if len(found) != 1 else ''} in {Settings.workspace.runs}"
+    given.show(found, summary=lambda runs: [*(run_list.as_table(runs) if runs else []), count])
+
+
 def compare(
     given: Given,
     runs: Annotated[list[Path], typer.Argument(help="Run folders: some methods, each with the same draws.")],
@@ -141,10 +173,10 @@ def compare(
         overrides=given.override,
         on_message=Settings.reporter.say,
     )
-    given.show(report, text=_print_comparison)
+    given.show(report, text=print_comparison)
 
 
-def _print_comparison(report: ComparisonReport) -> None:
+def print_comparison(report: ComparisonReport) -> None:
     of = f"{report.num_samples:,} {report.split} recordings of {report.num_classes} classes"
     print(f"compared on {of} (mean ± standard deviation over draws [95 % interval of the mean], %)")
     for result in report.methods:

@@ -78,6 +78,9 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
             f"{subject.folder}: trained on all classes, none is novel; name some in pairing.novel_classes, then "
             "preprocess and train again"
         )
+    num_classes = subject.open_split("train").num_classes
+    if max(config.ways) > num_classes:
+        raise TrainingError(f"--ways {max(config.ways)}: the data have {num_classes} classes; give at most so many")
     chosen: list[ClassSet] = [name for name in _SPLITS if config.classes == name]
     if config.classes == "all":
         chosen = ["seen", "novel"] if has_novel else ["seen"]

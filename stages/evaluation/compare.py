@@ -43,6 +43,7 @@ class EvaluatedRun(Outcome):
 
 
 Methods = Mapping[str, Sequence[EvaluatedRun]]
+Pair = tuple[EvaluatedRun, EvaluatedRun]
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ class ComparisonReport:
 
 
 def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> ComparisonReport:
-    """Compare methods, each the runs of different draws in the same order, with the one called `baseline`.
+    """Compare methods, each the runs of different draws, with the one called `baseline`: draw by draw, those that both
+    have (see `in_pairs`); means are of all draws of a method.
 
     Raises TrainingError, naming both, for runs of other classes, other recordings, evaluated in other ways (precision,
     heads, shifts), or another protocol; protocols may differ with `across_protocols`, as in a study of leakage.
@@ -112,11 +114,8 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
         _check_comparable(runs[0], other, across_protocols)
     first = runs[0].report
     checkpoints = shown_checkpoints(member.report for member in runs)
-    differences = tuple(
-        _difference(name, members, baseline, methods[baseline], checkpoints)
-        for name, members in methods.items()
-        if name != baseline
-    )
+    pairs = {name: in_pairs(members, methods[baseline]) for name, members in methods.items() if name != baseline}
+    differences = tuple(_difference(name, baseline, paired, checkpoints) for name, paired in pairs.items() if paired)
     return ComparisonReport(
         split=first.split,
         checkpoints=checkpoints,
@@ -124,8 +123,16 @@ def run(methods: Methods, baseline: str, *, across_protocols: bool = False) -> C
         num_classes=first.num_classes,
         methods=tuple(_result(name, members, checkpoints) for name, members in methods.items()),
         differences=differences,
-        notes=tuple(note for note, applies in _notes(methods, checkpoints, differences).items() if applies),
+        notes=tuple(note for note, applies in _notes(methods, pairs, checkpoints, differences).items() if applies),
     )
+
+
+def in_pairs(own: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun]) -> list[Pair]:
+    """Runs of two methods with the same draw (seed, and what drew the labels); of a lone run of each, these two."""
+    if len(own) == len(others) == 1:
+        return [(own[0], others[0])]
+    by_draw = {(run.seed, run.subset_seed): run for run in others}
+    return [(run, by_draw[draw]) for run in own if (draw := (run.seed, run.subset_seed)) in by_draw]
 
 
 def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[CheckpointName]) -> MethodResult:
@@ -145,19 +152,16 @@ def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[Ch
 
 
 def _difference(
-    name: str,
-    members: Sequence[EvaluatedRun],
-    baseline: str,
-    others: Sequence[EvaluatedRun],
-    checkpoints: Sequence[CheckpointName],
+    name: str, baseline: str, paired: Sequence[Pair], checkpoints: Sequence[CheckpointName]
 ) -> MethodDifference:
+    members, others = ([pair[side] for pair in paired] for side in (0, 1))
     top1 = find_differences(members, others, checkpoints)
     by_class = find_differences(members, others, checkpoints, "mean_class_accuracy")
     found = {}
     for checkpoint in top1:
-        pairs = [(a.correct_at(checkpoint), b.correct_at(checkpoint)) for a, b in zip(members, others, strict=True)]
-        tests = tuple(mcnemar(a, b) for a, b in pairs if a is not None and b is not None)
-        known = tests if len(tests) == len(pairs) >= MIN_DRAWS else ()
+        rightly = [(a.correct_at(checkpoint), b.correct_at(checkpoint)) for a, b in paired]
+        tests = tuple(mcnemar(a, b) for a, b in rightly if a is not None and b is not None)
+        known = tests if len(tests) == len(paired) >= MIN_DRAWS else ()
         found[checkpoint] = CheckpointDifference(top1[checkpoint], by_class[checkpoint], known)
     return MethodDifference(name, baseline, find_verdict(top1), found)
 
@@ -260,15 +264,18 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
 
 
 def _notes(
-    methods: Methods, checkpoints: Sequence[CheckpointName], differences: Sequence[MethodDifference]
+    methods: Methods,
+    pairs: Mapping[str, Sequence[Pair]],
+    checkpoints: Sequence[CheckpointName],
+    differences: Sequence[MethodDifference],
 ) -> dict[str, bool]:
     """What there is to say, and whether it applies."""
     reports = [member.report for members in methods.values() for member in members]
     protocols = sorted({report.protocol for report in reports})
     reaches = {report.photos_in_reach for report in reports}
-    pairs = list(zip(*methods.values(), strict=True))
     draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
-    few = len(draws[0])
+    few = min(map(len, pairs.values()), default=len(draws[0]))
+    is_partly_paired = any(len(paired) < max(len(methods[name]), *map(len, draws)) for name, paired in pairs.items())
     names = [str(seed) + ("" if own is None else f" with subset_seed {own}") for of in draws for seed, own in of]
     beside = {
         name: " or ".join(sorted({member.report.unlabelled for member in members} - {""}))
@@ -283,7 +290,7 @@ def _notes(
         "leaky: photos of held-out recordings taught some of the networks, which flatters them": "some" in reaches,
         "it is not known of all whether held-out recordings, or their photos, taught the network": "unknown" in reaches,
         "the evaluated recordings are the same; what was trained on differs (other split digests)": any(
-            len({member.report.split_digest for member in pair}) > 1 for pair in pairs
+            len({member.report.split_digest for member in pair}) > 1 for paired in pairs.values() for pair in paired
         ),
         "epochs chosen on the test recordings, as in the released code, flatter the result": any(
             report.selection == "test_as_released" for report in reports
@@ -295,8 +302,14 @@ def _notes(
         "validation's, chose an epoch of best, or their number is not known": tuple(checkpoints) == ("last", "best"),
         f"no interval and no verdict: they need {MIN_DRAWS} draws of each method (other seeds), here "
         f"{'is' if few == 1 else 'are'} {few}": len(draws) > 1 and few < MIN_DRAWS,
-        f"one run of each method, with other seeds ({', '.join(names)}): a difference may be that of the seeds": any(
-            of_method != draws[0] for of_method in draws
-        ),
+        **{
+            f"{name}: {len(paired)} of its {len(methods[name])} draws are the baseline's too, and were compared; means "
+            "are of all draws": is_partly_paired
+            for name, paired in pairs.items()
+        },
+        f"one run of each method, with other seeds ({', '.join(names)}): a difference may be that of the seeds": all(
+            len(of_method) == 1 for of_method in draws
+        )
+        and any(of_method != draws[0] for of_method in draws),
         NO_LAST: any(lacks_last({name: of.top1 for name, of in found.checkpoints.items()}) for found in differences),
     }

@@ -219,6 +219,14 @@ def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint)
     network.load_state_dict(released.weights)
 
 
+def _in_own_words(problem: str) -> str:
+    """torch's reason without its advice to load the file unsafely."""
+    named = re.search(r"GLOBAL ([\w.]+)", problem)
+    if named:
+        return f"it names {named[1]}"
+    return "torch's restricted reader refused it" if "weights_only" in problem else problem.partition("\n")[0]
+
+
 def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     """The facts that `child.read_checkpoint` gives, and the tensors of state_dict."""
     try:
@@ -231,7 +239,7 @@ def _load(path: Path) -> tuple[Mapping[str, Any], dict[str, Tensor]]:
     if "problem" in facts:
         raise TrainingError(
             f"{path}: not a published checkpoint (a mapping with state_dict, arch and args), or it holds more than "
-            f"weights and settings; nothing in it was executed ({facts['problem']})"
+            f"weights and settings; nothing in it was executed ({_in_own_words(facts['problem'])})"
         )
     return facts, state
 

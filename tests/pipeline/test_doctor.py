@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from command_line import succeed
 from raw_data import write_raw_data
+from tiny import RAW, write_config
 
-from dvs_transfer.pipeline.stores import PACKAGES, examine
+from dvs_transfer.pipeline.doctor import PACKAGES, examine
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.sources import SOURCES
 
@@ -57,3 +58,17 @@ def test_the_command_s_json_is_what_was_found(workspace: Workspace) -> None:
 def test_a_root_that_does_not_exist_yet(tmp_path: Path) -> None:
     assert "not there" in succeed("--root", tmp_path / "a" / "b", "doctor").out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_configuration_names(tmp_path: Path) -> None:
+    config = write_config(tmp_path, RAW, train={"device": "cuda:77"})
+    named = ("doctor", "--config", config, "--root", tmp_path, "--json")
+    found = succeed(*named).document["configuration"]
+    assert (found["events"], found["pairs"]) == (found["events"], "not there yet; `preprocess` makes it")
+    assert found["events"].startswith("broken: ")
+    assert "device 'cuda:77' is not there" in found["train.device"]
+    write_raw_data(tmp_path / "data" / "raw")
+    whole = succeed(*named, "--set", "train.device=cpu").document["configuration"]
+    assert whole["train.device"] == "cpu: cpu"
+    assert "samples" in whole["events"]
+    assert "configuration" not in succeed("doctor", "--json", "--root", tmp_path).document

@@ -221,6 +221,7 @@ def test_two_downloads_at_once(server: Server, config: DownloadConfig) -> None:
 def test_what_must_be_fetched_by_hand_says_how(tmp_path: Path, dataset: str) -> None:
     with pytest.raises(SourceError, match=rf"Get it from .*download {dataset} --archive FILE"):
         run(DownloadConfig(dataset=dataset, root=tmp_path))
+    assert not any(tmp_path.iterdir())
 
 
 def test_a_published_archive_is_known_by_its_digest(tmp_path: Path) -> None:
@@ -278,6 +279,7 @@ def test_one_of_several_files_is_taken_and_the_rest_is_named(tmp_path: Path) -> 
 def test_a_missing_archive_and_an_unknown_data_set(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is no file"):
         run(DownloadConfig(dataset="nmnist", root=tmp_path, archive=tmp_path / "nowhere.zip"))
+    assert not any(tmp_path.iterdir())
     with pytest.raises(ValueError, match="no such data set; there are ncaltech101"):
         DownloadConfig(dataset="imagenet")
 

@@ -211,7 +211,7 @@ def read_checkpoint(path: str) -> tuple[Facts, Iterator[Columns]]:
     except MemoryError:
         raise
     except Exception as error:  # a garbled or hostile pickle makes torch's reader raise almost anything
-        return {"problem": str(error).partition("\n")[0] or type(error).__name__}, iter(())
+        return {"problem": str(error) or type(error).__name__}, iter(())
     if not isinstance(document, Mapping):
         return {"problem": f"it is a {type(document).__name__}"}, iter(())
     found = {str(key): type(value).__name__ for key, value in document.items()}

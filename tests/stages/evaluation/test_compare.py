@@ -261,3 +261,22 @@ def test_flattering_choices_of_the_epoch_are_said() -> None:
     assert "chosen on the test recordings" in note
     (note,) = compare.run({"a": [make_run("a", 2, split="validation")]}, "a").notes
     assert "validation recordings choose the epoch" in note
+
+
+def test_draws_that_both_methods_have_are_paired_and_means_are_of_all() -> None:
+    """Two of the draws are common; the others move the means, and nothing else."""
+    ours = [make_run("a1", 2, 1), make_run("a2", 4, 2), make_run("a9", 20, 9)]
+    theirs = [make_run("b2", 8, 2), make_run("b1", 8, 1), make_run("b4", 16, 4)]
+    report = compare.run({"ours": ours, "theirs": theirs}, "theirs")
+    common = compare.run({"ours": ours[:2], "theirs": [theirs[1], theirs[0]]}, "theirs")
+    assert report.differences == common.differences
+    assert {result.method: len(result.runs) for result in report.methods} == {"ours": 3, "theirs": 3}
+    assert any(note.startswith("ours: 2 of its 3 draws are the baseline's too") for note in report.notes)
+
+
+def test_methods_without_a_common_draw_have_means_alone() -> None:
+    report = compare.run(
+        {"a": [make_run("a1", 2, 1), make_run("a2", 4, 2)], "b": [make_run("b3", 2, 3), make_run("b4", 4, 4)]}, "b"
+    )
+    assert report.differences == ()
+    assert any(note.startswith("a: 0 of its 2 draws") for note in report.notes)

@@ -127,3 +127,13 @@ def test_other_data_and_a_folder_in_use_are_refused(tmp_path):
     import_into(tmp_path, published())
     with pytest.raises(TrainingError, match="holds a run already"):
         import_into(tmp_path, published())
+
+
+class _Own:
+    pass
+
+
+def test_what_cannot_be_read_is_told_without_advice_to_read_it_unsafely(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"\(it names [\w.]*_Own\)$") as told:
+        import_into(tmp_path, {"state_dict": {}, "args": _Own()})
+    assert "weights_only" not in str(told.value)

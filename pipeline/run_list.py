@@ -1,0 +1,123 @@
+"""The runs in a folder, as one line each: what was trained on what, how good it is, when, how large."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ..cache.errors import DvsTransferError
+from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.results import evaluation_path, read_evaluation
+from ..stages.runs.metrics import read_metrics
+from .experiment import read_run
+
+_SPLITS: Final[tuple[EvaluatedSplit, ...]] = ("test", "validation")
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """A run. labels: labelled recordings that trained it. split, accuracy, interval: top-1 in [0, 1] and 95 % of the
+    newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated.
+
+    when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", or why it cannot be read.
+    """
+
+    name: str
+    path: Path
+    state: str
+    when: str
+    num_bytes: int
+    data: str = ""
+    method: str = ""
+    labels: int | None = None
+    seed: int | None = None
+    split: str | None = None
+    accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    num_recordings: int | None = None
+
+
+def list_runs(folder: Path, wanted: str = "", by: str = "when") -> list[ListedRun]:
+    """The runs in a folder, ordered; those whose name, data or method hold the text `wanted`."""
+    found = [_read(path) for path in sorted(folder.glob("*/")) if (path / "config.json").is_file()]
+    kept = [run for run in found if wanted.lower() in f"{run.name} {run.data} {run.method}".lower()]
+    keys = {
+        "when": lambda run: run.when,
+        "accuracy": lambda run: -1.0 if run.accuracy is None else run.accuracy,
+        "labels": lambda run: -1 if run.labels is None else run.labels,
+        "size": lambda run: run.num_bytes,
+        "seed": lambda run: -1 if run.seed is None else run.seed,
+    }
+    return sorted(kept, key=keys.get(by, lambda run: getattr(run, by)), reverse=by in ("when", "accuracy", "size"))
+
+
+def _read(path: Path) -> ListedRun:
+    files = [file for file in path.rglob("*") if file.is_file()]
+    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    about: dict[str, Any] = {
+        "name": path.name,
+        "path": path,
+        "when": datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds"),
+        "num_bytes": sum(file.stat().st_size for file in files),
+    }
+    try:
+        return ListedRun(**about, **_facts(path))
+    except DvsTransferError as error:
+        return ListedRun(**about, state=str(error))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    document = read_run(path)
+    experiment = document.get("experiment") or {}
+    sections = [experiment.get(name) or {} for name in ("events", "images", "train")]
+    events, images, train = sections
+    method = str(train.get("method", "imported"))
+    shown = method if method == "events" or "encoding" not in train else f"{method}, {train['encoding']}"
+    facts: dict[str, Any] = {
+        "data": " + ".join(str(section["source"]) for section in (events, images) if "source" in section),
+        "method": shown,
+        "seed": train.get("seed"),
+    }
+    for split in _SPLITS:
+        if evaluation_path(path, split).is_file():
+            report = read_evaluation(path, split)
+            first = report.last if report.last is not None and report.leads_with_last else report
+            return facts | {
+                "state": "evaluated",
+                "labels": report.train_labels,
+                "split": split,
+                "accuracy": first.top1,
+                "interval": first.top1_interval,
+                "num_recordings": report.num_samples,
+            }
+    return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
+
+
+def as_table(runs: Sequence[ListedRun]) -> list[str]:
+    """A line of text for each run, below a heading."""
+    heading = ("top-1", "95 %", "of", "labels", "seed", "method", "data", "when", "MB", "name")
+    rows = [heading, *(_cells(run) for run in runs)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
+    right = {0, 2, 3, 4, 8}
+    return [
+        "  ".join(
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _cells(run: ListedRun) -> tuple[str, ...]:
+    between = "" if run.interval is None else f"[{100 * run.interval[0]:.1f}, {100 * run.interval[1]:.1f}]"
+    of = "" if run.num_recordings is None else f"{run.num_recordings:,} {run.split}"
+    accuracy = "" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
+    numbers = ("" if value is None else str(value) for value in (run.labels, run.seed))
+    state = "" if run.accuracy is not None else f"  ({run.state})"
+    return (
+        *(accuracy, between, of, *numbers, run.method, run.data),
+        *(run.when[:16].replace("T", " "), f"{run.num_bytes / 1e6:,.1f}", f"{run.name}{state}"),
+    )

@@ -1,0 +1,139 @@
+"""Results in the few lines that a person reads: what, how good, where. The rest is for --verbose and --json.
+
+Each function takes a report as the command has it, and gives lines without their ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from ..stages.conversion.run import ConversionReport
+    from ..stages.demo.run import DemoReport
+    from ..stages.download import DownloadReport
+    from ..stages.evaluation.compare import ComparisonReport
+    from ..stages.evaluation.results import EvaluationReport
+    from ..stages.pairing import PairingReport
+    from ..stages.reporting.page import ReportFiles
+    from ..stages.runs.released import ImportReport
+    from ..stages.simulation.run import SimulationReport
+    from ..stages.training.progress import TrainingReport
+    from .experiment import PreprocessReport
+
+FEW_RECORDINGS: Final = 30  # below, a bootstrap interval of them is rough
+_TOP5_CLASSES: Final = 5  # among so many the best five are all
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def of_preprocess(report: PreprocessReport) -> list[str]:
+    lines = of_demo(report.demo) if report.demo else []
+    lines += of_simulation(report.simulated) if report.simulated else []
+    for name in ("events", "images", "recorded"):
+        part = getattr(report, name)
+        lines += of_conversion(part, name) if part else []
+    return [*lines, *of_pairs(report.pairs), f"picture: {report.picture}"]
+
+
+def of_demo(report: DemoReport) -> list[str]:
+    state = ", up to date" if report.up_to_date else ""
+    of = f"{len(report.class_names)} classes, {report.num_photos:,} photos with recordings, {report.num_pairs:,} pairs"
+    return [f"demo: {of}{state}"]
+
+
+def of_simulation(report: SimulationReport) -> list[str]:
+    state = ", up to date" if report.up_to_date else ""
+    left_out = f", {len(report.quarantined):,} images without one" if report.quarantined else ""
+    return [f"simulated: {report.num_recordings:,} recordings, {report.num_events:,} events{left_out}{state}"]
+
+
+def of_conversion(report: ConversionReport, name: str = "") -> list[str]:
+    events = "" if report.num_events is None else f", {report.num_events:,} events"
+    broken = f", {len(report.quarantined):,} quarantined" if report.quarantined else ""
+    state = f"{report.seconds:.1f} s" if report.was_built else "up to date"
+    what = f"{report.num_samples:,} {'images' if report.num_events is None else 'recordings'} of {report.source}"
+    return [f"{name or 'converted'}: {what}{events}{broken}, {report.megabytes:,.1f} MB, {state}", f"  {report.path}"]
+
+
+def of_pairs(report: PairingReport) -> list[str]:
+    novel = f", {report.num_novel:,} of novel classes" if report.num_novel else ""
+    unused = f", {report.num_unused:,} unused" if report.num_unused else ""
+    of = f"{report.num_train:,} train, {report.num_validation:,} validate, {report.num_test:,} test{novel}{unused}"
+    photos = f"{report.num_pool:,} photos teach, photos in reach: {report.photos_in_reach}"
+    return [
+        f"pairs: {report.num_classes:,} classes, recordings: {of}",
+        f"  {photos} ({report.protocol})",
+        f"  {report.path}",
+    ]
+
+
+def of_training(folder: Path, report: TrainingReport) -> list[str]:
+    went_on = f" (went on after {report.resumed_after})" if report.resumed_after or report.resumed_steps else ""
+    photos = f" and {report.num_images:,} photos" if report.num_images else ""
+    what = f"{report.epochs} epochs{went_on}, {report.num_recordings:,} labelled recordings{photos}"
+    found = ""
+    if report.last_accuracy is not None:
+        best = "" if report.best_accuracy is None else f", best {percent(report.best_accuracy)} in {report.best_epoch}"
+        found = f"; {report.selection_split} accuracy {percent(report.last_accuracy)}{best}"
+    return [f"trained: {what}, {report.seconds:.0f} s on {report.device}{found}", f"  {folder}"]
+
+
+def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
+    shown = report.last if report.last is not None and report.leads_with_last else report
+    epoch = "last epoch" if shown is report.last or report.holds("last") else f"epoch {report.epoch}"
+    interval = shown.top1_interval
+    between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+    rough = "; so few recordings that the interval is rough" if report.num_samples < FEW_RECORDINGS else ""
+    more = [f"classes' mean {percent(shown.mean_class_accuracy)}"]
+    if report.num_classes > _TOP5_CLASSES:
+        more.append(f"top-5 {percent(shown.top5)}")
+    labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
+    return [
+        f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} recordings, "
+        f"{percent(1 / report.num_classes)} by guessing{rough}",
+        f"  {', '.join(more)}; {report.method}{labels}, {epoch}, photos in reach: {report.photos_in_reach}",
+        f"  {folder}",
+    ]
+
+
+def of_report(report: ReportFiles) -> list[str]:
+    analyses = f" and {report.num_analyses} analyses" if report.num_analyses else ""
+    runs = f"{report.num_runs} run{'s' if report.num_runs > 1 else ''}"
+    return [f"report of {runs}{analyses}, {report.num_bytes / 1e6:.1f} MB", f"  {report.page}"]
+
+
+def of_import(report: ImportReport) -> list[str]:
+    stated = "" if report.accuracy is None else f", {percent(report.accuracy)} as the file says"
+    of = f"{report.num_classes} classes, {report.num_steps} steps of {report.size} x {report.size}"
+    return [
+        f"imported: {report.architecture} as {report.network}, {of}, epoch {report.epoch}{stated}",
+        f"  {report.run}",
+    ]
+
+
+def of_download(report: DownloadReport) -> list[str]:
+    files: Sequence[Any] = report.files
+    there = f"{len(files)} file{'s' if len(files) != 1 else ''}, {sum(file.num_bytes for file in files) / 1e6:,.1f} MB"
+    unverified = [file.path.name for file in files if not file.verified]
+    remarks = [f"  not compared with a published digest: {', '.join(unverified)}"] if unverified else []
+    samples = "" if report.num_samples is None else f", {report.num_samples:,} samples"
+    more = [f"  {report.remark}"] if report.remark else []
+    return [f"{report.dataset}: {there}{samples}", f"  {report.folder}", *remarks, *more]
+
+
+def of_comparison(report: ComparisonReport) -> list[str]:
+    """Each difference from the baseline, of the checkpoint to go by, and what a reader must know of it."""
+    lines = []
+    for found in report.differences:
+        checkpoint, of = next(iter(found.checkpoints.items()))
+        by = of.top1
+        interval = by.draws or by.recordings
+        between = f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]" if interval else ""
+        verdict = f": {found.verdict}" if found.verdict else ""
+        lines.append(f"difference: {100 * by.difference:+.1f} points{between} of top-1, {checkpoint} epoch{verdict}")
+        lines.append(f"  {found.method} minus {found.baseline}")
+    return [*lines, *(f"  {note}" for note in report.notes)]

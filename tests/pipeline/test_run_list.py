@@ -1,0 +1,63 @@
+"""Runs listed: what was trained on what, how good it is; damaged ones say so and hide nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from command_line import run_command, succeed
+from tiny import EVERY_STEP, make_workspace, preprocess
+
+from dvs_transfer.pipeline.run_list import as_table, list_runs
+
+
+def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
+    own = {"train": {"epochs": 1}, "baseline": {"name": "alone", "train": {"method": "events"}}}
+    root = make_workspace(tmp_path / "root", EVERY_STEP, own)
+    succeed(*preprocess(root))
+    common = ("--config", root / "tiny.toml", "--root", root)
+    told = succeed("train", *common, "--name", "mine").out
+    assert f"next: dvs-transfer evaluate {root}/runs/mine-transfer-" in told
+    first, second = sorted(list_runs(root / "runs"), key=lambda run: run.name)
+    assert (first.name.rpartition("-")[0], second.name.rpartition("-")[0]) == (
+        "alone-events-seed-42",
+        "mine-transfer-seed-42",
+    )
+    assert (first.state, first.accuracy) == ("trained 1 of 1 epochs", None)
+    evaluated = succeed("evaluate", second.path, "--json").document
+    damaged = root / "runs" / "broken"
+    damaged.mkdir()
+    (damaged / "config.json").write_text("{")
+    listed = {run.name: run for run in list_runs(root / "runs", by="accuracy")}
+    run = listed[second.name]
+    assert (run.accuracy, run.labels) == (evaluated["top1"], evaluated["train_labels"])
+    assert (run.seed, run.method, run.num_recordings) == (42, "transfer, value", evaluated["num_samples"])
+    assert next(iter(listed)) == second.name
+    assert "damaged" in listed["broken"].state
+    assert [run.name for run in list_runs(root / "runs", "TRANSFER")] == [second.name]
+    table = as_table(list(listed.values()))
+    assert len(table) == 4
+    assert f"{100 * evaluated['top1']:.1f} %" in table[1]
+    document = succeed("runs", "ls", "mine", "--json", "--root", root).document
+    assert [Path(entry["path"]).name for entry in document] == [second.name]
+    assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err
+    near = run_command("evaluate", root / "runs" / "mine").err
+    assert second.name in near
+
+
+def test_a_run_of_an_earlier_version_is_found_by_its_folder_s_name(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "root", EVERY_STEP, {"train": {"epochs": 1}})
+    succeed(*preprocess(root))
+    common = ("--quiet", "--root", root, "train", "--config", root / "tiny.toml", "--json")
+    now = Path(succeed(*common).document["run"])
+    before = now.with_name(f"tiny-{now.name.rpartition('-')[2]}")
+    now.rename(before)
+    again = succeed(*common).document
+    assert (Path(again["run"]), again["resumed_after"]) == (before, 1)
+    assert json.loads((before / "config.json").read_text())
+
+
+def test_hints_repeat_the_options_that_matter(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "root", EVERY_STEP, {})
+    told = run_command("train", "--config", root / "tiny.toml", "--set", "pairing.seed=3", "--root", root)
+    assert f"`dvs-transfer preprocess --config {root}/tiny.toml --set pairing.seed=3 --root {root}`" in told.err

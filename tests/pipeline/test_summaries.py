@@ -1,0 +1,116 @@
+"""What a person reads of results: few lines, right numbers, nothing that says nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dvs_transfer.pipeline import summaries
+from dvs_transfer.pipeline.progress import describe_speed, describe_training
+from dvs_transfer.stages.evaluation.results import ClassAccuracy, EvaluationReport, LastEpoch
+from dvs_transfer.stages.training.progress import TrainingProgress, TrainingReport
+
+
+def evaluation(**values: object) -> EvaluationReport:
+    given = {
+        "top1": 0.25,
+        "top5": 0.75,
+        "mean_class_accuracy": 0.24,
+        "top1_interval": (0.2, 0.3),
+        "mean_class_accuracy_interval": (0.1, 0.4),
+        "num_resamples": 10,
+        "calibration_error": 0.1,
+        "top1_after_step": (0.2,),
+        "last": LastEpoch(top1=0.5, top5=0.9, mean_class_accuracy=0.4, top1_interval=(0.4, 0.6)),
+        "split": "test",
+        "num_samples": 40,
+        "num_classes": 8,
+        "protocol": "disjoint",
+        "photos_in_reach": "none",
+        "split_digest": "0" * 64,
+        "checkpoint": "best",
+        "epoch": 3,
+        "selection": "validation",
+        "epoch_choice": "",
+        "train_labels": 16,
+        "selection_labels": 99,
+        "validation_per_class": 30,
+        "method": "x",
+        "weights_digest": "",
+        "recordings_digest": "",
+        "classes": (ClassAccuracy(name="a", num_samples=40, accuracy=0.2),),
+        "confusion": (),
+    }
+    return EvaluationReport.model_validate(given | values)
+
+
+def test_an_evaluation_is_three_lines() -> None:
+    assert summaries.of_evaluation(Path("runs/a"), evaluation()) == [
+        "test: top-1 25.0 % [20.0, 30.0] of 40 recordings, 12.5 % by guessing",
+        "  classes' mean 24.0 %, top-5 75.0 %; x, 16 labels, epoch 3, photos in reach: none",
+        "  runs/a",
+    ]
+
+
+def test_the_last_epoch_is_told_where_few_recordings_chose_the_best() -> None:
+    told, more, _ = summaries.of_evaluation(Path("a"), evaluation(validation_per_class=4))
+    assert told.startswith("test: top-1 50.0 % [40.0, 60.0]")
+    assert "last epoch" in more
+
+
+def test_two_classes_have_no_top5_and_a_handful_of_recordings_is_marked() -> None:
+    told, more, _ = summaries.of_evaluation(Path("a"), evaluation(num_classes=2, num_samples=7))
+    assert "top-5" not in more
+    assert told.endswith("50.0 % by guessing; so few recordings that the interval is rough")
+
+
+def test_training_is_two_lines() -> None:
+    report = TrainingReport(
+        epochs=30,
+        resumed_after=0,
+        resumed_steps=0,
+        best_epoch=7,
+        best_accuracy=0.5,
+        last_accuracy=0.4,
+        selection_split="validation",
+        num_parameters=1,
+        num_recordings=20,
+        num_images=240,
+        protocol="disjoint",
+        photos_in_reach="none",
+        split_digest="",
+        data_placement="device",
+        device="cpu",
+        seconds=12.3,
+    )
+    assert summaries.of_training(Path("runs/a"), report) == [
+        "trained: 30 epochs, 20 labelled recordings and 240 photos, 12 s on cpu; validation accuracy 40.0 %, "
+        "best 50.0 % in 7",
+        "  runs/a",
+    ]
+
+
+@pytest.mark.parametrize("seconds_left", [1.0, 360_000.0])
+def test_a_line_of_progress_fits_80_columns(seconds_left: float) -> None:
+    at = TrainingProgress(
+        epoch=160,
+        num_epochs=160,
+        step=40,
+        num_steps=40,
+        loss=12.345,
+        loss_static=1,
+        loss_event=1,
+        loss_alignment=1,
+        grad_norm=1,
+        train_accuracy=1,
+        w_t=None,
+        learning_rate=1,
+        sliding_probability=1,
+        pairs_per_s=1234,
+        data_share=0,
+        seconds_left=seconds_left,
+        ends_epoch=True,
+        selection_accuracy=1.0,
+    )
+    assert len(f"{describe_training(at)}  {describe_speed(at)}") <= 80
