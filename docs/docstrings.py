@@ -19,6 +19,8 @@ class Prose(griffe.Extension):
 
     def on_attribute(self, *, attr: griffe.Attribute, **_: Any) -> None:
         """A field of a model says what it is in `Field(description=...)`, one of a class in a comment behind it."""
+        if attr.docstring is not None:
+            attr.docstring.value = _escaped(attr.docstring.value)
         if attr.docstring is not None or attr.lineno is None:
             return
         said = ""

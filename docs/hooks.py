@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from mkdocs.structure.files import File
 
 ROOT = Path(__file__).parent.parent
 ROOT_PAGES = {"README.md": "start.md", **{name: name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")}}
+VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
 
 
 def on_config(config: Any) -> None:
@@ -48,23 +50,26 @@ def on_post_page(output: str, **_: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Raises PluginError: a link leads nowhere, or a page loads something from elsewhere."""
+    """Raises PluginError: a link leads nowhere, a page loads something from elsewhere, or shows no `<name>`: a tag."""
     site = Path(config.site_dir).resolve()
     pages = {path: _read(path) for path in sorted(site.rglob("*.html")) if path.name != "404.html"}
     problems = []
     for path, page in pages.items():
+        where = path.relative_to(site)
+        problems += [f"{where}: <{tag}> is not closed; if it is no tag, write it as code" for tag in +page.open]
         for tag, link in page.links:
-            target, where = urlsplit(link), path.relative_to(site)
+            target = urlsplit(link)
             if target.scheme or target.netloc:
                 if tag != "a":
                     problems.append(f"{where}: <{tag}> loads {link}")
                 continue
             file = (path.parent / unquote(target.path)).resolve() if target.path else path
             file = file / "index.html" if file.is_dir() else file
-            if not file.is_file() or (target.fragment and unquote(target.fragment) not in pages[file].anchors):
+            there = file.is_file() and file.is_relative_to(site)
+            if not there or (target.fragment and unquote(target.fragment) not in pages[file].anchors):
                 problems.append(f"{where}: {link} leads nowhere")
     if problems:
-        raise PluginError("\n".join(["links of the built site:", *problems]))
+        raise PluginError("\n".join(["the built site:", *problems]))
 
 
 class _Page(HTMLParser):
@@ -72,13 +77,18 @@ class _Page(HTMLParser):
         super().__init__()
         self.links: list[tuple[str, str]] = []
         self.anchors: set[str] = {"__top"}
+        self.open: Counter[str] = Counter()
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.open[tag] += tag not in VOID
         for name, value in attributes:
             if name in ("href", "src") and value:
                 self.links.append((tag, value))
             elif name in ("id", "name") and value:
                 self.anchors.add(value)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.open[tag] -= 1
 
 
 def _read(path: Path) -> _Page:

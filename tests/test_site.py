@@ -54,18 +54,19 @@ def test_every_page_and_public_name_is_there(site: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ('<a href="b.html#here">', None),
-        ('<a href="b.html#there">', "b.html#there leads nowhere"),
-        ('<a href="c.html">', "c.html leads nowhere"),
+        ('<a href="b.html#here"></a>', None),
+        ('<a href="b.html#there"></a>', "b.html#there leads nowhere"),
+        ('<a href="c.html"></a>', "c.html leads nowhere"),
         ('<img src="a.png">', "a.png leads nowhere"),
-        ('<a href="https://example.org">', None),
-        ('<script src="https://example.org/a.js">', "<script> loads https://example.org/a.js"),
+        ('<a href="https://example.org"></a>', None),
+        ("<run>/report", "<run> is not closed"),
+        ('<script src="https://example.org/a.js"></script>', "<script> loads https://example.org/a.js"),
     ],
 )
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path, line: str, problem: str | None) -> None:
     errors = pytest.importorskip("mkdocs.exceptions", reason="needs the extra `docs`")
     (tmp_path / "a.html").write_text(line)
-    (tmp_path / "b.html").write_text('<p id="here">')
+    (tmp_path / "b.html").write_text('<p id="here"></p>')
     check = load("hooks").on_post_build
     if problem is None:
         check(SimpleNamespace(site_dir=tmp_path))
