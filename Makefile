@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup preprocess train evaluate report test faults soak check bench gpu clean
+.PHONY: help setup preprocess train evaluate report test faults soak fuzz check docs bench gpu clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	  || { echo "Python 3.11 or newer is needed; name one with make PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
 	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[triton]' \
 	  || echo "Triton could not be installed: the tests of its kernels will be skipped"
 	@touch $@
@@ -61,6 +61,10 @@ check: $(READY)  ## lint, format, types
 	$(BIN)/ruff format --check .
 	@mkdir -p build/types && ln -sfn ../.. build/types/dvs_transfer
 	$(BIN)/mypy
+
+docs: $(READY)  ## build the documentation site into build/site; a warning or a link that leads nowhere is an error
+	$(BIN)/python docs/generated.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 gpu: $(READY)  ## what needs a CUDA device: its tests, then an epoch's time and memory
 	$(BIN)/python -m pytest -m gpu $$(grep -rl 'mark\.gpu' tests --include='test_*.py') $(ARGS)

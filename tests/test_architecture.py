@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
+import os
 import re
-import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
+import venv
 import zipfile
 from graphlib import TopologicalSorter
 from importlib.util import find_spec
@@ -116,13 +119,43 @@ def test_every_package_is_listed(repository: Path) -> None:
     assert listed == {".".join(["dvs_transfer", *parts]) for parts in folders} | {"dvs_transfer.configs"}
 
 
+@pytest.fixture(scope="module")
+def wheel(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built from the sdist, which is built first: it has all that a wheel needs."""
+    folder = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(repository)]
+    subprocess.run(build, check=True, capture_output=True, text=True)
+    assert len(list(folder.glob("*.tar.gz"))) == 1
+    (built,) = folder.glob("*.whl")
+    return built
+
+
 @pytest.mark.slow
-def test_every_module_imports_from_the_wheel(repository: Path, tmp_path: Path) -> None:
-    """Built and unpacked elsewhere: what an editable install would hide."""
-    shutil.rmtree(repository / "build" / "lib", ignore_errors=True)  # of modules that are gone
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
-    subprocess.run([*build, "--wheel-dir", str(tmp_path), str(repository)], check=True, capture_output=True, text=True)
-    (wheel,) = tmp_path.glob("*.whl")
+def test_the_wheel_works_where_nothing_else_of_the_project_is(repository: Path, wheel: Path, tmp_path: Path) -> None:
+    """In an environment of its own, from an empty folder; the dependencies are lent by this environment."""
+    venv.create(tmp_path / "environment", symlinks=True)
+    python, here = tmp_path / "environment" / "bin" / "python", tmp_path / "here"
+    here.mkdir()
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*install, str(wheel)], check=True, capture_output=True, text=True)
+    (packages,) = (tmp_path / "environment" / "lib").glob("python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+    def answer(program: str, *arguments: str) -> str:
+        command = [str(python.with_name(program)), *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True, cwd=here, env=environment).stdout
+
+    assert Path(answer("python", "-c", "import dvs_transfer; print(dvs_transfer.__file__)")).is_relative_to(packages)
+    assert answer("dvs-transfer", "--version") == f"dvs-transfer {wheel.name.split('-')[1]}\n"
+    assert answer("dvs-transfer", "config", "show", "demo") == (repository / "configs" / "demo.toml").read_text()
+    assert {"dvs-transfer", "torch"} <= set(json.loads(answer("dvs-transfer", "doctor", "--json")))
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_every_module_imports_from_the_wheel(repository: Path, wheel: Path, tmp_path: Path) -> None:
+    """Unpacked elsewhere: what an editable install would hide."""
     site = tmp_path / "site"
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(site)

@@ -229,7 +229,9 @@ class TrainConfig(Frozen):
     )
     checkpoint_steps: int = Field(0, ge=0, description="steps between checkpoints within an epoch; 0: by minutes alone")
     keep_checkpoints: int = Field(2, ge=1, description="checkpoints to go on from that are kept, the newest ones")
-    tensorboard: bool = Field(False, description="also write to <run>/tensorboard (needs the extra `tensorboard`)")
+    tensorboard: bool = Field(
+        False, description="also write to tensorboard/ in the run's folder (needs the extra `tensorboard`)"
+    )
 
     @model_validator(mode="before")
     @classmethod
