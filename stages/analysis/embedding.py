@@ -126,18 +126,19 @@ def caveat(report: Report, arrays: Arrays) -> str:
     if found >= mixed / 2 or (position == position[0]).all():  # or of equal features: no point is nearer than another
         return ""
     return (
-        f"the domains do not mix: of a point's {NUM_NEIGHBOURS} nearest {found:.0%} are of the other domain, {mixed:.0%} "
-        "if they mixed. t-SNE parts whatever differs throughout, however little: how far apart they are, and what the "
-        "images taught, is not to be seen here"
+        f"the domains do not mix: of the nearest points {found:.0%} are of the other domain, {mixed:.0%} if they "
+        "mixed. t-SNE parts whatever differs throughout, however little: how far apart they are, and what the images "
+        "taught, is not to be seen here"
     )
 
 
 def foreign_neighbours(position: NDArray[Any], domain: NDArray[Any]) -> tuple[float, float]:
-    """Share of the other domain among the nearest points (fewer where there are fewer) of a point, mean of all (n, 2);
+    """Share of the other domain among a point's nearest (of few points a quarter of them), mean of all points (n, 2);
     and among all other points, which is what it would be if the domains mixed."""
     from sklearn.neighbors import NearestNeighbors
 
     count = len(domain)
-    near = NearestNeighbors(n_neighbors=min(NUM_NEIGHBOURS, count - 1)).fit(position).kneighbors(return_distance=False)
+    num_nearest = min(NUM_NEIGHBOURS, max(1, count // 4))
+    near = NearestNeighbors(n_neighbors=num_nearest).fit(position).kneighbors(return_distance=False)
     others = [np.count_nonzero(domain != of) / (count - 1) for of in domain]
     return float((domain[near] != domain[:, None]).mean()), float(np.mean(others))

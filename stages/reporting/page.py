@@ -96,13 +96,14 @@ def number_formats(num_recordings: int) -> dict[str, Callable[[Any], str]]:
     def ends(bounds: Interval | tuple[float, float]) -> tuple[float, float]:
         return (bounds.low, bounds.high) if isinstance(bounds, Interval) else bounds
 
+    def points(difference: float) -> str:
+        return f"{round(100 * difference, decimals) + 0.0:+.{decimals}f}"  # no -0.0
+
     return {
         "percent": lambda share: "-" if share is None else f"{100 * share:.{decimals}f} %",
-        "points": lambda difference: f"{100 * difference:+.{decimals}f}",
+        "points": points,
         "interval": lambda bounds: "{:.{d}f} to {:.{d}f} %".format(*(100 * end for end in ends(bounds)), d=decimals),
-        "interval_of_points": lambda bounds: "{:+.{d}f} to {:+.{d}f}".format(
-            *(100 * end for end in ends(bounds)), d=decimals
-        ),
+        "interval_of_points": lambda bounds: " to ".join(map(points, ends(bounds))),
     }
 
 

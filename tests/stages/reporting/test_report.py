@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from finished_run import MakeRun, evaluate
 from html_page import Page
@@ -13,10 +17,13 @@ from dvs_transfer.cache.errors import ConfigError, DvsTransferError, TrainingErr
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
-from dvs_transfer.stages.evaluation.results import evaluation_path
-from dvs_transfer.stages.reporting.figures import panels
+from dvs_transfer.stages.evaluation.results import ClassAccuracy, evaluation_path
+from dvs_transfer.stages.evaluation.statistics import Interval
+from dvs_transfer.stages.reporting.figures import Line, line_chart, panels, whole_ticks
+from dvs_transfer.stages.reporting.page import number_formats
+from dvs_transfer.stages.reporting.results import find_few
 
-SECTIONS = ["setup", "results", "training", "confusion", "classes", "samples", "analyses"]
+SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
 
 
 def read(run: Path) -> Page:
@@ -45,7 +52,86 @@ def test_the_page_has_every_section_in_its_order(make_run: MakeRun) -> None:
     assert {"Named wrongly", "Named rightly"} <= set(page.headings)
     for panel in ("loss", "accuracy", "sliding probability", "alignment coefficient w_t", "firing rate"):
         assert f">{panel}" in page.content
-    assert len(page.all("img")) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+    pictures = page.all("img")
+    assert len(pictures) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+    assert sum(picture.get("class") == "events" for picture in pictures) == (2 + 4) * 3  # turned on a dark page
+
+
+def test_the_result_comes_first_with_what_guessing_gives(make_run: MakeRun) -> None:
+    interval = {"top1_interval": (0.61239, 0.95)}
+    words = " ".join(read(make_run(**interval)).text.partition("Results")[0].split())
+    assert (
+        "Run run 83.3 % top-1 on 12 test recordings of 3 classes (95 % interval over recordings 61.2 to 95.0 %, of so "
+        "few that it is too narrow). Guessing: 33.3 %. Method transfer, 240 labelled recordings; the weights of the "
+        "best epoch (epoch 2). One run, held against none" in words
+    )
+
+
+def test_a_class_that_is_frequent_can_be_guessed(make_run: MakeRun) -> None:
+    counts = {"ant": 7, "bee": 4, "cat": 1}
+    classes = [ClassAccuracy(name=name, num_samples=count, accuracy=1.0) for name, count in counts.items()]
+    words = " ".join(read(make_run(classes=classes)).text.split())
+    assert "Guessing: 33.3 %; always the most frequent class: 58.3 %." in words
+
+
+@pytest.mark.parametrize(
+    ("counts", "top1", "few"),
+    [
+        ((15, 15), 0.9, (False, False)),
+        ((15, 14), 0.9, (True, True)),
+        ((95, 5, 0), 0.9, (False, False)),
+        ((96, 4), 0.9, (False, True)),
+        ((50, 50), 1.0, (True, True)),  # the bootstrap's interval has no width
+    ],
+)
+def test_intervals_of_a_handful_are_marked(
+    counts: tuple[int, ...], top1: float, few: tuple[bool, bool], make_run: MakeRun
+) -> None:
+    classes = [ClassAccuracy(name="x", num_samples=count, accuracy=None) for count in counts]
+    made: Any = SimpleNamespace(num_samples=sum(counts), classes=classes, top1=top1)
+    found = find_few(made)
+    assert (found["top1"], found["mean_class_accuracy"], found["top5"]) == (*few, False)
+    text = read(make_run()).text
+    assert text.count("few]") == 2  # of 12 recordings: top-1 and the mean of the classes
+    assert "few: an interval over fewer than 30 recordings, or over classes of which one has fewer than 5" in text
+
+
+@pytest.mark.parametrize(("num_classes", "has_top5"), [(3, False), (5, False), (6, True)])
+def test_few_classes_have_no_top5(num_classes: int, has_top5: bool, make_run: MakeRun) -> None:
+    page = read(make_run(class_names=("ant", "bee", "cat", "dog", "eel", "fox")[:num_classes]))
+    assert ("top-5" in page.text) == has_top5
+
+
+def test_one_recording_more_is_seen_in_every_number() -> None:
+    for count, shown, difference in ((999, "12.3 %", "+12.3"), (1000, "12.35 %", "+12.35")):
+        formats = number_formats(count)
+        assert formats["percent"](0.123456) == shown
+        assert formats["points"](0.123456) == difference
+    formats = number_formats(10)
+    assert formats["interval"]((0.1, 0.25)) == formats["interval"](Interval(0.1, 0.25)) == "10.0 to 25.0 %"
+    assert formats["interval_of_points"](Interval(-0.25, -1e-9)) == "-25.0 to +0.0"
+
+
+@pytest.mark.parametrize("last", [*range(1, 30), 60, 99, 100, 101, 160, 200, 4321])
+def test_the_axis_of_epochs_ends_at_the_last_one(last: int) -> None:
+    ticks = whole_ticks(last)
+    assert (ticks[0], ticks[-1]) == (1, last)
+    assert len(ticks) <= 8
+    gaps = np.diff(ticks)
+    assert last == 1 or gaps.min() >= gaps.max() / 3
+    figure = line_chart("x", "epoch", [Line([0.5] * last), Line([0.5])])
+    (axis,) = figure.axes
+    assert axis.get_xlim() == pytest.approx((1, last))
+
+
+def test_provenance_is_last_and_folded_and_every_table_can_scroll(make_run: MakeRun) -> None:
+    content = read(make_run()).content
+    setup = content[content.index('<section id="setup">') :]
+    assert setup.count("<section") == 1
+    opened = re.sub(r"<details>.*?</details>", "", setup, flags=re.DOTALL)
+    assert "<table" in setup
+    assert not re.findall("<table|<pre|<details", opened)
+    assert content.count("<table") == len(re.findall(r'<div class="scroll"[^>]*>\s*<table', content))
 
 
 def test_nothing_slides_where_recordings_train_alone() -> None:
@@ -82,10 +168,11 @@ def test_numbers_are_the_evaluation_s(make_run: MakeRun) -> None:
         last={"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678},
         epoch_choice="epoch 2, which was drawn by lot",
         top1_after_step=(0.23456, 0.8),
+        class_names=("ant", "bee", "cat", "dog", "eel", "fox"),
     )
     page = read(run)
-    assert page.text.index("0.5124 to 0.7123") < page.text.index("0.3457")  # of `best`, which enough recordings chose
-    for text in ("0.9877", "0.5124 to 0.7123", "0.1235", "0.3457", "0.4568", "epoch 2, which was drawn by lot"):
+    assert page.text.index("51.2 to 71.2 %") < page.text.index("34.6 %")  # of `best`, which enough recordings chose
+    for text in ("98.8 %", "51.2 to 71.2 %", "12.3 %", "34.6 %", "45.7 %", "epoch 2, which was drawn by lot"):
         assert text in page.text
     assert "0.2346, 0.8" in page.content  # the chart's description
 
@@ -95,12 +182,13 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     last = {"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678, "top1_interval": (0.21111, 0.51111)}
     page = read(make_run(last=last, top1_interval=(0.51239, 0.71231), **facts))
     words = " ".join(page.text.split())
-    assert "Top-1 0.3457 (last) on 12 test recordings of 3 classes (95 % interval over recordings 0.2111" in words
-    assert page.text.index("0.2111 to 0.5111") < page.text.index("0.5124 to 0.7123")
+    assert "34.6 % top-1 on 12 test recordings of 3 classes (95 % interval over recordings 21.1 to 51.1 %" in words
+    assert "Method transfer, 1,234 labelled recordings; the last epoch's weights. " in words
+    assert page.text.rindex("21.1 to 51.1 %") < page.text.index("51.2 to 71.2 %")
     assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
     assert "without labels" not in words
-    assert words.count("12 test recordings, named by the best weights of epoch 2") == 3  # confusion, classes, samples
+    assert words.count("12 test recordings, named by the best weights of epoch 2") == 1  # above what they said
     assert "of the first steps, of the best weights of epoch 2: what an early stop would cost" in words
     assert "Top-1 after each time step, of the best weights of epoch 2." in page.content  # the chart's description
 
@@ -113,7 +201,8 @@ def test_recordings_that_taught_without_labels_are_counted_beside_the_labels(mak
 
 def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:
     words = " ".join(read(make_run(selection="last", epoch=3)).text.split())
-    assert words.count("named by the last weights of epoch 3") == 3
+    assert words.count("named by the last weights of epoch 3") == 1
+    assert "the last epoch's weights (epoch 3)" in words
 
 
 def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:
@@ -157,7 +246,7 @@ def test_results_that_flatter_are_marked(changes: dict[str, str], says: str | No
     boxes = page.all("aside")
     assert [box["class"] for box in boxes] == ([] if says is None else ["warning"])
     assert says is None or says in page.text
-    assert says is None or page.text.index(says) < page.text.index("What was run")
+    assert says is None or page.text.index(says) < page.text.index("Results")
 
 
 def test_imported_weights_have_no_curves(make_run: MakeRun, pairs: Path) -> None:
@@ -174,8 +263,10 @@ def test_every_analysis_can_be_read_and_what_is_missing_is_named(make_run: MakeR
     page = read(run)
     for name, entry in ANALYSES.items():
         drawn = entry.draw is not None
-        assert (entry.title in page.headings) == drawn
+        assert entry.title not in page.headings
         assert (f"dvs-transfer analyse {name} {run}" in page.text) == drawn
+    titles = [entry.title for entry in ANALYSES.values() if entry.draw is not None]
+    assert page.text.count("Not made yet") == page.text.count(", ".join(titles)) == 1
 
 
 def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
@@ -185,15 +276,17 @@ def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
         **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
         **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
-        **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": []},
-        **{"w_t": [], "sliding_probability": []},
+        **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": [1, 2]},
+        **{"w_t": [[0.7, 0.8], [0.7, 0.9]], "sliding_probability": [0.5, 1.0]},
     }
     (run / "analysis" / "alignment.json").write_text(json.dumps(values))
     page = read(run)
     assert "0.6543" in page.text
     assert ANALYSES["alignment"].reading in page.text
-    assert "made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
+    assert "Made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
     assert "analyse alignment" not in page.text
+    assert "CKA of recordings and images, after training" in page.content
+    assert "learned coefficient of each time step" not in page.content  # that is among the learning curves
 
 
 # What cannot be reported
