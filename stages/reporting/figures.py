@@ -98,6 +98,7 @@ def draw_curves(groups: Sequence[Group]) -> list[Markup]:
             title: [
                 Line(values, look, name if len(series) > 1 else None)
                 for look, (name, values) in enumerate(series.items())
+                if name != "event loss" or values != series.get("loss")  # of recordings alone
             ]
             for title, series in recorded[0][2].items()
         }

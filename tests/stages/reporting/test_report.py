@@ -140,6 +140,16 @@ def test_nothing_slides_where_recordings_train_alone() -> None:
     assert "sliding probability" in panels([{**line, "loss_static": 0.5}])
 
 
+@pytest.mark.parametrize(("loss_event", "lines"), [((3.0, 1.5, 1.0), 1), ((2.5, 1.5, 1.0), 2)])
+def test_a_loss_that_is_the_whole_is_drawn_once(loss_event: tuple[float, ...], lines: int, make_run: MakeRun) -> None:
+    run = make_run()
+    losses = zip((3.0, 1.5, 1.0), loss_event, strict=True)
+    metrics = [{"epoch": 1 + at, "loss": loss, "loss_event": of} for at, (loss, of) in enumerate(losses)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    (described,) = [str(of["aria-label"]) for of in read(run).all("svg") if str(of["aria-label"]).startswith("loss")]
+    assert described.count("loss") == 1 + lines  # the title, and each line's name
+
+
 def test_what_was_run_is_told(make_run: MakeRun, pairs: Path) -> None:
     page = read(make_run(train={"seed": 77, "method": "events"}))
     split = PairedCache.open(pairs, "test")
