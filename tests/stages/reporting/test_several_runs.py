@@ -129,11 +129,14 @@ def test_the_opening_has_the_numbers_of_the_comparison(make_run: MakeRun, tmp_pa
 
 def test_what_all_runs_share_is_said_once(make_run: MakeRun, tmp_path: Path) -> None:
     words = read_words(make_runs(make_run), tmp_path)
-    assert "Labels that each run saw: 240 + 100." in words
+    assert "Labels that each run saw (those that trained + those that chose the epoch): 240 + 100." in words
     assert words.count("Evaluated: epoch 2.") == 1
     assert "labels seen" not in words.partition("What was run")[0]
     others = [make_run(f"b{seed}", {"seed": seed}, train_labels=seed, epoch_choice=f"no {seed}") for seed in (1, 2)]
     words = read_words(others, tmp_path)
+    table = (tmp_path / "several.html").read_text().partition('aria-label="Accuracies of the runs"')[2]
+    head, _, body = table[: table.index("</table>")].partition("</thead>")
+    assert re.findall(r'colspan="(\d+)"', body) == [str(head.count("<th "))]
     assert "calibration error labels seen evaluated" in words
     assert "no 1" in words
     assert "1 + 100" in words
