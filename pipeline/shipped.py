@@ -124,7 +124,8 @@ def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[Key]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The section that a field is, also one that may be left out."""
     options = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    return next((option for option in options if isinstance(option, type) and issubclass(option, BaseModel)), None)
+    models = (option for option in options if isinstance(option, type) and issubclass(option, BaseModel))
+    return next((model for model in models if not hasattr(model, "WRITTEN_AS")), None)
 
 
 def _type_of(field: FieldInfo) -> str:
@@ -152,6 +153,8 @@ def _words_for(annotation: Any) -> str:
         return f"list of {_words_for(inside[0])}"
     if origin is not None and issubclass(origin, Mapping):
         return f"table of {_words_for(inside[1])}"
+    if hasattr(annotation, "WRITTEN_AS"):  # a section that a file has as something shorter
+        return str(annotation.WRITTEN_AS)
     return _PLAIN.get(annotation, getattr(annotation, "__name__", str(annotation)))
 
 

@@ -27,6 +27,8 @@ class SplitFile(Frozen):
     this software it stands beside the paths; what is read later must still have it.
     """
 
+    WRITTEN_AS: ClassVar[str] = "path, or table of paths by part"
+
     digest: str
     files: dict[str, str] = Field({})
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,28 +147,22 @@ def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> No
     page = Page(Path(made["page"]).read_text())
     assert made["num_bytes"] == len(page.content.encode())
     assert page.loaded == []
-    shown_best, _, shown_last = succeed(*demo.command("evaluate"), "-v").out.partition("\n  last ")
-    best, last = (
-        dict(re.findall(r"^ +([a-z0-9_ ]+?):? +([\d.]+(?:, [\d.]+)*)$", text, re.MULTILINE))
-        for text in (shown_best, shown_last)
-    )
-    table = page.content.replace("<strong>", "").replace("</strong>", "")
-    table = table[table.index("Shares in [0, 1]") :]
-    interval = best["top1 interval"].replace(", ", " to "), last["top1_interval"].replace(", ", " to ")
-    classes = (last["mean_class_accuracy_interval"], best["mean class accuracy interval"])
-    by_class = [interval.replace(", ", " to ") for interval in classes]
+    best, last = demo.evaluated, demo.evaluated["last"]
+
+    def cell(of: dict[str, Any], name: str) -> str:
+        low, high = of[f"{name}_interval"]
+        few = '<span class="tag">few</span>'
+        return f"<td>{100 * of[name]:.1f} % <small>[{100 * low:.1f} to {100 * high:.1f} % {few}]</small></td>"
+
+    top5 = [f"<td>{100 * of['top5']:.1f} %</td>" for of in (last, best)]
     for shown, cells in (  # few validation recordings chose the best epoch: the last one comes first
-        ("top-1", (last["top1"], interval[1], best["top1"], interval[0])),
-        ("top-5", (last["top5"], "-", best["top5"], "-")),
-        (
-            "mean per-class accuracy",
-            (last["mean_class_accuracy"], by_class[0], best["mean class accuracy"], by_class[1]),
-        ),
-        ("expected calibration error", ("-", "-", best["calibration error"], "-")),
+        ("top-1", [cell(of, "top1") for of in (last, best)]),
+        ("mean per-class accuracy", [cell(of, "mean_class_accuracy") for of in (last, best)]),
+        ("expected calibration error", ["<td>-</td>", f"<td>{100 * best['calibration_error']:.1f} %</td>"]),
     ):
-        texts = "".join(f'<td class="n">{text}</td>' for text in cells)
-        assert f'<th scope="row">{shown}</th>{texts}' in table
-    assert best["top1 after step"] in page.content
+        assert f'<th scope="row">{shown}</th>{"".join(cells)}' in page.content
+    assert f'<th scope="row">top-5</th>{"".join(top5)}' in page.content
+    assert ", ".join(f"{value:.4g}" for value in best["top1_after_step"]) in page.content
     assert demo.evaluated["epoch_choice"] in page.text
     assert demo.evaluated["split_digest"][:12] in page.text
 

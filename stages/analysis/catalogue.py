@@ -10,8 +10,8 @@ from .results import Analysis
 
 
 def _analysis(name: str, version: int, config: Any, of: Any, **needs: bool) -> Analysis:
-    draw = getattr(of, "draw", None)
-    return Analysis(name, version, config, of.Report, of.measure, draw, of.TITLE, of.READING, **needs)
+    draw, caveat = getattr(of, "draw", None), getattr(of, "caveat", None)
+    return Analysis(name, version, config, of.Report, of.measure, draw, of.TITLE, of.READING, caveat, **needs)
 
 
 _LISTED = (

@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 
 NUM_COMPONENTS = 50
 MAX_IN_LEGEND = 20
+NUM_NEIGHBOURS = 10
 # Marker of each domain: recordings (1 in the array `domain`) and images (0).
 DOMAINS = {1: ("recordings", "o"), 0: ("images", "^")}
 TITLE = "Embedding of the aligned features"
@@ -115,3 +116,29 @@ def draw(report: Report, arrays: Arrays) -> Figure:
         if axis.get_legend_handles_labels()[0]:
             style.legend_beside(axis)
     return figure
+
+
+def caveat(report: Report, arrays: Arrays) -> str:
+    """Of domains that lie apart: they have fewer than half the neighbours of the other domain that they would have if
+    they mixed."""
+    position = arrays["position"]
+    found, mixed = foreign_neighbours(position, arrays["domain"])
+    if found >= mixed / 2 or (position == position[0]).all():  # or of equal features: no point is nearer than another
+        return ""
+    return (
+        f"the domains do not mix: of the nearest points {found:.0%} are of the other domain, {mixed:.0%} if they "
+        "mixed. t-SNE parts whatever differs throughout, however little: how far apart they are, and what the images "
+        "taught, is not to be seen here"
+    )
+
+
+def foreign_neighbours(position: NDArray[Any], domain: NDArray[Any]) -> tuple[float, float]:
+    """Share of the other domain among a point's nearest (of few points a quarter of them), mean of all points (n, 2);
+    and among all other points, which is what it would be if the domains mixed."""
+    from sklearn.neighbors import NearestNeighbors
+
+    count = len(domain)
+    num_nearest = min(NUM_NEIGHBOURS, max(1, count // 4))
+    near = NearestNeighbors(n_neighbors=num_nearest).fit(position).kneighbors(return_distance=False)
+    others = [np.count_nonzero(domain != of) / (count - 1) for of in domain]
+    return float((domain[near] != domain[:, None]).mean()), float(np.mean(others))

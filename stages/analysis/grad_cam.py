@@ -147,12 +147,12 @@ def draw(report: Report, arrays: Arrays) -> Figure:
     rows = figure.subfigures(samples, 1, squeeze=False, facecolor="none")[:, 0]
     for index, row in enumerate(rows):
         lines = row.subplots(len(sides), num_columns, squeeze=False)
-        frames = event_picture(arrays["frames"][index])
+        frames = 1 - event_picture(arrays["frames"][index])  # on black: over white nothing would look bright
         pictures = {"event": [*frames, frames.mean(0)]}
         said = f"{report.sample_ids[index]}: recording named {report.class_names[report.event_predicted[index]]}"
         if "photo" in sides:
             if "photo_frames" in arrays:  # drawn by a camera, before which the photo is turned, scaled and moved
-                drawn = event_picture(arrays["photo_frames"][index])
+                drawn = 1 - event_picture(arrays["photo_frames"][index])
                 pictures["photo"] = [*drawn, drawn.mean(0)]
             else:
                 pictures["photo"] = [np.moveaxis(arrays["images"][index], 0, -1) / 255] * num_columns
@@ -168,6 +168,32 @@ def draw(report: Report, arrays: Arrays) -> Figure:
         for step, axis in enumerate(lines[0]):
             axis.set_title(f"t = {step}" if step < num_columns - 1 else "mean", fontsize=7, color=style.INK, pad=2)
     return figure
+
+
+def caveat(report: Report, arrays: Arrays) -> str:
+    """Names the drawn recordings whose maps are bright where little happened."""
+    found = events_where_bright(arrays["event_maps"][:MAX_DRAWN], arrays["frames"][:MAX_DRAWN])
+    named = [name for name, ratio in zip(report.sample_ids, found, strict=False) if ratio < 1]
+    if not named:
+        return ""
+    return (
+        f"where the maps of {', '.join(named)} are bright, a pixel saw fewer events than on average, as in empty "
+        "corners: that is no sight of the class. Maps are coarse, and biases and batch norm keep channels active where "
+        "nothing moved"
+    )
+
+
+def events_where_bright(maps: NDArray[Any], frames: NDArray[Any]) -> NDArray[np.float64]:
+    """(n,) events of a pixel, weighted by the maps (n, T, H, W), over their mean of all pixels and steps.
+
+    frames: (n, T, 2, H, W). 1 of a map that has nothing to do with the events; NaN of one that is dark throughout, or
+    without events.
+    """
+    brightness, events = maps.astype(np.float64), frames.astype(np.float64).sum(2)
+    with np.errstate(invalid="ignore"):
+        weighted = (brightness * events).sum((1, 2, 3)) / brightness.sum((1, 2, 3))
+        ratio: NDArray[np.float64] = weighted / events.mean((1, 2, 3))
+    return ratio
 
 
 def overlay(picture: NDArray[Any], shown: NDArray[Any]) -> NDArray[Any]:

@@ -193,8 +193,9 @@ class Analysis:
 
     version: to be raised when `measure` finds something else than before; results of another one are neither used nor
     shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
-    analyses". reading: how to read it, for a report. needs_images: it says nothing of a run without images.
-    needs_known_layers: it looks into layers, and a user's network may have others.
+    analyses". reading: how to read it, for a report; caveat: where the picture of one result misleads, "" where it does
+    not. needs_images: it says nothing of a run without images. needs_known_layers: it looks into layers, and a user's
+    network may have others.
     """
 
     name: str
@@ -205,6 +206,7 @@ class Analysis:
     draw: Callable[[Any, Arrays], Figure] | None
     title: str
     reading: str
+    caveat: Callable[[Any, Arrays], str] | None = None
     needs_images: bool = False
     needs_known_layers: bool = False
 

@@ -17,6 +17,9 @@ from .records import Group, RunRecord, labelled
 
 SHORT_DIGEST = 12
 
+# Of results, what is not drawn here: the series over the epochs are among the learning curves.
+_SHOWN_ELSEWHERE = {"alignment": {"epochs": ()}}
+
 # `snn_energy_uj` is called "SNN energy (µJ)".
 _WORDS = {"uj": "(µJ)", "snn": "SNN", "ann": "ANN", "macs": "MACs", "acs": "ACs", "kl": "KL"}
 
@@ -124,8 +127,10 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 run, (report, arrays) = group.label_of(record), record.analyses[name]
                 weights = f"{report.checkpoint} weights (epoch {report.epoch})"
                 caption = f"{report.num_recordings:,} {report.split} recordings, {weights}"
-                svg = to_svg(analysis.draw(report, arrays), f"{name}{number}", f"{analysis.title} of {run}; {caption}")
-                figures.append({"run": run, "caption": caption, "svg": svg})
+                drawn = analysis.draw(report.model_copy(update=_SHOWN_ELSEWHERE.get(name)), arrays)
+                svg = to_svg(drawn, f"{name}{number}", f"{analysis.title} of {run}; {caption}")
+                caveat = analysis.caveat(report, arrays) if analysis.caveat else ""
+                figures.append({"run": run, "caption": caption, "svg": svg, "caveat": caveat})
         found = [(label, record, record.analyses[name][0]) for label, record in runs if name in record.analyses]
         missing = [record.folder for _, record in runs if name not in record.analyses]
         sections.append(
@@ -134,7 +139,11 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 "reading": analysis.reading,
                 "labels": [label for label, *_ in found],
                 "facts": _facts([report for *_, report in found]),
-                "notes": [f"{label}: {note}" for label, record, report in found for note in _notes(record, report)],
+                "notes": [
+                    f"{label}: {note}" if len(runs) > 1 else note[0].upper() + note[1:]
+                    for label, record, report in found
+                    for note in _notes(record, report)
+                ],
                 "figures": figures,
                 "missing": [f"dvs-transfer analyse {name} {folder}" for folder in missing],
             }

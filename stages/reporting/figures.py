@@ -48,15 +48,25 @@ def line_chart(title: str, xlabel: str, lines: Sequence[Line], *, is_share: bool
         values = [np.nan if value is None else value for value in line.values]
         marker = "o" if len(values) < 3 else None
         places = range(1, 1 + len(values))
-        axis.plot(places, values, **style.line_look(line.look), lw=1.4, marker=marker, label=line.label)
+        look = style.line_look(line.look)
+        axis.plot(places, values, **look, lw=1.4, marker=marker, label=line.label, clip_on=False)
     axis.grid(axis="y", color=style.INK, alpha=0.2, lw=0.6)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    last = max((len(line.values) for line in lines), default=1)
+    axis.set_xticks(whole_ticks(last))
+    axis.set_xlim(1, max(last, 1 + 1e-9))
     style.finish(axis, title=title, xlabel=xlabel, **({"ylim": (-0.03, 1.03)} if is_share else {}))
     labels = [line.label for line in lines if line.label is not None]
     if labels:
         columns = max(1, _LEGEND_CHARACTERS // (max(map(len, labels)) + _HANDLE_CHARACTERS))
         style.legend(figure, loc="outside lower center", ncols=columns)
     return figure
+
+
+def whole_ticks(last: int) -> list[int]:
+    """Round places from 1 to `last`, of which both are named."""
+    found = MaxNLocator(6, integer=True).tick_values(1, max(last, 2))
+    apart = (found[1] - found[0]) / 2
+    return sorted({1, *(int(place) for place in found if 1 + apart <= place <= last - apart), last})
 
 
 def to_svg(figure: Figure, name: str, alt: str) -> Markup:
@@ -88,6 +98,7 @@ def draw_curves(groups: Sequence[Group]) -> list[Markup]:
             title: [
                 Line(values, look, name if len(series) > 1 else None)
                 for look, (name, values) in enumerate(series.items())
+                if name != "event loss" or values != series.get("loss")  # of recordings alone
             ]
             for title, series in recorded[0][2].items()
         }

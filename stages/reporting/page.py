@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -15,10 +16,11 @@ from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import MIN_SELECTING
+from ..evaluation.statistics import MIN_DRAWS, Interval
 from .facts import describe_analyses, describe_setup, find_cautions
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
-from .results import describe_results
+from .results import MIN_OF_CLASS, MIN_RECORDINGS, describe_results, find_few
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -45,13 +47,12 @@ def write_page(
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {
-        "number": lambda value: "-" if value is None else f"{value:.4g}",  # as the command line prints it
-        "percent": lambda share: "-" if share is None else f"{100 * share:.1f} %",
+    splits = list(records[0].evaluated)
+    environment.filters |= number_formats(records[0].first.report.num_samples) | {
+        "p_value": lambda p: "-" if p is None else f"{p:.2g}",
         "duration": format_duration,
         "day_and_time": lambda iso: iso.replace("T", " ").removesuffix("+00:00"),
     }
-    splits = list(records[0].evaluated)
     groups = group_runs(records, comparisons[splits[0]] if comparisons else None)
     page = environment.get_template("page.html").render(
         title=f"Run {records[0].name}" if len(records) == 1 else f"{len(records)} runs, {len(groups)} settings",
@@ -62,6 +63,10 @@ def write_page(
         cautions=find_cautions(groups),
         setup=describe_setup(groups),
         min_selecting=MIN_SELECTING,
+        min_draws=MIN_DRAWS,
+        min_recordings=MIN_RECORDINGS,
+        min_of_class=MIN_OF_CLASS,
+        find_few=find_few,
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
         few_shot=ANALYSES["few-shot"],
         few_shots=[
@@ -69,6 +74,7 @@ def write_page(
         ],
         curves=draw_curves(groups),
         analyses=describe_analyses(groups),
+        has_images=records[0].first.split.has_images,
     )
     content = page.encode()
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +86,25 @@ def write_page(
         splits=tuple(splits),
         num_analyses=sum(len(record.analyses) for record in records),
     )
+
+
+def number_formats(num_recordings: int) -> dict[str, Callable[[Any], str]]:
+    """How shares, differences of shares, and intervals of both are written: in per cent and points, with so many
+    decimals that one recording more is seen."""
+    decimals = 1 if num_recordings < 1000 else 2
+
+    def ends(bounds: Interval | tuple[float, float]) -> tuple[float, float]:
+        return (bounds.low, bounds.high) if isinstance(bounds, Interval) else bounds
+
+    def points(difference: float) -> str:
+        return f"{round(100 * difference, decimals) + 0.0:+.{decimals}f}"  # no -0.0
+
+    return {
+        "percent": lambda share: "-" if share is None else f"{100 * share:.{decimals}f} %",
+        "points": points,
+        "interval": lambda bounds: "{:.{d}f} to {:.{d}f} %".format(*(100 * end for end in ends(bounds)), d=decimals),
+        "interval_of_points": lambda bounds: " to ".join(map(points, ends(bounds))),
+    }
 
 
 def format_duration(seconds: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from heapq import nlargest
@@ -16,17 +16,25 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..evaluation.compare import ComparisonReport, shown_checkpoints
+from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import EvaluationReport
 from ..preview import PreviewSample, pictures_of
+from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
+# Intervals over fewer recordings, or over classes of fewer, are marked. The bootstrap knows no value that it did not
+# see: of 20 recordings its 95 % interval holds the true share as rarely as 83 times of 100, of 80 at least 92 times.
+MIN_RECORDINGS, MIN_OF_CLASS = 30, 5
+
+MAX_TOP5_CLASSES = 5  # so many classes are all among the best five
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
 ROWS_IN_TABLE = 34
+
+METRICS = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean per-class accuracy"}
 
 # Up to this many classes the cells of a matrix are large enough for numbers.
 MAX_NUMBERED = 20
@@ -38,28 +46,78 @@ def describe_results(
     """Everything that is shown of one split that all runs were evaluated on.
 
     checkpoints: those that are shown, the one to go by first. evaluated: in words, whose weights gave what is known of
-    one checkpoint alone: confusion, classes, samples, steps. summary: over a group's draws; None for the only run.
+    one checkpoint alone: confusion, classes, samples, steps. chance: accuracy of guesses, most_frequent: of naming each
+    recording as the class that has most. epoch_choice, labels: None where the runs differ. summary: over a group's
+    draws; None for the only run.
     """
     reports = [record.evaluated[split].report for _, record in labelled(groups)]
+    first, num_recordings = reports[0], reports[0].num_samples
     summaries = [None] if comparison is None else comparison.methods
+    differences = [] if comparison is None else _name_differences(groups, comparison)
     evaluated = _name_weights(reports)
+    choices = {report.epoch_choice for report in reports}
+    labels = {(report.train_labels, report.selection_labels) for report in reports}
     return {
         "split": split,
         "checkpoints": shown_checkpoints(reports),
         "evaluated": evaluated,
-        "num_recordings": reports[0].num_samples,
-        "num_resamples": reports[0].num_resamples,
+        "recordings": f"{num_recordings:,} {split} recordings",
+        "num_classes": first.num_classes,
+        "chance": 1 / first.num_classes,
+        "most_frequent": max(entry.num_samples for entry in first.classes) / num_recordings,
+        "num_resamples": first.num_resamples,
+        "metrics": {
+            name: title for name, title in METRICS.items() if name != "top5" or first.num_classes > MAX_TOP5_CLASSES
+        },
+        "few_recordings": num_recordings < MIN_RECORDINGS,
+        "epoch_choice": choices.pop() if len(choices) == 1 else None,
+        "labels": labels.pop() if len(labels) == 1 else None,
         "groups": [
-            {"group": group, "runs": [(label, record.evaluated[split].report) for label, record in labelled([group])]}
-            | {"summary": summary}
+            {
+                "group": group,
+                "runs": [(label, of.evaluated[split].report) for label, of in labelled([group])],
+                "summary": summary,
+            }
             for group, summary in zip(groups, summaries, strict=True)
         ],
         "comparison": comparison,
+        "differences": differences,
+        "has_intervals": any(found.top1.draws for of in differences for found in of.found.values()),
         "anytime": _draw_anytime(groups, split, evaluated),
         "confusions": [confusion_of(group, split) for group in groups],
         "classes": class_tables(groups, split),
         "samples": choose_samples(groups, split),
     }
+
+
+def find_few(report: EvaluationReport) -> dict[str, bool]:
+    """By metric, whether the interval over recordings is of so few, or of none that varies, that it is too narrow."""
+    of_class = [entry.num_samples for entry in report.classes if entry.num_samples]
+    few = report.num_samples < MIN_RECORDINGS
+    found = {"top1": few, "top5": False, "mean_class_accuracy": few or min(of_class) < MIN_OF_CLASS}
+    constant = report.top1 in (0, 1)  # the bootstrap of equal values has no width
+    return {name: is_few or (constant and name != "top5") for name, is_few in found.items()}
+
+
+class NamedDifference(NamedTuple):
+    """letter: of the method that is held against the baseline. found: by checkpoint, those that both methods have."""
+
+    letter: str
+    baseline: str
+    verdict: Verdict | None
+    found: Mapping[CheckpointName, CheckpointDifference]
+
+    @property
+    def name(self) -> str:
+        return f"{self.letter} - {self.baseline}"
+
+
+def _name_differences(groups: Sequence[Group], comparison: ComparisonReport) -> list[NamedDifference]:
+    letters = {group.name: group.letter for group in groups}
+    return [
+        NamedDifference(letters[of.method], letters[of.baseline], of.verdict, of.checkpoints)
+        for of in comparison.differences
+    ]
 
 
 def _name_weights(reports: Sequence[EvaluationReport]) -> str:
@@ -129,7 +187,7 @@ class Confusion:
     def size(self) -> dict[str, int]:
         """Pixels: of a cell, a letter, the room for labels (a letter is about 0.6 of its height wide), all cells."""
         cell, font = (32, 11) if self.is_numbered else (10, 9)
-        margin = round(0.6 * font * max(map(len, self.labels))) + 24
+        margin = max(60, round(0.6 * font * max(map(len, self.labels))) + 24)  # "class" fits beside the columns' names
         return {"cell": cell, "font": font, "margin": margin, "side": cell * len(self.class_names)}
 
 
@@ -176,15 +234,16 @@ def choose_samples(groups: Sequence[Group], split: EvaluatedSplit) -> list[tuple
 
 
 def _samples(groups: Sequence[Group], split: EvaluatedSplit, positions: NDArray[np.intp]) -> list[dict[str, Any]]:
-    """verdict: what was said of it, in words. pictures: captions and PNGs as data URIs."""
+    """verdict: what was said of it, in words. pictures: captions, PNGs as data URIs, and whether they show events."""
     shown = groups[0].runs[0].evaluated[split]
     batch = shown.split.read(positions)
     images = shown.split.read_images(positions) if shown.split.has_images else None
 
-    def pictures(row: int) -> list[tuple[str, str]]:
+    def pictures(row: int) -> list[tuple[str, str, bool]]:
+        frames = batch["events"][row].numpy()
         image, value = (None, None) if images is None else (images[row], batch["value"][row].numpy())
-        drawn = pictures_of(PreviewSample("", frames=batch["events"][row].numpy(), image=image, value=value))
-        return [(caption, png_uri(picture)) for caption, picture in drawn]
+        drawn = pictures_of(PreviewSample("", frames=frames, image=image, value=value))
+        return [(caption, png_uri(of), number < len(frames)) for number, (caption, of) in enumerate(drawn)]
 
     named = shown.predictions
     return [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tiny_split import open_tiny_split
 from dvs_transfer.stages.analysis import embedding
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import EmbeddingConfig
-from dvs_transfer.stages.analysis.embedding import embed
+from dvs_transfer.stages.analysis.embedding import caveat, embed, foreign_neighbours
 
 run, read = ANALYSES["embedding"].run, ANALYSES["embedding"].read
 
@@ -61,3 +62,31 @@ def test_images_have_features_of_their_own_under_every_method(method: str, tmp_p
     recordings, images = np.split(seen[0], 2)
     assert images.std(0).mean() > 0.1 * recordings.std(0).mean() > 0
     assert torch.from_numpy(images).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("images", "shift"), [(30, 0.0), (30, 50.0), (3, 50.0), (12, 0.0), (12, 1.0), (3, 0.0), (0, 0.0)]
+)
+def test_neighbours_of_the_other_domain(images: int, shift: float) -> None:
+    """Against distances of all to all."""
+    rng = np.random.default_rng(images)
+    domain = np.repeat([1, 0], [30, images])
+    position = rng.normal(size=(len(domain), 2)).astype(np.float32)
+    position[30:] += np.float32(shift)
+    distance = np.linalg.norm(position[:, None].astype(float) - position, axis=-1)
+    np.fill_diagonal(distance, np.inf)
+    nearest = np.argsort(distance, axis=1)[:, : min(10, len(domain) // 4)]
+    found, mixed = foreign_neighbours(position, domain)
+    assert found == pytest.approx(np.mean([[domain[j] != domain[i] for j in row] for i, row in enumerate(nearest)]))
+    pairs = [domain[i] != domain[j] for i in range(len(domain)) for j in range(len(domain)) if i != j]
+    assert mixed == pytest.approx(np.mean(pairs))
+    report: Any = None
+    said = caveat(report, {"position": position, "domain": domain})
+    assert ("the domains do not mix" in said) == (shift == 50)
+    assert (said == "") == (found >= mixed / 2)
+
+
+def test_points_at_one_place_are_not_called_apart() -> None:
+    report: Any = None
+    domain = np.repeat([1, 0], 20)
+    assert caveat(report, {"position": np.zeros((40, 2), np.float32), "domain": domain}) == ""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,13 @@ from tiny_split import open_tiny_split
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.config import GradCamConfig
-from dvs_transfer.stages.analysis.grad_cam import class_activation_maps, find_layer, normalise
+from dvs_transfer.stages.analysis.grad_cam import (
+    caveat,
+    class_activation_maps,
+    events_where_bright,
+    find_layer,
+    normalise,
+)
 from dvs_transfer.stages.batches.data import encode_images
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.saccades.config import SaccadeConfig
@@ -119,3 +127,28 @@ def test_layers() -> None:
     assert find_layer(network, "backbone.blocks.1") == "backbone.blocks.1"
     with pytest.raises(ConfigError, match=r"no feature maps called 'conv5'; it has backbone\.blocks\.0, "):
         find_layer(network, "conv5")
+
+
+def test_events_where_a_map_is_bright() -> None:
+    """Against a sum over pixels one by one; and in a corner without events, on them, everywhere, nowhere."""
+    rng = np.random.default_rng(0)
+    maps, frames = rng.random((4, 3, 5, 6)), rng.poisson(0.7, (4, 3, 2, 5, 6)).astype(np.float16)
+    for row, ratio in enumerate(events_where_bright(maps.astype(np.float16), frames)):
+        pixels = list(np.ndindex(3, 5, 6))
+        events = [float(frames[row, t, :, y, x].sum()) for t, y, x in pixels]
+        weights = [float(np.float16(maps[row][at])) for at in pixels]
+        expected = sum(w * n for w, n in zip(weights, events, strict=True)) / sum(weights) / (sum(events) / len(pixels))
+        assert ratio == pytest.approx(expected)
+    frames = np.zeros((4, 1, 2, 4, 4))
+    frames[:, :, :, :2] = 1  # the upper half
+    maps = np.zeros((4, 1, 4, 4))
+    maps[0, 0, 3, 3] = maps[1, 0, 0, 0] = 1
+    maps[2] = 0.5
+    assert events_where_bright(maps, frames)[:3].tolist() == [0, 2, 1]
+    assert np.isnan(events_where_bright(maps, frames)[3])
+    report: Any = SimpleNamespace(sample_ids=("corner", "there", "even", "dark"))
+    arrays = {"event_maps": maps, "frames": frames}
+    assert caveat(report, arrays).startswith("where the maps of corner are bright, a pixel saw fewer events")
+    assert caveat(report, {name: array[1:] for name, array in arrays.items()}) == ""
+    many = {name: np.concatenate([array[[1] * 6], array[[0]]]) for name, array in arrays.items()}
+    assert caveat(SimpleNamespace(sample_ids=("there",) * 6 + ("corner",)), many) == ""  # type: ignore[arg-type]

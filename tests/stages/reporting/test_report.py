@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.reporting.figures import panels
 
-SECTIONS = ["setup", "results", "training", "confusion", "classes", "samples", "analyses"]
+SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
 
 
 def read(run: Path) -> Page:
@@ -45,13 +46,35 @@ def test_the_page_has_every_section_in_its_order(make_run: MakeRun) -> None:
     assert {"Named wrongly", "Named rightly"} <= set(page.headings)
     for panel in ("loss", "accuracy", "sliding probability", "alignment coefficient w_t", "firing rate"):
         assert f">{panel}" in page.content
-    assert len(page.all("img")) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+    pictures = page.all("img")
+    assert len(pictures) == (2 + 4) * (3 + 2)  # recordings, each with three time bins, photo and V
+    assert sum(picture.get("class") == "events" for picture in pictures) == (2 + 4) * 3  # turned on a dark page
+
+
+def test_provenance_is_last_and_folded_and_every_table_can_scroll(make_run: MakeRun) -> None:
+    content = read(make_run()).content
+    setup = content[content.index('<section id="setup">') :]
+    assert setup.count("<section") == 1
+    opened = re.sub(r"<details>.*?</details>", "", setup, flags=re.DOTALL)
+    assert "<table" in setup
+    assert not re.findall("<table|<pre|<details", opened)
+    assert content.count("<table") == len(re.findall(r'<div class="scroll"[^>]*>\s*<table', content))
 
 
 def test_nothing_slides_where_recordings_train_alone() -> None:
     line = {"epoch": 1, "loss": 1.0, "loss_static": 0.0, "sliding_probability": 0.5}
     assert "sliding probability" not in panels([line])
     assert "sliding probability" in panels([{**line, "loss_static": 0.5}])
+
+
+@pytest.mark.parametrize(("loss_event", "lines"), [((3.0, 1.5, 1.0), 1), ((2.5, 1.5, 1.0), 2)])
+def test_a_loss_that_is_the_whole_is_drawn_once(loss_event: tuple[float, ...], lines: int, make_run: MakeRun) -> None:
+    run = make_run()
+    losses = zip((3.0, 1.5, 1.0), loss_event, strict=True)
+    metrics = [{"epoch": 1 + at, "loss": loss, "loss_event": of} for at, (loss, of) in enumerate(losses)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in metrics))
+    (described,) = [str(of["aria-label"]) for of in read(run).all("svg") if str(of["aria-label"]).startswith("loss")]
+    assert described.count("loss") == 1 + lines  # the title, and each line's name
 
 
 def test_what_was_run_is_told(make_run: MakeRun, pairs: Path) -> None:
@@ -82,10 +105,11 @@ def test_numbers_are_the_evaluation_s(make_run: MakeRun) -> None:
         last={"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678},
         epoch_choice="epoch 2, which was drawn by lot",
         top1_after_step=(0.23456, 0.8),
+        class_names=("ant", "bee", "cat", "dog", "eel", "fox"),
     )
     page = read(run)
-    assert page.text.index("0.5124 to 0.7123") < page.text.index("0.3457")  # of `best`, which enough recordings chose
-    for text in ("0.9877", "0.5124 to 0.7123", "0.1235", "0.3457", "0.4568", "epoch 2, which was drawn by lot"):
+    assert page.text.index("51.2 to 71.2 %") < page.text.index("34.6 %")  # of `best`, which enough recordings chose
+    for text in ("98.8 %", "51.2 to 71.2 %", "12.3 %", "34.6 %", "45.7 %", "epoch 2, which was drawn by lot"):
         assert text in page.text
     assert "0.2346, 0.8" in page.content  # the chart's description
 
@@ -95,12 +119,13 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     last = {"top1": 0.34567, "top5": 0.9, "mean_class_accuracy": 0.45678, "top1_interval": (0.21111, 0.51111)}
     page = read(make_run(last=last, top1_interval=(0.51239, 0.71231), **facts))
     words = " ".join(page.text.split())
-    assert "Top-1 0.3457 (last) on 12 test recordings of 3 classes (95 % interval over recordings 0.2111" in words
-    assert page.text.index("0.2111 to 0.5111") < page.text.index("0.5124 to 0.7123")
+    assert "34.6 % top-1 on 12 test recordings of 3 classes (95 % interval over recordings 21.1 to 51.1 %" in words
+    assert "Method transfer, 1,234 labelled recordings; the last epoch's weights. " in words
+    assert page.text.rindex("21.1 to 51.1 %") < page.text.index("51.2 to 71.2 %")
     assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
     assert "without labels" not in words
-    assert words.count("12 test recordings, named by the best weights of epoch 2") == 3  # confusion, classes, samples
+    assert words.count("12 test recordings, named by the best weights of epoch 2") == 1  # above what they said
     assert "of the first steps, of the best weights of epoch 2: what an early stop would cost" in words
     assert "Top-1 after each time step, of the best weights of epoch 2." in page.content  # the chart's description
 
@@ -113,7 +138,8 @@ def test_recordings_that_taught_without_labels_are_counted_beside_the_labels(mak
 
 def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:
     words = " ".join(read(make_run(selection="last", epoch=3)).text.split())
-    assert words.count("named by the last weights of epoch 3") == 3
+    assert words.count("named by the last weights of epoch 3") == 1
+    assert "the last epoch's weights (epoch 3)" in words
 
 
 def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:
@@ -157,7 +183,7 @@ def test_results_that_flatter_are_marked(changes: dict[str, str], says: str | No
     boxes = page.all("aside")
     assert [box["class"] for box in boxes] == ([] if says is None else ["warning"])
     assert says is None or says in page.text
-    assert says is None or page.text.index(says) < page.text.index("What was run")
+    assert says is None or page.text.index(says) < page.text.index("Results")
 
 
 def test_imported_weights_have_no_curves(make_run: MakeRun, pairs: Path) -> None:
@@ -174,8 +200,10 @@ def test_every_analysis_can_be_read_and_what_is_missing_is_named(make_run: MakeR
     page = read(run)
     for name, entry in ANALYSES.items():
         drawn = entry.draw is not None
-        assert (entry.title in page.headings) == drawn
+        assert entry.title not in page.headings
         assert (f"dvs-transfer analyse {name} {run}" in page.text) == drawn
+    titles = [entry.title for entry in ANALYSES.values() if entry.draw is not None]
+    assert page.text.count("Not made yet") == page.text.count(", ".join(titles)) == 1
 
 
 def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
@@ -185,15 +213,17 @@ def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
         **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
         **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
-        **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": []},
-        **{"w_t": [], "sliding_probability": []},
+        **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": [1, 2]},
+        **{"w_t": [[0.7, 0.8], [0.7, 0.9]], "sliding_probability": [0.5, 1.0]},
     }
     (run / "analysis" / "alignment.json").write_text(json.dumps(values))
     page = read(run)
     assert "0.6543" in page.text
     assert ANALYSES["alignment"].reading in page.text
-    assert "made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
+    assert "Made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
     assert "analyse alignment" not in page.text
+    assert "CKA of recordings and images, after training" in page.content
+    assert "learned coefficient of each time step" not in page.content  # that is among the learning curves
 
 
 # What cannot be reported

@@ -1,0 +1,90 @@
+"""The report's first sentence, and how its numbers, intervals and axes are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from finished_run import MakeRun
+from html_page import Page
+
+from dvs_transfer.pipeline.results import report
+from dvs_transfer.stages.evaluation.results import ClassAccuracy
+from dvs_transfer.stages.evaluation.statistics import Interval
+from dvs_transfer.stages.reporting.figures import Line, line_chart, whole_ticks
+from dvs_transfer.stages.reporting.page import number_formats
+from dvs_transfer.stages.reporting.results import find_few
+
+
+def read(run: Path) -> Page:
+    return Page(report([run], run / "report.html").page.read_text())
+
+
+def test_the_result_comes_first_with_what_guessing_gives(make_run: MakeRun) -> None:
+    interval = {"top1_interval": (0.61239, 0.95)}
+    words = " ".join(read(make_run(**interval)).text.partition("Results")[0].split())
+    assert (
+        "Run run 83.3 % top-1 on 12 test recordings of 3 classes (95 % interval over recordings 61.2 to 95.0 %, of so "
+        "few that it is too narrow). Guessing: 33.3 %. Method transfer, 240 labelled recordings; the weights of the "
+        "best epoch (epoch 2). One run, held against none" in words
+    )
+
+
+def test_a_class_that_is_frequent_can_be_guessed(make_run: MakeRun) -> None:
+    counts = {"ant": 7, "bee": 4, "cat": 1}
+    classes = [ClassAccuracy(name=name, num_samples=count, accuracy=1.0) for name, count in counts.items()]
+    words = " ".join(read(make_run(classes=classes)).text.split())
+    assert "Guessing: 33.3 %; always the most frequent class: 58.3 %." in words
+
+
+@pytest.mark.parametrize(
+    ("counts", "top1", "few"),
+    [
+        ((15, 15), 0.9, (False, False)),
+        ((15, 14), 0.9, (True, True)),
+        ((95, 5, 0), 0.9, (False, False)),
+        ((96, 4), 0.9, (False, True)),
+        ((50, 50), 1.0, (True, True)),  # the bootstrap's interval has no width
+    ],
+)
+def test_intervals_of_a_handful_are_marked(
+    counts: tuple[int, ...], top1: float, few: tuple[bool, bool], make_run: MakeRun
+) -> None:
+    classes = [ClassAccuracy(name="x", num_samples=count, accuracy=None) for count in counts]
+    made: Any = SimpleNamespace(num_samples=sum(counts), classes=classes, top1=top1)
+    found = find_few(made)
+    assert (found["top1"], found["mean_class_accuracy"], found["top5"]) == (*few, False)
+    text = read(make_run()).text
+    assert text.count("few]") == 2  # of 12 recordings: top-1 and the mean of the classes
+    assert "few: an interval over fewer than 30 recordings, or over classes of which one has fewer than 5" in text
+
+
+@pytest.mark.parametrize(("num_classes", "has_top5"), [(3, False), (5, False), (6, True)])
+def test_few_classes_have_no_top5(num_classes: int, has_top5: bool, make_run: MakeRun) -> None:
+    page = read(make_run(class_names=("ant", "bee", "cat", "dog", "eel", "fox")[:num_classes]))
+    assert ("top-5" in page.text) == has_top5
+
+
+def test_one_recording_more_is_seen_in_every_number() -> None:
+    for count, shown, difference in ((999, "12.3 %", "+12.3"), (1000, "12.35 %", "+12.35")):
+        formats = number_formats(count)
+        assert formats["percent"](0.123456) == shown
+        assert formats["points"](0.123456) == difference
+    formats = number_formats(10)
+    assert formats["interval"]((0.1, 0.25)) == formats["interval"](Interval(0.1, 0.25)) == "10.0 to 25.0 %"
+    assert formats["interval_of_points"](Interval(-0.25, -1e-9)) == "-25.0 to +0.0"
+
+
+@pytest.mark.parametrize("last", [*range(1, 30), 60, 99, 100, 101, 160, 200, 4321])
+def test_the_axis_of_epochs_ends_at_the_last_one(last: int) -> None:
+    ticks = whole_ticks(last)
+    assert (ticks[0], ticks[-1]) == (1, last)
+    assert len(ticks) <= 8
+    gaps = np.diff(ticks)
+    assert last == 1 or gaps.min() >= gaps.max() / 3
+    figure = line_chart("x", "epoch", [Line([0.5] * last), Line([0.5])])
+    (axis,) = figure.axes
+    assert axis.get_xlim() == pytest.approx((1, last))
