@@ -6,7 +6,7 @@ Then, of an image that was found, by content: files of the same digest and pictu
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -20,7 +20,9 @@ from ...cache.store import FrameStore
 from ..pairing_config import PairingConfig
 from ..sources.reader import PARTS
 from ..sources.scenes import SCENES, last_number, not_known, plain_name
+from ..sources.segments import Segments
 from . import likeness
+from .groups import reader_of, source_groups
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -80,7 +82,7 @@ def find_originals(config: PairingConfig, events: FrameStore, images: FrameStore
             is_one = sum(map(len, by_class)) == 1
             known[row] = not conflicts and (is_one or (is_complete and scene is not None))
     recordings, shown, has_same_name, is_of_another_part = np.array(found, np.int64).reshape(-1, 4).T
-    is_shared = np.bincount(shown)[shown] > 1
+    is_shared = _of_several(events, recordings, shown)
     known[recordings[is_shared & (is_of_another_part == 1)]] = False  # parts may count their pictures anew
     if config.originals == "by_number":  # and then the names of several recordings that differ may be those of others
         known[recordings[is_shared & (has_same_name == 0)]] = False
@@ -88,6 +90,17 @@ def find_originals(config: PairingConfig, events: FrameStore, images: FrameStore
     rows[recordings] = shown
     rows[~known | (np.bincount(recordings, minlength=len(known)) != 1)] = -1
     return Originals(rows, known, recordings, shown)
+
+
+def _of_several(events: FrameStore, recordings: IntArray, shown: IntArray) -> BoolArray:
+    """(k,) whether the image of each candidate is one of several recordings; pieces of one are one."""
+    names = [str(name) for name in events.sample_id]
+    reader = reader_of(events)
+    if issubclass(reader, Segments):
+        names = source_groups(reader, names)
+    pairs = {(image, names[row]) for row, image in zip(recordings.tolist(), shown.tolist(), strict=True)}
+    counts = Counter(image for image, _ in pairs)
+    return np.array([counts[image] > 1 for image in shown.tolist()], np.bool_)
 
 
 def is_told(events: FrameStore, images: FrameStore | None) -> bool:
@@ -145,9 +158,13 @@ def _rule(
 
 
 def _split(store: FrameStore) -> list[tuple[str, str, str]]:
-    """Class, part ("" for none) and stem of each sample."""
-    found = []
+    """Class, part ("" for none) and stem of each sample; a piece has the stem of the recording that it was cut out of."""
+    found, reader = [], reader_of(store)
     for sample_id in map(str, store.sample_id):
+        if issubclass(reader, Segments):
+            recording = reader.group_of(sample_id).rpartition("/")[2]
+            found.append((sample_id.partition("/")[0], reader.part_of(sample_id), recording))
+            continue
         class_name, _, stem = sample_id.rpartition("/")
         above, _, part = class_name.rpartition("/")
         found.append((above, part, stem) if above and part in PARTS else (class_name, "", stem))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,47 @@ def test_several_recordings_of_one_number_are_not_known(tmp_path: Path) -> None:
     left = {f"{n.split('/')[0]}/photo_{n[-1]}" for n in held_out(report) if not n.endswith("s2_3")}
     assert left
     assert not left & pool(report)
+
+
+PIECES = [f"@{start:010}+100us" for start in (0, 100, 200)]
+
+
+@pytest.mark.parametrize("originals", ["auto", "by_id", "by_number"])
+@pytest.mark.parametrize("folder", ["", "{}/", "train/{}/", "subject/"], ids=["table", "classes", "part", "folders"])
+def test_a_piece_shows_what_its_recording_shows(folder: str, originals: str, tmp_path: Path) -> None:
+    """By whatever rule: the numbers of a piece's id are times, 100 is the number of another picture."""
+    recorded = [f"{at}/{folder.format(at)}image_{number:04d}" for at in CLASSES for number in range(1, 11)]
+    events = write_store(
+        tmp_path,
+        "events",
+        [f"{name}{piece}" for name in recorded for piece in PIECES],
+        "segments",
+        class_of=lambda name: name.partition("/")[0],
+        source="segments",
+    )
+    part = "train/" if folder.startswith("train") else ""
+    stems = [*PADDED, "image_0100"] if originals != "by_number" else [*(f"photo_{n}" for n in range(1, 11)), "photo_100"]
+    names = ids(CLASSES, [f"{part}{stem}" for stem in stems])
+    images = write_store(tmp_path, "images", names, class_of=lambda name: name.partition("/")[0])
+    report, _ = pair(events, images, originals=originals)
+    assert (report.num_with_photo, report.photos_in_reach) == (60, "none")
+    photos = photos_of(report)
+    for name in recorded:
+        number = int(name[-4:])
+        own = next(image for image in names if image.startswith(name[:3]) and int(re.findall("[0-9]+", image)[0]) == number)
+        assert {photos[f"{name}{piece}"] for piece in PIECES} == {own}
+    assert len(held_out(report)) == 24
+    assert pool(report) == {*names} - {photos[name] for name in held_out(report)}
+    assert report.num_pool == 22 - 8
+
+
+def test_two_recordings_of_one_number_are_two_whatever_they_were_cut_into(tmp_path: Path) -> None:
+    names = [f"{at}/{who}/rec_{n}{piece}" for at in CLASSES for who in "ab" for n in range(1, 6) for piece in PIECES]
+    of_class = {"class_of": lambda name: name.partition("/")[0]}
+    events = write_store(tmp_path, "events", names, "segments", source="segments", **of_class)
+    images = write_store(tmp_path, "images", ids(CLASSES, [f"photo_{n}" for n in range(1, 6)]))
+    report, _ = pair(events, images, originals="by_number")
+    assert (report.num_with_photo, report.photos_in_reach) == (0, "unknown")
 
 
 def test_an_image_under_the_class_s_own_name_is_kept_out_too(tmp_path: Path) -> None:

@@ -54,3 +54,14 @@ def test_classes_and_splits_are_the_cells(tmp_path: Path) -> None:
     ids = PairStore(pairs).events.sample_id[PairStore(pairs).rows_of("test")].tolist()
     of_test = store.choose(store.readable(ids), 1000)
     assert [sample.sample_id for sample in of_test] == ids
+
+
+def test_a_recording_that_no_list_names_is_in_no_split(tmp_path: Path) -> None:
+    events = build_store(tmp_path, "events", num_samples=30)
+    names = FrameStore(events).sample_id.tolist()
+    parts = {name: ("train", "test", "")[number // 3 % 3] for number, name in enumerate(names)}
+    (tmp_path / "list.csv").write_text("".join(f"{name},{part}\n" for name, part in parts.items() if part))
+    config = PairingConfig.model_validate({"split_file": tmp_path / "list.csv", "validation": 0})
+    store = ShownStore(FrameStore(pairing.run(config, events, None, tmp_path).path))
+    shown = {sample.sample_id: sample.split for sample in store.choose(store.readable(), 30)}
+    assert shown == {name: part or "in no split" for name, part in parts.items()}
