@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from ..cache.errors import SourceError, StoreError, TrainingError
+from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from ..stages.sources import SOURCES, open_source
 from .config import ExperimentConfig
 from .experiment import find_pairs
@@ -64,11 +64,12 @@ def examine_configuration(config: ExperimentConfig, workspace: Workspace) -> dic
         section = getattr(config, name)
         if section is None:
             continue
-        path = workspace.raw_data(section.raw)
+        path, frames = workspace.raw_data(section.raw), config.frames
+        how = (frames.time_unit, frames.columns, frames.windows) if name == "events" else ()
         try:
-            source = open_source(section.source, path)
+            source = open_source(section.source, path, *how)
             found[name] = f"{len(source.samples):,} samples, {len(source.class_names):,} classes in {path}"
-        except (SourceError, OSError) as error:
+        except (ConfigError, SourceError, OSError) as error:
             is_made = config.demo is not None or (name == "events" and config.simulate is not None)
             found[name] = f"not there yet; `preprocess` makes it: {path}" if is_made else f"broken: {error}"
     for name, device in (("train.device", config.train.device), ("evaluate.device", config.evaluate.device)):

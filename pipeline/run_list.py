@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from ..cache.errors import DvsTransferError
 from ..stages.evaluation.config import EvaluatedSplit
-from ..stages.evaluation.results import evaluation_path, read_evaluation
+from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
+from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.metrics import read_metrics
 from .experiment import read_run
 
@@ -20,7 +21,8 @@ _SPLITS: Final[tuple[EvaluatedSplit, ...]] = ("test", "validation")
 @dataclass(frozen=True)
 class ListedRun:
     """A run. labels: labelled recordings that trained it. split, accuracy, interval: top-1 in [0, 1] and 95 % of the
-    newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated.
+    newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated, or
+    with other weights than there are now.
 
     when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", or why it cannot be read.
     """
@@ -84,6 +86,9 @@ def _facts(path: Path) -> dict[str, Any]:
     for split in _SPLITS:
         if evaluation_path(path, split).is_file():
             report = read_evaluation(path, split)
+            if _is_older(evaluation_path(path, split), report):
+                state = f"evaluated on {split} recordings before it was trained further; evaluate again"
+                return facts | {"state": state, "labels": report.train_labels}
             first = report.last if report.last is not None and report.leads_with_last else report
             return facts | {
                 "state": "evaluated",
@@ -94,6 +99,15 @@ def _facts(path: Path) -> dict[str, Any]:
                 "num_recordings": report.num_samples,
             }
     return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
+
+
+def _is_older(evaluation: Path, report: EvaluationReport) -> bool:
+    """Whether an evaluation is of other weights than there are now. Those that are older than it are not read."""
+    written = evaluation.stat().st_mtime
+    known = {name: digest for name, digest in report.weights.items() if digest is not None}
+    paths = [weights_path(evaluation.parent, name) for name in known]
+    is_later = any(path.is_file() and path.stat().st_mtime > written for path in paths)
+    return is_later and changed_weights(evaluation.parent, known) is not None
 
 
 def as_table(runs: Sequence[ListedRun]) -> list[str]:

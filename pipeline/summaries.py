@@ -94,7 +94,7 @@ def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     return [
         f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} recordings, "
-        f"{percent(1 / report.num_classes)} by guessing{rough}",
+        f"{percent(1 / report.num_classes_there)} by guessing{rough}",
         f"  {', '.join(more)}; {report.method}{labels}, {epoch}, photos in reach: {report.photos_in_reach}",
         f"  {folder}",
     ]

@@ -94,7 +94,7 @@ def few_shot(
             print(
                 f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} "
                 f"distance, {report.checkpoint} weights (epoch {report.epoch}), photos in reach: "
-                f"{report.photos_in_reach}"
+                f"{report.photos_in_reach}{report.note and f'; mind: {report.note}'}"
             )
             for result in report.results:
                 low, high = (100 * bound for bound in result.interval)

@@ -83,8 +83,8 @@ def _result(study: Study, row: Row, cell: Cell, folder: Path, outcome: Outcome) 
         for metric in ("top1", "top5", "mean_class_accuracy")
     }
     epoch_steps = train.epoch_steps
-    if epoch_steps is None and report.train_labels is not None:
-        epoch_steps = report.train_labels // train.batch_size
+    if epoch_steps is None and report.train_labels:
+        epoch_steps = report.train_labels // min(train.batch_size, report.train_labels)  # as `train` makes it fit
     seconds = [period.seconds for period in history]
     known = [value for value in seconds if value is not None]
     return RawResult(

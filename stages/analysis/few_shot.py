@@ -98,7 +98,15 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
         "split": ", ".join(pools),
         "num_recordings": sum(len(pool.labels) for pool in pools.values()),
         "results": results,
+        "note": _note(subject) if "novel" in chosen else "",
     }, {}
+
+
+def _note(subject: Subject) -> str:
+    """Of groups, which a split keeps on one side, as its name then says, and episodes do not know."""
+    protocol = subject.open_split("novel").protocol
+    has_groups = any(words in protocol for words in ("groups by", "whole recordings"))
+    return "episodes of novel classes draw single recordings, maybe of one group on both sides" if has_groups else ""
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,7 @@ def _notes(
     protocols = sorted({report.protocol for report in reports})
     reaches = {report.photos_in_reach for report in reports}
     draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
-    few = min(map(len, pairs.values()), default=len(draws[0]))
+    have_as_many = len({len(paired) for paired in pairs.values()}) < 2
     is_partly_paired = any(len(paired) < max(len(methods[name]), *map(len, draws)) for name, paired in pairs.items())
     names = [str(seed) + ("" if own is None else f" with subset_seed {own}") for of in draws for seed, own in of]
     beside = {
@@ -300,8 +300,11 @@ def _notes(
         == "validation",
         f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
         "validation's, chose an epoch of best, or their number is not known": tuple(checkpoints) == ("last", "best"),
-        f"no interval and no verdict: they need {MIN_DRAWS} draws of each method (other seeds), here "
-        f"{'is' if few == 1 else 'are'} {few}": len(draws) > 1 and few < MIN_DRAWS,
+        **{
+            f"{'' if have_as_many else f'{name}: '}no interval and no verdict: they need {MIN_DRAWS} draws of each method "
+            f"(other seeds), here {'is' if len(paired) == 1 else 'are'} {len(paired)}": len(paired) < MIN_DRAWS
+            for name, paired in pairs.items()
+        },
         **{
             f"{name}: {len(paired)} of its {len(methods[name])} draws are the baseline's too, and were compared; means "
             "are of all draws": is_partly_paired

@@ -103,6 +103,11 @@ class EvaluationReport(Accuracies):
     confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
 
     @property
+    def num_classes_there(self) -> int:
+        """The classes that the recordings are of: novel ones, and others without a recording in the split, are not."""
+        return sum(entry.num_samples > 0 for entry in self.classes)
+
+    @property
     def leads_with_last(self) -> bool:
         """Whether the last epoch's result is to be shown first: too few validation recordings, or others, chose `best`.
 

@@ -157,14 +157,14 @@ def require_photos(lists: Lists, events: FrameStore, images: FrameStore | None, 
 
     Of a recording of which it is not known which one it shows, what is listed is not taken up either.
     """
-    if images is None or "photo" not in lists.columns:
+    if images is None:
         return
     rows = _rows_of(images)
     shown: dict[int, set[int]] = {}
     for recording, image in zip(originals.recordings.tolist(), originals.images.tolist(), strict=True):
         shown.setdefault(recording, set()).add(image)
     for row, entry in lists.entries.items():
-        photo, own = entry.columns["photo"], shown.get(row, set())
+        photo, own = entry.columns.get("photo", ""), shown.get(row, set())
         found = find_row(photo, rows)
         if photo and originals.known[row] and found not in own and (found is not None or own):
             known = name_some([str(images.sample_id[image]) for image in sorted(own)]) or "no image"

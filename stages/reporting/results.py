@@ -18,7 +18,7 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import EvaluationReport
+from ..evaluation.results import Accuracies, EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
@@ -46,9 +46,9 @@ def describe_results(
     """Everything that is shown of one split that all runs were evaluated on.
 
     checkpoints: those that are shown, the one to go by first. evaluated: in words, whose weights gave what is known of
-    one checkpoint alone: confusion, classes, samples, steps. chance: accuracy of guesses, most_frequent: of naming each
-    recording as the class that has most. epoch_choice, labels: None where the runs differ. summary: over a group's
-    draws; None for the only run.
+    one checkpoint alone: confusion, classes, samples, steps. chance: accuracy of guesses among the num_classes classes
+    that the recordings are of, most_frequent: of naming each recording as the class that has most. epoch_choice,
+    labels: None where the runs differ. summary: over a group's draws; None for the only run.
     """
     reports = [record.evaluated[split].report for _, record in labelled(groups)]
     first, num_recordings = reports[0], reports[0].num_samples
@@ -62,8 +62,8 @@ def describe_results(
         "checkpoints": shown_checkpoints(reports),
         "evaluated": evaluated,
         "recordings": f"{num_recordings:,} {split} recordings",
-        "num_classes": first.num_classes,
-        "chance": 1 / first.num_classes,
+        "num_classes": first.num_classes_there,
+        "chance": 1 / first.num_classes_there,
         "most_frequent": max(entry.num_samples for entry in first.classes) / num_recordings,
         "num_resamples": first.num_resamples,
         "metrics": {
@@ -90,13 +90,17 @@ def describe_results(
     }
 
 
-def find_few(report: EvaluationReport) -> dict[str, bool]:
-    """By metric, whether the interval over recordings is of so few, or of none that varies, that it is too narrow."""
+def find_few(report: EvaluationReport, shown: Accuracies | None) -> dict[str, bool]:
+    """By metric, whether the interval over recordings is of so few, or of none that varies, that it is too narrow.
+
+    shown: of the checkpoint whose intervals these are.
+    """
     of_class = [entry.num_samples for entry in report.classes if entry.num_samples]
     few = report.num_samples < MIN_RECORDINGS
     found = {"top1": few, "top5": False, "mean_class_accuracy": few or min(of_class) < MIN_OF_CLASS}
-    constant = report.top1 in (0, 1)  # the bootstrap of equal values has no width
-    return {name: is_few or (constant and name != "top5") for name, is_few in found.items()}
+    intervals = {name: getattr(shown, f"{name}_interval", None) for name in found}
+    constant = {name for name, bounds in intervals.items() if bounds is not None and bounds[0] == bounds[1]}
+    return {name: is_few or name in constant for name, is_few in found.items()}
 
 
 class NamedDifference(NamedTuple):

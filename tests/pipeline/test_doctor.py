@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from command_line import succeed
+from long_recordings import write_classes
 from raw_data import write_raw_data
 from tiny import RAW, write_config
 
@@ -71,4 +73,8 @@ def test_what_a_configuration_names(tmp_path: Path) -> None:
     whole = succeed(*named, "--set", "train.device=cpu").document["configuration"]
     assert whole["train.device"] == "cpu: cpu"
     assert "samples" in whole["events"]
+    write_classes(tmp_path / "data" / "raw" / "long", 2)
+    cut = ("events.source=segments", "events.raw=long", "frames.windows={ every_us = 100_000, length_us = 100_000 }")
+    pieces = succeed(*named, *(word for key in cut for word in ("--set", key))).document["configuration"]
+    assert re.match(r"\d+ samples, 2 classes", pieces["events"])
     assert "configuration" not in succeed("doctor", "--json", "--root", tmp_path).document

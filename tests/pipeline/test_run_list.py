@@ -9,6 +9,7 @@ from command_line import run_command, succeed
 from tiny import EVERY_STEP, make_workspace, preprocess
 
 from dvs_transfer.pipeline.run_list import as_table, list_runs
+from dvs_transfer.stages.runs.checkpoint import weights_path
 
 
 def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
@@ -25,6 +26,13 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     )
     assert (first.state, first.accuracy) == ("trained 1 of 1 epochs", None)
     evaluated = succeed("evaluate", second.path, "--json").document
+    weights = weights_path(second.path, "last")
+    kept = weights.read_bytes()
+    weights.write_bytes(kept + b"\0")  # trained further
+    (stale,) = list_runs(root / "runs", "mine")
+    assert (stale.accuracy, stale.interval) == (None, None)
+    assert stale.state == "evaluated on test recordings before it was trained further; evaluate again"
+    weights.write_bytes(kept)
     damaged = root / "runs" / "broken"
     damaged.mkdir()
     (damaged / "config.json").write_text("{")

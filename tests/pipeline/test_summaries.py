@@ -25,7 +25,7 @@ def evaluation(**values: object) -> EvaluationReport:
         "last": LastEpoch(top1=0.5, top5=0.9, mean_class_accuracy=0.4, top1_interval=(0.4, 0.6)),
         "split": "test",
         "num_samples": 40,
-        "num_classes": 8,
+        "num_classes": 9,
         "protocol": "disjoint",
         "photos_in_reach": "none",
         "split_digest": "0" * 64,
@@ -39,7 +39,9 @@ def evaluation(**values: object) -> EvaluationReport:
         "method": "x",
         "weights_digest": "",
         "recordings_digest": "",
-        "classes": (ClassAccuracy(name="a", num_samples=40, accuracy=0.2),),
+        "classes": [
+            ClassAccuracy(name=name, num_samples=5 * (name != "novel"), accuracy=0.2) for name in (*"abcdefgh", "novel")
+        ],
         "confusion": (),
     }
     return EvaluationReport.model_validate(given | values)
@@ -60,7 +62,8 @@ def test_the_last_epoch_is_told_where_few_recordings_chose_the_best() -> None:
 
 
 def test_two_classes_have_no_top5_and_a_handful_of_recordings_is_marked() -> None:
-    told, more, _ = summaries.of_evaluation(Path("a"), evaluation(num_classes=2, num_samples=7))
+    classes = [ClassAccuracy(name=name, num_samples=count, accuracy=0.2) for name, count in (("a", 3), ("b", 4))]
+    told, more, _ = summaries.of_evaluation(Path("a"), evaluation(num_classes=2, num_samples=7, classes=classes))
     assert "top-5" not in more
     assert told.endswith("50.0 % by guessing; so few recordings that the interval is rough")
 

@@ -36,7 +36,7 @@ seeds = [42, 1024]
 draws = "labels"
 [[axis.seed]]
 label = "1 a class"
-set = { pairing.train_per_class = 1 }
+set = { pairing.train_per_class = 1, train.batch_size = 16 }
 [[axis.seed]]
 label = "2 a class"
 set = { pairing.train_per_class = 2 }
@@ -91,7 +91,8 @@ def test_raw_results_are_those_of_the_runs(study: Path, tmp_path: Path) -> None:
         assert (
             wanted["train"]["seed"] == wanted["pairing"]["subset_seed"] == int(cell["seed"]) == int(cell["subset_seed"])
         )
-        # ten classes of five recordings: one of each tests, one validates; batches of ten, for two epochs
+        # ten classes of five recordings: one of each tests, one validates; batches of ten (of sixteen only if there
+        # are so many), for two epochs
         assert [cell[name] for name in ("num_recordings", "train_labels", "selection_labels", "steps")] == [
             "10",
             str(10 * per_class),

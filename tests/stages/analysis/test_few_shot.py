@@ -191,6 +191,17 @@ def test_a_run_is_measured_on_seen_and_novel_classes(run_folder: Path) -> None:
         assert entry.accuracy > 1 / entry.way + 0.1  # bars are easy to tell apart
     assert (report.split, report.num_recordings) == ("train, test, novel", 24 + 16 + NUM_NOVEL)
     assert read(run_folder)[0] == report
+    assert report.note == ""
+
+
+@pytest.mark.parametrize("named", ["groups by user", "official split, whole recordings"])
+def test_it_is_said_that_episodes_know_no_groups(named: str, run_folder: Path) -> None:
+    def grouped(name: str) -> TinySplit:
+        return TinySplit(name, len(open_split(name)), protocol=f"disjoint, {named}")
+
+    assert "maybe of one group on both sides" in run(SMALL, grouped, run_folder, restart=True).note
+    seen = FewShotConfig(**{**SMALL.model_dump(), "classes": "seen"})
+    assert run(seen, grouped, run_folder, restart=True).note == ""
 
 
 def test_the_features_are_those_of_alignment_averaged_over_time(

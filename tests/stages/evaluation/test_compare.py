@@ -274,6 +274,18 @@ def test_draws_that_both_methods_have_are_paired_and_means_are_of_all() -> None:
     assert any(note.startswith("ours: 2 of its 3 draws are the baseline's too") for note in report.notes)
 
 
+def test_too_few_common_draws_are_those_of_a_method() -> None:
+    runs = {
+        name: [make_run(f"{name}{seed}", wrong, seed) for seed in (1, 2, 3)] for name, wrong in (("a", 2), ("b", 3))
+    }
+    report = compare.run({**runs, "c": [make_run("c1", 4, 1)]}, "a")
+    (note,) = [note for note in report.notes if "no interval" in note]
+    assert note.startswith("c: no interval and no verdict: they need 3 draws")
+    assert note.endswith("here is 1")
+    has_interval = [found.checkpoints["best"].top1.draws is not None for found in report.differences]
+    assert has_interval == [True, False]
+
+
 def test_methods_without_a_common_draw_have_means_alone() -> None:
     report = compare.run(
         {"a": [make_run("a1", 2, 1), make_run("a2", 4, 2)], "b": [make_run("b3", 2, 3), make_run("b4", 4, 4)]}, "b"

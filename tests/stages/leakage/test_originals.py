@@ -170,7 +170,9 @@ def test_a_piece_shows_what_its_recording_shows(folder: str, originals: str, tmp
         source="segments",
     )
     part = "train/" if folder.startswith("train") else ""
-    stems = [*PADDED, "image_0100"] if originals != "by_number" else [*(f"photo_{n}" for n in range(1, 11)), "photo_100"]
+    stems = (
+        [*PADDED, "image_0100"] if originals != "by_number" else [*(f"photo_{n}" for n in range(1, 11)), "photo_100"]
+    )
     names = ids(CLASSES, [f"{part}{stem}" for stem in stems])
     images = write_store(tmp_path, "images", names, class_of=lambda name: name.partition("/")[0])
     report, _ = pair(events, images, originals=originals)
@@ -178,7 +180,9 @@ def test_a_piece_shows_what_its_recording_shows(folder: str, originals: str, tmp
     photos = photos_of(report)
     for name in recorded:
         number = int(name[-4:])
-        own = next(image for image in names if image.startswith(name[:3]) and int(re.findall("[0-9]+", image)[0]) == number)
+        own = next(
+            image for image in names if image.startswith(name[:3]) and int(re.findall("[0-9]+", image)[0]) == number
+        )
         assert {photos[f"{name}{piece}"] for piece in PIECES} == {own}
     assert len(held_out(report)) == 24
     assert pool(report) == {*names} - {photos[name] for name in held_out(report)}

@@ -238,6 +238,10 @@ def test_a_photo_that_is_another_recording_s_is_refused(photo: str, says: str, p
     path.write_text(path.read_text().replace("Caltech-101/cat/image_0001.jpg", photo))
     with pytest.raises(StoreError, match=rf"test\.txt, line 1: .*{says}"):
         pair(files)
+    train = Path(files["train"])
+    train.write_text("".join(f"{line.split(chr(9))[0]}\n" for line in train.read_text().splitlines()))
+    with pytest.raises(StoreError, match=rf"test\.txt, line 1: .*{says}"):
+        pair(files)  # photos that one of the files names alone
     assert pair(files, with_images=False).num_test == 6, "nothing is known of photos there"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +13,8 @@ from finished_run import MakeRun
 from html_page import Page
 
 from dvs_transfer.pipeline.results import report
-from dvs_transfer.stages.evaluation.results import ClassAccuracy
-from dvs_transfer.stages.evaluation.statistics import Interval
+from dvs_transfer.stages.evaluation.results import ClassAccuracy, LastEpoch
+from dvs_transfer.stages.evaluation.statistics import Interval, bootstrap_interval
 from dvs_transfer.stages.reporting.figures import Line, line_chart, whole_ticks
 from dvs_transfer.stages.reporting.page import number_formats
 from dvs_transfer.stages.reporting.results import find_few
@@ -38,24 +39,40 @@ def test_a_class_that_is_frequent_can_be_guessed(make_run: MakeRun) -> None:
     classes = [ClassAccuracy(name=name, num_samples=count, accuracy=1.0) for name, count in counts.items()]
     words = " ".join(read(make_run(classes=classes)).text.split())
     assert "Guessing: 33.3 %; always the most frequent class: 58.3 %." in words
+    classes += [ClassAccuracy(name="novel", num_samples=0, accuracy=None)] * 7
+    more = " ".join(read(make_run("more", classes=classes, num_classes=10)).text.split())
+    assert "12 test recordings of 3 classes" in more
+    assert "Guessing: 33.3 %;" in more
 
 
 @pytest.mark.parametrize(
-    ("counts", "top1", "few"),
+    ("counts", "right", "few"),
     [
-        ((15, 15), 0.9, (False, False)),
-        ((15, 14), 0.9, (True, True)),
-        ((95, 5, 0), 0.9, (False, False)),
-        ((96, 4), 0.9, (False, True)),
-        ((50, 50), 1.0, (True, True)),  # the bootstrap's interval has no width
+        ((15, 15), (14, 13), (False, False)),
+        ((15, 14), (14, 12), (True, True)),
+        ((95, 5, 0), (90, 3, 0), (False, False)),
+        ((96, 4), (90, 3), (False, True)),
+        ((50, 50), (50, 50), (True, True)),  # the bootstrap's intervals have no width
+        ((50, 50), (0, 50), (False, True)),  # nor has the one within classes
+        ((50, 50), (49, 50), (False, False)),
     ],
 )
 def test_intervals_of_a_handful_are_marked(
-    counts: tuple[int, ...], top1: float, few: tuple[bool, bool], make_run: MakeRun
+    counts: tuple[int, ...], right: tuple[int, ...], few: tuple[bool, bool], make_run: MakeRun
 ) -> None:
+    """By the intervals of the checkpoint that is shown, whatever another one's are."""
     classes = [ClassAccuracy(name="x", num_samples=count, accuracy=None) for count in counts]
-    made: Any = SimpleNamespace(num_samples=sum(counts), classes=classes, top1=top1)
-    found = find_few(made)
+    labels = np.repeat(np.arange(len(counts)), counts)
+    correct = np.concatenate([np.arange(count) < ok for count, ok in zip(counts, right, strict=True)])
+    shown = LastEpoch(
+        top1=0.5,
+        top5=1,
+        mean_class_accuracy=0.5,
+        top1_interval=astuple(bootstrap_interval(correct)),
+        mean_class_accuracy_interval=astuple(bootstrap_interval(correct, labels)),
+    )
+    made: Any = SimpleNamespace(num_samples=sum(counts), classes=classes, top1=0.5)
+    found = find_few(made, shown)
     assert (found["top1"], found["mean_class_accuracy"], found["top5"]) == (*few, False)
     text = read(make_run()).text
     assert text.count("few]") == 2  # of 12 recordings: top-1 and the mean of the classes
