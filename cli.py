@@ -33,8 +33,8 @@ from .stages.pairing_config import PairingConfig
 
 EXIT_INTERRUPTED = 130
 
-# Threads of torch's OpenMP (GNU's) wait for each other in a loop of 300,000 turns, 17 ms: beside other work, which has the
-# core that is waited for, training crawls. 10,000 turns are longer than the gaps within a step.
+# Threads of torch's OpenMP (GNU's) wait for each other in a loop of 300,000 turns, milliseconds: beside other work,
+# which has the core that is waited for, training crawls. A shorter loop still spans the gaps within a step.
 SPIN_COUNT = "10000"
 
 
