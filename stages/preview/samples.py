@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import StoreError
-from ...cache.pairs import NO_SPLIT, SPLIT_CODES, PairStore
+from ...cache.pairs import NO_SPLIT, OUTSIDE, SPLIT_CODES, PairStore
 from ...cache.store import FrameStore
 from .pictures import PreviewSample
 
 IntArray = NDArray[np.int64]
 
-_SPLITS = {NO_SPLIT: "in no split"} | {code: name for name, code in SPLIT_CODES.items()}
+_SPLITS = {NO_SPLIT: "in no split", OUTSIDE: "in no split"} | {code: name for name, code in SPLIT_CODES.items()}
 
 
 @dataclass(frozen=True)
