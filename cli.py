@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import logging
+import os
 import shlex
 import sys
 from functools import partial
@@ -31,6 +32,10 @@ from .stages.frames.spec import FramesConfig, ImagesConfig
 from .stages.pairing_config import PairingConfig
 
 EXIT_INTERRUPTED = 130
+
+# Threads of torch's OpenMP (GNU's) wait for each other in a loop of 300,000 turns, milliseconds: beside other work,
+# which has the core that is waited for, training crawls. A shorter loop still spans the gaps within a step.
+SPIN_COUNT = "10000"
 
 
 class Commands(InOrder):
@@ -96,6 +101,8 @@ def common(
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 or 143."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)  # read when torch is imported
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
     try:

@@ -40,4 +40,4 @@ def test_a_recording_is_on_one_side(pairing: dict[str, Any], frames: dict[str, A
                 assert (reader.part_of(str(sample_id)) == "test") == (split == "test")
     audit = succeed("audit", path, "--out", tmp_path / "audit.png", "--json").document
     assert all(between["by_digest"] == 0 for between in audit["between"])
-    assert audit["protocol"].endswith("official split" if pairing else "whole recordings")
+    assert audit["protocol"] == f"disjoint, {'official split, ' if pairing else ''}whole recordings"

@@ -15,7 +15,7 @@ from .pictures import PreviewSample
 
 IntArray = NDArray[np.int64]
 
-_SPLITS = dict.fromkeys((NO_SPLIT, OUTSIDE), "in no split") | {code: name for name, code in SPLIT_CODES.items()}
+_SPLITS = {NO_SPLIT: "in no split", OUTSIDE: "in no split"} | {code: name for name, code in SPLIT_CODES.items()}
 
 
 @dataclass(frozen=True)
