@@ -143,9 +143,11 @@ def test_windows_are_for_recordings_alone(tmp_path: Path) -> None:
             pixels = np.random.default_rng(number).integers(0, 256, (20, 20, 3)).astype(np.uint8)
             Image.fromarray(pixels).save(raw / "images" / class_name / f"{number}.png")
     ms = {"every_us": 60_000_000, "length_us": 60_000_000}
-    sections = {"images": {"source": "image-folder", "raw": "images"}, "frames": {"windows": ms, "time_unit": "ms"}}
-    config = write_config(tmp_path, ALONE, sections)
+    camera = {"sensor_width": 48, "sensor_height": 36, "on_threshold": 0.45, "noise_rate_hz": 0.0}
+    images = {"source": "image-folder", "raw": "images", "recorded": camera}
+    config = write_config(tmp_path, ALONE, {"images": images, "frames": {"windows": ms, "time_unit": "ms"}})
     made = succeed("--quiet", "--root", tmp_path, "preprocess", "--config", config, "--json").document
+    assert made["recorded"]["num_samples"] == 8, "frames made alike"
     assert made["events"]["num_samples"] == 2 * 4 * 4
     assert made["images"]["num_samples"] == 8
     lasts_ms = int(make_events(seed=0).t[-1])

@@ -311,7 +311,9 @@ def _require_fitting_sizes(events: FrameStore, images: FrameStore) -> None:
 
 def _require_recordings(events: FrameStore, images: FrameStore, recorded: FrameStore, pool_rows: IntArray) -> None:
     """Row by row the recordings are of the images, cut as the events are, and every image that may teach has one."""
-    if events.attributes.config["frames"] != recorded.attributes.config["frames"] or not all(
+    # Into which windows long recordings were cut is no part of how their frames are made.
+    made = [{**store.attributes.config["frames"], "windows": None} for store in (events, recorded)]
+    if made[0] != made[1] or not all(
         np.array_equal(images.column(name), recorded.column(name)) for name in ("sample_id", "source_digest")
     ):
         raise StoreError(
