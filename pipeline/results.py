@@ -266,7 +266,7 @@ def named_by(run: str | Path, store: str | Path) -> Named:
     Raises TrainingError: no such run, none of its results, or results of other weights than it has, or of other
     recordings than the store's; StoreError: no pair store.
     """
-    folder, pairs, classes = Path(run), PairStore(store), dict[str, str]()
+    folder, pairs, classes, weights = Path(run), PairStore(store), dict[str, str](), dict[str, None]()
     read_run(folder)
     for split in evaluated_splits([folder]):
         report = read_evaluation(folder, split)
@@ -282,4 +282,5 @@ def named_by(run: str | Path, store: str | Path) -> Named:
             )
         predictions = read_predictions(folder, report)
         classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
-    return Named(folder.resolve().name, classes)
+        weights[f"the {report.checkpoint} weights of epoch {report.epoch}"] = None
+    return Named(folder.resolve().name, classes, " and ".join(weights))
