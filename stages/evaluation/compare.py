@@ -301,8 +301,8 @@ def _notes(
         f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
         "validation's, chose an epoch of best, or their number is not known": tuple(checkpoints) == ("last", "best"),
         **{
-            f"{'' if have_as_many else f'{name}: '}no interval and no verdict: they need {MIN_DRAWS} draws of each method "
-            f"(other seeds), here {'is' if len(paired) == 1 else 'are'} {len(paired)}": len(paired) < MIN_DRAWS
+            f"{'' if have_as_many else f'{name}: '}no interval and no verdict: they need {MIN_DRAWS} draws of each "
+            f"method (other seeds), here {'is' if len(paired) == 1 else 'are'} {len(paired)}": len(paired) < MIN_DRAWS
             for name, paired in pairs.items()
         },
         **{

@@ -158,7 +158,7 @@ def _rule(
 
 
 def _split(store: FrameStore) -> list[tuple[str, str, str]]:
-    """Class, part ("" for none) and stem of each sample; a piece has the stem of the recording that it was cut out of."""
+    """Class, part ("" for none) and stem of each sample; of a piece, the stem of what it was cut out of."""
     found, reader = [], reader_of(store)
     for sample_id in map(str, store.sample_id):
         if issubclass(reader, Segments):

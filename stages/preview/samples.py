@@ -20,7 +20,10 @@ _SPLITS = {NO_SPLIT: "in no split", OUTSIDE: "in no split"} | {code: name for na
 
 @dataclass(frozen=True)
 class Named:
-    """What a run named recordings. run: how it is called on the page.  classes: by sample id.  weights: whose, in words."""
+    """What a run named recordings.
+
+    run: how it is called on the page.  classes: by sample id.  weights: whose, in words.
+    """
 
     run: str
     classes: Mapping[str, str]

@@ -25,8 +25,8 @@ from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
 # Intervals over fewer recordings, or over classes of fewer, are marked. The bootstrap knows no value that it did not
-# see: of 20 to 30 recordings its 95 % interval holds a true share between 50 and 90 % as rarely as 81 times of 100, of 60
-# at least 90 times, of 120 at least 91.
+# see: of 20 to 30 recordings its 95 % interval holds a true share between 50 and 90 % as rarely as 81 times of 100,
+# of 60 at least 90 times, of 120 at least 91.
 MIN_RECORDINGS, MIN_OF_CLASS = 30, 5
 
 MAX_TOP5_CLASSES = 5  # so many classes are all among the best five
