@@ -123,7 +123,9 @@ def test_sources_that_say_the_part_in_their_ids(source: str, pattern: str, tmp_p
 def test_what_has_no_part_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"cat/lost is in no official part, and 1 more are not, of 80; convert .*"):
         split(tmp_path / "a", [*names(), "cat/lost", "dog/lost"])
-    with pytest.raises(StoreError, match=r"of toy-events no official parts are known; they are of nmnist, tonic:<cl"):
+    with pytest.raises(
+        StoreError, match=r"of toy-events no official parts are known; they are of nmnist, segments, tonic:<cl"
+    ):
         split(tmp_path / "b", [f"{at}/{number}" for at in ("cat", "dog") for number in range(9)])
     with pytest.raises(StoreError, match="has no recording of the official test part; convert both"):
         split(tmp_path / "c", names({"train": 9}))
