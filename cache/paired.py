@@ -20,6 +20,7 @@ from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Reach, Split
 from .schema import StoreAttributes
 from .store import FrameStore, list_stores, read_attributes
+from .views import FramesAndTargets
 
 IntArray = NDArray[np.int64]
 
@@ -175,6 +176,20 @@ class PairedCache(Dataset[PairedSample]):
         there, in shares of the time of drawing; inf for dots that are not drawn.
         """
         return self._images.read("strokes", self.pool_rows if indices is None else self.pool_rows[indices])
+
+    def as_dataset(
+        self, transform: Callable[[Any], Any] | None = None, target_transform: Callable[[int], Any] | None = None
+    ) -> FramesAndTargets:
+        """The split without its images, as a data set of `(frames, target)`: (T, 2, H, W) float32 counts in numpy and
+        the class index, each given to its transform first. Raises ValueError: the cache has a transform of its own."""
+        if self.transform is not None:
+            raise ValueError(
+                "this cache was opened with a transform, which is for tensors; give as_dataset one instead"
+            )
+        height, width = self.pairs.events.array("frames").shape[-2:]
+        return FramesAndTargets(
+            self.load_events, self.event_labels, self.class_names, (width, height, 2), transform, target_transform
+        )
 
     @cached_property
     def unlabelled(self) -> UnlabelledRecordings:

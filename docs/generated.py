@@ -36,7 +36,7 @@ def commands() -> str:
         records = [parameter.get_help_record(context) for parameter in command.get_params(context)]
         rows = [(name, " ".join(text.split())) for name, text in filter(None, records) if name != "--help"]
         if rows:
-            told = [(name, text.replace("|", "\\|").replace("<", "&lt;")) for name, text in rows]
+            told = [(name, text.replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")) for name, text in rows]
             yield "\n".join(["| option | meaning |", "|---|---|", *(f"| `{name}` | {text} |" for name, text in told)])
         for name in command.list_commands(context) if hasattr(command, "list_commands") else ():
             if not (each := command.commands[name]).hidden:

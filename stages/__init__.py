@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+
+# Whose functions and constants the kernels of other files beside them have in themselves.
+_PARTS_OF_KERNELS = ("frames/vectors.py", "sources/formats/words/stream.py")
 
 
 def _give_numba_a_place() -> None:
@@ -30,4 +34,15 @@ def _may_write(folder: Path) -> bool:
     return os.access(folder, os.W_OK)
 
 
+def _forget_kernels_before(part: Path) -> None:
+    """numba compiles a kernel anew where its own file has changed; not where a part of it has, in another file."""
+    with suppress(OSError):  # what may not be removed is nobody's checkout
+        changed_ns = part.stat().st_mtime_ns
+        for index in part.parent.glob("__pycache__/*.nbi"):
+            if index.stat().st_mtime_ns < changed_ns:
+                index.unlink(missing_ok=True)
+
+
 _give_numba_a_place()
+for _part in _PARTS_OF_KERNELS:
+    _forget_kernels_before(Path(__file__).parent / _part)

@@ -173,6 +173,20 @@ class Blocks:
 def answer_with_data(blocks: Blocks, script: dict[str, Any], request: dict[str, Any]) -> bool:
     """Whether another request may come."""
     try:
+        refused = send_file(blocks, script, request)
+        if refused is not None:  # the file is closed by now: it may be replaced as soon as this is known
+            problem, is_last = refused
+            blocks.drop()
+            blocks.say(error=problem, ends=is_last)
+            return not is_last
+    finally:
+        signal.alarm(0)
+    return True
+
+
+def send_file(blocks: Blocks, script: dict[str, Any], request: dict[str, Any]) -> tuple[str, bool] | None:
+    """None when all of it was sent; else why not, and whether this process is to end."""
+    try:
         reader = request.pop("reader")
         set_limits(script["LIBRARIES"].get(reader), Path(request["path"]).stat().st_size)
         signal.alarm(ALONE_S)  # `listen` cannot end one that hangs in a library which lets no other thread run
@@ -184,12 +198,8 @@ def answer_with_data(blocks: Blocks, script: dict[str, Any], request: dict[str, 
         blocks.say(done=True)
     except BaseException as error:  # a panic of Rust code is no Exception
         is_last = isinstance(error, MemoryError) or not isinstance(error, Exception)
-        blocks.drop()
-        blocks.say(error=f"{type(error).__name__}: {error}"[:2000], ends=is_last)
-        return not is_last
-    finally:
-        signal.alarm(0)
-    return True
+        return f"{type(error).__name__}: {error}"[:2000], is_last
+    return None
 
 
 def set_limits(library: str | None, num_bytes: int) -> None:

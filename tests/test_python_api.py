@@ -35,6 +35,8 @@ from naive import decode_records
 
 PAGE = (Path(__file__).parent.parent / "docs" / "python.md").read_text()
 BLOCKS = [textwrap.dedent(block) for block in re.findall(r"(?:^    .*\n|^\n)+", PAGE, re.MULTILINE) if block.strip()]
+LIBRARIES = ("spikingjelly", "lightning")
+"""Not among the requirements; the page's examples for them are tests of their own."""
 # A network that tells recordings apart, if not rightly: predictions that are all the same would show nothing.
 CONFIG = merged(TINY, DEMO, model={"widths": [8, "P", 8, "P"]}, train={"epochs": 4, "base_learning_rate": 3.0})
 RECORDINGS = "data/raw/demo/N-Caltech101/Caltech101"
@@ -62,7 +64,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
     os.chdir(root)
     try:
         for block in BLOCKS:
-            exec(block, names)
+            if not any(library in block for library in LIBRARIES):
+                exec(block, names)
         yield Made(root, names)
     finally:
         os.chdir(before)
@@ -81,7 +84,7 @@ def test_the_page_shows_every_public_function(made: Made) -> None:
     shown = {name for heading in re.findall("^## (.*)$", PAGE, re.MULTILINE) for name in heading.split(", ")}
     told = {name for name in dvs_transfer.__all__ if f"`{name}`" in PAGE}
     assert shown | told >= set(dvs_transfer.__all__) - {"FrameStore", "open_cache", "__version__"}
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 9 + 1 + len(LIBRARIES)
     assert made.names["made"].events.num_samples == 50
     assert made.names["paired"].num_train == 30
     assert made.names["trained"].epochs == 4
@@ -108,6 +111,24 @@ def test_a_configuration_may_be_a_file_a_shipped_one_or_a_model(made: Made) -> N
     assert isinstance(load_config("nmnist"), ExperimentConfig)
     with pytest.raises(ConfigError, match=r"configs/none\.toml: no such configuration file"):
         load_config("none")
+
+
+@pytest.mark.filterwarnings("default")  # what the libraries warn of is theirs
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_examples_for_other_libraries(made: Made, monkeypatch: pytest.MonkeyPatch, library: str) -> None:
+    pytest.importorskip(library, reason=f"needs {library}")
+    from other_libraries import make_lightning_module, make_spikingjelly_network
+
+    monkeypatch.chdir(made.root)
+    (block,) = (block for block in BLOCKS if library in block)
+    names = dict(made.names)
+    if library == "spikingjelly":
+        exec(block, names | {"net": make_spikingjelly_network(10)}, names)
+        assert (names["frames"].shape, names["rates"].shape) == ((3, 10, 2, 16, 16), (10, 10))
+    else:
+        module = make_lightning_module(10)
+        exec(block, names | {"module": module}, names)
+        assert module.trainer.global_step == 3
 
 
 # Predictions

@@ -109,7 +109,7 @@ def test_a_garbled_configuration_is_named(text: str, tmp_path: Path) -> None:
 def test_commands_before_their_time_say_what_comes_first(command: str, tmp_path: Path) -> None:
     config = tmp_path / "x.toml"
     config.write_text(MINIMAL)
-    says = [str(tmp_path), "no data for this configuration (x) yet", "run `dvs-transfer preprocess`"]
+    says = [str(tmp_path), "no data for this configuration (x) yet", f"run `dvs-transfer preprocess --config {config}"]
     refuse("--root", tmp_path, command, "--config", config, code=1, says=says)
     assert list(tmp_path.iterdir()) == [config]
 

@@ -196,7 +196,7 @@ def preview(
     ] = None,
     html: Annotated[bool, typer.Option("--html", help="Write a page of recordings that play, preview.html.")] = False,
     samples: Annotated[
-        int | None, typer.Option(min=1, help="Samples to show. [default: 4 in a picture, 300 on a page]")
+        int | None, typer.Option(min=1, help="Samples to show, 4 in a picture and 300 on a page by default.")
     ] = None,
     run: Annotated[Path | None, typer.Option(help="An evaluated run: the page shows what it named rightly.")] = None,
 ) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy, multiclass_confusion_matrix
 
 from ...cache import durable
 from ...cache.errors import DvsTransferError, TrainingError
@@ -155,6 +154,8 @@ def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) ->
 
 def measure(scores: Tensor, labels: Tensor) -> Accuracies:
     """Accuracies of scores (n, num_classes) against labels (n,), n at least 1."""
+    from torchmetrics.functional.classification import multiclass_accuracy  # as slow to import as torch
+
     confusion = confusion_matrix(scores, labels).double()
     support = confusion.sum(1)
     present = support > 0
@@ -169,6 +170,8 @@ def measure(scores: Tensor, labels: Tensor) -> Accuracies:
 
 def confusion_matrix(scores: Tensor, labels: Tensor) -> Tensor:
     """(num_classes, num_classes) recordings by class (row) and predicted class (column)."""
+    from torchmetrics.functional.classification import multiclass_confusion_matrix  # as slow to import as torch
+
     confusion: Tensor = multiclass_confusion_matrix(scores, labels, scores.shape[1])
     return confusion
 

@@ -289,7 +289,7 @@ class Segments(Folder):
 
     def digest_of(self, sample: Sample, data: bytes | RandomAccess) -> str:
         """Of the recording, which its pieces share."""
-        return str(self._keep("digest", self._key(sample), lambda: super(Segments, self).digest_of(sample, data)))
+        return str(self._keep("digest", sample, data, lambda _: super(Segments, self).digest_of(sample, data)))
 
     def decode(self, sample: Sample, data: bytes | RandomAccess) -> Recording:
         if sample.sample_id not in self._pieces:  # a file that lies anywhere is a recording as it is
@@ -299,22 +299,22 @@ class Segments(Folder):
             raise SourceError(f"{sample.location}: changed since its times were looked up; run the command again")
         if piece.problem:
             raise SourceError(piece.problem)
-        content = as_access(data, self._place.where(piece.file))
-        recording: LongRecording = self._keep("recording", self._key(sample), lambda: self._open(content))
+        recording: LongRecording = self._keep("recording", sample, data, self._open)
         return recording.cut(piece.start_us, piece.end_us, sample.location)
 
     def _open(self, content: RandomAccess) -> LongRecording:
         return LongRecording(super().decode(Sample("", -1, content.location), content), content.location)
 
-    def _key(self, sample: Sample) -> tuple[str, State]:
+    def _keep(self, name: str, sample: Sample, data: bytes | RandomAccess, make: Callable[[RandomAccess], Any]) -> Any:
+        """What this thread has made of the sample's recording before, or makes now; one of a name is kept."""
         file = self._pieces[sample.sample_id].file
-        return file, _state(self._place, file)
-
-    def _keep(self, name: str, key: tuple[str, State], make: Callable[[], Any]) -> Any:
-        """What this thread has made of the recording of this key before, or makes now; one of a name is kept."""
+        key = file, _state(self._place, file)
         if getattr(self._kept, name, (None,))[0] != key:
             setattr(self._kept, name, (None,))  # not two at a time in memory
-            setattr(self._kept, name, (key, make()))
+            content = as_access(data, self._place.where(file))
+            made = make(content)
+            content.require_unchanged()  # else it is of the file before the one that the key tells
+            setattr(self._kept, name, (key, made))
         return getattr(self._kept, name)[1]
 
 

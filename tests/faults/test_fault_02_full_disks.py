@@ -53,7 +53,7 @@ def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, forked: ForkedC
     with small_disk(tmp_path / "small", 700_000) as disk:
         root = make_workspace(disk / "root")
         ballast = disk / "ballast"
-        free = effort((30_000,), tuple(range(0, 120_000, 8_000)))
+        free = effort((30_000,), tuple(range(0, 240_000, 16_000)))
         for num_bytes in free:
             with tally.attempt():
                 ballast.write_bytes(b"")

@@ -34,6 +34,7 @@ from dvs_transfer.stages.pairing_config import PairingConfig, SplitFile
 from dvs_transfer.stages.saccades.config import SaccadeConfig
 from dvs_transfer.stages.simulation import SimulationConfig
 from dvs_transfer.stages.sources import open_source
+from dvs_transfer.stages.sources.base import Windows
 from dvs_transfer.stages.training.config import NEUTRAL_TRAIN_FIELDS, TrainConfig
 
 # What changes no result that is kept: where things lie, how hard a run looks, how fast it is. An evaluation's settings
@@ -50,6 +51,8 @@ NEUTRAL: dict[type[BaseModel], frozenset[str]] = {
 # Fields that no rule of `another_value` changes, or that mean something beside others only: the others, and two values.
 EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (FramesConfig, "window_us"): ({"mode": "window"}, 1000, 2000),
+    (Windows, "every_us"): ({"length_us": 1000}, 1000, 2000),
+    (Windows, "length_us"): ({"every_us": 1000}, 1000, 2000),
     (FramesConfig, "mode"): ({}, "time", "exact"),
     (ModelConfig, "widths"): ({}, None, [8, "P", 8, "P"]),
     (ModelConfig, "name"): ({}, "vgg_snn", "resnet18"),
@@ -175,6 +178,9 @@ class Identities:
                 return self._drawn({**self._demo.model_dump(), "simulation": values})
             case "EventsSection":
                 config = self._experiment({"events": values})
+                return str(conversion_config(config, self.workspace, config.events).for_kind("events"))
+            case "Windows":
+                config = self._experiment({"frames": {"windows": values}, "events": {"source": "segments", "raw": "r"}})
                 return str(conversion_config(config, self.workspace, config.events).for_kind("events"))
             case "ImagesSection":
                 config = self._experiment({"images": values, "train": {"encoding": "saccade"}})

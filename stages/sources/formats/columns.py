@@ -59,10 +59,19 @@ def as_events(
             columns = dict(zip(order, (columns[place] for place in PLACES), strict=True))
         t = columns["t"]
         if time_unit == "auto" and guessed is None and len(t):  # the beginning tells, as of the columns
-            guessed = "s" if t.dtype.kind == "f" and (t != np.floor(t)).any() else "us"
+            guessed = "s" if _has_fractions(t) else "us"
+        elif guessed == "us" and _has_fractions(t):
+            raise SourceError(
+                f"{location}: its times are whole numbers at first, as those in us are, and then fractions; say their "
+                'unit: frames.time_unit = "s" (--time-unit s), or as it is'
+            )
         t = _microseconds(t, guessed or time_unit)
         x, y, p = (columns[name] for name in "xyp")
         yield Events(x, y, t, p.view(np.uint8) if p.dtype == bool else p, sensor_size, guessed, assumed)
+
+
+def _has_fractions(t: NDArray[Any]) -> bool:
+    return t.dtype.kind == "f" and bool((t != np.floor(t)).any())
 
 
 def assumed_order(assumed: str) -> str | None:

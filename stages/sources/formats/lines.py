@@ -21,7 +21,8 @@ def parse_whole_numbers(text: bytes, separator: str | None) -> NDArray[np.int64]
     """
     first = text[: text.find(b"\n") + 1 or len(text)].decode("ascii")
     num_columns = max(1, len(first.split(separator)))
-    columns = np.empty((num_columns, (len(text) + 1) // (2 * num_columns)), np.int64)  # a digit and a mark each
+    most = len(text) // (2 * num_columns) + 1  # a digit and a mark each, and a line that ends early
+    columns = np.empty((num_columns, most), np.int64)
     num_lines = _parse(np.frombuffer(text, np.uint8), ord(separator or "\0"), columns)
     return None if num_lines < 0 else columns[:, :num_lines].T
 

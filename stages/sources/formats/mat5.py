@@ -70,7 +70,7 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
             "them with MATLAB's save(file, '-struct', 'S')"
         )
     arrays = {column: _open(variables[name], name, order, location) for column, name in chosen.items()}
-    return lambda: (None, as_events(stored_pieces(arrays, location), time_unit))
+    return lambda: (None, as_events(stored_pieces(arrays, location), time_unit, location=location))
 
 
 def _tactile_pieces(trains: StoredArray) -> Iterator[Columns]:

@@ -86,6 +86,7 @@ def test_recordings_larger_than_what_may_be_held(kind: str, tmp_path: Path, monk
         (columnar, "PIECE_EVENTS", 1000),
         (random_access, "_CHECKPOINT_BYTES", 10_000),
         (random_access, "_OUTPUT_BYTES", 1000),
+        (random_access, "_INPUT_BYTES", 10_000),
         (random_access.blocks, "__defaults__", (20_000,)),
     ):
         monkeypatch.setattr(module, limit, value)

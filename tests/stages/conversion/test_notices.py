@@ -84,7 +84,7 @@ def test_events_in_no_bin_are_told_as_such(large: Path) -> None:
 
 
 def test_the_command_shows_share_and_warning(large: Path) -> None:
-    told = succeed("convert", "folder", large, "--out", large.parent)
+    told = succeed("-v", "convert", "folder", large, "--out", large.parent)
     assert "share in frames" in told.out
     assert "\n    median: 0.0098" in told.out
     assert "\n    percentile_5: 0.0093" in told.out

@@ -162,6 +162,24 @@ def test_a_worker_cuts_as_the_main_process_does(scheduled: str, tmp_path: Path) 
         source.decode(sample, source.read_content(sample))
 
 
+def test_a_recording_that_is_replaced_between_two_pieces(tmp_path: Path) -> None:
+    """The first piece, opened before, is refused; the second one is of the file that is there, as its digest is."""
+    write_table(tmp_path, "a/one.npz,0,100000,walk", "a/one.npz,100000,200000,walk")
+    source = open_segments(tmp_path)
+    first, second = source.samples
+    before = source.read_content(first)
+    whole = write(tmp_path / "new.npz", 9, "columns.npz", 3000)
+    (tmp_path / "new.npz").replace(tmp_path / "a" / "one.npz")
+    for read in (source.digest_of, source.decode):
+        with pytest.raises(SourceError, match=r"one\.npz: changed while it was read"):
+            read(first, before)
+    data = source.read_content(second)
+    assert source.digest_of(second, data) == open_segments(tmp_path).digest_of(second, data)
+    piece = source.decode(second, data)
+    assert isinstance(piece, Events)
+    np.testing.assert_array_equal(piece.t, whole.t[(whole.t >= 100_000) & (whole.t < 200_000)])
+
+
 def test_a_worker_that_finds_other_files_says_so(tmp_path: Path) -> None:
     write_table(tmp_path / "table", "two.csv,0,9,walk")
     write_classes(tmp_path / "classes")

@@ -8,7 +8,7 @@ import torch
 from tiny_run import MODEL, changed, train
 
 from dvs_transfer.cache.errors import TrainingError
-from dvs_transfer.pipeline.progress import describe_training
+from dvs_transfer.pipeline.progress import describe_parts, describe_speed, describe_training
 from dvs_transfer.stages.network.networks import build_network
 from dvs_transfer.stages.network.prediction import firing_rates
 
@@ -36,12 +36,14 @@ def test_firing_rates_are_the_share_of_ones():
 def test_progress_names_what_matters(tmp_path):
     seen = []
     train(tmp_path, changed(epochs=2), on_progress=seen.append)
-    within, at_end = describe_training(seen[0]), describe_training(seen[1])
-    for text in ("epoch 1 of 2", "static", "event", "align", "train", "w 0.73 to 0.73", "sliding", "pairs/s", "left"):
+    within, at_end = (
+        "  ".join(describe(at) for describe in (describe_training, describe_speed, describe_parts)) for at in seen[:2]
+    )
+    for text in ("epoch 1/2", "static", "event", "align", "train", "w 0.73 to 0.73", "sliding", "pairs/s", "ETA"):
         assert text in within
     assert "firing" not in within
     assert "firing" in at_end
-    assert "validation" in at_end
+    assert "val " in at_end
     assert [at.ends_epoch for at in seen] == [False, True, False, True]
     assert seen[0].loss == pytest.approx(
         seen[0].loss_static + seen[0].loss_event + 0.5 * seen[0].loss_alignment, rel=1e-6

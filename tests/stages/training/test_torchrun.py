@@ -36,8 +36,8 @@ def test_two_processes_by_the_command_line(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)  # one document: the other process prints nothing
     assert report["device"] == "2 x cpu"
-    told = [line.split(",")[0] for line in done.stderr.splitlines() if line.startswith("epoch ")]
-    assert told == ["epoch 1 of 2", "epoch 2 of 2"]
+    told = [line.split("  ")[0] for line in done.stderr.splitlines() if line.startswith("epoch ")]
+    assert told == ["epoch 1/2", "epoch 2/2"]
     assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 2
 
     first, second = (json.loads((tmp_path / f"rows-{rank}.json").read_text()) for rank in (0, 1))

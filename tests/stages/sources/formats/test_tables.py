@@ -163,6 +163,26 @@ def test_long_tables_are_streams(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             assert_same(join(stream.pieces()), events)
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_a_beginning_without_fractions_does_not_make_seconds_microseconds(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A first piece of one whole second, as of events that a driver gives one time: what follows is not rounded."""
+    monkeypatch.setattr(isolated, "PIECE_EVENTS", 1500)
+    monkeypatch.setattr(columnar, "PIECE_EVENTS", 1500)
+    monkeypatch.setattr(columnar, "_TEXT_BLOCK_BYTES", 10_000)
+    monkeypatch.setitem(FILES, "a.csv", lambda path, values: np.savetxt(path, values, "%.6f", ","))
+    values = table(make_events(4000), "xytp", np.float64, seconds=True)
+    values[:, 2] += 4
+    values[:1500, 2] = 4
+    FILES[name](tmp_path / name, values)
+    with pytest.raises(SourceError, match=rf"{name}: its times are whole numbers at first.*--time-unit s"):
+        read(tmp_path / name, "xytp")
+    found = open_recording(FileBytes(tmp_path / name), Path(name).suffix, "s", columns="xytp")
+    assert isinstance(found, Events)
+    np.testing.assert_array_equal(judged(found).t, np.rint(values[:, 2] * 1e6))
+
+
 def test_a_table_of_one_event(tmp_path: Path) -> None:
     """Is no column of four values."""
     for name in FILES:

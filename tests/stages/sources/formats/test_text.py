@@ -15,6 +15,7 @@ from recordings import judged
 
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.sources.base import Events, TimeUnit
+from dvs_transfer.stages.sources.formats import lines as whole_lines
 from dvs_transfer.stages.sources.formats.lines import parse_whole_numbers
 from dvs_transfer.stages.sources.formats.recordings import open_recording
 from dvs_transfer.stages.sources.random_access import InMemory
@@ -189,3 +190,10 @@ def test_plain_lines_take_the_short_way(separator: str | None, between: str, end
 def test_a_long_first_line_takes_no_memory() -> None:
     """Not that of as many columns in as many lines as there are."""
     assert parse_whole_numbers(b"1 " * 4999 + b"1\n" + b"\n" * (1 << 22), None) is None
+
+
+@pytest.mark.parametrize("text", ["1,,,", "1,2,3,4\n5", "1,2,3,4\n5,6,7,8\n9,10,11,\n"])
+def test_a_line_that_ends_early_is_written_nowhere(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The compiled loop does not look whether a place is one of the array; the same in Python does."""
+    monkeypatch.setattr(whole_lines, "_parse", whole_lines._parse.py_func)
+    assert parse_whole_numbers(text.encode(), ",") is None
