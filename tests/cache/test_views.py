@@ -70,6 +70,7 @@ def test_a_transform_for_tensors_is_not_passed_over(pairs: Path) -> None:
         PairedCache.open(pairs, transform=torch.relu).as_dataset()
 
 
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")  # Python 3.12, of fork
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_worker_processes_read_it(pairs: Path, context: str) -> None:
     cache = PairedCache.open(pairs)
