@@ -74,7 +74,8 @@ def of_pairs(report: PairingReport) -> list[str]:
 def of_training(folder: Path, report: TrainingReport) -> list[str]:
     went_on = f" (went on after {report.resumed_after})" if report.resumed_after or report.resumed_steps else ""
     photos = f" and {report.num_images:,} photos" if report.num_images else ""
-    what = f"{report.epochs} epochs{went_on}, {report.num_recordings:,} labelled recordings{photos}"
+    epochs = f"{report.epochs} epoch{'s' if report.epochs != 1 else ''}"
+    what = f"{epochs}{went_on}, {report.num_recordings:,} labelled recordings{photos}"
     found = ""
     if report.last_accuracy is not None:
         best = "" if report.best_accuracy is None else f", best {percent(report.best_accuracy)} in {report.best_epoch}"
