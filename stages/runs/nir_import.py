@@ -61,13 +61,15 @@ class _Graph:
 
     def integers(self, name: str, parameter: str) -> tuple[int, ...]:
         """A number for each direction, rows and columns."""
-        values = np.broadcast_to(self.array(name, parameter), 2)
-        return tuple(int(value) for value in values)
+        values = self.array(name, parameter)
+        if values.dtype.kind != "i" or values.shape not in [(1,), (2,)]:
+            raise self.refusal(name, f"`{parameter}` is {values.dtype} {values.shape}, expected one or two integers")
+        return tuple(np.broadcast_to(values, 2).tolist())
 
     def uniform(self, name: str, parameter: str) -> float:
         values = self.array(name, parameter)
-        if not values.size or values.min() != values.max():
-            raise self.refusal(name, f"has neurons with different `{parameter}`")
+        if not values.size or values.min() != values.max() or not np.isfinite(values).all():
+            raise self.refusal(name, f"has neurons with different `{parameter}`, or none that is a number")
         return float(values.flat[0])
 
 
@@ -155,7 +157,7 @@ def _layers(graph: _Graph) -> list[tuple[str, tuple[str, ...]]]:
     for name in graph.nodes:
         kind = _KINDS.get(graph.types[name])
         if graph.types[name] == "Flatten":
-            start, end = (int(graph.array(name, key).flat[0]) for key in ("start_dim", "end_dim"))
+            start, end = (graph.integers(name, key)[0] for key in ("start_dim", "end_dim"))
             if start != 0 or end not in (-1, 2):
                 raise graph.refusal(name, f"keeps dimensions (start_dim {start}, end_dim {end}; the batch is none)")
         elif kind is None:
@@ -194,7 +196,7 @@ def _constants(graph: _Graph, name: str) -> tuple[float, float, float]:
     if rests:
         raise graph.refusal(name, f"has {' and '.join(rests)} other than 0")
     tau, threshold, resistance = (graph.uniform(name, key) for key in ("tau", "v_threshold", "r"))
-    if not (isinstance(dt, float) and dt > 0 and threshold > 0):
+    if not (isinstance(dt, int | float) and dt > 0 and threshold > 0):
         raise graph.refusal(name, f"has the threshold {threshold}, at steps of {dt} s")
     return float(f"{tau / dt:.6g}"), threshold, resistance  # of a float32, six digits are sure
 
@@ -227,7 +229,7 @@ def _load(path: Path) -> _Graph:
         chain.append(following[chain[-1]])
     if chain[-1] != last or set(chain) != set(types):
         raise TrainingError(f"{path}: is no chain from its input to its output; only such a graph can be imported")
-    shape = tuple(arrays.get(f"{first}/shape", np.zeros(0)).astype(int).tolist())
+    shape = tuple(arrays.get(f"{first}/shape", np.zeros(0)).tolist())
     if len(shape) != 3 or shape[0] != NUM_POLARITIES or shape[1] != shape[2]:
         raise TrainingError(f"{path}: takes {shape}, expected square frames of {NUM_POLARITIES} polarities, (2, n, n)")
     return _Graph(path, tuple(chain[1:-1]), types, facts["texts"], arrays, facts["metadata"], shape)

@@ -17,7 +17,18 @@ def read(path: str) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     os.environ["HDF5_PLUGIN_PRELOAD"] = "::"  # no filter is loaded from somewhere else
     import h5py
 
-    graph = members(members(h5py.File(path, "r"), h5py)["node"], h5py)
+    file = h5py.File(path, "r")
+    try:
+        facts, datasets = contents(file, h5py)
+    except BaseException:
+        file.close()
+        raise
+    return facts, arrays(file, datasets)
+
+
+def contents(file: Any, h5py: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The facts, and the datasets of the arrays."""
+    graph = members(members(file, h5py)["node"], h5py)
     edges = [[text(name) for name in edge] for edge in graph["edges"][()]]
     types, texts, datasets = {}, {}, {}
     for node, group in members(graph["nodes"], h5py).items():
@@ -39,7 +50,7 @@ def read(path: str) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
     }
     if sum(dataset.size * dataset.dtype.itemsize for dataset in datasets.values()) > MAX_GRAPH_BYTES:
         raise ValueError(f"its arrays have more than {MAX_GRAPH_BYTES} bytes; refused")
-    return {"types": types, "edges": edges, "texts": texts, "metadata": metadata}, arrays(datasets)
+    return {"types": types, "edges": edges, "texts": texts, "metadata": metadata}, datasets
 
 
 def members(group: Any, h5py: Any) -> dict[str, Any]:
@@ -62,13 +73,11 @@ def text(value: Any) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def arrays(datasets: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def arrays(file: Any, datasets: dict[str, Any]) -> Iterator[dict[str, Any]]:
     import numpy as np
 
-    for name, dataset in datasets.items():
-        values = np.atleast_1d(dataset[()])
-        yield {
-            name: np.ascontiguousarray(
-                values, np.int64 if values.dtype.kind in "biu" else values.dtype.newbyteorder("=")
-            )
-        }
+    with file:
+        for name, dataset in datasets.items():
+            values = np.atleast_1d(dataset[()])
+            kind = np.dtype(np.int64) if values.dtype.kind in "biu" else values.dtype.newbyteorder("=")
+            yield {name: np.ascontiguousarray(values, kind)}

@@ -291,6 +291,8 @@ SHAPE = (4, SIZE - 4, SIZE - 4)
         (with_node("neurons_0", v_threshold=np.arange(4 * 12 * 12.0).reshape(SHAPE)), "different `v_threshold`"),
         (with_node("neurons_0", tau=np.full(SHAPE, 5e-5)), "has tau = 2.0 steps, other neurons 0.5"),
         (with_node("pool_1", kernel_size=np.array([3, 3])), "expected pools of 2 x 2"),
+        (with_node("pool_1", stride=np.array([2.0, np.nan])), "`stride` is float64"),
+        (with_node("neurons_0", v_threshold=np.full(SHAPE, np.inf)), "none that is a number"),
         (with_node("flatten_linear_2", start_dim=1), "keeps dimensions"),
     ],
 )
