@@ -23,6 +23,7 @@ from torch import Tensor
 
 from ...cache import durable
 from ...cache.errors import ConfigError, TrainingError
+from ..network.config import ARCHITECTURES
 from ..network.layers import EPSILON, POOLED_PIXELS, AveragePool, SpikingConv, SpikingLayer, SpikingLinear
 from ..network.lif import LifConstants
 from ..network.networks import NUM_POLARITIES, FeedForward, SpikingNetwork
@@ -78,7 +79,7 @@ def export(weights: Path, path: Path) -> NirReport:
 def graph_of(network: SpikingNetwork, name: str, size: int) -> Any:
     """The `nir.NIRGraph` of a network for frames of size x size pixels; `name` is for messages."""
     backbone = network.backbone
-    if not isinstance(backbone, FeedForward):
+    if name not in ARCHITECTURES or not isinstance(backbone, FeedForward):
         raise TrainingError(_why_not(name))
     nir = _nir()
     shape: tuple[int, ...] = (NUM_POLARITIES, size, size)

@@ -77,9 +77,9 @@ def computed(network: SpikingNetwork, frames: np.ndarray) -> tuple[np.ndarray, S
     return logits, {name.replace("backbone.", "neurons_"): fired for name, fired in spikes.items()}
 
 
-def written(network: SpikingNetwork, folder: Path, name: str = "x", size: int = PIXELS) -> Path:
+def written(network: SpikingNetwork, folder: Path, size: int = PIXELS) -> Path:
     path = folder / "x.nir"
-    nir.write(path, nir_export.graph_of(network, name, size))
+    nir.write(path, nir_export.graph_of(network, "vgg_snn", size))
     return path
 
 
@@ -161,11 +161,11 @@ def test_a_graph_holds_what_readers_need(tmp_path: Path) -> None:
     ("model", "reason"),
     [
         (NETWORKS["resnet18"], "resnet18: .* batch norms stand behind sums of branches"),
-        (ModelConfig(name="tiny_networks:tiny_network"), "is a network of your own"),
+        (NETWORKS["vgg_snn"].model_copy(update={"name": "mine:Network"}), "mine:Network: is a network of your own"),
     ],
 )
 def test_what_has_no_faithful_graph_is_refused(model: ModelConfig, reason: str) -> None:
-    network = tiny_network(NETWORKS["resnet18"])
+    network = tiny_network(NETWORKS["resnet18" if model.name == "resnet18" else "vgg_snn"])
     with pytest.raises(TrainingError, match=reason):
         nir_export.graph_of(network, model.name, SIZE)
 
