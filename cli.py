@@ -21,6 +21,7 @@ from .pipeline import summaries
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command, with_options
 from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate, preview, split_app
+from .pipeline.commands.export import export
 from .pipeline.commands.raw import demo, download, simulate, sources
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
@@ -42,7 +43,7 @@ class Commands(InOrder):
     order = (
         *("config", "doctor", "sources", "download", "demo", "simulate", "preprocess", "convert", "pair", "split"),
         *("preview", "audit", "calibrate", "train", "evaluate", "compare", "report", "analyse", "few-shot", "predict"),
-        *("import-checkpoint", "runs", "study", "cache", "bench"),
+        *("import-checkpoint", "export", "runs", "study", "cache", "bench"),
     )
 
 
@@ -73,6 +74,7 @@ app.add_typer(study_app, name="study")
 app.add_typer(study_app, name="experiment", hidden=True)  # its name before
 command(app, JSON, models=(FewShotConfig,))(few_shot)
 command(app, OVERRIDE, JSON)(predict)
+command(app, JSON)(export)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -228,11 +230,13 @@ def evaluate(
 @command(app, CONFIG, JSON)
 def import_checkpoint(
     given: Given,
-    file: Annotated[Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar).")],
+    file: Annotated[
+        Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar), or a NIR graph (.nir).")
+    ],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     pairs: Annotated[Path | None, typer.Option(help="Pair store to evaluate on; or name a configuration.")] = None,
 ) -> None:
-    """Make a run of published weights, for `evaluate`; nothing in the file is executed.
+    """Make a run of published weights or of a NIR graph, for `evaluate`; nothing in the file is executed.
 
     Example: dvs-transfer import-checkpoint model_best.pth.tar --out runs/released --config configs/ncaltech101.toml
     """

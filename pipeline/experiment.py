@@ -11,6 +11,7 @@ import glob
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.config import EvaluateConfig
 from ..stages.evaluation.results import EvaluationReport
 from ..stages.frames.spec import ImagesConfig
-from ..stages.runs import released
+from ..stages.runs import nir_import, released
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training import loop
@@ -223,8 +224,10 @@ def evaluate(
 
 
 def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
-    """Make the run `folder` of a published checkpoint, to be evaluated on the pair store `pairs`."""
-    return released.run(path, PairedCache.open(pairs, "test"), folder, pairs)
+    """Make the run `folder` of a published checkpoint or NIR graph, to be evaluated on the pair store `pairs`."""
+    split = PairedCache.open(pairs, "test")
+    read = partial(nir_import.read_graph, num_steps=split.num_bins) if path.suffix == ".nir" else None
+    return released.run(path, split, folder, pairs, read)
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..stages.evaluation.results import EvaluationReport
     from ..stages.pairing import PairingReport
     from ..stages.reporting.page import ReportFiles
+    from ..stages.runs.nir_export import NirReport
     from ..stages.runs.released import ImportReport
     from ..stages.simulation.run import SimulationReport
     from ..stages.training.progress import TrainingReport
@@ -110,9 +111,20 @@ def of_report(report: ReportFiles) -> list[str]:
 def of_import(report: ImportReport) -> list[str]:
     stated = "" if report.accuracy is None else f", {percent(report.accuracy)} as the file says"
     of = f"{report.num_classes} classes, {report.num_steps} steps of {report.size} x {report.size}"
+    epoch = "" if report.epoch is None else f", epoch {report.epoch}"
     return [
-        f"imported: {report.architecture} as {report.network}, {of}, epoch {report.epoch}{stated}",
+        f"imported: {report.architecture} as {report.network}, {of}{epoch}{stated}",
         f"  {report.run}",
+    ]
+
+
+def of_nir(report: NirReport) -> list[str]:
+    of = f"{report.nodes} nodes, {report.neurons:,} neurons"
+    return [
+        f"exported: {report.network} of epoch {report.epoch} as a NIR graph, {of}, {report.num_bytes / 1e6:.1f} MB",
+        f"  {report.file}",
+        f"  give it {report.num_steps} frames (2, {report.size}, {report.size}) at dt = {report.dt_s:g} s; the mean of "
+        f"its outputs names the class",
     ]
 
 

@@ -22,7 +22,9 @@ from finished_run import make_run
 from long_recordings import MAPPING
 from own_recordings import OTHER_WRITERS, WRITERS, make_events
 from PIL import Image
+from tiny_networks import NETWORKS, tiny_network
 from tiny_run import changed, train
+from tiny_split import SIZE
 
 from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.store import FrameStore
@@ -36,6 +38,8 @@ from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
 from dvs_transfer.stages.runs.history import read_history
 from dvs_transfer.stages.runs.metrics import read_metrics
+from dvs_transfer.stages.runs.nir_export import graph_of
+from dvs_transfer.stages.runs.nir_import import read_graph
 from dvs_transfer.stages.runs.released import read_released
 from dvs_transfer.stages.runs.state import States
 from dvs_transfer.stages.sources import open_source, segment_tables
@@ -278,6 +282,14 @@ def _published(folder: Path) -> list[bytes]:
     return [(folder / "seed").read_bytes(), legacy.getvalue()]
 
 
+def _graphs(folder: Path) -> list[bytes]:
+    import nir
+
+    buffer = io.BytesIO()
+    nir.write(buffer, graph_of(tiny_network(NETWORKS["scnn"]), "scnn", SIZE))
+    return [buffer.getvalue()]
+
+
 def _state(folder: Path) -> list[bytes]:
     train(folder / "run", changed(epochs=1, keep_checkpoints=1))
     path = next((folder / "run" / "checkpoints").glob("state-*.rest"))
@@ -370,6 +382,7 @@ TARGETS: Mapping[str, Target] = {
     "study": Target(_studies, _as_file("a.toml", read_study_file)),
     "safetensors": Target(_weights, _as_file("w.safetensors", lambda path: load_weights(path, torch.device("cpu")))),
     "published-checkpoint": Target(_published, _as_file("model_best.pth.tar", read_released)),
+    "nir": Target(_graphs, _as_file("x.nir", lambda path: read_graph(path, num_steps=3))),
     "training-state": Target(_state, _read_state),
     "metrics": _run_files("metrics.jsonl", read_metrics),
     "stints": Target(_stints, _as_file("stints.json", lambda path: read_history(path.parent))),

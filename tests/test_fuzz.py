@@ -17,7 +17,7 @@ from fuzz_targets import TARGETS
 @pytest.mark.slow
 def test_no_parser_does_what_it_may_not(tmp_path: Path) -> None:
     """A quarter of a second for each of those that need no other process."""
-    slow = ("aedat4", "hdf5", "mat73", "tonic", "published-checkpoint")
+    slow = ("aedat4", "hdf5", "mat73", "tonic", "published-checkpoint", "nir")
     quick = [name for name in TARGETS if name not in slow]
     command = [
         sys.executable,

@@ -103,6 +103,8 @@ def run(
 
 def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
     """How the evaluated epoch was chosen, for a reader of the result."""
+    if info.selection == "unknown":
+        return "not known: the weights were imported from a graph, which does not say"
     if info.method == "imported":
         return f"epoch {info.epoch}, as published: the best on its authors' test recordings, maybe some of these"
     if config.checkpoint == "last" or info.selection == "last":

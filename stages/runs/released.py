@@ -8,7 +8,7 @@ the process that decodes recordings (`sources.formats.child`), since it may be m
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -66,7 +66,10 @@ _MAX_NAMED = 8
 
 @dataclass(frozen=True)
 class ReleasedCheckpoint:
-    """What a published file holds. weights: under the names of this project."""
+    """What a published file holds. weights: under the names of this project. selection: how its epoch was chosen.
+
+    epoch, class_names: None where it does not say.
+    """
 
     path: Path
     architecture: str
@@ -74,9 +77,11 @@ class ReleasedCheckpoint:
     num_classes: int
     num_steps: int
     size: int | None
-    epoch: int
+    epoch: int | None
     accuracy: float | None
     weights: dict[str, Tensor]
+    selection: str = "test_as_released"
+    class_names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -89,19 +94,27 @@ class ImportReport:
     num_classes: int
     num_steps: int
     size: int
-    epoch: int
+    epoch: int | None
     accuracy: float | None
 
 
-def run(path: Path, split: PairedCache, out: Path, pairs: Path) -> ImportReport:
+def run(
+    path: Path,
+    split: PairedCache,
+    out: Path,
+    pairs: Path,
+    read: Callable[[Path], ReleasedCheckpoint] | None = None,
+) -> ImportReport:
     """Make the run folder `out` of the checkpoint at `path`, to be evaluated on the pair store that `split` is of.
+
+    read: what reads the file; by default `read_released`.
 
     Raises TrainingError: no such file, something else than weights in it, weights that do not fit the network that it
     names or the data, or a run in `out` already.
     """
     if (out / "config.json").exists():
         raise TrainingError(f"{out}: holds a run already; choose another folder")
-    released = read_released(path)
+    released = (read or read_released)(path)
     _require_same_data(released, split)
     network = build_network(
         released.model, num_classes=released.num_classes, num_steps=released.num_steps, size=split.size, seed=0
@@ -113,8 +126,8 @@ def run(path: Path, split: PairedCache, out: Path, pairs: Path) -> ImportReport:
         class_names=split.class_names,
         num_steps=released.num_steps,
         size=split.size,
-        epoch=released.epoch,
-        selection="test_as_released",
+        epoch=released.epoch or 0,
+        selection=released.selection,
         accuracy=released.accuracy,
         protocol="unknown",
         photos_in_reach="unknown",
@@ -279,4 +292,9 @@ def _require_same_data(released: ReleasedCheckpoint, split: PairedCache) -> None
         raise TrainingError(
             f"{released.path}: made for {there[0]} classes, {there[1]} time steps and {there[2]} pixels; "
             f"the pair store has {here[0]} classes, {here[1]} bins and {here[2]} pixels"
+        )
+    if released.class_names not in (None, split.class_names):
+        raise TrainingError(
+            f"{released.path}: tells {name_some(released.class_names, _MAX_NAMED)} apart; the pair store's classes, in "
+            f"this order, are {name_some(split.class_names, _MAX_NAMED)}"
         )

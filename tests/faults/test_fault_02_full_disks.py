@@ -50,7 +50,7 @@ def test_a_small_disk_that_is_full(effort: Effort, tally: Tally, forked: ForkedC
     """A real one: a tmpfs with room for the raw data and a part of the cache, then with more, until all has room."""
     alone = make_workspace(tmp_path / "alone")
     assert forked.run(Fault(alone), *preprocess(alone, "--scheduler", "serial")).code == 0
-    with small_disk(tmp_path / "small", 700_000) as disk:
+    with small_disk(tmp_path / "small", 1_000_000) as disk:
         root = make_workspace(disk / "root")
         ballast = disk / "ballast"
         free = effort((30_000,), tuple(range(0, 240_000, 16_000)))

@@ -240,6 +240,14 @@ def plain_values(document: Mapping[Any, Any]) -> Facts:
     return {str(key): value for key, value in document.items() if isinstance(value, bool | int | float | str | None)}
 
 
+# NIR's graphs --------------------------------------------------------------------------------------------------------
+
+
+def read_nir(path: str) -> tuple[Facts, Iterator[Columns]]:
+    found: tuple[Facts, Iterator[Columns]] = script("child_nir.py")["read"](path)
+    return found
+
+
 READERS: dict[str, Callable[..., Any]] = {
     "aedat4": read_aedat4,
     "hdf5": read_hdf5,
@@ -247,5 +255,6 @@ READERS: dict[str, Callable[..., Any]] = {
     "tonic list": list_tonic,
     "tonic": read_tonic,
     "checkpoint": read_checkpoint,
+    "nir": read_nir,
 }
 LIBRARIES = {"checkpoint": "torch"}  # imported before memory is bounded: of other readers too small to matter
