@@ -144,11 +144,11 @@ def test_killed_in_the_middle_it_ends_as_if_undisturbed(
 
 def _check_a_failing_cell(file: Path, root: Path) -> None:
     path = file.with_name("failing.toml")
-    too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.device = "cuda:99" }\n'
+    too_large = '[[axis.way]]\nlabel = "too large"\nset = { train.unlabelled.adapt = true }\n'
     path.write_text(FILE.replace("[42, 1024]", "[42]") + too_large)
     outcome = run_command("--root", root, "study", "run", path, "--parallel", "1")
     assert outcome.code == 1
-    assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: device 'cuda:99' is not")
+    assert outcome.out.startswith("2 of 3 cells are done\n  too large, seed 42: failed: train.unlabelled needs rec")
     table = succeed("--root", root, "study", "table", path).out
     assert "| too large | 0 of 1 | missing |" in table
 
