@@ -78,26 +78,30 @@ class TensorBoard:
 
 
 class Mlflow:
-    """A run in $MLFLOW_TRACKING_URI or, without one, in the folder `mlruns` beside the run's."""
+    """A run in $MLFLOW_TRACKING_URI or, without one, in `mlflow.db` beside the run's folder, with files in `mlruns`."""
 
     STATUS: Final[Mapping[Status, str]] = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}
 
     def __init__(self, run_folder: Path, first_step: int) -> None:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # it would tell its makers over the network
         import mlflow
 
         self.run_folder, self.library = run_folder, mlflow
 
     def started(self, known: str | None, parameters: Mapping[str, Any]) -> str:
-        place = os.environ.get("MLFLOW_TRACKING_URI") or (self.run_folder.parent / "mlruns").resolve().as_uri()
-        self.client = self.library.MlflowClient(place)
+        beside, place = self.run_folder.resolve().parent, os.environ.get("MLFLOW_TRACKING_URI")
+        self.client = self.library.MlflowClient(place or f"sqlite:///{beside / 'mlflow.db'}")
         if known is not None:
             self.client.update_run(known, status="RUNNING")
             self.run_id = known
             return known
-        experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT
-        found = self.client.get_experiment_by_name(experiment)
-        experiment_id = self.client.create_experiment(experiment) if found is None else found.experiment_id
-        self.run_id = str(self.client.create_run(experiment_id, run_name=self.run_folder.name).info.run_id)
+        name, files = (
+            os.environ.get("MLFLOW_EXPERIMENT_NAME") or PROJECT,
+            None if place else (beside / "mlruns").as_uri(),
+        )
+        found = self.client.get_experiment_by_name(name)
+        experiment = self.client.create_experiment(name, files) if found is None else found.experiment_id
+        self.run_id = str(self.client.create_run(experiment, run_name=self.run_folder.name).info.run_id)
         for name, value in parameters.items():
             self.client.log_param(self.run_id, name, str(value)[:_LONGEST_PARAMETER])
         return self.run_id
@@ -120,6 +124,7 @@ class Wandb:
     """A run in `<run>/wandb`, offline unless $WANDB_MODE says otherwise."""
 
     def __init__(self, run_folder: Path, first_step: int) -> None:
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # to its makers, over the network
         import wandb
 
         self.run_folder, self.library = run_folder, wandb
