@@ -151,5 +151,6 @@ def _asking(repository: str) -> Iterator[Any]:
     except DvsTransferError:
         raise
     except Exception as error:  # of its own, of whichever HTTP library it uses, and plain ones
-        told = " ".join(str(error).split())
-        raise HubError(f"{repository}: {type(error).__name__}: {told}") from error
+        causes = [error, *([error.__cause__] if error.__cause__ else [])]
+        told = "; ".join(f"{type(each).__name__}: {' '.join(str(each).split())}" for each in causes)
+        raise HubError(f"{repository}: {told}") from error

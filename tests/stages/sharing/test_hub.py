@@ -15,6 +15,8 @@ from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.stages.sharing.export import export
 from dvs_transfer.stages.sharing.hub import HubError, pull, push
 
+pytestmark = pytest.mark.filterwarnings("default::DeprecationWarning")  # of the library's own client
+
 
 def test_without_the_library_it_says_what_to_install(
     shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -35,11 +37,13 @@ def test_a_repository_s_name_has_at_most_two_parts(name: str, tmp_path: Path) ->
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    library = pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
+    pytest.importorskip("huggingface_hub", reason="needs the extra `hub`")
+    from huggingface_hub import constants
+
     # The client of the other protocol for large files, which comes compiled, talks to no stand-in.
-    monkeypatch.setattr(library.constants, "HF_HUB_DISABLE_XET", True)
-    monkeypatch.setattr(library.constants, "HF_HUB_DISABLE_TELEMETRY", True)
-    monkeypatch.setattr(library.constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     with stand_in() as made:
         monkeypatch.setenv("HF_ENDPOINT", made.endpoint)
