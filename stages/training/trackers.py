@@ -130,8 +130,9 @@ class Wandb:
         self.run_folder, self.library = run_folder, wandb
 
     def started(self, known: str | None, parameters: Mapping[str, Any]) -> str:
-        # Of this machine nothing is sent along: no console, no code, no state of a repository.
-        settings = self.library.Settings(console="off", silent=True, disable_git=True, save_code=False)
+        # Of this machine nothing is kept but versions: no console, code, repository, load or name.
+        private = {"disable_git": True, "save_code": False, "x_disable_stats": True, "x_disable_meta": True}
+        settings = self.library.Settings(console="off", silent=True, host="-", **private)
         self.run = self.library.init(
             project=os.environ.get("WANDB_PROJECT") or PROJECT,
             name=self.run_folder.name,

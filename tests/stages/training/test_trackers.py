@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import importlib.util
 import json
 import struct
@@ -232,6 +234,7 @@ def test_wandb_has_the_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     records = [record for file in files for record in read_records(file)]
     runs = [record.run for record in records if record.WhichOneof("record_type") == "run"]
     assert {(run.run_id, run.project, run.display_name) for run in runs} == {(id, "dvs-transfer", "one")}
+    assert {run.host for run in runs} == {"-"}
     parameters = {item.key: json.loads(item.value_json) for item in runs[0].config.update}
     assert parameters.items() >= {"train.epochs": 3, "train.seed": 42}.items()
     told = [record.history for record in records if record.WhichOneof("record_type") == "history"]
@@ -239,8 +242,14 @@ def test_wandb_has_the_run_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     lines = expected(folder)
     assert [{name: row[name] for name in lines[1]} for row in rows] == list(lines.values())
     assert [row["_step"] for row in rows] == [1, 2, 3]
-    kept = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
-    assert not kept or {entry.path for entry in kept[-1].manifest.contents} == FILES
+    kinds = [record.WhichOneof("record_type") for record in records]
+    assert not {"environment", "stats", "output"} & set(kinds)  # of this machine
+    (kept,) = [record.artifact for record in records if record.WhichOneof("record_type") == "artifact"]
+    entries = {entry.path: entry for entry in kept.manifest.contents}
+    assert set(entries) == FILES
+    for name, entry in entries.items():
+        assert entry.digest == base64.b64encode(hashlib.md5((folder / name).read_bytes()).digest()).decode()
+    assert not list((tmp_path / "home").rglob("*.safetensors"))
 
 
 def read_records(file: Path) -> list[Any]:
