@@ -21,6 +21,7 @@ _REACH: Final[Mapping[Reach, str]] = {
     "unknown": "**unknown**: whether photos of held-out recordings were among what taught is not known",
 }
 _TOP5_CLASSES: Final = 5  # among so many the best five are all
+_FEW_RECORDINGS: Final = 30  # below, a bootstrap interval of them is rough
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,8 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
         for _, title, value, interval in _numbers(report, accuracies):
             yield f"{title}, {epoch}", _percent(value, interval)
     yield "by guessing", f"{100 / report.num_classes:.1f} %"
-    yield "recordings", f"{report.num_samples:,} of {report.num_classes:,} classes"
+    few = "; so few that the intervals are rough" if report.num_samples < _FEW_RECORDINGS else ""
+    yield "recordings", f"{report.num_samples:,} of {report.num_classes:,} classes{few}"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
     yield "split digest", f"`{report.split_digest}`"
@@ -181,4 +183,5 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
     if report.unlabelled:
         yield "recordings without labels", report.unlabelled
     yield "asked", report.way
-    yield "calibration error", f"{report.calibration_error:.3f}"
+    evaluated = "last epoch" if report.holds("last") else f"epoch {report.epoch}"
+    yield f"calibration error, {evaluated}", f"{report.calibration_error:.3f}"

@@ -256,9 +256,8 @@ class _Listener:
 
     def _keep(self, known: _Known) -> None:
         self.known = known
-        durable.write_bytes(
-            _path(self.folder), _ALL_KNOWN.dump_json({**_read(self.folder), self.name: known}, indent=1)
-        )
+        document = _ALL_KNOWN.dump_json({**_read(self.folder), self.name: known}, indent=1)
+        durable.write_bytes(_path(self.folder), document + b"\n")
 
 
 def _path(run_folder: Path) -> Path:
