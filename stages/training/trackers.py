@@ -302,7 +302,11 @@ def tracked(
     """
     names: list[TrackerName] = ["tensorboard"] if config.tensorboard else []
     names += config.trackers
-    epochs = read_metrics(run_folder) if names and done[0] else []
+    try:
+        epochs = read_metrics(run_folder) if names and done[0] else []
+    except TrainingError as error:  # training can go on without it, and so it does
+        on_message(f"trackers are not told of this run: {error}")
+        names, epochs = [], []
     parameters = flatten(document.get("experiment", document)) | {"run": run_folder.name}
     listeners = [
         _Listener(name, _open(name, run_folder, done[1] + 1), run_folder, on_message) for name in dict.fromkeys(names)

@@ -169,6 +169,18 @@ def test_a_tracker_that_fails_ends_no_training(tmp_path: Path, server: Client) -
     assert server.calls == server.fails_at  # it was asked no more
 
 
+def test_damaged_metrics_end_no_training(tmp_path: Path, server: Client) -> None:
+    config, said = changed(trackers=("mlflow",)), list[str]()
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, config, on_progress=interrupt_in(3))
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "metrics.jsonl").write_text("?\n" + lines[1])
+    train(tmp_path, config, on_message=said.append)
+    assert [text for text in said if "trackers are not told" in text and "line 1" in text]
+    assert sorted(server.runs["id-0"]["epochs"]) == [1, 2]
+    assert weights(tmp_path)
+
+
 def test_a_damaged_note_is_refused_before_the_first_step(tmp_path: Path, server: Client) -> None:
     (tmp_path / "trackers.json").write_text('{"mlflow": 3}')
     with pytest.raises(TrainingError, match=r"trackers\.json: damaged"):
