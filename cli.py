@@ -21,7 +21,7 @@ from .pipeline import summaries
 from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command, with_options
 from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate, preview, split_app
-from .pipeline.commands.export import export
+from .pipeline.commands.export import export, hub_app
 from .pipeline.commands.raw import demo, download, simulate, sources
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
@@ -43,7 +43,7 @@ class Commands(InOrder):
     order = (
         *("config", "doctor", "sources", "download", "demo", "simulate", "preprocess", "convert", "pair", "split"),
         *("preview", "audit", "calibrate", "train", "evaluate", "compare", "report", "analyse", "few-shot", "predict"),
-        *("import-checkpoint", "export", "runs", "study", "cache", "bench"),
+        *("import-checkpoint", "export", "hub", "runs", "study", "cache", "bench"),
     )
 
 
@@ -63,6 +63,8 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(runs_app, name="runs")
 app.add_typer(bench_app, name="bench")
 app.add_typer(split_app, name="split")
+app.add_typer(hub_app, name="hub")
+command(app, JSON)(export)
 command(app, OVERRIDE, TASKS, JSON)(simulate)
 command(app, OVERRIDE, TASKS, JSON)(demo)
 command(app, JSON)(download)

@@ -29,7 +29,7 @@ FLOORS = (
     "runs conversion",
     "pairing demo training",
     "evaluation",
-    "analysis prediction",
+    "analysis prediction sharing",
     "reporting stages",
     "pipeline",
     "benchmarks",

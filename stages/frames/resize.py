@@ -14,8 +14,9 @@ Counting straight into so small a frame keeps it in the processor's first cache.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from .kernels import ROW_OF_A_RECORD, Tables, Taps
 from .vectors import LONGEST_LINE
 
 RAW_ADDRESSES = 256
+LONGEST_KEPT = 1280  # pixels: the longest side of a camera
 """x and y of a raw record are bytes."""
 
 
@@ -63,12 +65,27 @@ class Axis:
     taps: Taps | None = None
 
 
+Plan = Callable[[int, int, int, str, int], Axis]
+
+
+def kept_if_short(plan: Plan) -> Plan:
+    """Recordings share few extents, so plans are kept: treat their arrays as read-only. Those of coordinates that no
+    camera has, as damaged files state them, would fill the memory.
+    """
+    kept = lru_cache(maxsize=1024)(plan)
+
+    @wraps(plan)
+    def found(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
+        return (kept if limit <= LONGEST_KEPT else plan)(low, extent, limit, resize, size)
+
+    return found
+
+
 # For events at low .. low + extent - 1 of `limit` addressable coordinates, and frames of `size` pixels. `extent` and
-# `size` are at least 1, and extent <= size with resize "none". Recordings share few extents, so plans are kept: treat
-# the arrays as read-only.
+# `size` are at least 1, and extent <= size with resize "none".
 
 
-@lru_cache(maxsize=1024)
+@kept_if_short
 def plan_columns(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
     """The columns; behind them lie the spare one and one for events that are counted at fewer places than others."""
     if resize != "bilinear":
@@ -87,7 +104,7 @@ def plan_columns(low: int, extent: int, limit: int, resize: str, size: int) -> A
     return Axis(2 * size, table, taps)
 
 
-@lru_cache(maxsize=1024)
+@kept_if_short
 def plan_rows(low: int, extent: int, limit: int, resize: str, size: int) -> Axis:
     """The rows; behind them lies the spare one."""
     if resize != "bilinear":
@@ -113,7 +130,7 @@ def _table(low: int, place: NDArray[np.int64], limit: int, *, spare: int) -> NDA
     return table
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=8)
 def address_tables(columns: Axis, rows: Axis) -> Tables:
     """The tables of the counting kernels, for counts of `counts_shape`; of at least the addresses of raw records."""
     _, height, width = counts_shape(columns, rows)

@@ -17,6 +17,8 @@ _CONTENTS = (
     "metrics.jsonl",
     "stints.json",
     "tensorboard",
+    "trackers.json",
+    "wandb",
     "evaluation-*.json",
     "predictions-*.csv",
     "few-shot.json",

@@ -18,6 +18,8 @@ from .sliding import STRATEGIES
 if TYPE_CHECKING:
     from ..batches.data import Encoding
 
+TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+
 # Each is a file; this module imports none of them, for they load torch.
 METHOD_NAMES = tuple(module.name for module in iter_modules([str(Path(__file__).with_name("methods"))]))
 
@@ -120,7 +122,7 @@ class UnlabelledConfig(Frozen):
 class TrainConfig(Frozen):
     """One training run."""
 
-    LATER = frozenset({"options", "heads", "saccade", "unlabelled", "average"})
+    LATER = frozenset({"options", "heads", "saccade", "unlabelled", "average", "trackers"})
 
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
         None,
@@ -232,6 +234,11 @@ class TrainConfig(Frozen):
     tensorboard: bool = Field(
         False, description="also write to tensorboard/ in the run's folder (needs the extra `tensorboard`)"
     )
+    trackers: tuple[TrackerName, ...] = Field(
+        (),
+        description="who else is told of the run (docs/runs.md#logs); each needs the extra of its name; tensorboard is "
+        "the same as train.tensorboard = true",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -307,5 +314,6 @@ NEUTRAL_TRAIN_FIELDS = frozenset(
         "checkpoint_steps",
         "keep_checkpoints",
         "tensorboard",
+        "trackers",
     }
 )

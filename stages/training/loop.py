@@ -33,11 +33,12 @@ from .distributed import Processes, join
 from .finite import EpochRecords
 from .keeping import Keeper, KeptNetwork
 from .methods import Method, auxiliary_of, method_of
-from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport, tensorboard
+from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, probability_at
 from .step import Learner, StepRecord, all_trained, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
+from .trackers import tracked
 from .unlabelled import Unlabelled
 from .validation import Validation
 
@@ -79,11 +80,11 @@ def run(
         training.resume(on_message)
         resumed_after, resumed_steps = kept.epoch, len(training.unfinished)
         if processes.is_main:
-            document = {"model": model.model_dump(), "train": config.model_dump()}
-            durable.write_json(run_folder / "config.json", document if resolved is None else dict(resolved))
-        if config.tensorboard and processes.is_main:
-            first = resumed_after * training.sampler.num_steps + resumed_steps + 1
-            on_progress = stack.enter_context(tensorboard(run_folder, first, on_progress))
+            document = dict(resolved or {"model": model.model_dump(), "train": config.model_dump()})
+            durable.write_json(run_folder / "config.json", document)
+            done = resumed_after, resumed_after * training.sampler.num_steps + resumed_steps
+            telling = tracked(config, run_folder, document, done, kept.selection_split, on_progress, on_message)
+            on_progress = stack.enter_context(telling)
         if processes.is_main and kept.epoch < config.epochs:
             stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after))
         training.fit(on_progress)

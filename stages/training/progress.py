@@ -1,14 +1,10 @@
-"""What a run tells while it goes on, and at its end; TensorBoard may listen."""
+"""What a run tells while it goes on, and at its end; `trackers` may listen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from ...cache.errors import TrainingError
 from ...cache.pairs import Reach
 from ..runs.metrics import MetricsLine
 
@@ -81,31 +77,3 @@ def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
     line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
     line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
     return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
-
-
-@contextmanager
-def tensorboard(run_folder: Path, first_step: int, on_progress: OnProgress) -> Iterator[OnProgress]:
-    """What `on_progress` is told goes to `<run>/tensorboard`, too: numbers of steps, under `epoch/` means of epochs.
-
-    Steps count from the run's start; what an interrupted run wrote from `first_step` on is hidden.
-    Raises TrainingError: the extra `tensorboard` is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise TrainingError(
-            "train.tensorboard = true needs TensorBoard: pip install 'dvs-transfer[tensorboard]'"
-        ) from None
-    writer: Any = SummaryWriter(str(run_folder / "tensorboard"), purge_step=first_step)
-
-    def tell(at: TrainingProgress) -> None:
-        step, place = (at.epoch - 1) * at.num_steps + at.step, "epoch" if at.ends_epoch else "step"
-        numbers = {f"{place}/{name}": value for name, value in vars(at).items() if isinstance(value, float)}
-        numbers |= {f"w_t/{t}": w for t, w in enumerate(at.w_t or ())}
-        numbers |= {f"firing_rates/{layer}": rate for layer, rate in (at.firing_rates or {}).items()}
-        for name, value in numbers.items():
-            writer.add_scalar(name, value, step)
-        on_progress(at)
-
-    with closing(writer):
-        yield tell

@@ -64,6 +64,7 @@ EXAMPLES: dict[tuple[type[BaseModel], str], tuple[dict[str, Any], Any, Any]] = {
     (TrainConfig, "pretrain_epochs"): ({"method": "finetune"}, None, 3),
     (TrainConfig, "epoch_steps"): ({}, None, 3),
     (TrainConfig, "device"): ({}, "auto", "cpu"),
+    (TrainConfig, "trackers"): ({}, (), ("mlflow",)),
     (EvaluateConfig, "device"): ({}, "auto", "cpu"),
     (PairingConfig, "train_per_class"): ({}, None, 2),
     (PairingConfig, "subset_seed"): ({}, None, 2),
