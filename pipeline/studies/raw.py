@@ -22,8 +22,8 @@ from .study import Cell, Row, Study
 MAKE = "`dvs-transfer study table FILE --format raw --out RESULTS.csv` writes them"
 
 _EMPTY_IS_NONE = BeforeValidator(lambda value: None if value == "" else value)
-Count = Annotated[int | None, _EMPTY_IS_NONE, Field(ge=0)]
-Share = Annotated[float | None, _EMPTY_IS_NONE, Field(ge=0, le=1)]
+Count = Annotated[Annotated[int, Field(ge=0)] | None, _EMPTY_IS_NONE]
+Share = Annotated[Annotated[float, Field(ge=0, le=1)] | None, _EMPTY_IS_NONE]
 
 
 class RawResult(Frozen):

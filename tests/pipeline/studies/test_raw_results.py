@@ -388,6 +388,21 @@ def test_kept_results_of_saccades_are_those_of_the_page(repository: Path) -> Non
         assert ({result.steps for result in own}, {result.steps for result in tuned}) == ({6400}, {1600})
 
 
+def test_kept_results_of_objects_are_those_of_the_page(repository: Path) -> None:
+    """Of a study whose draws have no subset_seed."""
+    results = read_results(repository / "docs" / "results" / "dvs128-objects.csv")
+    page = (repository / "docs" / "measurements.md").read_text()
+    assert {result.subset_seed for result in results} == {None}
+    for training in ("events alone", "the method", "mixture, saccades"):
+        own = [result for result in results if result.labels == {"training": training}]
+        line = f"| {training} |"
+        for metric in ("top1_last", "mean_class_accuracy_last"):
+            values = [100 * getattr(result, metric) for result in own]
+            line += f" {statistics.fmean(values):.1f} ± {statistics.stdev(values):.1f} |"
+        assert line in page
+        assert len(own) == 5
+
+
 def test_a_long_note_stays_within_the_picture() -> None:
     note = ", ".join(["228 test recordings of the split that was drawn"] * 4)
     figure = accuracy_chart([ChartLine("a", [(1, 50.0, None)])], title="t", note=note, xlabel="x", ylabel="y")
