@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 import time
+from importlib.metadata import version
 from typing import Any
 
 from dvs_transfer.cli import main
@@ -25,6 +26,7 @@ def warm_up() -> None:
 
     Imported here: worker processes of a command import this file, too.
     """
+
     import numpy as np
     import torch
     from matplotlib.figure import Figure
@@ -35,6 +37,7 @@ def warm_up() -> None:
     from dvs_transfer.stages.frames.spec import FramesConfig
     from dvs_transfer.stages.sources.base import AtisRecords
 
+    version("numpy")  # imports late what another user may not read
     make_frames(AtisRecords(np.zeros(50, np.uint8), (34, 34)), FramesConfig(num_bins=1, size=8))
     Figure().savefig(io.BytesIO())
     torch.use_deterministic_algorithms(True)  # imports torch's compiler

@@ -236,4 +236,4 @@ def test_the_command(shared_run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "next: dvs-transfer hub push hub/one USER/one" in told.out
     assert (tmp_path / "hub" / "one" / "README.md").is_file()
     refuse("export", shared_run, code=2, says=["hub/one: is there already"])
-    refuse("export", shared_run, "--to", "nowhere", code=2, says=["nowhere: expected hub"])
+    refuse("export", shared_run, "--to", "nowhere", code=2, says=["'nowhere' is not one of 'nir', 'hub'"])
