@@ -31,4 +31,10 @@ def _lines(value: Mapping[str, Any] | Sequence[Any]) -> Iterator[str]:
                 yield name
                 yield from (f"  {line}" for line in inner)
         else:
-            yield f"{name} {json.dumps(item, ensure_ascii=False)}"
+            yield f"{name} {_scalar(item)}"
+
+
+def _scalar(item: Any) -> str:
+    """As JSON has it, but for a float such as 1e-06, which YAML takes for text where it has no point."""
+    text = json.dumps(item, ensure_ascii=False)
+    return text.replace("e", ".0e") if isinstance(item, float) and "e" in text and "." not in text else text
