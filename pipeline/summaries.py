@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ..stages.evaluation.compare import ComparisonReport
     from ..stages.evaluation.results import EvaluationReport
     from ..stages.pairing import PairingReport
+    from ..stages.pairing.export import ExportReport
     from ..stages.reporting.page import ReportFiles
     from ..stages.runs.nir_export import NirReport
     from ..stages.runs.released import ImportReport
@@ -69,6 +70,17 @@ def of_pairs(report: PairingReport) -> list[str]:
         f"pairs: {report.num_classes:,} classes, recordings: {of}",
         f"  {photos} ({report.protocol})",
         f"  {report.path}",
+    ]
+
+
+def of_split(report: ExportReport) -> list[str]:
+    novel = f", {report.num_novel:,} of novel classes" if report.num_novel else ""
+    of = f"{report.num_train:,} train, {report.num_validation:,} validate, {report.num_test:,} test{novel}"
+    also = "" if report.settings == "none" else f", with {report.settings}"
+    return [
+        f"split: {of} ({report.protocol})",
+        f"  {report.path}",
+        f"to use it: pairing.split_file = {report.path}{also}",
     ]
 
 

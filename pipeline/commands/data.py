@@ -10,6 +10,7 @@ import typer
 
 from ... import pipeline
 from ...cache.errors import ConfigError, DvsTransferError
+from .. import summaries
 from ..progress import to_document
 from .common import JSON, TASKS, Given, Settings, command
 
@@ -119,7 +120,7 @@ def split_export(
     """
     from ...stages.pairing import export
 
-    given.show(export.run(pairs, out), "exported")
+    given.show(export.run(pairs, out), "exported", summary=summaries.of_split)
 
 
 def calibrate(

@@ -9,6 +9,7 @@ import pytest
 from dvs_transfer.pipeline import summaries
 from dvs_transfer.pipeline.progress import describe_speed, describe_training
 from dvs_transfer.stages.evaluation.results import ClassAccuracy, EvaluationReport, LastEpoch
+from dvs_transfer.stages.pairing.export import ExportReport
 from dvs_transfer.stages.training.progress import TrainingProgress, TrainingReport
 
 
@@ -117,3 +118,21 @@ def test_a_line_of_progress_fits_80_columns(seconds_left: float) -> None:
         selection_accuracy=1.0,
     )
     assert len(f"{describe_training(at)}  {describe_speed(at)}") <= 80
+
+
+def test_an_exported_split_says_how_it_is_used() -> None:
+    report = ExportReport(
+        path=Path("s.csv"),
+        protocol="disjoint",
+        split_digest="0" * 64,
+        num_train=1200,
+        num_validation=0,
+        num_test=30,
+        num_novel=4,
+        settings="validation = 0",
+    )
+    assert summaries.of_split(report) == [
+        "split: 1,200 train, 0 validate, 30 test, 4 of novel classes (disjoint)",
+        "  s.csv",
+        "to use it: pairing.split_file = s.csv, with validation = 0",
+    ]
