@@ -6,16 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from ..cache.errors import DvsTransferError
-from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.metrics import read_metrics
 from .experiment import read_run
-
-_SPLITS: Final[tuple[EvaluatedSplit, ...]] = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -83,19 +81,18 @@ def _facts(path: Path) -> dict[str, Any]:
         "method": shown,
         "seed": train.get("seed"),
     }
-    for split in _SPLITS:
+    for split in EVALUATED_SPLITS:
         if evaluation_path(path, split).is_file():
             report = read_evaluation(path, split)
             if _is_older(evaluation_path(path, split), report):
                 state = f"evaluated on {split} recordings before it was trained further; evaluate again"
                 return facts | {"state": state, "labels": report.train_labels}
-            first = report.last if report.last is not None and report.leads_with_last else report
             return facts | {
                 "state": "evaluated",
                 "labels": report.train_labels,
                 "split": split,
-                "accuracy": first.top1,
-                "interval": first.top1_interval,
+                "accuracy": report.first.top1,
+                "interval": report.first.top1_interval,
                 "num_recordings": report.num_samples,
             }
     return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
