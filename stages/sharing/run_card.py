@@ -168,9 +168,9 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
     for epoch, accuracies in _accuracies(report):
         for _, title, value, interval in _numbers(report, accuracies):
             yield f"{title}, {epoch}", _percent(value, interval)
-    yield "by guessing", f"{100 / report.num_classes:.1f} %"
+    yield "by guessing", f"{100 / report.num_classes_there:.1f} %"
     few = "; so few that the intervals are rough" if report.num_samples < MIN_RECORDINGS else ""
-    yield "recordings", f"{report.num_samples:,} of {report.num_classes:,} classes{few}"
+    yield "recordings", f"{report.num_samples:,} of {report.num_classes_there:,} classes{few}"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
     yield "split digest", f"`{report.split_digest}`"
