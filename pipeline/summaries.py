@@ -138,14 +138,13 @@ def of_download(report: DownloadReport) -> list[str]:
 
 
 def of_comparison(report: ComparisonReport) -> list[str]:
-    """Each difference from the baseline, of the checkpoint to go by, and what a reader must know of it."""
+    """Each difference of one draw from the baseline, of the checkpoint to go by, and what a reader must know of it.
+
+    So few draws have neither an interval nor a verdict.
+    """
     lines = []
     for found in report.differences:
         checkpoint, of = next(iter(found.checkpoints.items()))
-        by = of.top1
-        interval = by.draws or by.recordings
-        between = f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]" if interval else ""
-        verdict = f": {found.verdict}" if found.verdict else ""
-        lines.append(f"difference: {100 * by.difference:+.1f} points{between} of top-1, {checkpoint} epoch{verdict}")
+        lines.append(f"difference: {100 * of.top1.difference:+.1f} points of top-1, {checkpoint} epoch")
         lines.append(f"  {found.method} minus {found.baseline}")
     return [*lines, *(f"  {note}" for note in report.notes)]
