@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any
 
 from ..cache.errors import DvsTransferError
@@ -22,7 +24,8 @@ class ListedRun:
     newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated, or
     with other weights than there are now.
 
-    when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", or why it cannot be read.
+    when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", "imported, not evaluated
+    yet", or why it cannot be read.
     """
 
     name: str
@@ -55,13 +58,17 @@ def list_runs(folder: Path, wanted: str = "", by: str = "when") -> list[ListedRu
 
 
 def _read(path: Path) -> ListedRun:
-    files = [file for file in path.rglob("*") if file.is_file()]
-    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    files = []
+    for file in path.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+            files.append(file.stat())
+    files = [found for found in files if S_ISREG(found.st_mode)]
+    newest = max((found.st_mtime for found in files), default=0.0)
     about: dict[str, Any] = {
         "name": path.name,
         "path": path,
         "when": datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds"),
-        "num_bytes": sum(file.stat().st_size for file in files),
+        "num_bytes": sum(found.st_size for found in files),
     }
     try:
         return ListedRun(**about, **_facts(path))
@@ -95,6 +102,8 @@ def _facts(path: Path) -> dict[str, Any]:
                 "interval": report.first.top1_interval,
                 "num_recordings": report.num_samples,
             }
+    if "imported" in document:
+        return facts | {"state": "imported, not evaluated yet"}
     return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
 
 
