@@ -8,6 +8,7 @@ import logging
 import os
 import shlex
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -76,7 +77,6 @@ app.add_typer(study_app, name="study")
 app.add_typer(study_app, name="experiment", hidden=True)  # its name before
 command(app, JSON, models=(FewShotConfig,))(few_shot)
 command(app, OVERRIDE, JSON)(predict)
-command(app, JSON)(export)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -180,9 +180,10 @@ def train(
 
     Example: dvs-transfer train --set train.epochs=5
     """
+    if name:
+        given = replace(given, override=[*given.override, f"name={json.dumps(name)}"])  # hints repeat it
     # A folder of one's own is for one run.
-    config = given.load(*([f"name={json.dumps(name)}"] if name else []))
-    configs, say, trained = config.with_baseline()[: None if run is None else 1], Settings.reporter.say, []
+    configs, say, trained = given.load().with_baseline()[: None if run is None else 1], Settings.reporter.say, []
     for config in configs:
         with Settings.reporter.training() as on_progress:
             folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
@@ -190,8 +191,7 @@ def train(
             trained.append(({"run": folder, **to_document(report)}, summaries.of_training(folder, report)))
     if trained:
         _show_with_baseline(given, trained, "trained")
-        is_named = run is not None or name is not None
-        given.next(f"evaluate {shlex.quote(str(trained[0][0]['run']))}" if is_named else "evaluate")
+        given.next("evaluate" if run is None else f"evaluate {shlex.quote(str(run))}")
 
 
 @command(app, CONFIG, JSON)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from stat import S_ISREG
+from typing import Any
 
 from ..cache.errors import DvsTransferError
-from ..stages.evaluation.config import EvaluatedSplit
+from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.metrics import read_metrics
 from .experiment import read_run
-
-_SPLITS: Final[tuple[EvaluatedSplit, ...]] = ("test", "validation")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,8 @@ class ListedRun:
     newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated, or
     with other weights than there are now.
 
-    when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", or why it cannot be read.
+    when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", "imported, not evaluated
+    yet", or why it cannot be read.
     """
 
     name: str
@@ -57,13 +58,17 @@ def list_runs(folder: Path, wanted: str = "", by: str = "when") -> list[ListedRu
 
 
 def _read(path: Path) -> ListedRun:
-    files = [file for file in path.rglob("*") if file.is_file()]
-    newest = max((file.stat().st_mtime for file in files), default=0.0)
+    files = []
+    for file in path.rglob("*"):
+        with suppress(FileNotFoundError):  # a temporary file of a run that is being trained
+            files.append(file.stat())
+    files = [found for found in files if S_ISREG(found.st_mode)]
+    newest = max((found.st_mtime for found in files), default=0.0)
     about: dict[str, Any] = {
         "name": path.name,
         "path": path,
         "when": datetime.fromtimestamp(newest, UTC).isoformat(timespec="seconds"),
-        "num_bytes": sum(file.stat().st_size for file in files),
+        "num_bytes": sum(found.st_size for found in files),
     }
     try:
         return ListedRun(**about, **_facts(path))
@@ -83,21 +88,22 @@ def _facts(path: Path) -> dict[str, Any]:
         "method": shown,
         "seed": train.get("seed"),
     }
-    for split in _SPLITS:
+    for split in EVALUATED_SPLITS:
         if evaluation_path(path, split).is_file():
             report = read_evaluation(path, split)
             if _is_older(evaluation_path(path, split), report):
                 state = f"evaluated on {split} recordings before it was trained further; evaluate again"
                 return facts | {"state": state, "labels": report.train_labels}
-            first = report.last if report.last is not None and report.leads_with_last else report
             return facts | {
                 "state": "evaluated",
                 "labels": report.train_labels,
                 "split": split,
-                "accuracy": first.top1,
-                "interval": first.top1_interval,
+                "accuracy": report.first.top1,
+                "interval": report.first.top1_interval,
                 "num_recordings": report.num_samples,
             }
+    if "imported" in document:
+        return facts | {"state": "imported, not evaluated yet"}
     return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..stages.conversion.run import ConversionReport
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from ..stages.simulation.run import SimulationReport
     from ..stages.training.progress import TrainingReport
     from .experiment import PreprocessReport
-
-FEW_RECORDINGS: Final = 30  # below, a bootstrap interval of them is rough
-_TOP5_CLASSES: Final = 5  # among so many the best five are all
 
 
 def percent(share: float) -> str:
@@ -97,13 +94,15 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
 
 
 def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
-    shown = report.last if report.last is not None and report.leads_with_last else report
+    from ..stages.evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS  # which loads torch
+
+    shown = report.first
     epoch = "last epoch" if shown is report.last or report.holds("last") else f"epoch {report.epoch}"
     interval = shown.top1_interval
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    rough = "; so few recordings that the interval is rough" if report.num_samples < FEW_RECORDINGS else ""
+    rough = "; so few recordings that the interval is rough" if report.num_samples < MIN_RECORDINGS else ""
     more = [f"classes' mean {percent(shown.mean_class_accuracy)}"]
-    if report.num_classes > _TOP5_CLASSES:
+    if report.num_classes > MAX_TOP5_CLASSES:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     return [
@@ -151,14 +150,13 @@ def of_download(report: DownloadReport) -> list[str]:
 
 
 def of_comparison(report: ComparisonReport) -> list[str]:
-    """Each difference from the baseline, of the checkpoint to go by, and what a reader must know of it."""
+    """Each difference of one draw from the baseline, of the checkpoint to go by, and what a reader must know of it.
+
+    So few draws have neither an interval nor a verdict.
+    """
     lines = []
     for found in report.differences:
         checkpoint, of = next(iter(found.checkpoints.items()))
-        by = of.top1
-        interval = by.draws or by.recordings
-        between = f" [{100 * interval.low:+.1f}, {100 * interval.high:+.1f}]" if interval else ""
-        verdict = f": {found.verdict}" if found.verdict else ""
-        lines.append(f"difference: {100 * by.difference:+.1f} points{between} of top-1, {checkpoint} epoch{verdict}")
+        lines.append(f"difference: {100 * of.top1.difference:+.1f} points of top-1, {checkpoint} epoch")
         lines.append(f"  {found.method} minus {found.baseline}")
     return [*lines, *(f"  {note}" for note in report.notes)]

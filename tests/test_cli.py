@@ -250,6 +250,9 @@ def test_configurations_are_listed_shown_and_copied(tmp_path: Path, monkeypatch:
     assert "preprocess --config demo.toml" in succeed("config", "init", "demo").out
     assert (tmp_path / "demo.toml").read_text() == (CONFIGS / "demo.toml").read_text()
     assert "is there already" in run_command("config", "init", "demo").err
+    told = succeed("config", "init", "studies/demo-ablation", "my study.toml", "--root", "my root").out
+    assert told == "my study.toml\nnext: dvs-transfer study run 'my study.toml' --root 'my root'\n"
+    assert succeed("config", "init", "demo", "second.toml", "--quiet").out == "second.toml\n"
     assert "train.epochs: integer, >= 1" in succeed("config", "keys", "train.epochs").out
 
 

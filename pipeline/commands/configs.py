@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,7 +41,7 @@ def show(_: Given, name: Annotated[str, typer.Argument(help="A name that `config
 
 @command(config_app)
 def init(
-    _: Given,
+    given: Given,
     name: Annotated[str, typer.Argument(help="A name that `config ls` lists.")],
     file: Annotated[Path | None, typer.Argument(help="File to write; by default NAME.toml here.")] = None,
 ) -> None:
@@ -50,7 +51,8 @@ def init(
     """
     written = shipped.copy(name, file)
     study = name.removeprefix("configs/").startswith(shipped.STUDIES)
-    print(f"{written}\nnext: dvs-transfer {f'study run {written}' if study else f'preprocess --config {written}'}")
+    print(written)
+    given.next(shlex.join([*(("study", "run") if study else ("preprocess", "--config")), str(written)]))
 
 
 @command(config_app, JSON)

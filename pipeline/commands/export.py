@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -45,7 +46,8 @@ def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
     name = what.resolve().name.removesuffix(".zarr")
     report = export_folder(what, out or Path("hub") / name, licence)
     given.show(report, "exported", summary=_of_export)
-    given.next(f"hub push {report.folder} {'' if report.kind == 'run' else 'datasets/'}USER/{report.folder.name}")
+    repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{report.folder.name}"
+    given.next(shlex.join(["hub", "push", str(report.folder), repository]))
 
 
 TARGETS: Final[Mapping[str, Callable[[Given, Path, Path | None, Checkpoint | None, str | None], None]]] = (

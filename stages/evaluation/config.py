@@ -9,6 +9,8 @@ from pydantic import Field
 from ...cache.documents import Frozen
 
 EvaluatedSplit = Literal["validation", "test"]
+# In the order in which they are shown.
+EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
 Precision = Literal["float32", "bfloat16", "int8"]
 Heads = Literal["event", "both"]
 

@@ -13,14 +13,11 @@ from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
 from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
-from ..evaluation.config import EvaluatedSplit
+from ..evaluation.config import EVALUATED_SPLITS, EvaluatedSplit
 from ..evaluation.results import Outcome, evaluation_path, read_evaluation, read_predictions
 from ..runs.checkpoint import changed_weights
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
-
-# The splits that can be evaluated, in the order in which they are shown.
-EVALUATED_SPLITS: tuple[EvaluatedSplit, ...] = ("test", "validation")
 
 
 @dataclass(frozen=True)

@@ -18,18 +18,14 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import Accuracies, EvaluationReport
+from ..evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS, Accuracies, EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
-# Intervals over fewer recordings, or over classes of fewer, are marked. The bootstrap knows no value that it did not
-# see: of 20 to 30 recordings its 95 % interval holds a true share between 50 and 90 % as rarely as 81 times of 100,
-# of 60 at least 90 times, of 120 at least 91.
-MIN_RECORDINGS, MIN_OF_CLASS = 30, 5
+MIN_OF_CLASS = 5  # intervals over classes of fewer recordings are marked, as those of fewer than MIN_RECORDINGS are
 
-MAX_TOP5_CLASSES = 5  # so many classes are all among the best five
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...cache.pairs import Reach
-from ..evaluation.results import Accuracies, EvaluationReport
+from ..evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS, Accuracies, EvaluationReport
 from ..runs.checkpoint import CheckpointInfo
 from . import licences
 from .cards import card, table
@@ -20,8 +20,6 @@ _REACH: Final[Mapping[Reach, str]] = {
     "some": "**some**: photos of held-out recordings were among what taught, so accuracies are too high for new scenes",
     "unknown": "**unknown**: whether photos of held-out recordings were among what taught is not known",
 }
-_TOP5_CLASSES: Final = 5  # among so many the best five are all
-_FEW_RECORDINGS: Final = 30  # below, a bootstrap interval of them is rough
 
 
 @dataclass(frozen=True)
@@ -119,7 +117,7 @@ def _numbers(report: EvaluationReport, accuracies: Any) -> Iterator[tuple[str, s
     yield "accuracy", "top-1", accuracies.top1, accuracies.top1_interval
     mean, interval = accuracies.mean_class_accuracy, accuracies.mean_class_accuracy_interval
     yield "balanced_accuracy", "mean of the classes' top-1", mean, interval
-    if report.num_classes > _TOP5_CLASSES:
+    if report.num_classes > MAX_TOP5_CLASSES:
         yield "top_5_accuracy", "top-5", accuracies.top5, None
 
 
@@ -170,9 +168,9 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
     for epoch, accuracies in _accuracies(report):
         for _, title, value, interval in _numbers(report, accuracies):
             yield f"{title}, {epoch}", _percent(value, interval)
-    yield "by guessing", f"{100 / report.num_classes:.1f} %"
-    few = "; so few that the intervals are rough" if report.num_samples < _FEW_RECORDINGS else ""
-    yield "recordings", f"{report.num_samples:,} of {report.num_classes:,} classes{few}"
+    yield "by guessing", f"{100 / report.num_classes_there:.1f} %"
+    few = "; so few that the intervals are rough" if report.num_samples < MIN_RECORDINGS else ""
+    yield "recordings", f"{report.num_samples:,} of {report.num_classes_there:,} classes{few}"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
     yield "split digest", f"`{report.split_digest}`"

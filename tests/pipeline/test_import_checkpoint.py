@@ -11,6 +11,7 @@ import torch
 from published import NUM_STEPS, published
 
 from dvs_transfer.cli import main
+from dvs_transfer.pipeline.run_list import list_runs
 from dvs_transfer.stages import pairing
 
 from stores import CLASS_NAMES, build_store
@@ -23,6 +24,8 @@ def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     torch.save(published(num_classes=len(CLASS_NAMES)), file)
     assert main(["import-checkpoint", str(file), "--out", str(run), "--pairs", str(pairs.path)]) == 0
     assert "Transfer_SCNN" in capsys.readouterr().out
+    (listed,) = list_runs(tmp_path)
+    assert (listed.name, listed.method, listed.state) == ("run", "imported", "imported, not evaluated yet")
     assert main(["evaluate", str(run), "--save-logits", str(logits), "--set", "evaluate.threads=1", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["method"], report["selection"], report["photos_in_reach"]) == (

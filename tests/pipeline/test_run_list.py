@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 from command_line import run_command, succeed
 from tiny import EVERY_STEP, make_workspace, preprocess
 
 from dvs_transfer.pipeline.run_list import as_table, list_runs
+from dvs_transfer.stages.evaluation.results import read_evaluation
 from dvs_transfer.stages.runs.checkpoint import weights_path
 
 
@@ -18,7 +20,8 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     succeed(*preprocess(root))
     common = ("--config", root / "tiny.toml", "--root", root)
     told = succeed("train", *common, "--name", "mine").out
-    assert f"next: dvs-transfer evaluate {root}/runs/mine-transfer-" in told
+    hint = told.splitlines()[-1]
+    assert hint == f"next: dvs-transfer evaluate --config {root}/tiny.toml --set 'name=\"mine\"' --root {root}"
     first, second = sorted(list_runs(root / "runs"), key=lambda run: run.name)
     assert (first.name.rpartition("-")[0], second.name.rpartition("-")[0]) == (
         "alone-events-seed-42",
@@ -51,6 +54,14 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err
     near = run_command("evaluate", root / "runs" / "mine").err
     assert second.name in near
+    told = succeed(*shlex.split(hint)[2:]).out  # as it is written, of the baseline, too
+    reports = [read_evaluation(run.path, "test") for run in (second, first)]
+    found, against = (report.at("last") for report in reports)
+    assert found is not None
+    assert against is not None
+    assert f"difference: {100 * (found.top1 - against.top1):+.1f} points of top-1, last epoch\n" in told
+    assert told.splitlines()[-1] == hint.replace(" evaluate ", " report ")
+    assert {run.state for run in list_runs(root / "runs", "seed-42")} == {"evaluated"}
 
 
 def test_a_run_of_an_earlier_version_is_found_by_its_folder_s_name(tmp_path: Path) -> None:

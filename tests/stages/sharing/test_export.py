@@ -16,10 +16,11 @@ from dvs_transfer.cache.pairs import PairStore
 from dvs_transfer.cache.store import FrameStore, list_stores
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
-from dvs_transfer.stages.evaluation.results import read_evaluation
+from dvs_transfer.stages.evaluation.results import ClassAccuracy, read_evaluation
+from dvs_transfer.stages.runs.checkpoint import read_info, weights_path
 from dvs_transfer.stages.sharing.export import export
 from dvs_transfer.stages.sharing.manifest import read_manifest, verify
-from dvs_transfer.stages.sharing.run_card import data_sets
+from dvs_transfer.stages.sharing.run_card import data_sets, run_card
 
 RUN_FILES = {
     *("config.json", "metrics.jsonl", "stints.json", "checkpoints/best.safetensors", "checkpoints/last.safetensors"),
@@ -107,6 +108,16 @@ def test_the_card_s_numbers_are_the_evaluation_s(shared_run: Path, tmp_path: Pat
         assert f"| recordings | {report.num_samples:,} of {report.num_classes:,} classes; so few" in text
         assert f"| labels seen | {report.train_labels:,}" in text
     assert "licence of the raw data: CC BY 4.0" in text
+
+
+def test_guesses_are_among_the_classes_that_there_are_recordings_of(shared_run: Path) -> None:
+    report = read_evaluation(shared_run, "test")
+    classes = tuple(ClassAccuracy(name=name, num_samples=20, accuracy=0.5) for name in "abc")
+    absent = ClassAccuracy(name="novel", num_samples=0, accuracy=None)
+    report = report.model_copy(update={"classes": (*classes, absent), "num_classes": 4, "num_samples": 60})
+    text = run_card("x", {}, "pairs", read_info(weights_path(shared_run, report.checkpoint)), [report], None)
+    assert "| by guessing | 33.3 % |" in text
+    assert "| recordings | 60 of 3 classes |" in text
 
 
 def test_a_card_does_not_pass_drawn_data_for_published_ones() -> None:
@@ -235,5 +246,7 @@ def test_the_command(shared_run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "licence: mit" in told.out
     assert "next: dvs-transfer hub push hub/one USER/one" in told.out
     assert (tmp_path / "hub" / "one" / "README.md").is_file()
+    told = succeed("export", shared_run, "for others")
+    assert told.out.endswith("next: dvs-transfer hub push 'for others' 'USER/for others'\n")
     refuse("export", shared_run, code=2, says=["hub/one: is there already"])
     refuse("export", shared_run, "--to", "nowhere", code=2, says=["'nowhere' is not one of 'nir', 'hub'"])
