@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ..stages.conversion.run import ConversionReport
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from ..stages.simulation.run import SimulationReport
     from ..stages.training.progress import TrainingReport
     from .experiment import PreprocessReport
-
-FEW_RECORDINGS: Final = 30  # below, a bootstrap interval of them is rough
-_TOP5_CLASSES: Final = 5  # among so many the best five are all
 
 
 def percent(share: float) -> str:
@@ -86,12 +83,12 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
 
 def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
     shown = report.last if report.last is not None and report.leads_with_last else report
-    epoch = "last epoch" if shown is report.last or report.holds("last") else f"epoch {report.epoch}"
+    epoch = "last epoch" if shown is report.last else report.which_epoch
     interval = shown.top1_interval
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    rough = "; so few recordings that the interval is rough" if report.num_samples < FEW_RECORDINGS else ""
+    rough = "; so few recordings that the interval is rough" if report.has_few_recordings else ""
     more = [f"classes' mean {percent(shown.mean_class_accuracy)}"]
-    if report.num_classes > _TOP5_CLASSES:
+    if report.tells_top5:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     return [
@@ -120,8 +117,9 @@ def of_import(report: ImportReport) -> list[str]:
 
 def of_nir(report: NirReport) -> list[str]:
     of = f"{report.nodes} nodes, {report.neurons:,} neurons"
+    epoch = f" of epoch {report.epoch}" if report.epoch else ""  # imported weights may not say
     return [
-        f"exported: {report.network} of epoch {report.epoch} as a NIR graph, {of}, {report.num_bytes / 1e6:.1f} MB",
+        f"exported: {report.network}{epoch} as a NIR graph, {of}, {report.num_bytes / 1e6:.1f} MB",
         f"  {report.file}",
         f"  give it {report.num_steps} frames (2, {report.size}, {report.size}) at dt = {report.dt_s:g} s; the mean of "
         f"its outputs names the class",

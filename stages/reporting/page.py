@@ -15,12 +15,12 @@ from ...cache.schema import timestamp
 from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import MIN_SELECTING
+from ..evaluation.results import MIN_RECORDINGS, MIN_SELECTING
 from ..evaluation.statistics import MIN_DRAWS, Interval
 from .facts import describe_analyses, describe_setup, find_cautions
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
-from .results import MIN_OF_CLASS, MIN_RECORDINGS, describe_results, find_few
+from .results import MIN_OF_CLASS, describe_results, find_few
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -18,18 +18,13 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import Accuracies, EvaluationReport
+from ..evaluation.results import MIN_RECORDINGS, Accuracies, EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
-# Intervals over fewer recordings, or over classes of fewer, are marked. The bootstrap knows no value that it did not
-# see: of 20 to 30 recordings its 95 % interval holds a true share between 50 and 90 % as rarely as 81 times of 100,
-# of 60 at least 90 times, of 120 at least 91.
-MIN_RECORDINGS, MIN_OF_CLASS = 30, 5
-
-MAX_TOP5_CLASSES = 5  # so many classes are all among the best five
+MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over fewer than MIN_RECORDINGS are
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
@@ -67,10 +62,8 @@ def describe_results(
         "chance": 1 / first.num_classes_there,
         "most_frequent": max(entry.num_samples for entry in first.classes) / num_recordings,
         "num_resamples": first.num_resamples,
-        "metrics": {
-            name: title for name, title in METRICS.items() if name != "top5" or first.num_classes > MAX_TOP5_CLASSES
-        },
-        "few_recordings": num_recordings < MIN_RECORDINGS,
+        "metrics": {name: title for name, title in METRICS.items() if name != "top5" or first.tells_top5},
+        "few_recordings": first.has_few_recordings,
         "epoch_choice": choices.pop() if len(choices) == 1 else None,
         "labels": labels.pop() if len(labels) == 1 else None,
         "groups": [

@@ -220,6 +220,7 @@ def test_a_run_of_a_graph_evaluates_as_the_run_that_was_exported(tmp_path: Path)
     assert found.confusion == expected.confusion
     assert found.photos_in_reach == "unknown"
     assert "does not say" in found.epoch_choice
+    assert found.which_epoch == "epoch not known"
     with pytest.raises(TrainingError, match="the pair store's classes, in this order, are dog, cat, bee, ant"):
         other = TinySplit("test", 16, class_names=CLASS_NAMES[::-1])
         released.run(file, other, tmp_path / "other", tmp_path, lambda path: nir_import.read_graph(path, 3))
