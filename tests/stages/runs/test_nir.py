@@ -270,6 +270,11 @@ def with_integrators(graph: Any) -> Any:
     return graph
 
 
+def with_long_steps(graph: Any) -> Any:
+    graph.metadata = {"dt": 1e-3}
+    return graph
+
+
 def with_branch(graph: Any) -> Any:
     graph.edges.append(("conv_0", "conv_0"))
     return graph
@@ -283,6 +288,7 @@ SHAPE = (4, SIZE - 4, SIZE - 4)
     [
         (with_integrators, r"neurons_0 \(IF\): expected one of Conv2d"),
         (with_branch, "is no chain"),
+        (with_long_steps, r"no scnn has tau = 0\.2 \(Input should be .* 1\); tau is in steps of the graph's dt, 0\.001 s"),
         (with_node("conv_0", stride=(2, 2)), r"conv_0 \(Conv2d\): expected square kernels and padding, no stride"),
         (with_node("conv_0", padding=(1, 1)), "neither vgg_snn .* 5 x 5 with padding 1"),
         (with_node("conv_0", bias=np.ones(4, np.float32)), r"conv_0 \(Conv2d\): has biases; scnn has none"),
