@@ -94,15 +94,13 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
 
 
 def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
-    from ..stages.evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS  # which loads torch
-
     shown = report.first
-    epoch = "last epoch" if shown is report.last or report.holds("last") else f"epoch {report.epoch}"
+    epoch = "last epoch" if shown is report.last else report.which_epoch
     interval = shown.top1_interval
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    rough = "; so few recordings that the interval is rough" if report.num_samples < MIN_RECORDINGS else ""
+    rough = "; so few recordings that the interval is rough" if report.has_few_recordings else ""
     more = [f"classes' mean {percent(shown.mean_class_accuracy)}"]
-    if report.num_classes > MAX_TOP5_CLASSES:
+    if report.tells_top5:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     return [
@@ -131,8 +129,9 @@ def of_import(report: ImportReport) -> list[str]:
 
 def of_nir(report: NirReport) -> list[str]:
     of = f"{report.nodes} nodes, {report.neurons:,} neurons"
+    epoch = f" of epoch {report.epoch}" if report.epoch else ""  # imported weights may not say
     return [
-        f"exported: {report.network} of epoch {report.epoch} as a NIR graph, {of}, {report.num_bytes / 1e6:.1f} MB",
+        f"exported: {report.network}{epoch} as a NIR graph, {of}, {report.num_bytes / 1e6:.1f} MB",
         f"  {report.file}",
         f"  give it {report.num_steps} frames (2, {report.size}, {report.size}) at dt = {report.dt_s:g} s; the mean of "
         f"its outputs names the class",

@@ -115,6 +115,22 @@ class EvaluationReport(Accuracies):
         return sum(entry.num_samples > 0 for entry in self.classes)
 
     @property
+    def has_few_recordings(self) -> bool:
+        """Whether its intervals are rough."""
+        return self.num_samples < MIN_RECORDINGS
+
+    @property
+    def tells_top5(self) -> bool:
+        return self.num_classes > MAX_TOP5_CLASSES
+
+    @property
+    def which_epoch(self) -> str:
+        """The evaluated weights' epoch in words; weights that do not say which have 0."""
+        if self.holds("last"):
+            return "last epoch"
+        return f"epoch {self.epoch}" if self.epoch else "epoch not known"
+
+    @property
     def leads_with_last(self) -> bool:
         """Whether the last epoch's result is to be shown first: too few validation recordings, or others, chose `best`.
 

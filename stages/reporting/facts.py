@@ -98,7 +98,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
         "photos of held-out recordings in reach": report.photos_in_reach,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
         "labels seen": seen,
-        "epochs": f"{report.epoch} of {_text(train.get('epochs'))} ({report.checkpoint})",
+        "epochs": f"{_text(report.epoch or None)} of {_text(train.get('epochs'))} ({report.checkpoint})",
         "batch": _text(train.get("batch_size")),
         "epoch chosen by": report.selection,
         "evaluated with": report.way,

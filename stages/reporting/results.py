@@ -18,14 +18,13 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS, Accuracies, EvaluationReport
+from ..evaluation.results import MIN_RECORDINGS, Accuracies, EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
-MIN_OF_CLASS = 5  # intervals over classes of fewer recordings are marked, as those of fewer than MIN_RECORDINGS are
-
+MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over fewer than MIN_RECORDINGS are
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
@@ -63,10 +62,8 @@ def describe_results(
         "chance": 1 / first.num_classes_there,
         "most_frequent": max(entry.num_samples for entry in first.classes) / num_recordings,
         "num_resamples": first.num_resamples,
-        "metrics": {
-            name: title for name, title in METRICS.items() if name != "top5" or first.num_classes > MAX_TOP5_CLASSES
-        },
-        "few_recordings": num_recordings < MIN_RECORDINGS,
+        "metrics": {name: title for name, title in METRICS.items() if name != "top5" or first.tells_top5},
+        "few_recordings": first.has_few_recordings,
         "epoch_choice": choices.pop() if len(choices) == 1 else None,
         "labels": labels.pop() if len(labels) == 1 else None,
         "groups": [

@@ -134,7 +134,12 @@ def read_graph(path: Path, num_steps: int) -> ReleasedCheckpoint:
         constants_here = {"tau": tau, "threshold": threshold, "running_statistics": "shared"}
         model = ModelConfig.model_validate({"name": name, "widths": widths, **constants_here})
     except ValidationError as error:
-        raise TrainingError(f"{path}: an impossible network: {error}") from error
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
+        raise TrainingError(
+            f"{path}: no {name} has {what} = {first['input']} ({first['msg']}); tau is in steps of the graph's dt, "
+            f"{graph.metadata.get('dt', DT_S)} s; it cannot be imported"
+        ) from None
     steps, classes = graph.metadata.get("num_steps", num_steps), graph.metadata.get("classes")
     return ReleasedCheckpoint(
         path=path,

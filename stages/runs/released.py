@@ -214,7 +214,7 @@ def released_weights(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor
 
 
 def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint) -> None:
-    """Put the weights into `network`. Raises TrainingError, naming them, for missing, unknown and misshapen ones."""
+    """Put the weights into `network`. Raises TrainingError, naming them, for missing, unknown, misshapen and infinite ones."""
     expected = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     found = {key: tuple(tensor.shape) for key, tensor in released.weights.items()}
     problems = {
@@ -225,6 +225,7 @@ def load_released_weights(network: SpikingNetwork, released: ReleasedCheckpoint)
             for key, shape in sorted(expected.items())
             if found.get(key, shape) != shape
         ],
+        "not finite": sorted(key for key, tensor in released.weights.items() if not tensor.isfinite().all()),
     }
     if any(problems.values()):
         text = "; ".join(f"{problem}: {name_some(keys, _MAX_NAMED)}" for problem, keys in problems.items() if keys)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...cache.pairs import Reach
-from ..evaluation.results import MAX_TOP5_CLASSES, MIN_RECORDINGS, Accuracies, EvaluationReport
+from ..evaluation.results import Accuracies, EvaluationReport
 from ..runs.checkpoint import CheckpointInfo
 from . import licences
 from .cards import card, table
@@ -97,7 +97,7 @@ def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> di
             "protocol": report.protocol,
             "photos_in_reach": report.photos_in_reach,
             "num_recordings": report.num_samples,
-            "num_classes": report.num_classes,
+            "num_classes": report.num_classes_there,
         },
     }
     return {"task": TASK, "dataset": dataset, "metrics": metrics}
@@ -105,8 +105,7 @@ def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> di
 
 def _accuracies(report: EvaluationReport) -> Iterator[tuple[str, Accuracies]]:
     """Those of each checkpoint, with which epoch it is; first the one to go by."""
-    evaluated = ("last epoch" if report.holds("last") else f"epoch {report.epoch}", report)
-    found: list[tuple[str, Accuracies]] = [evaluated]
+    found: list[tuple[str, Accuracies]] = [(report.which_epoch, report)]
     if report.last is not None and not report.holds("last"):
         found.insert(0 if report.leads_with_last else 1, ("last epoch", report.last))
     yield from found
@@ -117,7 +116,7 @@ def _numbers(report: EvaluationReport, accuracies: Any) -> Iterator[tuple[str, s
     yield "accuracy", "top-1", accuracies.top1, accuracies.top1_interval
     mean, interval = accuracies.mean_class_accuracy, accuracies.mean_class_accuracy_interval
     yield "balanced_accuracy", "mean of the classes' top-1", mean, interval
-    if report.num_classes > MAX_TOP5_CLASSES:
+    if report.tells_top5:
         yield "top_5_accuracy", "top-5", accuracies.top5, None
 
 
@@ -169,7 +168,7 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
         for _, title, value, interval in _numbers(report, accuracies):
             yield f"{title}, {epoch}", _percent(value, interval)
     yield "by guessing", f"{100 / report.num_classes_there:.1f} %"
-    few = "; so few that the intervals are rough" if report.num_samples < MIN_RECORDINGS else ""
+    few = "; so few that the intervals are rough" if report.has_few_recordings else ""
     yield "recordings", f"{report.num_samples:,} of {report.num_classes_there:,} classes{few}"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
@@ -181,5 +180,4 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
     if report.unlabelled:
         yield "recordings without labels", report.unlabelled
     yield "asked", report.way
-    evaluated = "last epoch" if report.holds("last") else f"epoch {report.epoch}"
-    yield f"calibration error, {evaluated}", f"{report.calibration_error:.3f}"
+    yield f"calibration error, {report.which_epoch}", f"{report.calibration_error:.3f}"

@@ -1,7 +1,8 @@
 """What listens to a run beside the terminal: TensorBoard, MLflow, Weights & Biases; one protocol for all of them.
 
 Each has a tracked run for the run in a folder, whose id is kept in `<run>/trackers.json`. A run that goes on goes on
-there, too, and is first told the epochs that it missed. Only the main process tells.
+there, too, and is first told the epochs that it missed (not TensorBoard: it counts steps, which nothing keeps). Only
+the main process tells.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class TensorBoard:
             self.writer.add_scalar(name, value, step)
 
     def epoch(self, line: MetricsLine) -> None:
-        """Its numbers came with their step."""
+        """Its numbers came with their step; those of epochs that it missed are not in it."""
 
     def ended(self, status: Status, files: Sequence[Path]) -> None:
         self.writer.close()  # the files lie beside what it wrote
@@ -250,8 +251,8 @@ class _Listener:
             self.listens = False
             what = (str(error).splitlines() or [""])[0]
             self.on_message(
-                f"{self.name} failed ({type(error).__name__}: {what}); training goes on without it, and it is told "
-                "what it missed when the run goes on the next time"
+                f"{self.name} failed ({type(error).__name__}: {what}); training goes on without it; it is asked "
+                "again when the run goes on the next time"
             )
 
     def _keep(self, known: _Known) -> None:

@@ -220,6 +220,7 @@ def test_a_run_of_a_graph_evaluates_as_the_run_that_was_exported(tmp_path: Path)
     assert found.confusion == expected.confusion
     assert found.photos_in_reach == "unknown"
     assert "does not say" in found.epoch_choice
+    assert found.which_epoch == "epoch not known"
     with pytest.raises(TrainingError, match="the pair store's classes, in this order, are dog, cat, bee, ant"):
         other = TinySplit("test", 16, class_names=CLASS_NAMES[::-1])
         released.run(file, other, tmp_path / "other", tmp_path, lambda path: nir_import.read_graph(path, 3))
@@ -269,6 +270,11 @@ def with_integrators(graph: Any) -> Any:
     return graph
 
 
+def with_long_steps(graph: Any) -> Any:
+    graph.metadata = {"dt": 1e-3}
+    return graph
+
+
 def with_branch(graph: Any) -> Any:
     graph.edges.append(("conv_0", "conv_0"))
     return graph
@@ -282,6 +288,7 @@ SHAPE = (4, SIZE - 4, SIZE - 4)
     [
         (with_integrators, r"neurons_0 \(IF\): expected one of Conv2d"),
         (with_branch, "is no chain"),
+        (with_long_steps, r"no scnn has tau = 0\.2 \(Input should be .* 1\); tau is in steps of the graph's dt, 0\.001 s"),
         (with_node("conv_0", stride=(2, 2)), r"conv_0 \(Conv2d\): expected square kernels and padding, no stride"),
         (with_node("conv_0", padding=(1, 1)), "neither vgg_snn .* 5 x 5 with padding 1"),
         (with_node("conv_0", bias=np.ones(4, np.float32)), r"conv_0 \(Conv2d\): has biases; scnn has none"),

@@ -110,6 +110,7 @@ def with_state(**changes):
         (published(args=argparse.Namespace(tau=0.5)), "impossible neurons"),
         (with_state(**{"fc1.bias": None}), r"not those of Transfer_SCNN: missing: backbone\.4\.linear\.bias$"),
         (with_state(**{"fc1.bias": torch.ones(3)}), r"another shape: backbone\.4\.linear\.bias \(3,\) instead of"),
+        (with_state(**{"fc1.bias": torch.full((300,), torch.nan)}), r"not finite: backbone\.4\.linear\.bias$"),
         (published(state_dict=published()["state_dict"] | {"fc9.bias": torch.ones(3)}), r"unknown: fc9\.bias$"),
         (published(state_dict=published()["state_dict"] | {"fc9.bias": 3}), r"else than tensors: fc9\.bias"),
         (with_state(**{"node1.threshold": torch.tensor(0.7)}), r"neurons differ, .*: node1\.threshold"),

@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from evaluations import evaluation_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dvs_transfer.stages.evaluation.results import EvaluationReport, LastEpoch, Predictions
+from dvs_transfer.stages.network.config import ModelConfig
+from dvs_transfer.stages.runs.checkpoint import CheckpointInfo
 from dvs_transfer.stages.sharing.cards import card, table
 from dvs_transfer.stages.sharing.licences import metadata, title_and_licence
+from dvs_transfer.stages.sharing.run_card import run_card
 
 yaml = pytest.importorskip("yaml", reason="needs PyYAML, which comes with the extra `docs`")
 
@@ -46,3 +51,69 @@ def test_licences() -> None:
     assert metadata(["MIT", "CC BY 4.0"], None) == {"license": "other", "license_name": "CC BY 4.0; MIT"}
     assert metadata(["MIT"], "cc0-1.0") == {"license": "cc0-1.0"}
     assert metadata([], None) == {"license": "unknown"}
+
+
+CLASSES = (*"abcdefg", "novel")
+LAST = LastEpoch(
+    top1=0.31, top5=0.71, mean_class_accuracy=0.41, top1_interval=(0.3, 0.32), mean_class_accuracy_interval=(0.4, 0.42)
+)
+BEST_METRICS = [("accuracy", 0.33, [0.2, 0.4]), ("balanced_accuracy", 0.43, [0.1, 0.5]), ("top_5_accuracy", 0.73, None)]
+LAST_METRICS = [
+    ("accuracy", 0.31, [0.3, 0.32]),
+    ("balanced_accuracy", 0.41, [0.4, 0.42]),
+    ("top_5_accuracy", 0.71, None),
+]
+
+
+def card_of(**changes: Any) -> tuple[list[tuple[str, str, float, Any]], dict[str, Any], str]:
+    """Metrics of the model index (type, name, value, interval), what they are over, and the text."""
+    best = {"top1": 0.33, "top5": 0.73, "mean_class_accuracy": 0.43}
+    intervals = {"top1_interval": (0.2, 0.4), "mean_class_accuracy_interval": (0.1, 0.5)}
+    predictions = Predictions(*(tuple("abcdefg" * 5) for _ in range(3)))
+    made = evaluation_of(predictions, CLASSES, **{**best, **intervals, "last": LAST, "epoch": 2, **changes})
+    info = CheckpointInfo(
+        model=ModelConfig(),
+        method="transfer",
+        class_names=CLASSES,
+        num_steps=3,
+        size=24,
+        epoch=2,
+        selection="validation",
+        accuracy=None,
+        protocol="disjoint",
+        split_digest="",
+        cache_fingerprint="",
+    )
+    text = run_card("one", {}, "pairs.zarr", info, [EvaluationReport.model_validate(made)], None)
+    (result,) = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
+    told = [(each["type"], each["name"], each["value"], each["args"].get("interval_95")) for each in result["metrics"]]
+    return told, result["dataset"]["args"], text
+
+
+def named(title: str, metrics: list[tuple[str, float, Any]]) -> list[tuple[str, str, float, Any]]:
+    names = ("top-1", "mean of the classes' top-1", "top-5")
+    return [(kind, f"{name}, {title}", *rest) for name, (kind, *rest) in zip(names, metrics, strict=True)]
+
+
+def test_each_number_of_a_card_stands_with_its_interval_and_its_epoch() -> None:
+    best, last = named("epoch 2", BEST_METRICS), named("last epoch", LAST_METRICS)
+    assert card_of(validation_per_class=10)[0] == best + last
+    told, over, text = card_of(validation_per_class=9)  # as much luck as choice
+    assert told == last + best
+    assert (over["num_recordings"], over["num_classes"]) == (35, 7)  # none is of the novel class
+    for row in (
+        "| top-1, last epoch | 31.0 % [30.0, 32.0] |",
+        "| mean of the classes' top-1, epoch 2 | 43.0 % [10.0, 50.0] |",
+        "| top-5, epoch 2 | 73.0 % |",
+        "| by guessing | 14.3 % |",
+        "| recordings | 35 of 7 classes |",
+        "| calibration error, epoch 2 | 0.250 |",
+    ):
+        assert row in text.splitlines()
+    assert card_of(selection="last")[0] == named("last epoch", BEST_METRICS)
+
+
+def test_a_card_names_no_epoch_of_weights_that_do_not_say() -> None:
+    told, _, text = card_of(epoch=0, selection="unknown", last=None)
+    assert told == named("epoch not known", BEST_METRICS)
+    assert "epoch 0" not in text
