@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 import psutil
@@ -23,8 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...cache.paired import PairedCache, UnlabelledRecordings
-from .data import Encoding, IntArray, read_events, read_static
+from .data import Encoding, ImageSource, IntArray, Recordings, read_events, read_static
 from .sampling import EpochPlan
 
 Placement = Literal["device", "pinned", "streamed"]
@@ -60,11 +59,18 @@ class Batch(NamedTuple):
         return torch.Generator(self.labels.device).manual_seed(int(state[0]))
 
 
+class PairedSource(Recordings, ImageSource, Protocol):
+    """Recordings, and the images of a static pool."""
+
+    @property
+    def image_labels(self) -> IntArray: ...
+
+
 class Loader(Protocol):
     """A split for one device. `labels` (n,) are on the device; `num_images` is the size of the static pool in use."""
 
     @property
-    def placement(self) -> Placement: ...
+    def placement(self) -> str: ...
     @property
     def labels(self) -> Tensor: ...
     @property
@@ -194,7 +200,7 @@ def _send(reads: Sequence[Read], rows: Sequence[IntArray], stream: torch.cuda.St
 
 
 def load(
-    split: PairedCache | UnlabelledRecordings,
+    split: Recordings,
     device: torch.device,
     placement: Literal["auto"] | Placement = "auto",
     encoding: Encoding | None = None,
@@ -203,36 +209,39 @@ def load(
     read_frames = partial(read_events, split)
     read_images, num_images = None, 0
     if encoding is not None:
-        assert not isinstance(split, UnlabelledRecordings)
-        read_images, num_images = partial(read_static, split, encoding), len(split.image_labels)
+        images = cast(PairedSource, split)
+        read_images, num_images = partial(read_static, images, encoding), len(images.image_labels)
     if placement == "auto":
-        num_bytes = _num_bytes(read_frames, len(split))
-        num_bytes += 0 if read_images is None else _num_bytes(read_images, num_images)
-        placement = choose_placement(num_bytes, device)
+        placement = choose_placement(num_bytes(split, encoding), device)
     labels = torch.from_numpy(split.event_labels).to(device)
     if placement == "streamed":
         return Prefetched(placement, read_frames, labels, read_images, num_images)
     place = device if placement == "device" else torch.device("cpu")
     frames = _read_whole(read_frames, len(split), place)
-    images = None if read_images is None else _read_whole(read_images, num_images, place)
+    pool = None if read_images is None else _read_whole(read_images, num_images, place)
     if placement == "device":
-        return OnDevice(frames, labels, images)
-    take_images = None if images is None else partial(np.take, images.numpy(), axis=0)
+        return OnDevice(frames, labels, pool)
+    take_images = None if pool is None else partial(np.take, pool.numpy(), axis=0)
     return Prefetched(placement, partial(np.take, frames.numpy(), axis=0), labels, take_images, num_images)
 
 
-def choose_placement(num_bytes: int, device: torch.device) -> Placement:
-    """Where `num_bytes` of data go: on the device, else in host memory, if they take at most half of what is free."""
+def choose_placement(size: int, device: torch.device) -> Placement:
+    """Where `size` bytes of data go: on the device, else in host memory, if they take at most half of what is free."""
     on_host = psutil.virtual_memory().available / int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of each process
     on_device = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else on_host
-    if num_bytes <= SHARE_OF_FREE_MEMORY * on_device:
+    if size <= SHARE_OF_FREE_MEMORY * on_device:
         return "device"
-    return "pinned" if num_bytes <= SHARE_OF_FREE_MEMORY * on_host else "streamed"
+    return "pinned" if size <= SHARE_OF_FREE_MEMORY * on_host else "streamed"
 
 
-def _num_bytes(read: Read, num_rows: int) -> int:
-    nothing = read(np.zeros(0, np.int64))
-    return num_rows * int(np.prod(nothing.shape[1:])) * nothing.itemsize
+def num_bytes(split: Recordings, encoding: Encoding | None) -> int:
+    """What the recordings of a split, and with `encoding` its static pool, take in memory."""
+    nothing = np.zeros(0, np.int64)
+    parts = [(read_events(split, nothing), len(split))]
+    if encoding is not None:
+        images = cast(PairedSource, split)
+        parts.append((read_static(images, encoding, nothing), len(images.image_labels)))
+    return sum(num_rows * int(np.prod(rows.shape[1:])) * rows.itemsize for rows, num_rows in parts)
 
 
 def _read_whole(read: Read, num_rows: int, device: torch.device) -> Tensor:

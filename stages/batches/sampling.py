@@ -72,31 +72,47 @@ class EpochPlan:
         )
 
 
-class Sampler:
-    """Draws the epochs' plans for one split and configuration."""
+class Drawn(Protocol):
+    """What is drawn from: recordings and the images of a static pool, by class; see `PairedCache`."""
 
-    def __init__(self, split: PairedCache, config: DrawConfig, *, uses_images: bool = True) -> None:
-        """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
-        if len(split) < config.batch_size and config.epoch_steps is None:
-            raise TrainingError(
-                f"the training split has {len(split)} recordings, fewer than one batch: set train.batch_size to at "
-                f"most {len(split)} (found {config.batch_size}), or say with train.epoch_steps how many steps make an "
-                "epoch, and recordings are drawn again"
-            )
+    @property
+    def event_labels(self) -> IntArray: ...
+    @property
+    def image_labels(self) -> IntArray: ...
+    @property
+    def photo(self) -> IntArray: ...
+    @property
+    def num_classes(self) -> int: ...
+
+
+class Draws:
+    """Draws plans of `num_steps` steps of `batch_size` recordings.
+
+    key: numbers beside seed, epoch and kind of draw that the random numbers follow from.
+    """
+
+    def __init__(
+        self,
+        drawn: Drawn,
+        config: DrawConfig,
+        num_steps: int,
+        batch_size: int,
+        *,
+        uses_images: bool,
+        key: tuple[int, ...] = (),
+    ) -> None:
         self.config = config
         self.uses_images = uses_images
-        self.labels: IntArray = split.event_labels
-        self.num_steps = config.epoch_steps or len(split) // config.batch_size
-        self.by_class = _RowsByClass(split.event_labels, split.num_classes)
-        self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
-        self.photo: IntArray = split.photo
-        self.note = ""  # what is to be told before training
-        if uses_images:
-            self._check_partners(split)
+        self.labels: IntArray = drawn.event_labels
+        self.num_steps, self.batch_size = num_steps, batch_size
+        self.by_class = _RowsByClass(drawn.event_labels, drawn.num_classes)
+        self.images_by_class = _RowsByClass(drawn.image_labels, drawn.num_classes)
+        self.photo: IntArray = drawn.photo
+        self._key = key
 
     def plan(self, epoch: int) -> EpochPlan:
         """The plan of `epoch`, counted from 0."""
-        shape = (self.num_steps, self.config.batch_size)
+        shape = (self.num_steps, self.batch_size)
         recordings = self._recordings(epoch, shape[0] * shape[1])
         images = self._images(epoch, recordings)
         replacement = self._stream(epoch, _REPLACEMENT).random(shape, np.float32)
@@ -112,12 +128,17 @@ class Sampler:
     def _recordings(self, epoch: int, count: int) -> IntArray:
         rng = self._stream(epoch, _RECORDINGS)
         if self.config.sampling == "balanced":
-            present = np.flatnonzero(self.by_class.counts)
-            return self.by_class.pick(present[rng.integers(len(present), size=count)], rng.random(count))
+            classes = self._classes(rng, count)
+            return self.by_class.pick(classes, rng.random(count))
         passes = -(-count // len(self.labels))
         if self.config.sampling == "shuffled":
             return np.concatenate([rng.permutation(len(self.labels)) for _ in range(passes)])[:count]
         return np.arange(count) % len(self.labels)
+
+    def _classes(self, rng: np.random.Generator, count: int) -> IntArray:
+        """The classes of recordings that are balanced: each equally often."""
+        present = np.flatnonzero(self.by_class.counts)
+        return present[rng.integers(len(present), size=count)]
 
     def _images(self, epoch: int, recordings: IntArray) -> IntArray:
         if not self.uses_images:
@@ -129,6 +150,27 @@ class Sampler:
         lonely = images < 0
         images[lonely] = self.images_by_class.pick(self.labels[recordings[lonely]], draws[lonely])
         return images
+
+    def _stream(self, epoch: int, stream: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.seed, epoch, stream, *self._key])
+
+
+class Sampler(Draws):
+    """Draws the epochs' plans for one split and configuration."""
+
+    def __init__(self, split: PairedCache, config: DrawConfig, *, uses_images: bool = True) -> None:
+        """Raises TrainingError: fewer recordings than a batch, or recordings without the image they are to meet."""
+        if len(split) < config.batch_size and config.epoch_steps is None:
+            raise TrainingError(
+                f"the training split has {len(split)} recordings, fewer than one batch: set train.batch_size to at "
+                f"most {len(split)} (found {config.batch_size}), or say with train.epoch_steps how many steps make an "
+                "epoch, and recordings are drawn again"
+            )
+        num_steps = config.epoch_steps or len(split) // config.batch_size
+        super().__init__(split, config, num_steps, config.batch_size, uses_images=uses_images)
+        self.note = ""  # what is to be told before training
+        if uses_images:
+            self._check_partners(split)
 
     def unlabelled(self, epoch: int, num_recordings: int, shape: tuple[int, int]) -> EpochPlan:
         """The draws of L steps of B of `num_recordings` without labels: each as often, in random order."""
@@ -143,9 +185,6 @@ class Sampler:
             torch.from_numpy(augmentation),
             torch.from_numpy(self._stream(epoch, _UNLABELLED_SEEDS).integers(2**63, size=shape)),
         )
-
-    def _stream(self, epoch: int, stream: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.seed, epoch, stream])
 
     def _check_partners(self, split: PairedCache) -> None:
         missing = np.flatnonzero((self.by_class.counts > 0) & (self.images_by_class.counts == 0))

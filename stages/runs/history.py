@@ -24,9 +24,13 @@ PACKAGES = ("dvs-transfer", "torch", "numpy", "zarr")
 class TrainingPeriod(Frozen):
     """From the start of training, or from where it went on, to its end. Times: ISO 8601, UTC."""
 
+    LATER = frozenset({"processes", "data_placement"})
+
     started: str
     ended: str | None = Field(None, description="none: it still goes on, or the process was killed")
     epochs_before: int = Field(description="whole epochs that were done when it started")
+    processes: int = Field(1, description="that trained together")
+    data_placement: str | None = Field(None, description="where they had the training split; none: one process alone")
     device: str = Field(description="the processor or GPU that computed; N x ... for N processes")
     system: str
     cores: int | None
@@ -57,13 +61,17 @@ def read_history(run_folder: Path) -> tuple[TrainingPeriod, ...]:
 
 
 @contextmanager
-def period_noted(run_folder: Path, device: torch.device, num_processes: int, epochs_before: int) -> Iterator[None]:
+def period_noted(
+    run_folder: Path, device: torch.device, num_processes: int, epochs_before: int, data_placement: str | None = None
+) -> Iterator[None]:
     """Note that training goes on here and now, and at the end that it ended; a killed process leaves no end."""
     earlier = read_history(run_folder)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name()
     period = TrainingPeriod(
         started=timestamp(),
         epochs_before=epochs_before,
+        processes=num_processes,
+        data_placement=data_placement if num_processes > 1 else None,
         device=name if num_processes == 1 else f"{num_processes} x {name}",
         system=platform.platform(),
         cores=os.cpu_count(),

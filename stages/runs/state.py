@@ -41,7 +41,7 @@ class TrainingState:
     The sampler's position and the learning rate follow from these two. records (step, R): `StepRecord`s of the
     unfinished epoch. random: the states of every generator, see `random_state`. auxiliary: weights of what the method
     needs beside the network. average: the moving average of the network's. Both are empty without, and in the states
-    of earlier versions.
+    of earlier versions. statistics: running statistics of each process, where each has shards of its own.
     """
 
     epoch: int
@@ -54,21 +54,39 @@ class TrainingState:
     last_accuracy: float | None
     auxiliary: Weights = field(default_factory=dict)
     average: Weights = field(default_factory=dict)
+    statistics: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Division:
+    """Among how many processes batches are shared; sharded: each draws from shards of its own."""
+
+    processes: int = 1
+    sharded: bool = False
+
+    def __str__(self) -> str:
+        own = ", each on its own shards" if self.sharded else ""
+        return f"{self.processes} process{'es' if self.processes > 1 else ''}{own}"
 
 
 @dataclass(frozen=True)
 class States:
-    """The states in `folder`, at most `num_kept`. `identity`: what the run was started with, as JSON."""
+    """The states in `folder`, at most `num_kept`. `identity`: what the run was started with, as JSON; `division`: how
+    it trains now, which may change."""
 
     folder: Path
     num_kept: int
     identity: str
+    division: Division = Division()
 
     def save(self, weights: Weights, state: TrainingState) -> None:
         """Keep a state, then delete those that are too old, or that a return to an older state left ahead of it."""
         stem = f"state-{state.epoch:06d}-{state.step:08d}"
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-        rest = packing.to_bytes({"identity": self.identity, "state": vars(state)})
+        division = {key: value for key, value in vars(self.division).items() if value}
+        identity = json.dumps(json.loads(self.identity) | division, sort_keys=True)
+        document = {key: value for key, value in vars(state).items() if (key, value) != ("statistics", None)}
+        rest = packing.to_bytes({"identity": identity, "state": document})
         contents = {_WEIGHTS: safetensors.torch.save(on_cpu), _REST: rest}
         for suffix, content in contents.items():
             durable.write_bytes(self.folder / (stem + suffix), content)
@@ -84,8 +102,10 @@ class States:
         stems = self._stems()
         return self.folder / (stems[-1] + _WEIGHTS) if stems else None
 
-    def load(self, on_message: Callable[[str], None]) -> tuple[Weights, TrainingState] | None:
-        """The newest whole state, on the CPU; None where there is none. `on_message` is told of each damaged one.
+    def load(self, on_message: Callable[[str], None]) -> tuple[Weights, TrainingState, Division] | None:
+        """The newest whole state, on the CPU, and how the run trained until then; None where there is none.
+
+        `on_message` is told of each damaged one.
 
         Raises TrainingError: states of a run with other settings, or none of them whole.
         """
@@ -102,7 +122,7 @@ class States:
             )
         return None
 
-    def _load(self, stem: str) -> tuple[Weights, TrainingState]:
+    def _load(self, stem: str) -> tuple[Weights, TrainingState, Division]:
         digests = read_json(self.folder / (stem + _SEAL))
         contents = {}
         for suffix in (_WEIGHTS, _REST):
@@ -110,8 +130,10 @@ class States:
             if content_digest(contents[suffix]) != digests[suffix]:
                 raise ValueError(f"{suffix} is not what was written")
         rest = packing.from_bytes(contents[_REST])
-        check_identity(self.folder / stem, rest["identity"], self.identity)
-        return safetensors.torch.load(contents[_WEIGHTS]), TrainingState(**rest["state"])
+        identity = dict(json.loads(rest["identity"]))
+        division = Division(**{key: identity.pop(key) for key in vars(Division()) if key in identity})
+        check_identity(self.folder / stem, identity, json.loads(self.identity))
+        return safetensors.torch.load(contents[_WEIGHTS]), TrainingState(**rest["state"]), division
 
     def _stems(self) -> list[str]:
         """Names of the sealed states, oldest first."""
@@ -139,11 +161,11 @@ def set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(generator, device)
 
 
-def check_identity(path: Path, found: str, expected: str) -> None:
+def check_identity(path: Path, found: Any, expected: Any) -> None:
     """Raise TrainingError, naming every difference, unless the run at `path` was started with the same settings."""
     if found == expected:
         return
-    there, here = flatten(json.loads(found)), flatten(json.loads(expected))
+    there, here = flatten(found), flatten(expected)
     differences = [
         f"{key} is {there.get(key)!r} there and {here.get(key)!r} here"
         for key in sorted(there.keys() | here.keys())

@@ -216,10 +216,12 @@ class TrainConfig(Frozen):
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
-    data_placement: Literal["auto", "device", "pinned", "streamed"] = Field(
+    data_placement: Literal["auto", "device", "pinned", "streamed", "sharded"] = Field(
         "auto",
-        description="where the training split is kept: on the device, in host memory, or in its store alone; auto: the "
-        "first of them where it takes at most half of the free memory",
+        description="where the training split is kept: on the device, in host memory, or in its store alone; sharded: "
+        "each of several processes keeps shards of its own, in the first of these that has room, and draws from them "
+        "alone; auto: the first that takes at most half of the free memory, with several processes sharded before "
+        "streamed",
     )
     recompute: bool = Field(
         False, description="keep the inputs of layers alone for the backward pass: less memory, more time"
@@ -260,6 +262,11 @@ class TrainConfig(Frozen):
                 f"{self.epochs} epochs"
             )
         return self
+
+    @property
+    def whole_placement(self) -> Literal["auto", "device", "pinned", "streamed"]:
+        """Where a process keeps what it has to itself."""
+        return "auto" if self.data_placement == "sharded" else self.data_placement
 
     @property
     def reads(self) -> Encoding:

@@ -2,17 +2,21 @@
 
 The plan of an epoch is that of the global batch: process r of n takes its r-th part, and the gradients are averaged
 before the update, so the weights stay the same everywhere. CKA and batch norm see the local part of the batch alone.
-Process 0 validates and writes; its running statistics are the ones that are kept.
+Process 0 validates and writes; its running statistics are the ones that are kept, or with shards of their own those of
+all (`statistics`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import psutil
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -22,13 +26,20 @@ from ..batches.sampling import EpochPlan
 
 Value = TypeVar("Value")
 
+LOOKING_S = 2.0  # for which process has ended: its connections are closed a moment before
+
+
+class ProcessesLostError(TrainingError):
+    """Another process of the run has ended, or cannot be reached."""
+
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `rank` of `count`."""
+    """This process is number `rank` of `count`. places: host and process id of each, where there are several."""
 
     rank: int = 0
     count: int = 1
+    places: tuple[tuple[str, int], ...] = ()
 
     @property
     def is_main(self) -> bool:
@@ -40,29 +51,29 @@ class Processes:
         own = slice(self.rank * size, (self.rank + 1) * size)
         return EpochPlan(*(draws[:, own] for draws in vars(plan).values()))
 
-    def average_gradients(self, parameters: Iterable[Tensor]) -> None:
-        """Replace each gradient by its mean over the processes, in one message."""
+    def average_gradients(self, parameters: Iterable[Tensor], values: Tensor) -> Tensor:
+        """Replace each gradient by its mean over the processes, in one message, in which the others' `values` come too.
+
+        values (k,): of this process, float32; returns those of all, (P, k).
+        """
         if self.count == 1:
-            return
+            return values[None]
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        flat = self.mean(torch.cat([gradient.flatten() for gradient in gradients]))
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        table = values.new_zeros(self.count, len(values))
+        table[self.rank] = values  # the others add zeros
+        flat = torch.cat([*(gradient.flatten() / self.count for gradient in gradients), table.flatten()])
+        self._together(dist.all_reduce, flat)
+        *parts, table = torch.split(flat, [*(gradient.numel() for gradient in gradients), table.numel()])
         for gradient, part in zip(gradients, parts, strict=True):
             gradient.copy_(part.view(gradient.shape))
-
-    def mean(self, values: Tensor) -> Tensor:
-        """The mean of each process's `values` (same shape and device everywhere)."""
-        if self.count > 1:
-            values = values / self.count
-            dist.all_reduce(values)
-        return values
+        return table.view(self.count, len(values))
 
     def highest(self, value: int, device: torch.device) -> int:
         """The largest of the processes' numbers."""
         if self.count == 1:
             return value
         values = torch.tensor(value, device=device)
-        dist.all_reduce(values, op=dist.ReduceOp.MAX)
+        self._together(dist.all_reduce, values, op=dist.ReduceOp.MAX)
         return int(values)
 
     def from_main(self, value: Value) -> Value:
@@ -70,8 +81,25 @@ class Processes:
         if self.count == 1:
             return value
         values = [value]
-        dist.broadcast_object_list(values, src=0)
+        self._together(dist.broadcast_object_list, values, src=0)
         return values[0]
+
+    def _together(self, collective: Callable[..., object], *arguments: object, **options: object) -> None:
+        """Raises ProcessesLostError."""
+        try:
+            collective(*arguments, **options)
+        except RuntimeError as error:
+            raise ProcessesLostError(f"{self._lost()} ({error})") from error
+
+    def _lost(self) -> str:
+        here, end = self.places[self.rank][0] if self.places else None, time.monotonic() + LOOKING_S
+        while time.monotonic() < end:
+            gone = [rank for rank, (host, pid) in enumerate(self.places) if host == here and not _lives(pid)]
+            if gone:
+                named = ", ".join(f"{rank} (pid {self.places[rank][1]})" for rank in gone)
+                return f"of the {self.count} processes of this run, {named} ended"
+            time.sleep(0.02)
+        return f"another one of the {self.count} processes of this run ended, or cannot be reached"
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise TrainingError unless the processes can share a batch evenly."""
@@ -83,6 +111,13 @@ class Processes:
 
 
 ALONE = Processes()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def is_main_process() -> bool:
@@ -104,6 +139,8 @@ def join(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size()), device
+        places: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(places, (platform.node(), os.getpid()))
+        yield Processes(dist.get_rank(), len(places), tuple(places)), device
     finally:
         dist.destroy_process_group()

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
 from ..batches.sampling import EpochPlan
-from .distributed import Processes
 from .step import StepRecord
 
 
@@ -26,7 +25,6 @@ class EpochRecords:
     epoch: int
     plan: EpochPlan
     sample_ids: Sequence[str]
-    processes: Processes
     device: torch.device
     newest_checkpoint: Callable[[], Path | None]
     read: Tensor = field(default_factory=lambda: torch.zeros(0, len(StepRecord._fields)))
@@ -43,7 +41,7 @@ class EpochRecords:
         first = len(self.read)
         if done == first:
             return
-        new = self.processes.mean(self._values[first:done]).cpu()
+        new = self._values[first:done].cpu()
         broken = (~new.isfinite()).any(1).nonzero()
         if len(broken):
             row = int(broken[0])

@@ -21,11 +21,12 @@ from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork
 from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
 from ..runs.metrics import keep_metrics, metrics_path
-from ..runs.state import States, TrainingState, Weights, random_state, set_random_state
+from ..runs.state import Division, States, TrainingState, Weights, random_state, set_random_state
 from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
 from .distributed import Processes
 from .methods import method_of, plugin_code
 from .progress import OnMessage, TrainingProgress, epoch_metrics
+from .statistics import AllStatistics
 from .step import Learner, StepRecord
 from .unlabelled import Unlabelled
 
@@ -35,21 +36,28 @@ class KeptNetwork:
     """The network that validates, and that `best` and `last` hold: made of the one that trains, and of no effect on it.
 
     average: of what `trained` was at the start and after each step; None without `train.average`, and in all processes
-    but the main one, whose network is kept.
+    but the main one, whose network is kept.  statistics: of all processes, in the main one, where each has shards of
+    its own.
     """
 
     config: TrainConfig
     trained: SpikingNetwork
     unlabelled: Unlabelled
     average: SpikingNetwork | None
+    statistics: AllStatistics | None = None
 
     @classmethod
     def of(
-        cls, config: TrainConfig, trained: SpikingNetwork, unlabelled: Unlabelled, processes: Processes
+        cls,
+        config: TrainConfig,
+        trained: SpikingNetwork,
+        unlabelled: Unlabelled,
+        processes: Processes,
+        statistics: AllStatistics | None = None,
     ) -> KeptNetwork:
         """Before the first step, or before the state of a run is taken up."""
-        averages = config.average > 0 and processes.is_main
-        return cls(config, trained, unlabelled, copy.deepcopy(trained).eval() if averages else None)
+        average = copy.deepcopy(trained).eval() if config.average > 0 and processes.is_main else None
+        return cls(config, trained, unlabelled, average, statistics if processes.is_main else None)
 
     @torch.no_grad()
     def follow(self, num_steps: int) -> None:
@@ -70,6 +78,8 @@ class KeptNetwork:
 
     def after_epoch(self, epoch: int) -> SpikingNetwork:
         """The network as it validates and is kept after an epoch, counted from 0; in the main process."""
+        if self.statistics is not None:
+            return self.statistics.pooled_network(self.trained)
         return self.unlabelled.adapted(self.trained if self.average is None else self.average, epoch)
 
     def state(self) -> Weights:
@@ -93,7 +103,7 @@ class Keeper:
     run_folder: Path
     split: PairedCache
     selection_split: str
-    num_processes: int
+    division: Division
     network: KeptNetwork
     epoch: int = 0
     best_epoch: int = 0
@@ -112,12 +122,11 @@ class Keeper:
             "model": self.model.model_dump(mode="json"),
             "train": self.config.model_dump(mode="json", exclude=set(NEUTRAL_TRAIN_FIELDS)),
             "cache": {"fingerprint": self.split.fingerprint, "split_digest": self.split.split_digest},
-            "processes": self.num_processes,
         }
         if self.code:
             identity["code"] = self.code
         folder = self.run_folder / "checkpoints"
-        return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True))
+        return States(folder, self.config.keep_checkpoints, json.dumps(identity, sort_keys=True), self.division)
 
     def load(self, on_message: OnMessage) -> tuple[Weights, TrainingState] | None:
         """The state that the folder holds; what was noted of later epochs is dropped.
@@ -135,8 +144,21 @@ class Keeper:
             done, step = found[1].epoch, f" and {found[1].step} steps" if found[1].step else ""
             going = "goes on after" if done < self.config.epochs else "is complete:"
             on_message(f"{self.run_folder}: {going} {done} epochs{step} of {self.config.epochs} epochs")
+            if found[2] != self.division and done < self.config.epochs:
+                on_message(f"{self.run_folder}: {self._redivided(found[2], found[1])}")
         keep_metrics(self.run_folder, 0 if found is None else found[1].epoch)
-        return found
+        return None if found is None else found[:2]
+
+    def _redivided(self, before: Division, state: TrainingState) -> str:
+        """What follows from another number of processes, or from shards of their own."""
+        text = f"trained by {before} so far, from here on by {self.division}: "
+        if before.sharded or self.division.sharded:
+            step = f"step {state.step + 1} of epoch {state.epoch + 1}"
+            return text + f"the draws change, from {step} on; the steps before are not drawn again"
+        return text + (
+            "recordings, images and their draws stay the same; CKA, batch norm and what is drawn on the device follow "
+            "each process's share of a batch"
+        )
 
     def take_up(self, learner: Learner, weights: Weights, state: TrainingState) -> Tensor:
         """Put the state into the learner and the generators; returns the records of the unfinished epoch's steps."""
@@ -144,12 +166,20 @@ class Keeper:
         if learner.auxiliary is not None:
             learner.auxiliary.load_state_dict(state.auxiliary)
         self.network.take_up(state.average)
+        if learner.statistics is not None:
+            learner.statistics.take_up(state.statistics)
         learner.optimizer.load_state_dict(state.optimizer)
         set_random_state(state.random)
         self.epoch, self.saved_step = state.epoch, state.step
         self.best_epoch, self.best_accuracy = state.best_epoch, state.best_accuracy
         self.last_accuracy = state.last_accuracy
         return state.records
+
+    def whereabouts(self, is_main: bool) -> str:
+        """Where the run goes on, as said by a process that leaves it."""
+        if not is_main:
+            return f"the newest state is in {self.run_folder}"
+        return f"the state after {self.epoch} epochs and {self.saved_step} steps is saved in {self.run_folder}"
 
     def is_time_to_save(self, done: int) -> bool:
         """Whether the configuration wants a state after `done` steps of the epoch."""
@@ -171,6 +201,7 @@ class Keeper:
             last_accuracy=self.last_accuracy,
             auxiliary={} if learner.auxiliary is None else learner.auxiliary.state_dict(),
             average=self.network.state(),
+            statistics=None if learner.statistics is None else learner.statistics.values.cpu(),
         )
         self.states.save(learner.network.state_dict(), state)
         self.saved_step, self.saved_at = state.step, time.monotonic()

@@ -20,22 +20,26 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ...cache.pairs import Split
 from ..batches.data import OpenSplit
-from ..batches.loading import Loader, WaitClock, load
+from ..batches.loading import Loader, WaitClock
+from ..batches.parts import ShardedSampler
 from ..batches.sampling import Sampler
 from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork, build_network, num_parameters
 from ..network.runtime import has_native_bfloat16, select_device, torch_settings
 from ..runs.folder import only_one_trains
-from ..runs.history import period_noted
-from ..saccades.pixels import Camera
+from ..runs.history import period_noted, read_history
+from ..runs.state import Division
+from .camera import camera_of
 from .config import TrainConfig
-from .distributed import Processes, join
+from .distributed import Processes, ProcessesLostError, join
+from .dividing import open_data
 from .finite import EpochRecords
 from .keeping import Keeper, KeptNetwork
 from .methods import Method, auxiliary_of, method_of
 from .progress import OnMessage, OnProgress, TrainingProgress, TrainingReport
 from .schedule import learning_rate
 from .sliding import SlidingStrategy, probability_at
+from .statistics import AllStatistics
 from .step import Learner, StepRecord, all_trained, decay_groups
 from .stopping import StopSignals, TrainingStoppedError
 from .trackers import tracked
@@ -58,14 +62,16 @@ def run(
 
     Writes `config.json` (`resolved`, or the two configurations), `metrics.jsonl`, `stints.json` and `checkpoints/`.
     Raises TrainingError: data that cannot be trained on, a method or a sliding strategy that cannot be used, a run
-    folder of other settings or in use, damaged checkpoints, a loss that is not finite. TrainingStoppedError: after
-    SIGTERM or Ctrl-C, with the state saved.
+    folder of other settings or in use, damaged checkpoints, a loss that is not finite, another process of the run that
+    ended. TrainingStoppedError: after SIGTERM or Ctrl-C, with the state saved.
     """
     started = time.perf_counter()
     with ExitStack() as stack:
         stack.enter_context(torch_settings(threads=config.threads, deterministic=config.deterministic))
         processes, device = stack.enter_context(join(select_device(config.device)))
-        training = _Training.set_up(model, config, open_split, run_folder, device, processes)
+        history = read_history(run_folder) if processes.is_main and not restart else ()
+        was_sharded = processes.from_main(history[-1].data_placement == "sharded" if history else None)
+        training = _Training.set_up(model, config, open_split, run_folder, device, processes, was_sharded)
         kept, data = training.kept, training.data
         if processes.is_main:
             stack.enter_context(only_one_trains(run_folder, restart=restart, on_message=on_message))
@@ -86,7 +92,8 @@ def run(
             telling = tracked(config, run_folder, document, done, kept.selection_split, on_progress, on_message)
             on_progress = stack.enter_context(telling)
         if processes.is_main and kept.epoch < config.epochs:
-            stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after))
+            place = data.placement
+            stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after, place))
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,
@@ -95,10 +102,10 @@ def run(
         best_epoch=kept.best_epoch,
         best_accuracy=kept.best_accuracy,
         last_accuracy=kept.last_accuracy,
-        selection_split=kept.selection_split if training.validation.selection else None,
+        selection_split=kept.selection_split if kept.last_accuracy is not None else None,
         num_parameters=num_parameters(training.learner.network),
         num_recordings=len(training.split),
-        num_images=data.num_images,
+        num_images=len(training.split.image_labels) if training.method.uses_images else 0,
         protocol=training.split.protocol,
         photos_in_reach=training.method.shown_photos(training.split.photos_in_reach),
         split_digest=training.split.split_digest,
@@ -125,7 +132,7 @@ class _Training:
     data: Loader
     unlabelled: Unlabelled
     learner: Learner
-    validation: Validation
+    validation: Validation | None
     kept: Keeper
     unfinished: Tensor
 
@@ -138,10 +145,14 @@ class _Training:
         run_folder: Path,
         device: torch.device,
         processes: Processes,
+        was_sharded: bool | None,
     ) -> _Training:
+        """was_sharded: see `open_data`."""
         processes.check_batch_size(config.batch_size)
         split, method = open_split("train"), method_of(config)
-        sampler = Sampler(split, config, uses_images=method.uses_images)
+        encoding = config.reads if method.uses_images else None
+        sampler, data = open_data(split, config, encoding, device, processes, was_sharded)
+        is_sharded = isinstance(sampler, ShardedSampler)
         selection_split: Split = "test" if config.select == "test_as_released" else "validation"
         selected = open_split(selection_split)
         if not len(selected) and config.select != "last":
@@ -155,11 +166,15 @@ class _Training:
         with torch.no_grad():
             network.coefficients.fill_(config.loss.initial_coefficient)
         network.backbone.recompute = config.recompute
-        camera = _camera(config, split) if method.uses_images else None
+        camera = camera_of(config, split) if method.uses_images else None
         auxiliary = auxiliary_of(method, network, split)
         groups = decay_groups(all_trained(network, auxiliary), config.weight_decay)
         unlabelled = Unlabelled.of(split, config, sampler, network, device, processes)
-        kept_network = KeptNetwork.of(config, network, unlabelled, processes)
+        statistics = AllStatistics(network, processes) if is_sharded else None
+        kept_network = KeptNetwork.of(config, network, unlabelled, processes, statistics)
+        optimizer = torch.optim.AdamW(groups, fused=True)
+        division = Division(processes.count, is_sharded)
+        shown = sampler.parts[0] if isinstance(sampler, ShardedSampler) else split
         training = cls(
             config=config,
             device=device,
@@ -168,11 +183,11 @@ class _Training:
             method=method,
             sampler=sampler,
             sliding=method.sliding(),
-            data=load(split, device, config.data_placement, config.reads if method.uses_images else None),
+            data=data,
             unlabelled=unlabelled,
-            learner=Learner(config, network, torch.optim.AdamW(groups, fused=True), processes, camera, auxiliary),
-            validation=Validation.of(selected, split, config.batch_size, device),
-            kept=Keeper(model, config, run_folder, split, selection_split, processes.count, kept_network),
+            learner=Learner(config, network, optimizer, processes, camera, auxiliary, statistics),
+            validation=Validation.of(selected, shown, config.batch_size, device) if processes.is_main else None,
+            kept=Keeper(model, config, run_folder, split, selection_split, division, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
         )
         training._check_method()
@@ -202,28 +217,31 @@ class _Training:
             self.kept.save_state(self.learner, self.unfinished)
 
     def fit(self, on_progress: OnProgress) -> None:
-        """Train the epochs that are left. Raises TrainingStoppedError after SIGTERM or Ctrl-C."""
-        with StopSignals(hold=self.processes.count > 1) as signals:
-            for phase in self.method.phases():
-                while phase.start <= self.kept.epoch < phase.stop:
-                    if self.kept.epoch == phase.start and not len(self.unfinished):
-                        self.learner.optimizer.state.clear()  # each phase starts with a new optimiser
-                    self._train_epoch(phase, signals, on_progress)
-                    number = self.processes.highest(signals.received, self.device)
-                    if number and self.kept.epoch < self.config.epochs:
-                        raise TrainingStoppedError(self.kept.run_folder, number)
+        """Train the epochs that are left. Raises TrainingStoppedError after SIGTERM or Ctrl-C, ProcessesLostError."""
+        try:
+            with StopSignals(hold=self.processes.count > 1) as signals:
+                for phase in self.method.phases():
+                    while phase.start <= self.kept.epoch < phase.stop:
+                        self._train_epoch(phase, signals, on_progress)
+                        number = self.processes.highest(signals.received, self.device)
+                        if number and self.kept.epoch < self.config.epochs:
+                            raise TrainingStoppedError(self.kept.run_folder, number)
+        except ProcessesLostError as lost:
+            raise ProcessesLostError(
+                f"{lost}; {self.kept.whereabouts(self.processes.is_main)}: the same command goes on from there"
+            ) from None
 
     def _train_epoch(self, phase: range, signals: StopSignals, on_progress: OnProgress) -> None:
         """Train what is left of an epoch, validate, and commit it."""
+        if self.kept.epoch == phase.start and not len(self.unfinished):
+            self.learner.optimizer.state.clear()  # each phase starts with a new optimiser
         rate = learning_rate(self.config, self.kept.epoch, phase)
         for group in self.learner.optimizer.param_groups:
             group["lr"] = rate
         plan, newest = self.sampler.plan(self.kept.epoch), self.kept.states.newest
-        records = EpochRecords(
-            self.kept.epoch, plan, self.split.sample_ids, self.processes, self.device, newest, self.unfinished
-        )
+        records = EpochRecords(self.kept.epoch, plan, self.split.sample_ids, self.device, newest, self.unfinished)
         first, clock = len(self.unfinished), WaitClock(self.device)
-        told = first  # steps up to the last report
+        done = told = first  # steps of the epoch, and those up to the last report
 
         def tell(done: int, values: Tensor, **more: Any) -> TrainingProgress:
             pairs_per_s = (done - first) * self.config.batch_size / (time.perf_counter() - clock.began)
@@ -231,19 +249,26 @@ class _Training:
 
         self.learner.network.train()
         batches = self.data.batches(self.processes.part(plan), first)
-        with closing(self.unlabelled.beside(batches, self.kept.epoch, first)) as batches:
-            for step, batch in enumerate(clock.timed(batches), first):
-                records.note(step, self.learner.step(batch, self._sliding_probability(step), self._share_done(step)))
-                done = step + 1
-                self.kept.network.follow(self.kept.epoch * self.sampler.num_steps + done)
-                if done < len(plan):
-                    at_interval = done % self.config.log_interval == 0
-                    if at_interval:
-                        records.read_to(done)
-                        on_progress(tell(done, records.read[told:], data_share=clock.share()))
-                        told = done
-                    if at_interval or self.processes.count == 1:
-                        self._save_or_stop(signals, records, done)
+        try:
+            with closing(self.unlabelled.beside(batches, self.kept.epoch, first)) as batches:
+                for step, batch in enumerate(clock.timed(batches), first):
+                    records.note(
+                        step, self.learner.step(batch, self._sliding_probability(step), self._share_done(step))
+                    )
+                    done = step + 1
+                    self.kept.network.follow(self.kept.epoch * self.sampler.num_steps + done)
+                    if done < len(plan):
+                        at_interval = done % self.config.log_interval == 0
+                        if at_interval:
+                            records.read_to(done)
+                            on_progress(tell(done, records.read[told:], data_share=clock.share()))
+                            told = done
+                        if at_interval or self.processes.count == 1:
+                            self._save_or_stop(signals, records, done)
+        except ProcessesLostError:
+            if done > self.kept.saved_step:
+                self._save(records, done)
+            raise
         records.read_to(len(plan))
         records.check_weights(self.learner.trained)
         data_share = clock.share()  # before validation, which has data of its own
@@ -261,13 +286,16 @@ class _Training:
         wish = self.processes.highest(wish, self.device)
         if not wish:
             return
+        self._save(records, done)
+        if wish > 1:
+            raise TrainingStoppedError(self.kept.run_folder, wish)
+
+    def _save(self, records: EpochRecords, done: int) -> None:
         records.read_to(done)
         records.check_weights(self.learner.trained)
         if self.processes.is_main:
             self.kept.save_state(self.learner, records.read)
         self.kept.saved_step = done
-        if wish > 1:
-            raise TrainingStoppedError(self.kept.run_folder, wish)
 
     def _sliding_probability(self, step: int) -> float:
         own = type(self.method).sliding is not Method.sliding
@@ -281,7 +309,7 @@ class _Training:
 
     def _validate(self, network: SpikingNetwork) -> dict[str, Any]:
         """Accuracy and firing rates at an epoch's end; the main process measures them."""
-        if not self.processes.is_main:
+        if self.validation is None:
             return {}
         self.kept.last_accuracy, rates = self.validation.measure(network)
         return {"selection_accuracy": self.kept.last_accuracy, "firing_rates": rates}
@@ -308,36 +336,3 @@ class _Training:
             seconds_left=steps_left * self.config.batch_size / pairs_per_s,
             **more,
         )
-
-
-def _camera(config: TrainConfig, split: PairedCache) -> Camera | None:
-    """What photos are moved before; None where they were recorded before training, and where their brightness is shown,
-    which then has to fit beside the frames."""
-    if config.encoding == "recorded":
-        if not split.has_recorded:
-            raise TrainingError(
-                "train.encoding = recorded shows recordings of the images by a simulated camera, and these data have "
-                "none: say by which, in a section [images.recorded], and run `dvs-transfer preprocess`"
-            )
-        return None
-    if config.encoding != "saccade":
-        if split.image_size != split.size:
-            raise TrainingError(
-                f"train.encoding = {config.encoding} shows images beside frames of {split.size} pixels, and they have "
-                f"{split.image_size}: train with train.encoding = saccade, or convert images of that size"
-            )
-        return None
-    if split.bin_mode not in ("time", "exact"):
-        raise TrainingError(
-            f"train.encoding = saccade draws time bins of equal duration, and the recordings' are those of frames.mode "
-            f"= {split.bin_mode}: convert them with frames.mode = time"
-        )
-    if config.reads == "strokes" and not split.has_strokes:
-        raise TrainingError(
-            "train.saccade.motion = strokes shows images as they were drawn, and the store of images does not say how: "
-            "convert them with the source omniglot-strokes (images.source), which reads Omniglot's strokes; or take "
-            "another motion"
-        )
-    camera = Camera(config.saccade, split.num_bins, split.size)
-    camera.check()  # before the first step
-    return camera

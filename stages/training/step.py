@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,18 +17,21 @@ from ...cache.errors import TrainingError
 from ..batches.data import event_frames
 from ..batches.loading import Batch
 from ..network.networks import SpikingNetwork
+from ..runs.state import random_state, set_random_state
 from ..saccades.pixels import Camera
 from .augmentation import augment
 from .config import TrainConfig
-from .distributed import ALONE, Processes
+from .distributed import ALONE, Processes, ProcessesLostError
 from .losses import LossParts
 from .methods import Method, MixedPrecision, Photos, Shown, method_of
 from .progress import OnMessage
+from .statistics import AllStatistics
 from .unlabelled import consistency
 
 
 class StepRecord(NamedTuple):
-    """What is kept of a step, float scalars: the loss in parts, the gradient's norm, share named right."""
+    """What is kept of a step, float scalars, of the global batch: the loss in parts, the gradient's norm, share named
+    right."""
 
     static: Tensor
     event: Tensor
@@ -57,7 +61,8 @@ class Learner:
     """A network, its optimiser, and the method that teaches it, with what that needs beside the network.
 
     Gradients are averaged over `processes`, each of which steps on its own part of the batch.  camera: records the
-    photos that are shown; None: their brightness is, or what was recorded of them before.
+    photos that are shown; None: their brightness is, or what was recorded of them before.  statistics: of all
+    processes, where each has shards of its own.
     """
 
     config: TrainConfig
@@ -66,6 +71,7 @@ class Learner:
     processes: Processes = ALONE
     camera: Camera | None = None
     auxiliary: nn.Module | None = None
+    statistics: AllStatistics | None = None
 
     @cached_property
     def method(self) -> Method:
@@ -85,10 +91,31 @@ class Learner:
         self.auxiliary.load_state_dict(self.processes.from_main(weights))
 
     def step(self, batch: Batch, sliding_probability: float, progress: float = 0.0) -> Tensor:
-        """Train on a batch; returns a `StepRecord` stacked to (6,), still on the device.
+        """Train on a batch; returns a `StepRecord` stacked to (6,), of all processes, still on the device.
 
-        progress: the share of all steps that are done, in [0, 1).
+        progress: the share of all steps that are done, in [0, 1). Raises ProcessesLostError, and nothing is changed
+        then.
         """
+        with self._whole_or_not():
+            return self._step(batch, sliding_probability, progress)
+
+    @contextmanager
+    def _whole_or_not(self) -> Iterator[None]:
+        """What a step changes before its gradients are those of all processes is put back where these never come."""
+        if self.processes.count == 1:
+            yield
+            return
+        buffers = list(self.trained.buffers())
+        before, random = [buffer.clone() for buffer in buffers], random_state()
+        try:
+            yield
+        except ProcessesLostError:
+            for buffer, value in zip(buffers, before, strict=True):
+                buffer.copy_(value)
+            set_random_state(random)
+            raise
+
+    def _step(self, batch: Batch, sliding_probability: float, progress: float) -> Tensor:
         generator = batch.generator("augmentation")
         events = event_frames(augment(batch.frames.float(), batch.augmentation, self.config.augmentation, generator))
         shown = Shown(
@@ -108,12 +135,19 @@ class Learner:
             loss = loss._replace(event=loss.event + more, total=loss.total + more)
         self.optimizer.zero_grad()
         loss.total.backward()  # type: ignore[no-untyped-call]
-        self.processes.average_gradients(self.trained.parameters())
+        accuracy = (logits.mean(0).argmax(1) == batch.labels).float().mean()
+        own = torch.stack([part.detach().float() for part in (*loss, accuracy)])
+        told = self.processes.average_gradients(self.trained.parameters(), self._with_statistics(own))
+        *parts, accuracy = told[:, : len(own)].mean(0)
+        if self.statistics is not None:
+            self.statistics.values = told[:, len(own) :]
         gradients = [p.grad for p in self.trained.parameters() if p.grad is not None]
         grad_norm = torch.nn.utils.get_total_norm(gradients)
         self.optimizer.step()
-        accuracy = (logits.mean(0).argmax(1) == batch.labels).float().mean()
-        return torch.stack([part.detach().float() for part in StepRecord(*loss, grad_norm, accuracy)])
+        return torch.stack([*parts, grad_norm.detach().float(), accuracy])
+
+    def _with_statistics(self, values: Tensor) -> Tensor:
+        return values if self.statistics is None else torch.cat([values, self.statistics.own()])
 
     def _record(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         if self.config.encoding == "recorded":  # before training

@@ -24,7 +24,8 @@ class StopSignals:
     """Context manager in which SIGTERM and SIGINT only leave a note in `received`; a second one acts as it always did.
 
     Not with `hold`: torchrun passes on a Ctrl-C that its processes have had from the terminal already, and it kills
-    those that take too long.
+    those that take too long. Where one of them ended it sends SIGTERM to the others: these leave with an error of
+    their own, and still take no signal while they do, so that they can say what happened.
 
     Python lets the main thread alone take signals: in another thread nothing is noted.
     """
@@ -42,7 +43,8 @@ class StopSignals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._put_back()
+        if not (self.hold and error is not None):
+            self._put_back()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = number

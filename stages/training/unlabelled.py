@@ -86,7 +86,7 @@ class Unlabelled:
                 f"train.unlabelled.strong.time_shift = {config.unlabelled.strong.time_shift}: expected less than the "
                 f"recordings' number of time bins, {split.num_bins}"
             )
-        return cls(config, sampler, processes, load(split.unlabelled, device, config.data_placement))
+        return cls(config, sampler, processes, load(split.unlabelled, device, config.whole_placement))
 
     def beside(self, batches: Generator[Batch], epoch: int, first: int) -> Generator[Batch]:
         """The labelled batches of an epoch from step `first` on, each with one without labels once its time has come.
