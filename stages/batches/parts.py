@@ -233,10 +233,9 @@ class PartLoader:
 
     def batches(self, plan: EpochPlan, first_step: int = 0) -> Generator[Batch]:
         """Of this process's part of a plan."""
-        recordings = torch.searchsorted(torch.from_numpy(self.part.rows), plan.recordings)
-        images = plan.images
+        recordings, images = _positions(self.part.rows, plan.recordings), plan.images
         if self.encoding is not None:
-            images = torch.searchsorted(torch.from_numpy(self.part.images), plan.images)
+            images = _positions(self.part.images, images)
         return self.held.batches(replace(plan, recordings=recordings, images=images), first_step)
 
     def in_order(self, batch_size: int) -> Generator[Tensor]:
@@ -246,3 +245,8 @@ class PartLoader:
         """Any images of the static pool, read from its store and not kept."""
         assert self.encoding is not None
         return torch.from_numpy(read_static(self.part.split, self.encoding, rows)).to(self.labels.device)
+
+
+def _positions(rows: IntArray, wanted: Tensor) -> Tensor:
+    """Where rows stand among `rows`, which are ascending and hold them all."""
+    return torch.from_numpy(np.searchsorted(rows, wanted.numpy()))

@@ -89,7 +89,8 @@ class Processes:
         try:
             collective(*arguments, **options)
         except RuntimeError as error:
-            raise ProcessesLostError(f"{self._lost()} ({error})") from error
+            words = str(error).partition("\n")[0].partition(". ")[0]
+            raise ProcessesLostError(f"{self._lost()} ({words})") from error
 
     def _lost(self) -> str:
         here, end = self.places[self.rank][0] if self.places else None, time.monotonic() + LOOKING_S

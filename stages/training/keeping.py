@@ -151,7 +151,7 @@ class Keeper:
 
     def _redivided(self, before: Division, state: TrainingState) -> str:
         """What follows from another number of processes, or from shards of their own."""
-        text = f"trained by {before} so far, from here on by {self.division}: "
+        text = f"trained so far by {before}; from here on by {self.division}: "
         if before.sharded or self.division.sharded:
             step = f"step {state.step + 1} of epoch {state.epoch + 1}"
             return text + f"the draws change, from {step} on; the steps before are not drawn again"

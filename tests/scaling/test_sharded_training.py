@@ -1,0 +1,106 @@
+"""`torchrun` with two processes, each on shards of its own: what it reads, kills, and going on with as many or one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from paired_stores import make_pairs
+from tiny import assert_same_run
+from tiny_run import changed, train
+
+from dvs_transfer import PairedCache
+from dvs_transfer.cache.pairs import Split
+from dvs_transfer.stages.batches.parts import ShardedSampler
+from dvs_transfer.stages.runs.history import read_history
+
+SCRIPT = Path(__file__).with_name("torchrun_training.py")
+SOON_S = 20  # torchrun itself would kill after 30
+
+
+def launch(pairs: Path, placement: str, *folders: Path, victim: int = -1, step: int = 0) -> str:
+    """What `torchrun` of two processes prints, and that it fails if one is killed."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    path = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [*command, "--", SCRIPT, pairs, placement, str(victim), str(step), *folders],
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode == 0) == (victim < 0), done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pairs(tmp_path_factory.mktemp("stores") / "pairs", 4, size=16)
+
+
+def opening(pairs: Path) -> Callable[[Split], PairedCache]:
+    return lambda name: PairedCache.open(pairs, name)
+
+
+@pytest.mark.slow
+def test_each_on_its_shards_and_one_killed(pairs: Path, tmp_path: Path) -> None:
+    """The other saves the last whole step; with as many again the result is the same, and no training data are read
+    twice; with one the draws change, and that is said."""
+    killed, one_go = tmp_path / "killed", tmp_path / "one-go"
+    said = launch(pairs, "sharded", killed, victim=1, step=10)  # of 6 steps an epoch
+    pid = killed.with_suffix(".killed").read_text().split()[0]
+    assert f"process 0: ProcessesLostError: of the 2 processes of this run, 1 (pid {pid}) ended (" in said
+    assert f"the state after 1 epochs and 3 steps is saved in {killed}: the same command goes on from there" in said
+
+    said = launch(pairs, "sharded", killed, one_go)
+    assert "goes on after 1 epochs and 3 steps of 3 epochs" in said
+    assert "the draws change" not in said
+    assert_same_run(killed, one_go)
+    first, second = read_history(killed)
+    assert (first.ended is None, first.processes, first.data_placement) == (False, 2, "sharded")
+    assert (second.processes, second.data_placement, second.device[:4]) == (2, "sharded", "2 x ")
+    split, validation = (PairedCache.open(pairs, name) for name in ("train", "validation"))
+    sampler = ShardedSampler(split, changed(), 2, "value")
+    assert sampler.note in said
+    for rank, part in enumerate(sampler.parts):
+        read = json.loads(one_go.with_suffix(f".{rank}.json").read_text())
+        assert read["frames"] == sorted([*split.rows[part.rows], *(validation.rows if rank == 0 else ())])
+        assert read["value"] == sorted(split.pool_rows[part.images])
+        assert len(read["value"]) < len(split.pool_rows)
+
+    for state in (killed / "checkpoints").glob("state-*"):  # back to where it was killed
+        if state.stem > "state-000001-00000003":
+            state.unlink()
+    lines: list[str] = []
+    report = train(killed, open_split=opening(pairs), on_message=lines.append)
+    assert (report.resumed_after, report.resumed_steps, report.data_placement) == (1, 3, "device")
+    assert (
+        f"{killed}: trained so far by 2 processes, each on its own shards; from here on by 1 process: the draws "
+        "change, from step 4 of epoch 2 on; the steps before are not drawn again"
+    ) in lines
+    assert [stint.processes for stint in read_history(killed)] == [2, 2, 1]
+
+
+@pytest.mark.slow
+def test_the_first_process_killed_leaves_its_newest_state(pairs: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    said = launch(pairs, "auto", folder, victim=0, step=10)
+    ended = time.time()
+    pid, killed = folder.with_suffix(".killed").read_text().split()
+    assert ended - float(killed) < SOON_S
+    assert f"process 1: ProcessesLostError: of the 2 processes of this run, 0 (pid {pid}) ended (" in said
+    assert f"the newest state is in {folder}: the same command goes on from there" in said
+    lines: list[str] = []
+    report = train(folder, open_split=opening(pairs), on_message=lines.append)
+    assert (report.resumed_after, report.resumed_steps) == (1, 2)  # saved every other step
+    assert (
+        f"{folder}: trained so far by 2 processes; from here on by 1 process: recordings, images and their draws stay "
+        "the same; CKA, batch norm and what is drawn on the device follow each process's share of a batch"
+    ) in lines
+    assert [stint.ended is None for stint in read_history(folder)] == [True, False]
