@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
@@ -112,7 +113,13 @@ def _cuda_devices() -> list[str]:
 
 
 class CellPool:
-    """An executor's workers run the cells, each in a process that the worker starts."""
+    """An executor's workers run the cells, each in a process that the worker starts.
+
+    num_restarts: how often a cell is begun again whose process somebody else told to stop. On a cluster that is whoever
+    takes a worker's machine back; dask begins a task as often again whose worker died.
+    """
+
+    num_restarts = 3
 
     def __init__(self, executor: Any) -> None:
         self._executor = executor
@@ -136,6 +143,8 @@ class LocalPool(CellPool):
     threads: as many; each waits for a process.
     devices: CUDA devices to spread the cells over, as CUDA_VISIBLE_DEVICES names them; none: cells see what there is.
     """
+
+    num_restarts = 0
 
     def __init__(self, threads: ThreadPoolExecutor, parallel: int, devices: list[str]) -> None:
         super().__init__(threads)
@@ -195,6 +204,7 @@ class LocalPool(CellPool):
 def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[str, CellOutcome]:
     """Every task's outcome by its name. What another process works on is waited for when all else has begun."""
     outcomes = {}
+    restarts: Counter[str] = Counter()
     with reporter.progress("cells", len(tasks)) as advance, StopSignals(hold=False) as signals:
         waiting = {pool.submit(task): task for task in tasks}
         try:
@@ -204,12 +214,18 @@ def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[s
                     try:
                         outcome = future.result()
                     except CancelledError:
-                        outcome = CellOutcome(task.name, "stopped")
+                        dropped = "dropped by the cluster, whose scheduler has ended or was told to cancel it"
+                        outcome = CellOutcome(task.name, "failed", message=dropped)
                     except Exception as error:  # a cluster's worker that died: whatever it was, the other cells go on
                         outcome = CellOutcome(task.name, "failed", message=f"{type(error).__name__}: {error}")
                     if outcome.state == "busy":
                         reporter.say(f"{task.name}: another process works on it; waiting for that one later")
                         waiting[pool.submit(replace(task, waits=True))] = task
+                        continue
+                    if outcome.state == "stopped" and restarts[task.name] < pool.num_restarts:
+                        restarts[task.name] += 1
+                        reporter.say(f"{task.name}: its process was told to stop; it is begun again")
+                        waiting[pool.submit(task)] = task
                         continue
                     outcomes[task.name] = outcome
                     failure = f"{outcome.state}: {outcome.message or ''}"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
@@ -219,6 +220,8 @@ def named(name: str) -> CellTask:
 class Pool:
     """Gives each task the next of its outcomes, at once."""
 
+    num_restarts = 2
+
     def __init__(self, **outcomes: list[str]) -> None:
         self.outcomes = outcomes
         self.submitted: list[tuple[str, bool]] = []
@@ -250,6 +253,13 @@ def test_a_cell_of_another_runner_is_waited_for_after_the_others() -> None:
     assert {name: outcome.state for name, outcome in outcomes.items()} == {"a": "found", "b": "done", "c": "failed"}
     assert pool.submitted == [("a", False), ("b", False), ("c", False), ("a", True)]
     assert outcomes["c"].message == "RuntimeError: worker died"
+
+
+def test_a_cell_that_a_cluster_s_machine_stops_is_begun_again() -> None:
+    pool: Any = Pool(a=["stopped", "stopped", "done"], b=["stopped"] * 3)
+    outcomes = running.run_all(pool, tasks_of(pool), Reporter(0))
+    assert {name: outcome.state for name, outcome in outcomes.items()} == {"a": "done", "b": "stopped"}
+    assert Counter(pool.submitted) == {("a", False): 3, ("b", False): 3}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
