@@ -13,7 +13,8 @@ from typing import Any
 import psutil
 import pytest
 from command_line import succeed
-from tiny import DEMO, assert_same_run, write_config
+from raw_data import write_raw_data
+from tiny import RAW, assert_same_run, write_config
 
 from dvs_transfer.pipeline.progress import Reporter
 from dvs_transfer.pipeline.studies import cells, running
@@ -24,12 +25,12 @@ from dvs_transfer.stages.runs.history import read_history
 FILE = """
 title = "tiny"
 base = "tiny.toml"
-data = "demo"
+data = "real"
 seeds = [1]
 [set]
 train.method = "events"
 [axis]
-train.sampling = ["balanced", "shuffled", "sequential"]
+train.sampling = ["balanced", "sequential"]
 """
 
 
@@ -61,10 +62,11 @@ def in_training(worker: int) -> tuple[psutil.Process, Path] | None:
 def test_a_killed_worker_changes_nothing_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
-    write_config(tmp_path, DEMO, train={"epochs": 12, "base_learning_rate": 0.5})
+    write_config(tmp_path, RAW, train={"epochs": 30, "batch_size": 2, "base_learning_rate": 0.5})
     file = tmp_path / "study.toml"
     file.write_text(FILE)
     here, cluster_root = tmp_path / "here", tmp_path / "cluster"
+    write_raw_data(here / "data" / "raw")
     with monkeypatch.context() as alone:
         alone.setattr(running, "run_cell", lambda task, on_start, on_memory: cells._work(task, on_memory))
         succeed("--quiet", "--root", here, "study", "run", file, "--parallel", "1")
@@ -87,7 +89,7 @@ def test_a_killed_worker_changes_nothing_in_the_table(tmp_path: Path, monkeypatc
         study = load_study(file)
         outcomes = running.run(study, Workspace(cluster_root), Reporter(0), scheduler=cluster.scheduler_address)
         killer.join()
-    assert [outcome.state for outcome in outcomes] == ["done"] * 3
+    assert [outcome.state for outcome in outcomes] == ["done"] * 2
     (folder,) = killed
     assert len(read_history(folder)) == 2  # begun again by another process, and not done twice
     for run in (cluster_root / "runs").iterdir():
