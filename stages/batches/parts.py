@@ -151,15 +151,6 @@ def class_shares(counts: IntArray) -> NDArray[np.float64]:
     return whole
 
 
-class PartDraws(Draws):
-    """The draws of one process. shares (C,): how likely each class is, where recordings are balanced."""
-
-    shares: NDArray[np.float64]
-
-    def _classes(self, rng: np.random.Generator, count: int) -> IntArray:
-        return rng.choice(len(self.shares), size=count, p=self.shares)
-
-
 class ShardedSampler(Sampler):
     """Plans of an epoch that are those of the processes side by side: each draws from its part, from a stream of its
     own. An epoch has as many steps as with a whole split."""
@@ -170,12 +161,11 @@ class ShardedSampler(Sampler):
         self.parts = divide(split, config, count, encoding)
         counts = np.stack([np.bincount(part.event_labels, minlength=split.num_classes) for part in self.parts])
         self.shares = class_shares(counts)
-        self._draws = []
-        for rank, part in enumerate(self.parts):
-            size, key = self.batch_size // count, (rank, count)
-            draws = PartDraws(part, config, self.num_steps, size, uses_images=self.uses_images, key=key)
-            draws.shares = self.shares[rank]
-            self._draws.append(draws)
+        size = self.batch_size // count
+        self._draws = [
+            Draws(part, config, self.num_steps, size, uses_images=self.uses_images, key=(rank, count), shares=shares)
+            for rank, (part, shares) in enumerate(zip(self.parts, self.shares, strict=True))
+        ]
         self.note = "; ".join(filter(None, [self._described(), self.note]))
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -88,7 +88,8 @@ class Drawn(Protocol):
 class Draws:
     """Draws plans of `num_steps` steps of `batch_size` recordings.
 
-    key: numbers beside seed, epoch and kind of draw that the random numbers follow from.
+    key: numbers beside seed, epoch and kind of draw that the random numbers follow from.  shares (C,): how likely each
+    class is, where recordings are balanced; None: all that are there alike.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class Draws:
         *,
         uses_images: bool,
         key: tuple[int, ...] = (),
+        shares: NDArray[np.float64] | None = None,
     ) -> None:
         self.config = config
         self.uses_images = uses_images
@@ -108,7 +110,7 @@ class Draws:
         self.by_class = _RowsByClass(drawn.event_labels, drawn.num_classes)
         self.images_by_class = _RowsByClass(drawn.image_labels, drawn.num_classes)
         self.photo: IntArray = drawn.photo
-        self._key = key
+        self._key, self._shares = key, shares
 
     def plan(self, epoch: int) -> EpochPlan:
         """The plan of `epoch`, counted from 0."""
@@ -136,7 +138,9 @@ class Draws:
         return np.arange(count) % len(self.labels)
 
     def _classes(self, rng: np.random.Generator, count: int) -> IntArray:
-        """The classes of recordings that are balanced: each equally often."""
+        """The classes of recordings that are balanced."""
+        if self._shares is not None:
+            return rng.choice(len(self._shares), size=count, p=self._shares)
         present = np.flatnonzero(self.by_class.counts)
         return present[rng.integers(len(present), size=count)]
 

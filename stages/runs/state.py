@@ -85,7 +85,7 @@ class States:
         on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
         division = {key: value for key, value in vars(self.division).items() if value}
         identity = json.dumps(json.loads(self.identity) | division, sort_keys=True)
-        document = {key: value for key, value in vars(state).items() if (key, value) != ("statistics", None)}
+        document = {key: value for key, value in vars(state).items() if key != "statistics" or value is not None}
         rest = packing.to_bytes({"identity": identity, "state": document})
         contents = {_WEIGHTS: safetensors.torch.save(on_cpu), _REST: rest}
         for suffix, content in contents.items():

@@ -26,7 +26,7 @@ from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
 from .distributed import Processes
 from .methods import method_of, plugin_code
 from .progress import OnMessage, TrainingProgress, epoch_metrics
-from .statistics import AllStatistics
+from .statistics import AllStatistics, pooled, set_statistics
 from .step import Learner, StepRecord
 from .unlabelled import Unlabelled
 
@@ -168,6 +168,8 @@ class Keeper:
         self.network.take_up(state.average)
         if learner.statistics is not None:
             learner.statistics.take_up(state.statistics)
+        elif state.statistics is not None:
+            set_statistics(learner.network, pooled(state.statistics))
         learner.optimizer.load_state_dict(state.optimizer)
         set_random_state(state.random)
         self.epoch, self.saved_step = state.epoch, state.step

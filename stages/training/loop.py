@@ -69,7 +69,7 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(torch_settings(threads=config.threads, deterministic=config.deterministic))
         processes, device = stack.enter_context(join(select_device(config.device)))
-        history = read_history(run_folder) if processes.is_main and not restart else ()
+        history = read_history(run_folder) if processes.count > 1 and processes.is_main and not restart else ()
         was_sharded = processes.from_main(history[-1].data_placement == "sharded" if history else None)
         training = _Training.set_up(model, config, open_split, run_folder, device, processes, was_sharded)
         kept, data = training.kept, training.data

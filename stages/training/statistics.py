@@ -36,12 +36,12 @@ class AllStatistics:
         if len(values) != self._processes.count:
             values = pooled(values).expand(self._processes.count, -1)
         self.values = values
-        _set(self._network, values[self._processes.rank])
+        set_statistics(self._network, values[self._processes.rank])
 
     def pooled_network(self, network: SpikingNetwork) -> SpikingNetwork:
         """A copy of the network with the statistics of all recordings."""
         network = copy.deepcopy(network)
-        _set(network, pooled(self.values))
+        set_statistics(network, pooled(self.values))
         return network
 
     @property
@@ -62,7 +62,8 @@ def _buffers(network: nn.Module) -> list[Tensor]:
 
 
 @torch.no_grad()
-def _set(network: nn.Module, values: Tensor) -> None:
+def set_statistics(network: nn.Module, values: Tensor) -> None:
+    """To those of one process, (S,), or of all pooled."""
     buffers = _buffers(network)
     for buffer, part in zip(buffers, torch.split(values, [buffer.numel() for buffer in buffers]), strict=True):
         buffer.copy_(part.view(buffer.shape))

@@ -9,16 +9,26 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
 from paired_stores import make_pairs
+from safetensors.torch import load_file
 from tiny import assert_same_run
-from tiny_run import changed, train
+from tiny_run import MODEL, changed, train
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.pairs import Split
 from dvs_transfer.stages.batches.parts import ShardedSampler
+from dvs_transfer.stages.network.networks import build_network
+from dvs_transfer.stages.runs import packing
 from dvs_transfer.stages.runs.history import read_history
+from dvs_transfer.stages.runs.state import TrainingState
+from dvs_transfer.stages.training.distributed import ALONE
+from dvs_transfer.stages.training.keeping import Keeper
+from dvs_transfer.stages.training.statistics import AllStatistics, pooled
 
 SCRIPT = Path(__file__).with_name("torchrun_training.py")
 SOON_S = 20  # torchrun itself would kill after 30
@@ -46,6 +56,17 @@ def pairs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opening(pairs: Path) -> Callable[[Split], PairedCache]:
     return lambda name: PairedCache.open(pairs, name)
+
+
+def taken_up_alone(folder: Path, state: TrainingState) -> torch.Tensor:
+    """The running statistics of a network that goes on with a state in one process."""
+    weights = load_file(folder / "checkpoints" / f"state-{state.epoch:06d}-{state.step:08d}.safetensors")
+    network = build_network(MODEL, num_classes=7, num_steps=3, size=16, seed=0)
+    ignore = SimpleNamespace(take_up=lambda state: None, load_state_dict=lambda state: None)
+    learner: Any = SimpleNamespace(network=network, auxiliary=None, statistics=None, optimizer=ignore)
+    keeper: Any = SimpleNamespace(network=ignore)
+    Keeper.take_up(keeper, learner, weights, state)
+    return AllStatistics(network, ALONE).own()
 
 
 @pytest.mark.slow
@@ -77,6 +98,9 @@ def test_each_on_its_shards_and_one_killed(pairs: Path, tmp_path: Path) -> None:
     for state in (killed / "checkpoints").glob("state-*"):  # back to where it was killed
         if state.stem > "state-000001-00000003":
             state.unlink()
+    state = packing.from_bytes((killed / "checkpoints" / "state-000001-00000003.rest").read_bytes())["state"]
+    assert not torch.equal(*state["statistics"])  # of classes that lie in other shards
+    assert torch.equal(taken_up_alone(killed, TrainingState(**state)), pooled(state["statistics"]))
     lines: list[str] = []
     report = train(killed, open_split=opening(pairs), on_message=lines.append)
     assert (report.resumed_after, report.resumed_steps, report.data_placement) == (1, 3, "device")
@@ -93,6 +117,7 @@ def test_the_first_process_killed_leaves_its_newest_state(pairs: Path, tmp_path:
     said = launch(pairs, "auto", folder, victim=0, step=10)
     ended = time.time()
     pid, killed = folder.with_suffix(".killed").read_text().split()
+    print("from kill to end", ended - float(killed))
     assert ended - float(killed) < SOON_S
     assert f"process 1: ProcessesLostError: of the 2 processes of this run, 0 (pid {pid}) ended (" in said
     assert f"the newest state is in {folder}: the same command goes on from there" in said

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from paired_stores import IMAGES_PER_SHARD, make_pairs
+from tiny_networks import NETWORKS, tiny_network
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import StoreError, TrainingError
@@ -19,9 +20,9 @@ from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.parts import PartLoader, ShardedSampler, class_shares
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.training.config import TrainConfig
-from dvs_transfer.stages.training.distributed import Processes
+from dvs_transfer.stages.training.distributed import ALONE, Processes
 from dvs_transfer.stages.training.dividing import open_data
-from dvs_transfer.stages.training.statistics import pooled
+from dvs_transfer.stages.training.statistics import AllStatistics, pooled
 
 CPU = torch.device("cpu")
 
@@ -222,3 +223,15 @@ def test_statistics_of_all_recordings_together() -> None:
     values = np.random.default_rng(0).normal([[0.0], [2.0], [-5.0]], [[1.0], [3.0], [0.5]], (3, 1000))
     found = pooled(torch.tensor(np.stack([values.mean(1), values.var(1)], 1)))
     np.testing.assert_allclose(found, [values.mean(), values.var()], rtol=1e-5)
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_whoever_goes_on_takes_up_the_statistics(count: int) -> None:
+    """Its own where there are as many processes as before, else those of all recordings together."""
+    network = tiny_network(NETWORKS["vgg_snn"])
+    every = AllStatistics(network, Processes(1, count))
+    kept = torch.rand(2, len(every.own()))
+    every.take_up(kept)
+    assert torch.equal(every.own(), kept[1] if count == 2 else pooled(kept))
+    copied = every.pooled_network(network)
+    torch.testing.assert_close(AllStatistics(copied, ALONE).own(), pooled(kept))
