@@ -8,6 +8,7 @@ all (`statistics`).
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import time
@@ -26,6 +27,7 @@ from ..batches.sampling import EpochPlan
 
 Value = TypeVar("Value")
 
+_MEETINGS = itertools.count()  # of this process with the others: `train` may train a run and its baseline
 LOOKING_S = 2.0  # for which process has ended: its connections are closed a moment before
 
 
@@ -138,10 +140,14 @@ def join(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     if device.type == "cuda":
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    store, rank, count = next(iter(dist.rendezvous("env://")))  # type: ignore[attr-defined]
+    # Each meeting has keys of its own: under those of the one before, a process may find the others where they were.
+    store = dist.PrefixStore(f"meeting {next(_MEETINGS)}", store)  # type: ignore[attr-defined]
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
-        places: list[Any] = [None] * dist.get_world_size()
+        places: list[Any] = [None] * count
         dist.all_gather_object(places, (platform.node(), os.getpid()))
-        yield Processes(dist.get_rank(), len(places), tuple(places)), device
+        yield Processes(rank, count, tuple(places)), device
     finally:
         dist.destroy_process_group()
