@@ -14,29 +14,41 @@ from .config import TrainConfig
 from .distributed import Processes
 
 
-def open_data(
+def sampler_of(
     split: PairedCache,
     config: TrainConfig,
     encoding: Encoding | None,
     device: torch.device,
     processes: Processes,
     was_sharded: bool | None,
-) -> tuple[Sampler, Loader]:
-    """What draws, and what this process has of the training split and, with `encoding`, of its static pool.
+) -> Sampler:
+    """What draws from the training split and, with `encoding`, from its static pool; for shards a `ShardedSampler`.
 
     was_sharded: whether the run, if it goes on, had the split in shards when it trained last.
     """
     if not _is_sharded(split, config, encoding, device, processes, was_sharded):
-        sampler = Sampler(split, config, uses_images=encoding is not None)
-        return sampler, load(split, device, config.whole_placement, encoding)
+        return Sampler(split, config, uses_images=encoding is not None)
     if config.average or config.unlabelled.is_used:
         name = "train.average" if config.average else "train.unlabelled"
         raise TrainingError(
             f"{name} needs the whole split in each process: leave it off, or use another train.data_placement than "
             "sharded (streamed needs no room)"
         )
-    sharded = ShardedSampler(split, config, processes.count, encoding)
-    return sharded, PartLoader.of(sharded.parts[processes.rank], device, encoding)
+    return ShardedSampler(split, config, processes.count, encoding)
+
+
+def load_for(
+    sampler: Sampler,
+    split: PairedCache,
+    config: TrainConfig,
+    encoding: Encoding | None,
+    device: torch.device,
+    processes: Processes,
+) -> Loader:
+    """What this process needs for the sampler's plans."""
+    if isinstance(sampler, ShardedSampler):
+        return PartLoader.of(sampler.parts[processes.rank], device, encoding)
+    return load(split, device, config.whole_placement, encoding)
 
 
 def _is_sharded(

@@ -32,7 +32,7 @@ from ..runs.state import Division
 from .camera import camera_of
 from .config import TrainConfig
 from .distributed import Processes, ProcessesLostError, join
-from .dividing import open_data
+from .dividing import load_for, sampler_of
 from .finite import EpochRecords
 from .keeping import Keeper, KeptNetwork
 from .methods import Method, auxiliary_of, method_of
@@ -92,8 +92,8 @@ def run(
             telling = tracked(config, run_folder, document, done, kept.selection_split, on_progress, on_message)
             on_progress = stack.enter_context(telling)
         if processes.is_main and kept.epoch < config.epochs:
-            place = data.placement
-            stack.enter_context(period_noted(run_folder, device, processes.count, resumed_after, place))
+            noted = period_noted(run_folder, device, processes.count, resumed_after, data.placement)
+            stack.enter_context(noted)
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,
@@ -147,11 +147,11 @@ class _Training:
         processes: Processes,
         was_sharded: bool | None,
     ) -> _Training:
-        """was_sharded: see `open_data`."""
+        """was_sharded: see `sampler_of`."""
         processes.check_batch_size(config.batch_size)
         split, method = open_split("train"), method_of(config)
         encoding = config.reads if method.uses_images else None
-        sampler, data = open_data(split, config, encoding, device, processes, was_sharded)
+        sampler = sampler_of(split, config, encoding, device, processes, was_sharded)
         is_sharded = isinstance(sampler, ShardedSampler)
         selection_split: Split = "test" if config.select == "test_as_released" else "validation"
         selected = open_split(selection_split)
@@ -183,7 +183,7 @@ class _Training:
             method=method,
             sampler=sampler,
             sliding=method.sliding(),
-            data=data,
+            data=load_for(sampler, split, config, encoding, device, processes),
             unlabelled=unlabelled,
             learner=Learner(config, network, optimizer, processes, camera, auxiliary, statistics),
             validation=Validation.of(selected, shown, config.batch_size, device) if processes.is_main else None,

@@ -117,7 +117,6 @@ def test_the_first_process_killed_leaves_its_newest_state(pairs: Path, tmp_path:
     said = launch(pairs, "auto", folder, victim=0, step=10)
     ended = time.time()
     pid, killed = folder.with_suffix(".killed").read_text().split()
-    print("from kill to end", ended - float(killed))
     assert ended - float(killed) < SOON_S
     assert f"process 1: ProcessesLostError: of the 2 processes of this run, 0 (pid {pid}) ended (" in said
     assert f"the newest state is in {folder}: the same command goes on from there" in said

@@ -21,7 +21,8 @@ from dvs_transfer.stages.batches.parts import PartLoader, ShardedSampler, class_
 from dvs_transfer.stages.batches.sampling import Sampler
 from dvs_transfer.stages.training.config import TrainConfig
 from dvs_transfer.stages.training.distributed import ALONE, Processes
-from dvs_transfer.stages.training.dividing import open_data
+from dvs_transfer.stages.training.dividing import load_for
+from dvs_transfer.stages.training.dividing import sampler_of as sampler_of_all
 from dvs_transfer.stages.training.statistics import AllStatistics, pooled
 
 CPU = torch.device("cpu")
@@ -193,7 +194,8 @@ def test_a_process_reads_its_shards_and_no_other(tmp_path: Path, monkeypatch: py
 
 def chosen(split: PairedCache, before: bool | None = None, count: int = 2, **changes: Any) -> str:
     processes = SimpleNamespace(count=count, rank=1, highest=lambda value, device: value)
-    return open_data(split, config(**changes), "value", CPU, processes, before)[1].placement  # type: ignore[arg-type]
+    settings: Any = split, config(**changes), "value", CPU, processes
+    return load_for(sampler_of_all(*settings, before), *settings).placement
 
 
 def test_auto_divides_what_does_not_fit_and_a_run_stays_as_it_was(
