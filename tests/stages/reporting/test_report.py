@@ -90,9 +90,17 @@ def test_machine_dates_and_versions_of_the_training(make_run: MakeRun) -> None:
     run = make_run()
     stint = {"started": "2026-02-03T04:05:06+00:00", "ended": "2026-02-03T05:06:06+00:00", "epochs_before": 0}
     machine = {"device": "An Abacus", "system": "Linux-9", "cores": 2, "threads": 1, "versions": {"torch": "9.8.7"}}
-    (run / "stints.json").write_text(json.dumps([stint | machine]))
+    two = machine | {"device": "2 x A Slide Rule", "processes": 2, "data_placement": "sharded"}
+    (run / "stints.json").write_text(json.dumps([stint | machine, stint | two]))
     page = read(run)
-    for text in ("2026-02-03 04:05:06", "1 h 1 min", "An Abacus", "Linux-9", "torch 9.8.7"):
+    for text in (
+        "2026-02-03 04:05:06",
+        "1 h 1 min",
+        "An Abacus",
+        "2 x A Slide Rule, data sharded",
+        "Linux-9",
+        "torch 9.8.7",
+    ):
         assert text in page.text
     assert "are not recorded" not in page.text
 
