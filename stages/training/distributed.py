@@ -14,7 +14,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import psutil
@@ -100,9 +100,9 @@ class Processes:
             gone = [rank for rank, (host, pid) in enumerate(self.places) if host == here and not _lives(pid)]
             if gone:
                 named = ", ".join(f"{rank} (pid {self.places[rank][1]})" for rank in gone)
-                return f"of the {self.count} processes of this run, {named} ended"
+                return f"of this run's {self.count} processes, number {named} ended"
             time.sleep(0.02)
-        return f"another one of the {self.count} processes of this run ended, or cannot be reached"
+        return f"another one of this run's {self.count} processes ended, or cannot be reached"
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise TrainingError unless the processes can share a batch evenly."""
@@ -147,7 +147,8 @@ def join(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
     dist.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
         places: list[Any] = [None] * count
-        dist.all_gather_object(places, (platform.node(), os.getpid()))
-        yield Processes(rank, count, tuple(places)), device
+        processes = Processes(rank, count)
+        processes._together(dist.all_gather_object, places, (platform.node(), os.getpid()))
+        yield replace(processes, places=tuple(places)), device
     finally:
         dist.destroy_process_group()

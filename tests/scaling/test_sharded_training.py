@@ -76,7 +76,7 @@ def test_each_on_its_shards_and_one_killed(pairs: Path, tmp_path: Path) -> None:
     killed, one_go = tmp_path / "killed", tmp_path / "one-go"
     said = launch(pairs, "sharded", killed, victim=1, step=10)  # of 6 steps an epoch
     pid = killed.with_suffix(".killed").read_text().split()[0]
-    assert f"process 0: ProcessesLostError: of the 2 processes of this run, 1 (pid {pid}) ended (" in said
+    assert f"process 0: ProcessesLostError: of this run's 2 processes, number 1 (pid {pid}) ended (" in said
     assert f"the state after 1 epochs and 3 steps is saved in {killed}: the same command goes on from there" in said
 
     said = launch(pairs, "sharded", killed, one_go)
@@ -118,7 +118,7 @@ def test_the_first_process_killed_leaves_its_newest_state(pairs: Path, tmp_path:
     ended = time.time()
     pid, killed = folder.with_suffix(".killed").read_text().split()
     assert ended - float(killed) < SOON_S
-    assert f"process 1: ProcessesLostError: of the 2 processes of this run, 0 (pid {pid}) ended (" in said
+    assert f"process 1: ProcessesLostError: of this run's 2 processes, number 0 (pid {pid}) ended (" in said
     assert f"the newest state is in {folder}: the same command goes on from there" in said
     lines: list[str] = []
     report = train(folder, open_split=opening(pairs), on_message=lines.append)
