@@ -62,7 +62,7 @@ def in_training(worker: int) -> tuple[psutil.Process, Path] | None:
 def test_a_killed_worker_changes_nothing_in_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from distributed import LocalCluster
 
-    write_config(tmp_path, RAW, train={"epochs": 30, "batch_size": 2, "base_learning_rate": 0.5})
+    write_config(tmp_path, RAW, train={"epochs": 15, "batch_size": 4, "base_learning_rate": 0.5})
     file = tmp_path / "study.toml"
     file.write_text(FILE)
     here, cluster_root = tmp_path / "here", tmp_path / "cluster"
@@ -79,7 +79,9 @@ def test_a_killed_worker_changes_nothing_in_the_table(tmp_path: Path, monkeypatc
         pids = [worker.pid for worker in cluster.workers.values()]
         pid = wait_for(lambda: next((pid for pid in pids if in_training(pid)), None))
         trainer, folder = wait_for(lambda: in_training(pid))
+        trainer.suspend()  # it is not to be done before it sees that its worker is gone
         os.kill(pid, signal.SIGKILL)
+        trainer.resume()
         trainer.wait(30)  # it saves its state and leaves
         killed.append(folder)
 
