@@ -24,9 +24,10 @@ from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
 from ..stages.runs.checkpoint import CheckpointName, changed_weights
+from ..stages.runs.folder import read_run
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import ExperimentConfig, build, validate
-from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
+from .experiment import evaluate, evaluation_of_run, open_splits_of
 from .workspace import AnyRoot, Workspace
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.

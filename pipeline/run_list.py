@@ -14,8 +14,8 @@ from ..cache.errors import DvsTransferError
 from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
+from ..stages.runs.folder import read_run
 from ..stages.runs.metrics import read_metrics
-from .experiment import read_run
 
 
 @dataclass(frozen=True)

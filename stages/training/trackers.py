@@ -292,7 +292,6 @@ def tracked(
     run_folder: Path,
     document: Mapping[str, Any],
     done: tuple[int, int],
-    selection_split: str,
     on_progress: OnProgress,
     on_message: OnMessage,
 ) -> Iterator[OnProgress]:
@@ -319,7 +318,7 @@ def tracked(
         for listener in listeners:
             listener.tell(at)
             if at.ends_epoch:
-                listener.epoch(epoch_metrics(at, selection_split))
+                listener.epoch(epoch_metrics(at))
         on_progress(at)
 
     status: Status = "failed"

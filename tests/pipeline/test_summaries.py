@@ -114,6 +114,7 @@ def test_a_line_of_progress_fits_80_columns(seconds_left: float) -> None:
         pairs_per_s=1234,
         data_share=0,
         seconds_left=seconds_left,
+        selection_split="validation",
         ends_epoch=True,
         selection_accuracy=1.0,
     )
