@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -47,7 +46,7 @@ def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
     report = export_folder(what, out or Path("hub") / name, licence)
     given.show(report, "exported", summary=_of_export)
     repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{report.folder.name}"
-    given.next(shlex.join(["hub", "push", str(report.folder), repository]))
+    given.next("hub", "push", report.folder, repository)
 
 
 TARGETS: Final[Mapping[str, Callable[[Given, Path, Path | None, Checkpoint | None, str | None], None]]] = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from collections.abc import Iterator
 from inspect import cleandoc
@@ -134,6 +135,8 @@ def list_runs(
 ) -> None:
     """List runs: accuracy with interval, labels, seed, method, data, when, size, name.
 
+    Columns for which a terminal has no room are left out.
+
     Example: dvs-transfer runs ls nmnist --sort accuracy
     """
     from .. import run_list
@@ -142,7 +145,9 @@ def list_runs(
         raise typer.BadParameter(f"{by}: expected one of {', '.join(ORDERS)}", param_hint="--sort")
     found = run_list.list_runs(Settings.workspace.runs, wanted, by)
     count = f"{len(found)} run{'s' if len(found) != 1 else ''} in {Settings.workspace.runs}"
-    given.show(found, summary=lambda runs: [*(run_list.as_table(runs) if runs else []), count])
+    # Of the terminal or $COLUMNS; a file or a pipe has room for all.
+    width = shutil.get_terminal_size((0, 0)).columns or None
+    given.show(found, text=lambda runs: print(*(run_list.as_table(runs, width) if runs else []), count, sep="\n"))
 
 
 def compare(

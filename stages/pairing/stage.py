@@ -78,7 +78,7 @@ def run(
 
     recorded_path: a store of recordings of the images by a simulated camera.
     on_message: gets the warning that `disjoint` cannot keep away photos that are not known, that which photo a
-    recording shows was declared, what a given split leaves out, and which classes have too few recordings for all parts.
+    recording shows was declared, what a given split leaves out, and which classes have too few recordings for a part.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
     training recordings or photos, a declaration against what is known of the sources, images that may teach and have
     no recording in the store of these; what `splits.find_given` raises.

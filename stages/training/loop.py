@@ -143,9 +143,10 @@ class _Training:
         sampler = Sampler(split, config, uses_images=method.uses_images)
         selected = open_split(config.selection_split)
         if not len(selected) and config.select != "last":
+            name = config.selection_split
             raise TrainingError(
-                f"train.select = {config.select} needs recordings in the {config.selection_split} split, and it has none: "
-                f"pair with a {config.selection_split} share, or set train.select = last"
+                f"train.select = {config.select} needs recordings in the {name} split, and it has none: pair with a "
+                f"{name} share, or set train.select = last"
             )
         network = build_network(
             model, num_classes=split.num_classes, num_steps=split.num_bins, size=split.size, seed=config.seed

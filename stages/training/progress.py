@@ -16,7 +16,8 @@ class TrainingProgress:
     Losses and train_accuracy are means over the steps since the last report, or over the epoch at its end.
     data_share: of the epoch's time, waited for data.
     w_t: the alignment's coefficient of each time step; None where they are not learned. At an epoch's end also
-    selection_accuracy, on selection_split where it has recordings, and firing_rates, spikes per neuron and time step of each layer.
+    selection_accuracy, on selection_split where it has recordings, and firing_rates, spikes per neuron and time step of
+    each layer.
     """
 
     epoch: int

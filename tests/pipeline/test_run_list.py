@@ -49,6 +49,12 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     table = as_table(list(listed.values()))
     assert len(table) == 4
     assert f"{100 * evaluated['top1']:.1f} %" in table[1]
+    assert all("transfer, value" in line for line in (table[1], as_table([run], 200)[1]))
+    narrow = as_table(list(listed.values()), 80)
+    assert all(run.name in " ".join(narrow) for run in listed.values())
+    assert max(map(len, narrow[:3])) <= 80
+    assert table[1].split()[0] == narrow[1].split()[0]
+    assert narrow[1].endswith(f"]  {evaluated['num_samples']} test  {second.name}")
     document = succeed("runs", "ls", "mine", "--json", "--root", root).document
     assert [Path(entry["path"]).name for entry in document] == [second.name]
     assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err
