@@ -81,7 +81,8 @@ def _of_export(report: ExportReport) -> list[str]:
     of = f"{report.num_files} files, {report.num_bytes / 1e6:,.1f} MB"
     said = report.licence or ("of the raw data" if report.kind == "stores" else "not said")
     hint = "" if report.licence else " (--licence says another)" if report.kind == "stores" else " (--licence says one)"
-    return [f"exported: a folder of {report.kind}, {of}; licence: {said}{hint}", f"  {report.folder}"]
+    what = "a run" if report.kind == "run" else "stores"
+    return [f"exported: a folder of {what}, {of}; licence: {said}{hint}", f"  {report.folder}"]
 
 
 @command(hub_app, JSON)

@@ -6,6 +6,7 @@ import csv
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -15,6 +16,7 @@ import typer
 from ... import pipeline
 from ...cache.errors import DvsTransferError, TrainingError
 from ...stages.analysis import config as configs
+from .. import summaries
 from ..progress import to_document
 from .common import CONFIG, JSON, Given, Settings, command
 
@@ -124,7 +126,7 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
         name = numbers.pop("analysis")
-        given.show({**numbers, **entry}, name)
+        given.show({**numbers, **entry}, name, summary=partial(summaries.of_analysis, name))
 
 
 @command(runs_app, JSON, name="ls")
@@ -253,7 +255,8 @@ def predict(
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:
         how = f"read as files of the source {report.source}; --source folder reads any format"
-        print(f"{len(report.refused):,} files could not be {how}", file=sys.stderr)
+        number = f"{len(report.refused):,} file{'s' if len(report.refused) > 1 else ''}"
+        print(f"{number} could not be {how}", file=sys.stderr)
         raise typer.Exit(DvsTransferError.exit_code)
 
 
