@@ -16,7 +16,7 @@ from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.folder import read_run
-from ..stages.runs.metrics import read_metrics
+from ..stages.runs.metrics import metrics_path, read_metrics
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,10 @@ def _facts(path: Path) -> dict[str, Any]:
             }
     if "imported" in document:
         return facts | {"state": "imported, not evaluated yet"}
-    return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
+    has_some = metrics_path(path).is_file() and metrics_path(path).stat().st_size  # none in the first epoch
+    return facts | {
+        "state": f"trained {len(read_metrics(path)) if has_some else 0} of {train.get('epochs', '?')} epochs"
+    }
 
 
 def _is_older(evaluation: Path, report: EvaluationReport) -> bool:

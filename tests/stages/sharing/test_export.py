@@ -179,9 +179,39 @@ def test_results_of_other_weights_are_refused(shared_run: Path, tmp_path: Path) 
     (run / "checkpoints" / "last.safetensors").write_bytes(
         (run / "checkpoints" / "best.safetensors").read_bytes() + b" "
     )
-    with pytest.raises(TrainingError, match="weights are others than those that were evaluated on the test split"):
+    with pytest.raises(TrainingError, match=r"test\.json: of other weights than last\.safetensors holds now"):
+        export(run, tmp_path / "out")
+    (run / "checkpoints" / "last.safetensors").unlink()  # of which the card would tell
+    with pytest.raises(TrainingError, match=r"last\.safetensors: no such checkpoint"):
         export(run, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(("name", "is_current"), [("evaluation-test.json", True), ("last.safetensors", False)])
+def test_a_run_that_changes_while_it_is_copied(
+    name: str, is_current: bool, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card has the numbers of the evaluation that lies beside it; results of other weights are never exported."""
+    run, plainly = tmp_path / "run", shutil.copyfile
+    shutil.copytree(shared_run, run)
+
+    def copy(source: Path, target: Path) -> Any:
+        if source == run / name:
+            document = json.loads(source.read_text())
+            source.write_text(json.dumps(document | {"calibration_error": 0.375}))
+        elif source.name == name:
+            source.write_bytes(source.read_bytes() + b" ")
+        return plainly(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    if is_current:
+        export(run, tmp_path / "out")
+        assert "| 0.375 |" in (tmp_path / "out" / "README.md").read_text()
+        assert '"calibration_error": 0.375' in (tmp_path / "out" / name).read_text()
+    else:
+        with pytest.raises(TrainingError, match="was trained or evaluated while it was copied; export it again"):
+            export(run, tmp_path / "out")
+        assert not list(tmp_path.glob("out*"))
 
 
 def test_what_cannot_be_shared_is_refused(shared_run: Path, tmp_path: Path) -> None:
