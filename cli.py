@@ -244,6 +244,7 @@ def import_checkpoint(
     store = pairs or pipeline.experiment.find_pairs(given.load(), Settings.workspace)
     report = pipeline.experiment.import_checkpoint(file, store, out)
     given.show(report, "imported", summary=summaries.of_import)
+    given.next("evaluate", out)
 
 
 @command(app, CONFIG, JSON)

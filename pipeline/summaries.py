@@ -118,7 +118,8 @@ def of_analysis(name: str, told: Mapping[str, Any]) -> list[str]:
     """told: the report's numbers and texts, and where files lie. What every analysis says of itself is one line."""
     from ..stages.analysis.results import AnalysisReport
 
-    of = f"{told['num_recordings']:,} {told['split']} recordings, {told['checkpoint']} weights of epoch {told['epoch']}"
+    recordings = f"{told['num_recordings']:,} {told['split']} recording{'s' if told['num_recordings'] != 1 else ''}"
+    of = f"{recordings}, {told['checkpoint']} weights of epoch {told['epoch']}"
     own = [key for key in told if key not in {*AnalysisReport.model_fields, "result", "picture"}]
     numbers = [f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(told[key])}" for key in own]
     note = [f"  {told['note']}"] if "note" in told else []

@@ -36,6 +36,7 @@ def _to_nir(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
 
 
 def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint | None, licence: str | None) -> None:
+    from ...stages.sharing.cards import repository_name
     from ...stages.sharing.export import export as export_folder
 
     if checkpoint is not None:
@@ -45,7 +46,7 @@ def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
     name = what.resolve().name.removesuffix(".zarr")
     report = export_folder(what, out or Path("hub") / name, licence)
     given.show(report, "exported", summary=_of_export)
-    repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{report.folder.name}"
+    repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{repository_name(report.folder.name)}"
     given.next("hub", "push", report.folder, repository)
 
 

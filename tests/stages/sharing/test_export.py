@@ -276,6 +276,6 @@ def test_the_command(shared_run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "next: dvs-transfer hub push hub/one USER/one" in told.out
     assert (tmp_path / "hub" / "one" / "README.md").is_file()
     told = succeed("export", shared_run, "for others")
-    assert told.out.endswith("next: dvs-transfer hub push 'for others' 'USER/for others'\n")
+    assert told.out.endswith("next: dvs-transfer hub push 'for others' USER/for-others\n")
     refuse("export", shared_run, code=2, says=["hub/one: is there already"])
     refuse("export", shared_run, "--to", "nowhere", code=2, says=["'nowhere' is not one of 'nir', 'hub'"])
