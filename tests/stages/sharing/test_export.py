@@ -18,6 +18,7 @@ from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.stages.evaluation.results import ClassAccuracy, read_evaluation
 from dvs_transfer.stages.runs.checkpoint import read_info, weights_path
+from dvs_transfer.stages.sharing.cards import repository_name
 from dvs_transfer.stages.sharing.export import export
 from dvs_transfer.stages.sharing.manifest import read_manifest, verify
 from dvs_transfer.stages.sharing.run_card import data_sets, run_card
@@ -171,6 +172,12 @@ def test_one_store_alone(shared_pairs: Path, tmp_path: Path) -> None:
     export(events, tmp_path / "frames")
     assert [path.name for path in list_stores(tmp_path / "frames")] == [events.name]
     verify(tmp_path / "frames", read_manifest(tmp_path / "frames"))
+
+
+def test_repositories_are_named_as_hubs_take_it() -> None:
+    names = {"ncaltech101+caltech101-8299": "ncaltech101-caltech101-8299"}
+    names |= {"-for  others (2)": "for-others-2", "a_b.c": "a_b.c"}
+    assert {name: repository_name(name) for name in names} == names
 
 
 def test_results_of_other_weights_are_refused(shared_run: Path, tmp_path: Path) -> None:
