@@ -6,7 +6,6 @@ import errno
 import json
 import logging
 import os
-import shlex
 import sys
 from dataclasses import replace
 from functools import partial
@@ -191,7 +190,7 @@ def train(
             trained.append(({"run": folder, **to_document(report)}, summaries.of_training(folder, report)))
     if trained:
         _show_with_baseline(given, trained, "trained")
-        given.next("evaluate" if run is None else f"evaluate {shlex.quote(str(run))}")
+        given.next("evaluate", *([] if run is None else [run]))
 
 
 @command(app, CONFIG, JSON)
@@ -226,7 +225,7 @@ def evaluate(
         same_way = {"split": settings.split, "checkpoint": settings.checkpoint, "overrides": overrides}
         compared = pipeline.results.compare_runs(runs, baseline=runs[1], **same_way)
         given.show(compared, text=print_comparison, summary=summaries.of_comparison)
-    given.next("report" if run is None else f"report {shlex.quote(str(run))}")
+    given.next("report", *([] if run is None else [run]))
 
 
 @command(app, CONFIG, JSON)
@@ -245,6 +244,7 @@ def import_checkpoint(
     store = pairs or pipeline.experiment.find_pairs(given.load(), Settings.workspace)
     report = pipeline.experiment.import_checkpoint(file, store, out)
     given.show(report, "imported", summary=summaries.of_import)
+    given.next("evaluate", out)
 
 
 @command(app, CONFIG, JSON)

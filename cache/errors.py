@@ -1,5 +1,12 @@
 """The family of exceptions that a user may see. Each message says what was expected, found, where, and what to do."""
 
+import shlex
+
+
+def command_line(*words: object) -> str:
+    """A command of `dvs-transfer` that can be pasted into a shell, whatever the names in it."""
+    return shlex.join(["dvs-transfer", *map(str, words)])
+
 
 class DvsTransferError(Exception):
     """Base of every error that is the input's or the environment's fault, not a bug.

@@ -26,6 +26,7 @@ from .errors import StoreError
 SCHEMA_VERSION = 1
 STORE_SUFFIX = ".zarr"
 PARTIAL_SUFFIX = ".zarr.partial"
+REPAIR_SUFFIX = ".repair"  # behind the name of a store that is being mended
 
 Kind = Literal["events", "images", "pairs"]
 

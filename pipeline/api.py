@@ -18,11 +18,12 @@ from ..stages.network.networks import SpikingNetwork
 from ..stages.network.runtime import select_device
 from ..stages.pairing_config import PairingConfig
 from ..stages.runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, weights_path
+from ..stages.runs.folder import read_run
 from ..stages.tasks import TaskRunner
 from ..stages.training.progress import OnMessage
 from .config import ExperimentConfig, build, validate
 from .execution import ALL_CORES
-from .experiment import evaluation_of_run, read_run
+from .experiment import evaluation_of_run
 from .workspace import AnyRoot, Workspace
 
 AnyPath = str | Path

@@ -200,11 +200,16 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
             return config
         document, where = config.model_dump(mode="json"), config.name
     else:
-        path = Path(config)
-        path = path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
+        path = named_file(config)
         document, where = read_toml(path), str(path)
         look_in(path.resolve().parent)
     return validate(ExperimentConfig, parse_overrides(overrides, document), where)
+
+
+def named_file(name: str | Path) -> Path:
+    """A file, or where the shipped one of this name is looked for: "demo", "studies/demo-ablation"."""
+    path = Path(name)
+    return path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -218,7 +223,9 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         there = sorted(found.name for found in path.parent.glob("*.toml"))
         hint = f"; in {path.parent} there are {', '.join(there)}" if there else ""
-        raise ConfigError(f"{path}: no such configuration file{hint}") from None
+        raise ConfigError(
+            f"{path}: no such configuration file{hint}; `dvs-transfer config ls` lists those that are shipped"
+        ) from None
     except (OSError, UnicodeDecodeError, DvsTransferError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -284,7 +291,8 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = _keys_beside(location, model)
         close = difflib.get_close_matches(location[-1], known, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+        close = close or [f"{name}.{key}" for name in known if key in _keys_beside([name, key], model)]
+        hint = f"did you mean {' or '.join(close)}?" if close else f"known keys are {', '.join(known)}"
         return f"{key}: unknown key; {hint}"
     if problem["type"] == "missing":
         return f"{key}: missing"

@@ -6,41 +6,40 @@ configuration leads to in `recipes/` of the cache; `train` and `evaluate` look i
 
 from __future__ import annotations
 
-import difflib
 import glob
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.documents import read_json
-from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from ..cache.errors import ConfigError, SourceError, StoreError
 from ..cache.locks import once
-from ..cache.paired import PairedCache
 from ..cache.pairs import Split
 from ..cache.store import FrameStore
 from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
-from ..stages.evaluation import evaluate as evaluation
 from ..stages.evaluation.config import EvaluateConfig
-from ..stages.evaluation.results import EvaluationReport
 from ..stages.frames.spec import ImagesConfig
-from ..stages.runs import nir_import, released
+from ..stages.runs.folder import read_run
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
-from ..stages.training import loop
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
-from ..stages.training.distributed import is_main_process
-from ..stages.training.methods import plugin_code
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
 from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, build, load_config, parse_overrides
 from .execution import ALL_CORES
 from .workspace import PAIR_NOTES, AnyRoot, Workspace
+
+# What loads torch, for seconds, comes on first use: `preprocess` of what is up to date needs none of it.
+if TYPE_CHECKING:
+    from ..cache.paired import PairedCache
+    from ..stages.evaluation.results import EvaluationReport
+    from ..stages.runs.released import ImportReport
 
 
 @dataclass(frozen=True)
@@ -139,6 +138,8 @@ def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
 
     Its name says what it is; what decides are the configuration's name at its start and the fingerprint at its end.
     """
+    from ..stages.training.methods import plugin_code
+
     described = {
         "pairs": FrameStore(find_pairs(config, workspace)).attributes.fingerprint,
         "model": config.model.model_dump(mode="json"),
@@ -175,15 +176,20 @@ def train(
     config, root: as those of `preprocess`, which has made the data.  restart: delete what the run has so far.
     Of the processes that `torchrun` starts, the first alone gets the report.
     """
+    from ..cache.paired import PairedCache
+    from ..stages.training import loop
+    from ..stages.training.distributed import is_main_process
+
     config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
     folder = Path(folder) if folder else run_folder(config, workspace)
-    config = _with_batches_that_fit(config, pairs, on_message)
+    open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
+    config = _with_batches_that_fit(config, len(open_split("train")), on_message)
     resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
     report = loop.run(
         config.model,
         config.train,
-        lambda split: PairedCache.open(pairs, split),
+        open_split,
         folder,
         resolved=resolved,
         restart=restart,
@@ -193,9 +199,11 @@ def train(
     return folder, report if is_main_process() else None
 
 
-def _with_batches_that_fit(config: ExperimentConfig, pairs: Path, on_message: OnMessage) -> ExperimentConfig:
+def _with_batches_that_fit(config: ExperimentConfig, num_recordings: int, on_message: OnMessage) -> ExperimentConfig:
     """A batch is no larger than the training split, where an epoch shows each recording once."""
-    num_recordings, asked = len(PairedCache.open(pairs, "train")), config.train.batch_size
+    from ..stages.training.distributed import is_main_process
+
+    asked = config.train.batch_size
     if config.train.epoch_steps is not None or not 2 <= num_recordings < asked:
         return config
     if is_main_process():
@@ -218,13 +226,18 @@ def evaluate(
     Writes `evaluation-<split>.json` and `predictions-<split>.csv` into the folder, and the logits of each step to
     `save_logits` (.npz). Raises TrainingError: no such run, no weights. StoreError: its cache is gone or damaged.
     """
+    from ..stages.evaluation import evaluate as evaluation
+
     folder = Path(run)
     settings = settings or evaluation_of_run(folder, overrides, **options)
     return evaluation.run(settings, open_splits_of(folder), folder, save_logits)
 
 
-def import_checkpoint(path: Path, pairs: Path, folder: Path) -> released.ImportReport:
+def import_checkpoint(path: Path, pairs: Path, folder: Path) -> ImportReport:
     """Make the run `folder` of a published checkpoint or NIR graph, to be evaluated on the pair store `pairs`."""
+    from ..cache.paired import PairedCache
+    from ..stages.runs import nir_import, released
+
     split = PairedCache.open(pairs, "test")
     read = partial(nir_import.read_graph, num_steps=split.num_bins) if path.suffix == ".nir" else None
     return released.run(path, split, folder, pairs, read)
@@ -235,6 +248,8 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
 
     What it gives raises StoreError when the stores are gone or damaged.
     """
+    from ..cache.paired import PairedCache
+
     pairs = Path(str(read_run(folder)["pairs"]))
 
     def open_split(split: Split) -> PairedCache:
@@ -256,29 +271,6 @@ def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: An
     return build(
         EvaluateConfig, **document["evaluate"] | {key: value for key, value in options.items() if value is not None}
     )
-
-
-def read_run(folder: Path) -> dict[str, Any]:
-    """What a run folder says of its configuration and data. Raises TrainingError when it is no run."""
-    path = folder / "config.json"
-    try:
-        document: dict[str, Any] = read_json(path)
-    except FileNotFoundError:
-        others = [other.parent.name for other in folder.parent.glob("*/config.json")]
-        begun = sorted(name for name in others if name.startswith(folder.name))
-        close = begun[:3] or difflib.get_close_matches(folder.name, others, n=3, cutoff=0.3)
-        beside = f"; there is {' and '.join(close)} in {folder.parent}" if close else ""
-        raise TrainingError(
-            f"{folder}: no run here (it has no config.json){beside}; train one with `dvs-transfer train`"
-        ) from None
-    except ValueError as error:
-        raise TrainingError(f"{path}: damaged ({error}); train again") from None
-    if not isinstance(document, dict) or "pairs" not in document:
-        raise TrainingError(f"{path}: does not name the run's pair store; train again with `dvs-transfer train`")
-    experiment = document.get("experiment")
-    if isinstance(experiment, dict) and isinstance(experiment.get("model"), dict):
-        experiment["model"].setdefault("running_statistics", "shared")  # of a run from before there were two ways
-    return document
 
 
 def _conversion_config(

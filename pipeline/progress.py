@@ -112,7 +112,8 @@ class _SpeedColumn(bars.ProgressColumn):
 
 def describe_training(at: TrainingProgress) -> str:
     """Where a training run stands, in less than 60 columns; an epoch's end also tells what chooses an epoch."""
-    chosen = "" if at.selection_accuracy is None else f"  val {at.selection_accuracy:.1%}"
+    split = {"validation": "val"}.get(at.selection_split, at.selection_split)
+    chosen = "" if at.selection_accuracy is None else f"  {split} {at.selection_accuracy:.1%}"
     return f"epoch {at.epoch}/{at.num_epochs}  loss {at.loss:.2f}  train {at.train_accuracy:.1%}{chosen}"
 
 

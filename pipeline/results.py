@@ -18,15 +18,16 @@ from ..stages.analysis.catalogue import ANALYSES
 from ..stages.analysis.results import AnalysisReport, Progress, no_progress, result_path
 from ..stages.evaluation import compare
 from ..stages.evaluation.config import WAYS, EvaluatedSplit
-from ..stages.evaluation.results import Outcome, current_evaluation, read_evaluation, read_predictions
+from ..stages.evaluation.results import Outcome, current_evaluation, read_outcome, read_predictions
 from ..stages.network.config import ARCHITECTURES
 from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
-from ..stages.runs.checkpoint import CheckpointName, changed_weights
+from ..stages.runs.checkpoint import CheckpointName
+from ..stages.runs.folder import read_run
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import ExperimentConfig, build, validate
-from .experiment import evaluate, evaluation_of_run, open_splits_of, read_run
+from .experiment import evaluate, evaluation_of_run, open_splits_of
 from .workspace import AnyRoot, Workspace
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
@@ -269,18 +270,13 @@ def named_by(run: str | Path, store: str | Path) -> Named:
     folder, pairs, classes, weights = Path(run), PairStore(store), dict[str, str](), dict[str, None]()
     read_run(folder)
     for split in evaluated_splits([folder]):
-        report = read_evaluation(folder, split)
-        if changed_weights(folder, report.weights) is not None:
-            raise TrainingError(
-                f"{folder}: its weights are others than those that were evaluated on the {split} split; run "
-                f"`dvs-transfer evaluate {folder} --split {split}` again"
-            )
+        outcome = read_outcome(folder, split)
+        report, predictions = outcome.report, outcome.predictions
         if PairedCache(pairs, split).recordings_digest != report.recordings_digest:
             raise TrainingError(
                 f"{folder}: was evaluated on other {split} recordings than {store} has; give the run's own pair store, "
                 f"{read_run(folder)['pairs']}"
             )
-        predictions = read_predictions(folder, report)
         classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
         weights[f"the {report.checkpoint} weights of epoch {report.epoch}"] = None
     return Named(folder.resolve().name, classes, " and ".join(weights))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from stat import S_ISREG
-from typing import Any
+from typing import Any, Final
 
 from ..cache.errors import DvsTransferError
 from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
-from ..stages.runs.metrics import read_metrics
-from .experiment import read_run
+from ..stages.runs.folder import read_run
+from ..stages.runs.metrics import metrics_path, read_metrics
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,10 @@ def _facts(path: Path) -> dict[str, Any]:
             }
     if "imported" in document:
         return facts | {"state": "imported, not evaluated yet"}
-    return facts | {"state": f"trained {len(read_metrics(path))} of {train.get('epochs', '?')} epochs"}
+    has_some = metrics_path(path).is_file() and metrics_path(path).stat().st_size  # none in the first epoch
+    return facts | {
+        "state": f"trained {len(read_metrics(path)) if has_some else 0} of {train.get('epochs', '?')} epochs"
+    }
 
 
 def _is_older(evaluation: Path, report: EvaluationReport) -> bool:
@@ -116,28 +120,45 @@ def _is_older(evaluation: Path, report: EvaluationReport) -> bool:
     return is_later and changed_weights(evaluation.parent, known) is not None
 
 
-def as_table(runs: Sequence[ListedRun]) -> list[str]:
-    """A line of text for each run, below a heading."""
-    heading = ("top-1", "95 %", "of", "labels", "seed", "method", "data", "when", "MB", "name")
-    rows = [heading, *(_cells(run) for run in runs)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(heading))]
-    right = {0, 2, 3, 4, 8}
-    return [
-        "  ".join(
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+# The columns before the name, each with whether it stands at the right, and which go first where there is no room: a
+# name mostly tells method and seed.
+_COLUMNS: Final = {
+    **{"top-1": True, "95 %": False, "of": True, "labels": True, "seed": True},
+    **{"method": False, "data": False, "when": False, "MB": True},
+}
+_FIRST_TO_GO: Final = ("data", "MB", "method", "when", "seed", "labels", "of", "95 %")
 
 
-def _cells(run: ListedRun) -> tuple[str, ...]:
-    between = "" if run.interval is None else f"[{100 * run.interval[0]:.1f}, {100 * run.interval[1]:.1f}]"
-    of = "" if run.num_recordings is None else f"{run.num_recordings:,} {run.split}"
-    accuracy = "" if run.accuracy is None else f"{100 * run.accuracy:.1f} %"
-    numbers = ("" if value is None else str(value) for value in (run.labels, run.seed))
-    state = "" if run.accuracy is not None else f"  ({run.state})"
-    return (
-        *(accuracy, between, of, *numbers, run.method, run.data),
-        *(run.when[:16].replace("T", " "), f"{run.num_bytes / 1e6:,.1f}", f"{run.name}{state}"),
-    )
+def as_table(runs: Sequence[ListedRun], width: int | None = None) -> list[str]:
+    """A line of text for each run, below a heading; where it has a state to tell, maybe in a second line.
+
+    width: columns of text there is room for, as far as names let it; None: any number.
+    """
+    rows = [{name: name for name in _COLUMNS}, *(_cells(run) for run in runs)]
+    ends = ["name", *(f"{run.name}{'' if run.accuracy is not None else f'  ({run.state})'}" for run in runs)]
+    widths = {name: max(len(row[name]) for row in rows) for name in _COLUMNS}
+    left = math.inf if width is None else width
+    longest = max(len(name) for name in ("name", *(run.name for run in runs)))
+    for name in _FIRST_TO_GO:
+        if sum(widths.values()) + 2 * len(widths) + longest > left:
+            del widths[name]
+    lines = []
+    for row, end in zip(rows, ends, strict=True):
+        cells = (row[name].rjust(of) if _COLUMNS[name] else row[name].ljust(of) for name, of in widths.items())
+        line = "  ".join([*cells, end])
+        lines += [line] if len(line) <= left else line.replace("  (", "\n  (", 1).split("\n")
+    return lines
+
+
+def _cells(run: ListedRun) -> dict[str, str]:
+    return {
+        "top-1": "" if run.accuracy is None else f"{100 * run.accuracy:.1f} %",
+        "95 %": "" if run.interval is None else f"[{100 * run.interval[0]:.1f}, {100 * run.interval[1]:.1f}]",
+        "of": "" if run.num_recordings is None else f"{run.num_recordings:,} {run.split}",
+        "labels": "" if run.labels is None else str(run.labels),
+        "seed": "" if run.seed is None else str(run.seed),
+        "method": run.method,
+        "data": run.data,
+        "when": run.when[:16].replace("T", " "),
+        "MB": f"{run.num_bytes / 1e6:,.1f}",
+    }

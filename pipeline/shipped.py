@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -54,7 +55,8 @@ def text(name: str) -> str:
     """The file of this name. Raises ConfigError, naming those there are."""
     short = name.removeprefix("configs/").removesuffix(".toml")
     if short not in (known := names()):
-        raise ConfigError(f"{name}: no shipped configuration; there are {', '.join(known)}")
+        close = [each for each in known if short in each] or difflib.get_close_matches(short, known)
+        raise ConfigError(f"{name}: no shipped configuration; there are {', '.join(close or known)}")
     return (FOLDER / f"{short}.toml").read_text()
 
 

@@ -13,9 +13,8 @@ from ..cache.documents import read_json
 from ..cache.errors import StoreError
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
-from ..cache.schema import PARTIAL_SUFFIX, STORE_SUFFIX
+from ..cache.schema import PARTIAL_SUFFIX, REPAIR_SUFFIX, STORE_SUFFIX
 from ..cache.store import FrameStore, list_partials, list_stores, read_attributes
-from ..stages.conversion.repair import WORK_SUFFIX
 from .workspace import PAIR_NOTES, Workspace
 
 
@@ -56,7 +55,7 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
     """
     folder = workspace.cache
     names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
-    for suffix in (".lock", WORK_SUFFIX):
+    for suffix in (".lock", REPAIR_SUFFIX):
         names |= {path: path.name[1:].removesuffix(suffix) for path in folder.glob(f".*{STORE_SUFFIX}{suffix}")}
     with ExitStack() as held:
         free = {name for name in set(names.values()) if _take(lock_path(folder, name), held)}

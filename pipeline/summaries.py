@@ -5,9 +5,11 @@ Each function takes a report as the command has it, and gives lines without thei
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .progress import to_text
 
 if TYPE_CHECKING:
     from ..stages.conversion.run import ConversionReport
@@ -88,8 +90,9 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
     what = f"{epochs}{went_on}, {report.num_recordings:,} labelled recordings{photos}"
     found = ""
     if report.last_accuracy is not None:
-        best = "" if report.best_accuracy is None else f", best {percent(report.best_accuracy)} in {report.best_epoch}"
-        found = f"; {report.selection_split} accuracy {percent(report.last_accuracy)}{best}"
+        found = f"; {report.selection_split} accuracy {percent(report.last_accuracy)}"
+        if report.best_accuracy is not None:
+            found += f", best {percent(report.best_accuracy)} in epoch {report.best_epoch}"
     return [f"trained: {what}, {report.seconds:.0f} s on {report.device}{found}", f"  {folder}"]
 
 
@@ -109,6 +112,18 @@ def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
         f"  {', '.join(more)}; {report.method}{labels}, {epoch}, photos in reach: {report.photos_in_reach}",
         f"  {folder}",
     ]
+
+
+def of_analysis(name: str, told: Mapping[str, Any]) -> list[str]:
+    """told: the report's numbers and texts, and where files lie. What every analysis says of itself is one line."""
+    from ..stages.analysis.results import AnalysisReport
+
+    recordings = f"{told['num_recordings']:,} {told['split']} recording{'s' if told['num_recordings'] != 1 else ''}"
+    of = f"{recordings}, {told['checkpoint']} weights of epoch {told['epoch']}"
+    own = [key for key in told if key not in {*AnalysisReport.model_fields, "result", "picture"}]
+    numbers = [f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(told[key])}" for key in own]
+    note = [f"  {told['note']}"] if "note" in told else []
+    return [f"{name}: {of}", *numbers, *note, f"  {told['picture'] or told['result']}"]
 
 
 def of_report(report: ReportFiles) -> list[str]:

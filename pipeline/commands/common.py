@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 
 from ... import pipeline
 from ...cache import durable
+from ...cache.errors import command_line
 from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
@@ -85,10 +86,10 @@ class Given:
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
-    def next(self, command: str) -> None:
+    def next(self, *words: object) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""
         if not self.as_json and Settings.reporter.verbosity > 0:
-            print(f"next: dvs-transfer {command}{self.options}")
+            print(f"next: {command_line(*words)}{self.options}")
 
     @property
     def names_config(self) -> bool:

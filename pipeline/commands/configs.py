@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -52,7 +51,7 @@ def init(
     written = shipped.copy(name, file)
     study = name.removeprefix("configs/").startswith(shipped.STUDIES)
     print(written)
-    given.next(shlex.join([*(("study", "run") if study else ("preprocess", "--config")), str(written)]))
+    given.next(*(("study", "run") if study else ("preprocess", "--config")), written)
 
 
 @command(config_app, JSON)

@@ -90,8 +90,11 @@ def cache_prune(
     dry_run: Annotated[bool, typer.Option(help="Only say what would go.")] = False,
 ) -> None:
     """Delete what unfinished builds left. Example: dvs-transfer cache prune --unused --dry-run"""
-    for path in pipeline.stores.prune(Settings.workspace, unused=unused, dry_run=dry_run):
+    found = pipeline.stores.prune(Settings.workspace, unused=unused, dry_run=dry_run)
+    for path in found:
         print(f"{'would delete' if dry_run else 'deleted'} {path}")
+    if not found:
+        Settings.reporter.say(f"nothing to delete in {Settings.workspace.cache}")
 
 
 def audit(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -37,6 +36,7 @@ def _to_nir(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
 
 
 def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint | None, licence: str | None) -> None:
+    from ...stages.sharing.cards import repository_name
     from ...stages.sharing.export import export as export_folder
 
     if checkpoint is not None:
@@ -46,8 +46,8 @@ def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
     name = what.resolve().name.removesuffix(".zarr")
     report = export_folder(what, out or Path("hub") / name, licence)
     given.show(report, "exported", summary=_of_export)
-    repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{report.folder.name}"
-    given.next(shlex.join(["hub", "push", str(report.folder), repository]))
+    repository = f"{'' if report.kind == 'run' else 'datasets/'}USER/{repository_name(report.folder.name)}"
+    given.next("hub", "push", report.folder, repository)
 
 
 TARGETS: Final[Mapping[str, Callable[[Given, Path, Path | None, Checkpoint | None, str | None], None]]] = (
@@ -82,7 +82,8 @@ def _of_export(report: ExportReport) -> list[str]:
     of = f"{report.num_files} files, {report.num_bytes / 1e6:,.1f} MB"
     said = report.licence or ("of the raw data" if report.kind == "stores" else "not said")
     hint = "" if report.licence else " (--licence says another)" if report.kind == "stores" else " (--licence says one)"
-    return [f"exported: a folder of {report.kind}, {of}; licence: {said}{hint}", f"  {report.folder}"]
+    what = "a run" if report.kind == "run" else "stores"
+    return [f"exported: a folder of {what}, {of}; licence: {said}{hint}", f"  {report.folder}"]
 
 
 @command(hub_app, JSON)

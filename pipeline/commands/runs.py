@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
 from collections.abc import Iterator
+from functools import partial
 from inspect import cleandoc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,6 +16,7 @@ import typer
 from ... import pipeline
 from ...cache.errors import DvsTransferError, TrainingError
 from ...stages.analysis import config as configs
+from .. import summaries
 from ..progress import to_document
 from .common import CONFIG, JSON, Given, Settings, command
 
@@ -123,7 +126,7 @@ def _show(given: Given, results: list[dict[str, Any]]) -> None:
         report = entry.pop("report")
         numbers = {key: value for key, value in report.items() if not isinstance(value, dict | list) and value != ""}
         name = numbers.pop("analysis")
-        given.show({**numbers, **entry}, name)
+        given.show({**numbers, **entry}, name, summary=partial(summaries.of_analysis, name))
 
 
 @command(runs_app, JSON, name="ls")
@@ -134,6 +137,8 @@ def list_runs(
 ) -> None:
     """List runs: accuracy with interval, labels, seed, method, data, when, size, name.
 
+    Columns for which a terminal has no room are left out.
+
     Example: dvs-transfer runs ls nmnist --sort accuracy
     """
     from .. import run_list
@@ -142,7 +147,9 @@ def list_runs(
         raise typer.BadParameter(f"{by}: expected one of {', '.join(ORDERS)}", param_hint="--sort")
     found = run_list.list_runs(Settings.workspace.runs, wanted, by)
     count = f"{len(found)} run{'s' if len(found) != 1 else ''} in {Settings.workspace.runs}"
-    given.show(found, summary=lambda runs: [*(run_list.as_table(runs) if runs else []), count])
+    # Of the terminal or $COLUMNS; a file or a pipe has room for all.
+    width = shutil.get_terminal_size((0, 0)).columns or None
+    given.show(found, text=lambda runs: print(*(run_list.as_table(runs, width) if runs else []), count, sep="\n"))
 
 
 def compare(
@@ -248,7 +255,8 @@ def predict(
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:
         how = f"read as files of the source {report.source}; --source folder reads any format"
-        print(f"{len(report.refused):,} files could not be {how}", file=sys.stderr)
+        number = f"{len(report.refused):,} file{'s' if len(report.refused) > 1 else ''}"
+        print(f"{number} could not be {how}", file=sys.stderr)
         raise typer.Exit(DvsTransferError.exit_code)
 
 

@@ -20,7 +20,7 @@ from ...cache.errors import ConfigError
 from ...cache.pairs import Reach
 from ...stages.evaluation.compare import Metric
 from ...stages.plugins import look_in
-from ..config import ExperimentConfig, list_problems, parse_overrides, read_toml, set_key, validate
+from ..config import ExperimentConfig, list_problems, named_file, parse_overrides, read_toml, set_key, validate
 
 # The table needs the test, or validation, accuracies of both checkpoints; seeds are the study's own.
 _RESERVED = ("name", "train.seed", "evaluate.checkpoint")
@@ -180,10 +180,13 @@ class Study:
 
 
 def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
-    """Read a study file and the configuration of every cell; overrides ("train.epochs=5") are for all of them.
+    """Read a study file, or the shipped one of this name, and the configuration of every cell.
+
+    overrides ("train.epochs=5"): for all of them.
 
     Raises ConfigError that lists every problem of the file, else of every cell, each once, else of its rows.
     """
+    path = named_file(path)
     file = read_study_file(path)
     file = file.model_copy(update={"set": file.set | flatten(parse_overrides(overrides))})
     beside = path.parent / file.base

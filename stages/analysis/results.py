@@ -23,7 +23,7 @@ from torch import Tensor
 from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
 from ...cache.documents import read_document
-from ...cache.errors import TrainingError
+from ...cache.errors import TrainingError, command_line
 from ...cache.locks import writer_lock
 from ...cache.paired import PairedBatch, PairedCache
 from ...cache.pairs import Reach, Split
@@ -220,7 +220,7 @@ class Analysis:
         Raises TrainingError: there is no result, or it is damaged, of another version or of other weights.
         """
         path = result_path(run_folder, self.name)
-        again = f"run `dvs-transfer analyse {self.name} {run_folder}`"
+        again = f"run `{command_line('analyse', self.name, run_folder)}`"
         try:
             report = self.report.model_validate_json(read_document(path))
             if report.version != self.version:

@@ -16,7 +16,7 @@ from ...cache import durable
 from ...cache.digests import file_digest
 from ...cache.errors import StoreError
 from ...cache.locks import writer_lock
-from ...cache.schema import StoreAttributes
+from ...cache.schema import REPAIR_SUFFIX, StoreAttributes
 from ...cache.store import read_attributes
 from ...cache.verify import verify_store
 from ...cache.writer import StoreBuilder
@@ -25,8 +25,6 @@ from . import run as conversion
 from .config import ConvertConfig
 from .recipe import recipes
 from .shards import convert_shards
-
-WORK_SUFFIX = ".repair"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def run(path: Path, raw: Path, map_tasks: TaskRunner = run_serially) -> RepairRe
     attributes = read_attributes(path)
     if attributes.kind == "pairs":
         raise StoreError(f"{path}: a pair store is quickly made again; delete it, then run `dvs-transfer preprocess`")
-    work = path.with_name(f".{path.name}{WORK_SUFFIX}")
+    work = path.with_name(f".{path.name}{REPAIR_SUFFIX}")
     with writer_lock(path.parent, path.name), ExitStack() as in_the_end:
         shutil.rmtree(work, ignore_errors=True)  # a repair that was killed may have made it of other raw data
         in_the_end.callback(shutil.rmtree, work, ignore_errors=True)

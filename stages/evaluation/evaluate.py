@@ -110,7 +110,7 @@ def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
     if config.checkpoint == "last" or info.selection == "last":
         return f"the last epoch, {info.epoch}; nothing was selected"
     selecting = "test" if info.selection == "test_as_released" else info.selection
-    accuracy = "" if info.accuracy is None else f" ({info.accuracy:.4f})"
+    accuracy = "" if info.accuracy is None else f" ({100 * info.accuracy:.1f} %)"
     text = f"epoch {info.epoch}, which had the best top-1 on the {selecting} recordings{accuracy}"
     if selecting == "test":
         text += ", as in the released code"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, Field, ValidationError
 from ...cache import durable
 from ...cache.digests import file_digest
 from ...cache.documents import read_document
-from ...cache.errors import TrainingError
+from ...cache.errors import TrainingError, command_line
 from ...cache.pairs import Reach
 from ..runs.checkpoint import CheckpointName, changed_weights, require_weights, weights_path
 from .config import WAYS, EvaluateConfig, EvaluatedSplit, Heads, Precision
@@ -257,19 +257,39 @@ def _write(run_folder: Path, name: str, report: EvaluationReport, predictions: P
 def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
     """The newest evaluation on `split`. Raises TrainingError: none there, damaged, or an earlier version's."""
     path = evaluation_path(run_folder, split)
-    again = f"run `dvs-transfer evaluate {run_folder} --split {split}`"
+    again = evaluate_again(run_folder, split)
     try:
         return EvaluationReport.model_validate_json(read_document(path))
     except FileNotFoundError:
-        raise TrainingError(f"{path}: not evaluated yet; {again}") from None
+        raise TrainingError(f"{path}: not evaluated yet; {again.removesuffix(' again')}") from None
     except ValidationError as error:
         problems = error.errors()
         missing = {str(problem["loc"][-1]) for problem in problems if problem["type"] == "missing"}
         if len(missing) == len(problems) and not missing & Accuracies.model_fields.keys():
             raise TrainingError(
-                f"{path}: an earlier version wrote it, without {', '.join(sorted(missing))}; {again} again"
+                f"{path}: an earlier version wrote it, without {', '.join(sorted(missing))}; {again}"
             ) from None
-        raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again} again") from None
+        raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again}") from None
+
+
+def read_outcome(run_folder: Path, split: str) -> Outcome:
+    """The newest evaluation on `split`, and its predictions.
+
+    Raises TrainingError: as `read_evaluation` and `read_predictions`, or the run has other weights now.
+    """
+    report = read_evaluation(run_folder, split)
+    changed = changed_weights(run_folder, report.weights)
+    if changed is not None:
+        raise TrainingError(
+            f"{evaluation_path(run_folder, split)}: of other weights than {changed.name} holds now, or an earlier "
+            f"version's; {evaluate_again(run_folder, split)}"
+        )
+    return Outcome(report, read_predictions(run_folder, report))
+
+
+def evaluate_again(run_folder: Path, split: str) -> str:
+    """What to do about an evaluation that does not count, for a message."""
+    return f"run `{command_line('evaluate', run_folder, '--split', split)}` again"
 
 
 def current_evaluation(run_folder: Path, config: EvaluateConfig) -> Outcome | None:
@@ -312,5 +332,5 @@ def read_predictions(run_folder: Path, report: EvaluationReport, name: str | Non
             return predictions
     raise TrainingError(
         f"{path}: does not hold the {report.num_samples} predictions that evaluation-{report.split}.json counts; "
-        f"run `dvs-transfer evaluate {run_folder} --split {report.split}` again"
+        f"{evaluate_again(run_folder, report.split)}"
     )

@@ -232,7 +232,18 @@ def ranked(rows: IntArray, names: Sequence[str], key: str) -> IntArray:
     return rows[sorted(range(len(rows)), key=hashes.__getitem__)]
 
 
-def untested(class_names: Sequence[str], split: NDArray[np.int8], labels: IntArray, is_novel: BoolArray) -> str:
-    """The classes that train and have no test recording, for a message; "" where all have some."""
-    tested = np.unique(labels[split == TEST])
-    return name_some([name for at, name in enumerate(class_names) if not is_novel[at] and at not in tested])
+def tell_lacking(
+    config: PairingConfig,
+    class_names: Sequence[str],
+    split: NDArray[np.int8],
+    labels: IntArray,
+    is_novel: BoolArray,
+    on_message: Callable[[str], None],
+) -> None:
+    """Tell which classes train and have no recording in a part that there is to be: most have too few for it."""
+    for part, code, share in (("validation", VALIDATION, config.validation), ("test", TEST, config.test)):
+        there = np.unique(labels[split == code])
+        lacking = [name for at, name in enumerate(class_names) if not is_novel[at] and at not in there]
+        if lacking and (share or len(there)):
+            classes = f"class{'es' if len(lacking) > 1 else ''} {name_some(lacking)}"
+            on_message(f"warning: no {part} recording is of the {classes}")

@@ -37,7 +37,7 @@ from ...cache.pairs import (
 from ...cache.store import FrameStore
 from ..leakage.originals import Originals, find_copies, find_originals, photos_in_reach, require_not_told
 from ..pairing_config import PairingConfig
-from .splits import Given, find_given, ranked, split_recordings, untested
+from .splits import Given, find_given, ranked, split_recordings, tell_lacking
 
 IntArray = NDArray[np.int64]
 
@@ -78,7 +78,7 @@ def run(
 
     recorded_path: a store of recordings of the images by a simulated camera.
     on_message: gets the warning that `disjoint` cannot keep away photos that are not known, that which photo a
-    recording shows was declared, and what a given split leaves out.
+    recording shows was declared, what a given split leaves out, and which classes have too few recordings for a part.
     Raises StoreError: stores of the wrong kind or in another folder, class names or sizes that differ, a class without
     training recordings or photos, a declaration against what is known of the sources, images that may teach and have
     no recording in the store of these; what `splits.find_given` raises.
@@ -97,9 +97,7 @@ def run(
         _require_recordings(events, images, recorded, plan.pool_rows)
     split_name = config.name_split(given.keeps_recordings)
     is_novel = find_novel(config.novel_classes, classes.names)
-    lacking = untested(classes.names, plan.split, classes.of_events, is_novel)
-    if split_name and lacking:  # of a class with one recording it is as ever
-        on_message(f"warning: no test recording is of the class {lacking}")
+    tell_lacking(config, classes.names, plan.split, classes.of_events, is_novel, on_message)
     if images is not None and config.originals != "auto":
         on_message(
             f"photos of held-out recordings in reach: {reach}, as pairing.originals = {config.originals} declares; "

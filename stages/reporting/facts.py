@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ...cache.errors import command_line
 from ...cache.pairs import SPLIT_CODES
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport
@@ -145,7 +146,7 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
                     for note in _notes(record, report)
                 ],
                 "figures": figures,
-                "missing": [f"dvs-transfer analyse {name} {folder}" for folder in missing],
+                "missing": [command_line("analyse", name, folder) for folder in missing],
             }
         )
     return sections

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ...cache.errors import TrainingError
+from ...cache.errors import TrainingError, command_line
 from ...cache.paired import PairedCache
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import AnalysisReport, Arrays
 from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EVALUATED_SPLITS, EvaluatedSplit
-from ..evaluation.results import Outcome, evaluation_path, read_evaluation, read_predictions
-from ..runs.checkpoint import changed_weights
+from ..evaluation.results import Outcome, evaluate_again, evaluation_path, read_outcome
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
 
@@ -61,7 +60,7 @@ def evaluated_splits(folders: Iterable[Path]) -> list[EvaluatedSplit]:
     }
     for folder, splits in found.items():
         if not splits:
-            raise TrainingError(f"{folder}: no results to report; run `dvs-transfer evaluate {folder}` first")
+            raise TrainingError(f"{folder}: no results to report; run `{command_line('evaluate', folder)}` first")
     common = [split for split in EVALUATED_SPLITS if all(split in splits for splits in found.values())]
     if not common:
         listed = "; ".join(f"{folder}: {', '.join(splits)}" for folder, splits in found.items())
@@ -95,20 +94,12 @@ def read_record(
 
 
 def _read_evaluated(folder: Path, open_split: OpenSplit, name: EvaluatedSplit) -> Evaluated:
-    report = read_evaluation(folder, name)
-    predictions = read_predictions(folder, report)
-    again = f"run `dvs-transfer evaluate {folder} --split {name}` again"
-    changed = changed_weights(folder, report.weights)
-    if changed is not None:
-        raise TrainingError(
-            f"{evaluation_path(folder, name)}: of other weights than {changed.name} holds now, or an earlier "
-            f"version's; {again}"
-        )
-    split = open_split(name)
+    outcome, split = read_outcome(folder, name), open_split(name)
+    report, predictions = outcome.report, outcome.predictions
     if predictions.sample_ids != split.sample_ids:
         raise TrainingError(
             f"{evaluation_path(folder, name)}: of other recordings than the run's {name} split has now "
-            f"({len(predictions.sample_ids)} and {len(split)}); {again}"
+            f"({len(predictions.sample_ids)} and {len(split)}); {evaluate_again(folder, name)}"
         )
     return Evaluated(report, predictions, split)
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import safetensors.torch
-import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
 
@@ -19,10 +17,15 @@ from ...cache import durable
 from ...cache.digests import file_digest
 from ...cache.documents import Frozen, parse_json
 from ...cache.errors import TrainingError
-from ...cache.paired import PairedCache
 from ...cache.pairs import Reach
 from ..network.config import ModelConfig
-from ..network.networks import SpikingNetwork, build_network, code_of
+
+# torch, which takes seconds, comes where weights are read or written: their names and digests need none of it.
+if TYPE_CHECKING:
+    import torch
+
+    from ...cache.paired import PairedCache
+    from ..network.networks import SpikingNetwork
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +77,8 @@ def changed_weights(run_folder: Path, digests: Mapping[CheckpointName, str | Non
 
 def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
     """Write the network's parameters and running statistics to `path`."""
+    import safetensors.torch
+
     tensors = {key: tensor.cpu().contiguous() for key, tensor in network.state_dict().items()}
     document = info.model_dump_json(exclude={"network_code"} if info.network_code is None else None)
     durable.write_bytes(path, safetensors.torch.save(tensors, {_METADATA_KEY: document}))
@@ -89,7 +94,7 @@ def read_info(path: Path) -> CheckpointInfo:
     """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
     require_weights(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="np") as file:
             document = parse_json((file.metadata() or {})[_METADATA_KEY].encode())
             document["model"].setdefault("running_statistics", "shared")  # of weights from before there were two ways
             return CheckpointInfo.model_validate(document)
@@ -102,6 +107,10 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
 
     Warns where a user's network has other code than when it was trained.
     """
+    import safetensors.torch
+
+    from ..network.networks import build_network, code_of
+
     info = read_info(path)
     tensors = safetensors.torch.load_file(path)
     shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
@@ -121,6 +130,10 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
 def _require_fit(path: Path, model: ModelConfig, shape: dict[str, int], tensors: dict[str, torch.Tensor]) -> None:
     """Raise TrainingError unless the tensors are those of this network; of a network that takes no memory, since a
     damaged file may name any size (but for a user's network that cannot be made so)."""
+    import torch
+
+    from ..network.networks import build_network, code_of
+
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if len(model.layers) > len(tensors) + MAX_POOLS:
         raise TrainingError(f"{path}: names {len(model.layers)} layers and holds {len(tensors)} tensors; train again")

@@ -1,13 +1,17 @@
-"""The folder of a run: one process at a time trains in it, and it can be emptied to start anew."""
+"""The folder of a run: what it says of itself; one process at a time trains in it, and it can be emptied to start anew.
+"""
 
 from __future__ import annotations
 
+import difflib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from ...cache import durable
+from ...cache.documents import read_json
 from ...cache.errors import StoreError, TrainingError
 from ...cache.locks import lock_path, writer_lock
 
@@ -58,3 +62,26 @@ def _delete_contents(run_folder: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """What a run folder says of its configuration and data. Raises TrainingError when it is no run."""
+    path = folder / "config.json"
+    try:
+        document: dict[str, Any] = read_json(path)
+    except FileNotFoundError:
+        others = [other.parent.name for other in folder.parent.glob("*/config.json")]
+        begun = sorted(name for name in others if name.startswith(folder.name))
+        close = begun[:3] or difflib.get_close_matches(folder.name, others, n=3, cutoff=0.3)
+        beside = f"; there is {' and '.join(close)} in {folder.parent}" if close else ""
+        raise TrainingError(
+            f"{folder}: no run here (it has no config.json){beside}; train one with `dvs-transfer train`"
+        ) from None
+    except ValueError as error:
+        raise TrainingError(f"{path}: damaged ({error}); train again") from None
+    if not isinstance(document, dict) or "pairs" not in document:
+        raise TrainingError(f"{path}: does not name the run's pair store; train again with `dvs-transfer train`")
+    experiment = document.get("experiment")
+    if isinstance(experiment, dict) and isinstance(experiment.get("model"), dict):
+        experiment["model"].setdefault("running_statistics", "shared")  # of a run from before there were two ways
+    return document

@@ -159,9 +159,15 @@ def read_graph(path: Path, num_steps: int) -> ReleasedCheckpoint:
 def _layers(graph: _Graph) -> list[tuple[str, tuple[str, ...]]]:
     """What the chain is made of, each with its nodes: see `_NETWORKS`; a node that fits nowhere has its own kind."""
     layers: list[tuple[str, tuple[str, ...]]] = []
+    is_flat = False
     for name in graph.nodes:
         kind = _KINDS.get(graph.types[name])
+        if kind == "a" and not is_flat:
+            raise graph.refusal(name, "takes maps as they are, which is their last dimension; expected a Flatten before")
+        if kind in ("c", "P") and is_flat:
+            raise graph.refusal(name, "takes what a Flatten made; expected maps")
         if graph.types[name] == "Flatten":
+            is_flat = True
             start, end = (graph.integers(name, key)[0] for key in ("start_dim", "end_dim"))
             if start != 0 or end not in (-1, 2):
                 raise graph.refusal(name, f"keeps dimensions (start_dim {start}, end_dim {end}; the batch is none)")

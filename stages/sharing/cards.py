@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,11 @@ from typing import Any
 def card(metadata: Mapping[str, Any], text: str) -> str:
     """The file's content. metadata: of plain values, lists and mappings, in any nesting."""
     return "\n".join(["---", *_lines(metadata), "---", "", text.strip(), ""])
+
+
+def repository_name(name: str) -> str:
+    """A name as hubs take it for a repository: of letters, digits, and - . _ between them."""
+    return re.sub(r"[^A-Za-z0-9_.]+", "-", name).strip("-.")
 
 
 def table(rows: Sequence[tuple[str, object]]) -> str:

@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from ...cache import durable
 from ...cache.documents import read_json
-from ...cache.errors import ConfigError, StoreError, TrainingError
+from ...cache.errors import ConfigError, StoreError, TrainingError, command_line
 from ...cache.pairs import PairStore
 from ...cache.store import FrameStore, read_attributes
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import evaluation_path, predictions_path, read_evaluation, read_predictions
-from ..runs.checkpoint import CheckpointName, changed_weights, read_info, weights_path
+from ..evaluation.results import evaluation_path, predictions_path, read_outcome
+from ..runs.checkpoint import CheckpointName, read_info, require_weights, weights_path
 from ..runs.metrics import metrics_path
 from .manifest import CARD, Kind, Manifest, write_manifest
 from .run_card import run_card
@@ -80,10 +80,10 @@ def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
     pairs = Path(str(document.get("pairs", ""))).name
     there = [split for split in _SPLITS if evaluation_path(run, split).is_file()]
     if not there:
-        raise TrainingError(f"{run}: no results for the card; run `dvs-transfer evaluate {run}` first")
-    reports = [read_evaluation(run, split) for split in there]
-    for split, report in zip(there, reports, strict=True):
-        read_predictions(run, report)
+        raise TrainingError(f"{run}: no results for the card; run `{command_line('evaluate', run)}` first")
+    for split in there:
+        for weights in read_outcome(run, split).report.weights:
+            require_weights(weights_path(run, weights))  # of which the card tells
         for path in (evaluation_path(run, split), predictions_path(run, split)):
             shutil.copyfile(path, made / path.name)
     for path in (metrics_path(run), run / "stints.json"):
@@ -93,12 +93,10 @@ def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
     for weights in _WEIGHTS:
         if (source := weights_path(run, weights)).is_file():
             shutil.copyfile(source, weights_path(made, weights))
-    for split, report in zip(there, reports, strict=True):
-        if changed_weights(made, report.weights) is not None:  # as they were copied: a run may go on meanwhile
-            raise TrainingError(
-                f"{run}: its weights are others than those that were evaluated on the {split} split; run "
-                f"`dvs-transfer evaluate {run} --split {split}` again"
-            )
+    try:
+        reports = [read_outcome(made, split).report for split in there]  # the card tells of what was copied
+    except TrainingError:
+        raise TrainingError(f"{run}: was trained or evaluated while it was copied; export it again") from None
     info = read_info(weights_path(made, reports[0].checkpoint))
     # Where the stores would lie below the root of whoever has made them from the same data.
     shared = {**_without_places(document), "pairs": f"data/cache/{pairs}"}

@@ -10,7 +10,7 @@ from ...cache.pairs import Reach
 from ..evaluation.results import Accuracies, EvaluationReport
 from ..runs.checkpoint import CheckpointInfo
 from . import licences
-from .cards import card, table
+from .cards import card, repository_name, table
 
 LIBRARY: Final = "dvs-transfer"
 TASK: Final = {"type": "video-classification", "name": "Classification of event camera recordings"}
@@ -157,8 +157,8 @@ def _text(
     yield "## Use"
     yield (
         "    pip install 'dvs-transfer[hub]'\n"
-        f"    dvs-transfer hub pull USER/{name}\n"
-        f"    dvs-transfer predict runs/{name} RECORDINGS"
+        f"    dvs-transfer hub pull USER/{repository_name(name)}\n"
+        f"    dvs-transfer predict runs/{repository_name(name)} RECORDINGS"
     )
     yield "Weights are safetensors, everything else is text; reading them executes nothing."
 

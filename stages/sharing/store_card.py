@@ -10,7 +10,7 @@ from ...cache.documents import flatten
 from ...cache.pairs import SPLIT_CODES, PairStore
 from ...cache.store import FrameStore
 from . import licences
-from .cards import card, table
+from .cards import card, repository_name, table
 from .run_card import LIBRARY
 
 _SIZES = {1_000: "n<1K", 10_000: "1K<n<10K", 100_000: "10K<n<100K", 1_000_000: "100K<n<1M", 10_000_000: "1M<n<10M"}
@@ -38,8 +38,8 @@ def stores_card(name: str, pairs: PairStore | None, stores: Sequence[FrameStore]
     text += [
         "## Use",
         "    pip install 'dvs-transfer[hub]'\n"
-        f"    dvs-transfer hub pull datasets/USER/{name}\n"
-        f"    dvs-transfer preview data/{name}/{shown.path.name} --html",
+        f"    dvs-transfer hub pull datasets/USER/{repository_name(name)}\n"
+        f"    dvs-transfer preview data/{repository_name(name)}/{shown.path.name} --html",
     ]
     return card(metadata, "\n\n".join(text))
 

@@ -274,6 +274,11 @@ class TrainConfig(Frozen):
         return self.saccade.reads if self.encoding == "saccade" else self.encoding
 
     @property
+    def selection_split(self) -> Literal["validation", "test"]:
+        """The split that is looked at after each epoch, and chooses the best one."""
+        return "test" if self.select == "test_as_released" else "validation"
+
+    @property
     def num_pretrain_epochs(self) -> int:
         """Epochs on images alone; 0 for other methods than fine-tuning."""
         if self.method != "finetune":

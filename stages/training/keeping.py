@@ -102,7 +102,6 @@ class Keeper:
     config: TrainConfig
     run_folder: Path
     split: PairedCache
-    selection_split: str
     division: Division
     network: KeptNetwork
     epoch: int = 0
@@ -213,7 +212,7 @@ class Keeper:
 
         network: what `KeptNetwork.after_epoch` gave. chooses_from: the first epoch, counted from 0, that may be `best`.
         """
-        durable.append_json(metrics_path(self.run_folder), epoch_metrics(progress, self.selection_split))
+        durable.append_json(metrics_path(self.run_folder), epoch_metrics(progress))
         best, now = self.best_accuracy, self.last_accuracy
         is_first = self.best_epoch <= chooses_from
         if self.config.select == "last" or is_first or best is None or (now is not None and now > best):

@@ -18,7 +18,6 @@ from torch import Tensor
 from ...cache import durable
 from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
-from ...cache.pairs import Split
 from ..batches.data import OpenSplit
 from ..batches.loading import Loader, WaitClock
 from ..batches.parts import ShardedSampler
@@ -89,7 +88,7 @@ def run(
             document = dict(resolved or {"model": model.model_dump(), "train": config.model_dump()})
             durable.write_json(run_folder / "config.json", document)
             done = resumed_after, resumed_after * training.sampler.num_steps + resumed_steps
-            telling = tracked(config, run_folder, document, done, kept.selection_split, on_progress, on_message)
+            telling = tracked(config, run_folder, document, done, on_progress, on_message)
             on_progress = stack.enter_context(telling)
         if processes.is_main and kept.epoch < config.epochs:
             noted = period_noted(run_folder, device, processes.count, resumed_after, data.placement)
@@ -102,7 +101,7 @@ def run(
         best_epoch=kept.best_epoch,
         best_accuracy=kept.best_accuracy,
         last_accuracy=kept.last_accuracy,
-        selection_split=kept.selection_split if kept.last_accuracy is not None else None,
+        selection_split=config.selection_split if kept.last_accuracy is not None else None,
         num_parameters=num_parameters(training.learner.network),
         num_recordings=len(training.split),
         num_images=len(training.split.image_labels) if training.method.uses_images else 0,
@@ -153,12 +152,12 @@ class _Training:
         encoding = config.reads if method.uses_images else None
         sampler = sampler_of(split, config, encoding, device, processes, was_sharded)
         is_sharded = isinstance(sampler, ShardedSampler)
-        selection_split: Split = "test" if config.select == "test_as_released" else "validation"
-        selected = open_split(selection_split)
+        selected = open_split(config.selection_split)
         if not len(selected) and config.select != "last":
+            name = config.selection_split
             raise TrainingError(
-                f"train.select = {config.select} needs recordings in the {selection_split} split, and it has none: "
-                f"pair with a {selection_split} share, or set train.select = last"
+                f"train.select = {config.select} needs recordings in the {name} split, and it has none: pair with a "
+                f"{name} share, or set train.select = last"
             )
         network = build_network(
             model, num_classes=split.num_classes, num_steps=split.num_bins, size=split.size, seed=config.seed
@@ -187,7 +186,7 @@ class _Training:
             unlabelled=unlabelled,
             learner=Learner(config, network, optimizer, processes, camera, auxiliary, statistics),
             validation=Validation.of(selected, shown, config.batch_size, device) if processes.is_main else None,
-            kept=Keeper(model, config, run_folder, split, selection_split, division, kept_network),
+            kept=Keeper(model, config, run_folder, split, division, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
         )
         training._check_method()
@@ -334,5 +333,6 @@ class _Training:
             sliding_probability=self._sliding_probability(done - 1),
             pairs_per_s=pairs_per_s,
             seconds_left=steps_left * self.config.batch_size / pairs_per_s,
+            selection_split=self.config.selection_split,
             **more,
         )

@@ -16,7 +16,8 @@ class TrainingProgress:
     Losses and train_accuracy are means over the steps since the last report, or over the epoch at its end.
     data_share: of the epoch's time, waited for data.
     w_t: the alignment's coefficient of each time step; None where they are not learned. At an epoch's end also
-    selection_accuracy, where there is a split for it, and firing_rates, spikes per neuron and time step of each layer.
+    selection_accuracy, on selection_split where it has recordings, and firing_rates, spikes per neuron and time step of
+    each layer.
     """
 
     epoch: int
@@ -35,6 +36,7 @@ class TrainingProgress:
     pairs_per_s: float
     data_share: float
     seconds_left: float
+    selection_split: str
     ends_epoch: bool = False
     selection_accuracy: float | None = None
     firing_rates: Mapping[str, float] | None = None
@@ -69,11 +71,19 @@ OnProgress = Callable[[TrainingProgress], None]
 OnMessage = Callable[[str], None]
 
 
-_NOT_IN_METRICS = {"num_epochs", "step", "num_steps", "seconds_left", "ends_epoch", "selection_accuracy"}
+_NOT_IN_METRICS = {
+    "num_epochs",
+    "step",
+    "num_steps",
+    "seconds_left",
+    "selection_split",
+    "ends_epoch",
+    "selection_accuracy",
+}
 
 
-def epoch_metrics(at: TrainingProgress, selection_split: str) -> MetricsLine:
+def epoch_metrics(at: TrainingProgress) -> MetricsLine:
     """The line of an epoch from what its end told."""
     line = {key: value for key, value in vars(at).items() if key not in _NOT_IN_METRICS}
     line |= {"pairs_per_s": round(at.pairs_per_s, 2), "data_share": round(at.data_share, 4)}
-    return {**line, f"{selection_split}_accuracy": at.selection_accuracy}
+    return {**line, f"{at.selection_split}_accuracy": at.selection_accuracy}

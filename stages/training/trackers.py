@@ -93,7 +93,15 @@ class Mlflow:
         beside, place = self.run_folder.resolve().parent, os.environ.get("MLFLOW_TRACKING_URI")
         self.client = self.library.MlflowClient(place or f"sqlite:///{beside / 'mlflow.db'}")
         if known is not None:
-            self.client.update_run(known, status="RUNNING")
+            try:
+                self.client.update_run(known, status="RUNNING")
+            except Exception as error:
+                if getattr(error, "error_code", None) != "RESOURCE_DOES_NOT_EXIST":
+                    raise
+                raise TrainingError(
+                    f"{place or beside / 'mlflow.db'} has no run {known} any more; put that back, or delete "
+                    f"{_path(self.run_folder)}, and a new run is begun there"
+                ) from None
             self.run_id = known
             return known
         name, files = (
@@ -250,9 +258,10 @@ class _Listener:
         except Exception as error:  # whatever a server or its library does, a training of days goes on
             self.listens = False
             what = (str(error).splitlines() or [""])[0]
+            what = what if isinstance(error, TrainingError) else f"{type(error).__name__}: {what}"
             self.on_message(
-                f"{self.name} failed ({type(error).__name__}: {what}); training goes on without it; it is asked "
-                "again when the run goes on the next time"
+                f"{self.name} failed ({what}); training goes on without it; it is asked again when the run goes on the "
+                "next time"
             )
 
     def _keep(self, known: _Known) -> None:
@@ -292,7 +301,6 @@ def tracked(
     run_folder: Path,
     document: Mapping[str, Any],
     done: tuple[int, int],
-    selection_split: str,
     on_progress: OnProgress,
     on_message: OnMessage,
 ) -> Iterator[OnProgress]:
@@ -319,7 +327,7 @@ def tracked(
         for listener in listeners:
             listener.tell(at)
             if at.ends_epoch:
-                listener.epoch(epoch_metrics(at, selection_split))
+                listener.epoch(epoch_metrics(at))
         on_progress(at)
 
     status: Status = "failed"

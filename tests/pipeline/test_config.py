@@ -81,6 +81,11 @@ def test_every_problem_is_in_one_message(tmp_path: Path) -> None:
     assert "nonsense: unknown key; known keys are baseline, conversion, demo, evaluate" in message
 
 
+def test_a_key_without_its_section_is_named_with_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"epochs: unknown key; did you mean train\.epochs\?"):
+        load_config(write(tmp_path, MINIMAL), ["epochs=3"])
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

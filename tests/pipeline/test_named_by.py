@@ -52,7 +52,7 @@ def test_results_of_others_are_refused(pairs: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="no run here"):
         named_by(tmp_path, pairs)
     (run / "checkpoints" / "best.safetensors").write_bytes(b"trained on")
-    with pytest.raises(TrainingError, match=r"its weights are others than those .* evaluate .* --split test` again"):
+    with pytest.raises(TrainingError, match=r"of other weights than best.* evaluate .* --split test` again"):
         named_by(run, pairs)
     (run / "evaluation-test.json").unlink()
     with pytest.raises(TrainingError, match="no results to report"):

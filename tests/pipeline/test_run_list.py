@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 from command_line import run_command, succeed
@@ -28,6 +29,10 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
         "mine-transfer-seed-42",
     )
     assert (first.state, first.accuracy) == ("trained 1 of 1 epochs", None)
+    shutil.copytree(first.path, root / "runs" / "begun", ignore=shutil.ignore_patterns("metrics.jsonl"))
+    (begun,) = list_runs(root / "runs", "begun")
+    assert (begun.state, begun.seed) == ("trained 0 of 1 epochs", 42)
+    shutil.rmtree(begun.path)
     evaluated = succeed("evaluate", second.path, "--json").document
     weights = weights_path(second.path, "last")
     kept = weights.read_bytes()
@@ -49,6 +54,14 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     table = as_table(list(listed.values()))
     assert len(table) == 4
     assert f"{100 * evaluated['top1']:.1f} %" in table[1]
+    assert all("transfer, value" in line for line in (table[1], as_table([run], 200)[1]))
+    narrow = as_table(list(listed.values()), 80)
+    assert all(run.name in " ".join(narrow) for run in listed.values())
+    assert max(map(len, narrow[:3])) <= 80
+    assert table[1].split()[0] == narrow[1].split()[0]
+    assert narrow[1].endswith(second.name)
+    assert "data" in table[0].split()
+    assert "data" not in narrow[0].split()
     document = succeed("runs", "ls", "mine", "--json", "--root", root).document
     assert [Path(entry["path"]).name for entry in document] == [second.name]
     assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err

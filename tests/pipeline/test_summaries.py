@@ -90,7 +90,7 @@ def test_training_is_two_lines() -> None:
     )
     assert summaries.of_training(Path("runs/a"), report) == [
         "trained: 30 epochs, 20 labelled recordings and 240 photos, 12 s on cpu; validation accuracy 40.0 %, "
-        "best 50.0 % in 7",
+        "best 50.0 % in epoch 7",
         "  runs/a",
     ]
 
@@ -114,6 +114,7 @@ def test_a_line_of_progress_fits_80_columns(seconds_left: float) -> None:
         pairs_per_s=1234,
         data_share=0,
         seconds_left=seconds_left,
+        selection_split="validation",
         ends_epoch=True,
         selection_accuracy=1.0,
     )

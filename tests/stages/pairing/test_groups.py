@@ -108,8 +108,20 @@ def test_a_class_without_training_recordings_is_refused(tmp_path: Path) -> None:
 def test_a_class_of_one_group_trains_and_is_told(tmp_path: Path) -> None:
     listed = [*of_users(("cat", "dog"), 5, 2), *of_users(("eel",), 1, 7)]
     _, said, found = split(tmp_path, listed, group=r"\w+/user\d+")
-    assert said == ["warning: no test recording is of the class eel"]
+    assert said == [f"warning: no {part} recording is of the class eel" for part in ("validation", "test")]
     assert {name for name in listed if name.startswith("eel")} <= found["train"]
+
+
+def test_classes_with_too_few_recordings_are_told(tmp_path: Path) -> None:
+    """A drawn split takes for the test first; one is always left to train."""
+    counts = {"cat": 9, "dog": 3, "eel": 2, "fox": 2, "gnu": 1}
+    listed = [f"{name}/{number}" for name, count in counts.items() for number in range(count)]
+    assert split(tmp_path / "all", listed)[1] == [
+        "warning: no validation recording is of the classes eel, fox, gnu",
+        "warning: no test recording is of the class gnu",
+    ]
+    unasked = split(tmp_path / "unasked", listed, validation=0)[1]
+    assert unasked == ["warning: no test recording is of the class gnu"]
 
 
 def test_novel_recordings_of_those_who_train_are_in_no_split(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     assert "34.6 % top-1 on 12 test recordings of 3 classes (95 % interval over recordings 21.1 to 51.1 %" in words
     assert "Method transfer, 1,234 labelled recordings; the last epoch's weights. " in words
     assert page.text.rindex("21.1 to 51.1 %") < page.text.index("51.2 to 71.2 %")
-    assert "The last epoch comes first: the epoch of best was not chosen by at least 10 validation recordings" in words
+    assert "The last epoch comes first: fewer than 10 validation recordings of some class chose the best one" in words
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
     assert "without labels" not in words
     assert words.count("12 test recordings, named by the best weights of epoch 2") == 1  # above what they said

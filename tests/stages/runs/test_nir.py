@@ -275,6 +275,13 @@ def with_long_steps(graph: Any) -> Any:
     return graph
 
 
+def without_flatten(graph: Any) -> Any:
+    del graph.nodes["flatten_linear_2"]
+    (before, _), (_, after) = (edge for edge in graph.edges if "flatten_linear_2" in edge)
+    graph.edges = [edge for edge in graph.edges if "flatten_linear_2" not in edge] + [(before, after)]
+    return graph
+
+
 def with_branch(graph: Any) -> Any:
     graph.edges.append(("conv_0", "conv_0"))
     return graph
@@ -288,6 +295,7 @@ SHAPE = (4, SIZE - 4, SIZE - 4)
     [
         (with_integrators, r"neurons_0 \(IF\): expected one of Conv2d"),
         (with_branch, "is no chain"),
+        (without_flatten, r"linear_2 \(Affine\): takes maps as they are, which is their last dimension"),
         (with_long_steps, r"no scnn has tau = 0\.2 \(Input should be .* 1\); tau is in steps of the graph's dt, 0\.001 s"),
         (with_node("conv_0", stride=(2, 2)), r"conv_0 \(Conv2d\): expected square kernels and padding, no stride"),
         (with_node("conv_0", padding=(1, 1)), "neither vgg_snn .* 5 x 5 with padding 1"),

@@ -18,6 +18,7 @@ from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.stages.evaluation.results import ClassAccuracy, read_evaluation
 from dvs_transfer.stages.runs.checkpoint import read_info, weights_path
+from dvs_transfer.stages.sharing.cards import repository_name
 from dvs_transfer.stages.sharing.export import export
 from dvs_transfer.stages.sharing.manifest import read_manifest, verify
 from dvs_transfer.stages.sharing.run_card import data_sets, run_card
@@ -173,15 +174,51 @@ def test_one_store_alone(shared_pairs: Path, tmp_path: Path) -> None:
     verify(tmp_path / "frames", read_manifest(tmp_path / "frames"))
 
 
+def test_repositories_are_named_as_hubs_take_it() -> None:
+    names = {"ncaltech101+caltech101-8299": "ncaltech101-caltech101-8299"}
+    names |= {"-for  others (2)": "for-others-2", "a_b.c": "a_b.c"}
+    assert {name: repository_name(name) for name in names} == names
+
+
 def test_results_of_other_weights_are_refused(shared_run: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(shared_run, run)
     (run / "checkpoints" / "last.safetensors").write_bytes(
         (run / "checkpoints" / "best.safetensors").read_bytes() + b" "
     )
-    with pytest.raises(TrainingError, match="weights are others than those that were evaluated on the test split"):
+    with pytest.raises(TrainingError, match=r"test\.json: of other weights than last\.safetensors holds now"):
+        export(run, tmp_path / "out")
+    (run / "checkpoints" / "last.safetensors").unlink()  # of which the card would tell
+    with pytest.raises(TrainingError, match=r"last\.safetensors: no such checkpoint"):
         export(run, tmp_path / "out")
     assert not list(tmp_path.glob("out*"))
+
+
+@pytest.mark.parametrize(("name", "is_current"), [("evaluation-test.json", True), ("last.safetensors", False)])
+def test_a_run_that_changes_while_it_is_copied(
+    name: str, is_current: bool, shared_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The card has the numbers of the evaluation that lies beside it; results of other weights are never exported."""
+    run, plainly = tmp_path / "run", shutil.copyfile
+    shutil.copytree(shared_run, run)
+
+    def copy(source: Path, target: Path) -> Any:
+        if source == run / name:
+            document = json.loads(source.read_text())
+            source.write_text(json.dumps(document | {"calibration_error": 0.375}))
+        elif source.name == name:
+            source.write_bytes(source.read_bytes() + b" ")
+        return plainly(source, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    if is_current:
+        export(run, tmp_path / "out")
+        assert "| 0.375 |" in (tmp_path / "out" / "README.md").read_text()
+        assert '"calibration_error": 0.375' in (tmp_path / "out" / name).read_text()
+    else:
+        with pytest.raises(TrainingError, match="was trained or evaluated while it was copied; export it again"):
+            export(run, tmp_path / "out")
+        assert not list(tmp_path.glob("out*"))
 
 
 def test_what_cannot_be_shared_is_refused(shared_run: Path, tmp_path: Path) -> None:
@@ -246,6 +283,6 @@ def test_the_command(shared_run: Path, tmp_path: Path, monkeypatch: pytest.Monke
     assert "next: dvs-transfer hub push hub/one USER/one" in told.out
     assert (tmp_path / "hub" / "one" / "README.md").is_file()
     told = succeed("export", shared_run, "for others")
-    assert told.out.endswith("next: dvs-transfer hub push 'for others' 'USER/for others'\n")
+    assert told.out.endswith("next: dvs-transfer hub push 'for others' USER/for-others\n")
     refuse("export", shared_run, code=2, says=["hub/one: is there already"])
     refuse("export", shared_run, "--to", "nowhere", code=2, says=["'nowhere' is not one of 'nir', 'hub'"])

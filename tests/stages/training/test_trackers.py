@@ -23,6 +23,12 @@ from dvs_transfer.stages.training.trackers import numbers_of
 FILES = {"config.json", "metrics.jsonl", "stints.json", "checkpoints/best.safetensors", "checkpoints/last.safetensors"}
 
 
+class NoSuchRun(Exception):  # noqa: N818
+    """As MLflow tells it."""
+
+    error_code = "RESOURCE_DOES_NOT_EXIST"
+
+
 class Client:
     """A server of MLflow that stays between clients; it fails from the call `fails_at` of `log_metric` on."""
 
@@ -45,6 +51,8 @@ class Client:
         return SimpleNamespace(info=SimpleNamespace(run_id=run))
 
     def update_run(self, run: str, status: str) -> None:
+        if run not in self.runs:
+            raise NoSuchRun(f"Run with id={run} not found")
         self.runs[run]["status"] = status
 
     def log_param(self, run: str, name: str, value: str) -> None:
@@ -167,6 +175,21 @@ def test_a_tracker_that_fails_ends_no_training(tmp_path: Path, server: Client) -
     assert len(about) == 1
     assert "ConnectionError: the server is gone)" in about[0]
     assert server.calls == server.fails_at  # it was asked no more
+
+
+def test_a_tracked_run_that_is_gone_is_told_with_what_to_do(tmp_path: Path, server: Client) -> None:
+    """Its database was deleted, or the run in it."""
+    run, said, settings = tmp_path / "run", list[str](), changed(trackers=("mlflow",))
+    with pytest.raises(KeyboardInterrupt):
+        train(run, settings, on_progress=interrupt_in(2))
+    server.runs.clear()
+    train(run, settings, on_message=said.append)
+    (told,) = (line for line in said if "mlflow" in line)
+    assert told.startswith(f"mlflow failed ({tmp_path}/mlflow.db has no run id-0 any more; put that back, or delete ")
+    assert not server.runs
+    (run / "trackers.json").unlink()
+    train(run, settings)
+    assert server.runs["id-0"]["epochs"] == expected(run)
 
 
 def test_damaged_metrics_end_no_training(tmp_path: Path, server: Client) -> None:
