@@ -6,7 +6,6 @@ their digests; `begin` lets stand what holds, so that an interrupted build goes 
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Iterable, Mapping
@@ -25,7 +24,6 @@ from .places import (
     exists,
     is_address,
     object_sizes,
-    read_object,
     remove_folder,
     remove_objects,
     write_object,
@@ -164,12 +162,13 @@ class ObjectBuild:
 
     def begin(self, digest: str) -> None:
         """Objects that no record names stay until the end: another writer's record may be about to name them."""
-        sizes, mine = object_sizes(self.partial), json.dumps({"digest": digest}).encode()
-        if "layout.json" in sizes and read_object(self.partial / "layout.json") != mine:
+        description, mine, found = self.partial / "layout.json", {"digest": digest}, None
+        with suppress(FileNotFoundError, ValueError):
+            found = read_json(description)
+        if found != mine:
             remove_folder(self.partial)
-            sizes = {}
-        if "layout.json" not in sizes:
-            write_object(self.partial / "layout.json", mine)
+            durable.write_json(description, mine)
+        sizes = object_sizes(self.partial)
         there = {self.partial / key: size for key, size in sizes.items()}
         shards = _shards_among(key.removeprefix("shards/") for key in sizes if key.startswith("shards/"))
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -188,7 +187,7 @@ class ObjectBuild:
     def put(self, shard: int, contents: Mapping[str, bytes], record: Record) -> None:
         for key, data in contents.items():
             write_object(self.path_of(key, record["files"][key]["digest"]), data)
-        write_object(self.partial / _record_name(shard), json.dumps(record).encode())
+        durable.write_json(self.partial / _record_name(shard), record, indent=None)
 
     def read(self, shards: Iterable[int]) -> list[Record]:
         with ThreadPoolExecutor(AT_ONCE) as pool:

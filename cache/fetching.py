@@ -23,6 +23,7 @@ from zarr.storage import LocalStore, MemoryStore
 
 from . import durable
 from .digests import content_digest, stream_digest
+from .documents import read_document
 from .errors import ConfigError, StoreError
 from .places import AT_ONCE, is_address, object_sizes, read_object
 from .schema import ChunkFile
@@ -181,7 +182,7 @@ class _FetchedStore(MemoryStore):  # type: ignore[misc]
 
     def _read(self, key: str, byte_range: ByteRequest | None) -> bytes | None:
         if key == "zarr.json":
-            return read_object(self._fetched.address / key)
+            return read_document(self._fetched.address / key)
         if key not in self._fetched.files:
             return None
         with self._fetched.open(key) as file:

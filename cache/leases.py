@@ -23,8 +23,9 @@ from typing import Any, Final
 
 import psutil
 
+from .documents import read_json
 from .errors import AddressError, StoreError
-from .places import NotConditionalError, create_object, read_object, remove_objects, write_object
+from .places import NotConditionalError, create_object, remove_objects, write_object
 
 FORGOTTEN_S: Final = 3600.0  # after which `is_free` believes the clock of a holder on another machine
 logger = logging.getLogger(__name__)
@@ -106,7 +107,7 @@ class Lease:
     def _holder(self) -> dict[str, Any]:
         """What the lock says; {}: there is none."""
         try:
-            found = json.loads(read_object(self.address))
+            found = read_json(self.address)
         except FileNotFoundError:
             return {}
         except ValueError:

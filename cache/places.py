@@ -119,12 +119,11 @@ def object_sizes(address: Path) -> dict[str, int]:
     return {name.removeprefix(start): info["size"] for name, info in found.items() if name.startswith(start)}
 
 
-def read_object(address: Path, max_bytes: int | None = None) -> bytes:
-    """Its bytes, or so many of them. Raises FileNotFoundError, AddressError."""
+def read_object(address: Path, max_bytes: int) -> bytes:
+    """Its first bytes, at most so many. Raises FileNotFoundError, AddressError."""
     with _reaching(address) as files:
         try:
-            some: dict[str, int] = {} if max_bytes is None else {"start": 0, "end": max_bytes}
-            return bytes(files.cat_file(_key(address), **some))
+            return bytes(files.cat_file(_key(address), start=0, end=max_bytes))
         except FileNotFoundError as error:
             _require_bucket(address, error)
             raise FileNotFoundError(errno.ENOENT, "no such object", str(address)) from None

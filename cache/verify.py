@@ -61,7 +61,10 @@ def _files_below(path: Path) -> list[str]:
 def _check(path: Path, attributes: StoreAttributes, key: str) -> str:
     """What is wrong with one file; "" when nothing is."""
     try:
-        found = content_digest(read_object(path / key)) if is_address(path) else file_digest(path / key)
+        if is_address(path):
+            found = content_digest(read_object(path / key, attributes.files[key].num_bytes + 1))
+        else:
+            found = file_digest(path / key)
     except FileNotFoundError:
         return "missing"
     except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..cache.errors import StoreError
 from ..cache.pairs import PairStore
+from ..cache.places import place
 from ..stages import pairing, prediction
 from ..stages.conversion import run as conversions
 from ..stages.conversion.config import ConversionOptions, ConvertConfig
@@ -60,8 +61,8 @@ def pair(
 
     options: fields of `PairingConfig`.
     """
-    settings, path = build(PairingConfig, **options), Path(events)
-    return pairing.run(settings, path, None if images is None else Path(images), path.parent, on_message)
+    settings, path = build(PairingConfig, **options), place(events)
+    return pairing.run(settings, path, None if images is None else place(images), path.parent, on_message)
 
 
 def predict(
