@@ -94,10 +94,11 @@ class FetchedFiles:
         return self._sizes.get(key)
 
     def open(self, key: str) -> BinaryIO:
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # what cannot be opened is fetched, and where that cannot be kept, it is told
             file = self._copy(key).open("rb")
             if os.fstat(file.fileno()).st_size == self.files[key].num_bytes:
-                os.utime(file.fileno())  # used now
+                with suppress(PermissionError):  # another user's
+                    os.utime(file.fileno())  # used now
                 return file
             file.close()
         return self._fetch(key)
@@ -220,7 +221,7 @@ def _sweep(folder: Path, max_bytes: float) -> None:
     total = sum(size for _, size, _ in found)
     keep = total if total <= max_bytes else 0.9 * max_bytes
     for modified, size, path in sorted(found):
-        is_abandoned = path.endswith(durable.TEMPORARY_SUFFIX) and time.time() - modified > _ABANDONED_S
-        if total > keep or is_abandoned:
+        is_aside = path.endswith(durable.TEMPORARY_SUFFIX)
+        if time.time() - modified > _ABANDONED_S if is_aside else total > keep:
             Path(path).unlink(missing_ok=True)
             total -= size

@@ -1,8 +1,8 @@
 """One writer for each store at an address: an object that says who writes, made by a conditional put and kept fresh.
 
 An object store knows of no process's death, so that the lock is a lease: its holder renews it, and a process that
-waits takes it over where nothing was renewed for a while, by its own clock, or where the holder was a process of this
-machine that is no more. A holder that only slept may then write beside its successor. That costs work and nothing
+waits takes it over where nothing was renewed for a while, by its own clock, or where the holder was on this machine
+and is no more. A holder that only slept may then write beside its successor. That costs work and nothing
 else: see `cache.building`.
 """
 
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import psutil
 
@@ -42,11 +42,21 @@ class Lease:
     what: Path
     renew_s: float = 10.0
     patience_s: float = 60.0
+    of_this_process: ClassVar[set[str]] = set()  # tokens: of what this process holds, or waits to hold
 
     @contextmanager
     def hold(self, timeout_s: float) -> Iterator[None]:
         """Waits up to `timeout_s` seconds for another holder. Raises StoreError when the time is up, AddressError."""
         token = secrets.token_hex(8)
+        self.of_this_process.add(token)
+        try:
+            with self._held(token, timeout_s):
+                yield
+        finally:
+            self.of_this_process.discard(token)
+
+    @contextmanager
+    def _held(self, token: str, timeout_s: float) -> Iterator[None]:
         try:
             self._acquire(token, timeout_s)
         except NotConditionalError as error:
@@ -121,5 +131,9 @@ def _describe(token: str) -> bytes:
 
 
 def _is_dead(holder: dict[str, Any]) -> bool:
-    """Whether it was a process of this machine that is no more."""
-    return holder.get("host") == socket.gethostname() and not psutil.pid_exists(int(holder.get("pid", 0)))
+    """Whether it was on this machine, and is no more."""
+    if holder.get("host") != socket.gethostname():
+        return False
+    if holder.get("pid") == os.getpid():
+        return holder.get("token") not in Lease.of_this_process
+    return not psutil.pid_exists(int(holder.get("pid", 0)))
