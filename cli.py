@@ -257,7 +257,7 @@ def import_checkpoint(
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
     pairs: Annotated[
         Path | None,
-        typer.Option(parser=store_path, metavar="PATH", help="Pair store to evaluate on; or name a configuration."),
+        typer.Option(parser=store_path, metavar="<path>", help="Pair store to evaluate on; or name a configuration."),
     ] = None,
 ) -> None:
     """Make a run of published weights or of a NIR graph, for `evaluate`; nothing in the file is executed.
@@ -297,7 +297,7 @@ def convert(
     out: Annotated[
         Path | None,
         typer.Option(
-            parser=store_path, metavar="PATH", help="Folder or address that gets the store; by default data/cache."
+            parser=store_path, metavar="<path>", help="Folder or address that gets the store; by default data/cache."
         ),
     ] = None,
     **options: Any,
