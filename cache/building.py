@@ -128,7 +128,6 @@ class FolderBuild:
         durable.sync_tree(self._store)
         self._store.rename(final)
         durable.sync(final.parent)
-        self.discard()
 
     def discard(self) -> None:
         shutil.rmtree(self.partial, ignore_errors=True)
@@ -216,7 +215,6 @@ class ObjectBuild:
         if any(found.get(key) != size for key, size in expected.items()):
             raise StoreError(f"{final}: holds other objects than were written; is another process at work here?")
         write_object(final / "zarr.json", root)
-        self.discard()
 
     def discard(self) -> None:
         remove_folder(self.partial)

@@ -11,7 +11,7 @@ import asyncio
 import io
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -37,8 +37,8 @@ _ABANDONED_S: Final = 3600.0  # a file that is written aside for so long is a de
 class Files(Protocol):
     """A store's files, by their paths inside it."""
 
-    def size(self, key: str) -> int | None:
-        """Its bytes; None: it is not there."""
+    def sizes(self, keys: Iterable[str]) -> Mapping[str, int]:
+        """The bytes of those that are there."""
 
     def open(self, key: str) -> BinaryIO:
         """Raises OSError, StoreError."""
@@ -61,9 +61,8 @@ def files_at(path: Path, files: Mapping[str, ChunkFile]) -> Files:
 class FolderFiles:
     path: Path
 
-    def size(self, key: str) -> int | None:
-        file = self.path / key
-        return file.stat().st_size if file.is_file() else None
+    def sizes(self, keys: Iterable[str]) -> Mapping[str, int]:
+        return {key: file.stat().st_size for key in keys if (file := self.path / key).is_file()}
 
     def open(self, key: str) -> BinaryIO:
         return (self.path / key).open("rb")
@@ -80,18 +79,14 @@ class FolderFiles:
 
 @dataclass
 class FetchedFiles:
-    """Made when a store is opened: what it has is listed then, once. Fetches in any process and thread."""
+    """Fetches in any process and thread."""
 
     address: Path
     files: Mapping[str, ChunkFile]
-    _sizes: dict[str, int] = field(init=False)
     _unswept: float = field(init=False, default=float("inf"))  # bytes that were added to the cache since it was bounded
 
-    def __post_init__(self) -> None:
-        self._sizes = object_sizes(self.address)
-
-    def size(self, key: str) -> int | None:
-        return self._sizes.get(key)
+    def sizes(self, keys: Iterable[str]) -> Mapping[str, int]:
+        return object_sizes(self.address)
 
     def open(self, key: str) -> BinaryIO:
         with suppress(OSError):  # what cannot be opened is fetched, and where that cannot be kept, it is told

@@ -21,7 +21,7 @@ from .errors import AddressError, ConfigError
 
 AT_ONCE: Final = 16  # requests of one process
 EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of this package, by protocol
-_ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+):/+(.*)", re.DOTALL)
+_ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+):(/+)(.*)", re.DOTALL)
 _LIBRARIES: Final = ("aiobotocore", "aiohttp", "botocore", "fsspec", "gcsfs", "google", "requests", "s3fs", "urllib3")
 
 
@@ -39,7 +39,7 @@ def place(given: str | os.PathLike[str]) -> Path:
     found = _ADDRESS.fullmatch(os.fspath(given))
     if found is None:
         return Path(given)
-    protocol, rest = found.groups()
+    protocol, slashes, rest = found.groups()
     if protocol in ("file", "local"):
         return Path("/", rest)
     from fsspec import get_filesystem_class
@@ -49,16 +49,17 @@ def place(given: str | os.PathLike[str]) -> Path:
     try:
         get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
+        if slashes == "/" and isinstance(error, ValueError):
+            return Path(given)  # below a folder whose name ends in a colon
         known = EXTRAS.get(protocol)
         hint = f'; pip install "dvs-transfer[{known}]"' if known else ""
         raise ConfigError(f"{address}: what opens {protocol}:// is not installed ({error}){hint}") from None
-    # What others write must be seen, so no listing is kept.
-    return cast(Path, UPath(address, use_listings_cache=False))
+    return cast(Path, UPath(address))
 
 
-def is_address(path: Any) -> bool:
+def is_address(path: object) -> bool:
     """Whether this is what `place` makes of an address."""
-    return not isinstance(path, str | bytes | PurePath)
+    return not isinstance(path, PurePath) and hasattr(path, "storage_options")
 
 
 # Folders and addresses alike ------------------------------------------------------------------------------------------
@@ -132,7 +133,10 @@ def read_object(address: Path, max_bytes: int) -> bytes:
 def write_object(address: Path, data: bytes | bytearray | memoryview) -> None:
     """Also over one that is there. Raises AddressError."""
     with _reaching(address) as files:
-        files.pipe_file(_key(address), bytes(data))
+        try:
+            files.pipe_file(_key(address), bytes(data))
+        except FileNotFoundError as error:
+            raise AddressError(f"{address}: there is no such bucket; correct the address, or make it") from error
 
 
 def create_object(address: Path, data: bytes) -> bool:
@@ -194,8 +198,10 @@ def _reaching(address: Path) -> Iterator[Any]:
 
     if any(sign in str(address) for sign in "*?["):  # which fsspec would take for patterns
         raise ConfigError(f"{address}: an address must not have *, ? or [ in it")
-    try:  # from fsspec's own table, which another one replaces in a forked process
-        yield fsspec.filesystem(address.protocol, **address.storage_options)  # type: ignore[attr-defined]
+    # Of fsspec's own table, which another one replaces in a forked process. What others write must be seen at once.
+    options = {**address.storage_options, "use_listings_cache": False}  # type: ignore[attr-defined]
+    try:
+        yield fsspec.filesystem(address.protocol, **options)  # type: ignore[attr-defined]
     except FileNotFoundError as error:
         _require_bucket(address, error)
         raise
@@ -216,4 +222,4 @@ def _reaching(address: Path) -> Iterator[Any]:
 def _require_bucket(address: Path, error: FileNotFoundError) -> None:
     """Object stores tell alike that an object is not there, and that the bucket is not."""
     if "NoSuchBucket" in f"{error.__cause__}" or "bucket does not exist" in f"{error}":
-        raise AddressError(f"{address}: there is no such bucket; correct the address, or make the bucket") from error
+        raise AddressError(f"{address}: there is no such bucket; correct the address, or make it") from error

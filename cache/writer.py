@@ -165,10 +165,9 @@ class StoreBuilder:
         self._records = self._build.read(range(self.layout.num_shards))
         return [row for record in self._records for row in record["rows"]]
 
-    def read_shard_rows(self, shard: int) -> list[dict[str, Any]]:
-        """The rows of one finished shard."""
-        rows: list[dict[str, Any]] = self._build.read([shard])[0]["rows"]
-        return rows
+    def read_shard_rows(self, shards: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """The rows of each of some finished shards."""
+        return [record["rows"] for record in self._build.read(shards)]
 
     def shard_files(self, shard: int) -> dict[str, Path]:
         """Where the files of a finished shard lie, by their paths inside the store."""
@@ -205,6 +204,7 @@ class StoreBuilder:
         group = zarr.open_group(store, mode="a")
         group.attrs.put(attributes.model_dump(mode="json"))
         self._build.finish(final, attributes.files, contents, made["zarr.json"].to_bytes())
+        self.discard()
         return final
 
     def discard(self) -> None:

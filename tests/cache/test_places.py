@@ -39,6 +39,7 @@ def test_an_address_keeps_its_slashes_also_from_a_path() -> None:
 def test_unknown_protocols_and_missing_packages_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="what opens nonsense:// is not installed"):
         place("nonsense://x/y")
+    assert place("nonsense:/x/y") == Path("nonsense:/x/y")
     monkeypatch.setitem(sys.modules, "gcsfs", None)
     with pytest.raises(ConfigError, match=r'gs://x/y: .* pip install "dvs-transfer\[gcs\]"'):
         place("gs://x/y")
