@@ -96,7 +96,7 @@ def test_what_was_read_once_is_read_from_this_machine(
 def test_preprocess_train_and_evaluate_with_caches_at_an_address(address: Path, tmp_path: Path) -> None:
     outcomes = {}
     for name, options in (("local", []), ("remote", ["--cache", str(address)])):
-        root = make_workspace(tmp_path / name, EVERY_STEP)
+        root = make_workspace(tmp_path / name, EVERY_STEP, {"train": {"epochs": 1}})
         given = ["--config", root / "tiny.toml", "--root", root, *options]
         succeed("--quiet", "preprocess", *given)
         succeed("--quiet", "train", *given)
