@@ -168,15 +168,13 @@ class ObjectBuild:
             remove_folder(self.partial)
             durable.write_json(description, mine)
         sizes = object_sizes(self.partial)
-        there = {self.partial / key: size for key, size in sizes.items()}
         shards = _shards_among(key.removeprefix("shards/") for key in sizes if key.startswith("shards/"))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             records = pool.map(self._read_if_sound, shards)
         broken = [
             self.partial / _record_name(shard)
             for shard, record in zip(shards, records, strict=True)
-            if record is None
-            or any(there.get(self.path_of(key, file.digest)) != file.num_bytes for key, file in record.items())
+            if record is None or any(sizes.get(_object_name(file.digest)) != file.num_bytes for file in record.values())
         ]
         remove_objects(broken)
 
@@ -196,7 +194,7 @@ class ObjectBuild:
         remove_objects([self.partial / _record_name(shard)])
 
     def path_of(self, key: str, digest: str) -> Path:
-        return self.partial / "objects" / digest.partition(":")[2]
+        return self.partial / _object_name(digest)
 
     def finish(self, final: Path, files: Mapping[str, ChunkFile], contents: Mapping[str, bytes], root: bytes) -> None:
         if exists(final / "zarr.json"):
@@ -226,6 +224,10 @@ class ObjectBuild:
             return {key: ChunkFile.model_validate(file) for key, file in files.items()}
         except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def _object_name(digest: str) -> str:
+    return f"objects/{digest.partition(':')[2]}"
 
 
 def _shards_among(names: Iterable[str]) -> list[int]:

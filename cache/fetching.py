@@ -31,6 +31,7 @@ from .schema import ChunkFile
 SHARD_CACHE_VARIABLE: Final = "DVS_TRANSFER_SHARD_CACHE"  # the folder
 SHARD_CACHE_GB_VARIABLE: Final = "DVS_TRANSFER_SHARD_CACHE_GB"  # its bound, in 1e9 bytes
 DEFAULT_CACHE_GB: Final = 20.0
+AHEAD_BYTES: Final = 1 << 28  # that one read fetches ahead
 _ABANDONED_S: Final = 3600.0  # a file that is written aside for so long is a dead process's
 
 
@@ -99,8 +100,10 @@ class FetchedFiles:
         return self._fetch(key)
 
     def open_each(self, keys: Sequence[str]) -> Iterator[BinaryIO]:
-        for first in range(0, len(keys), AT_ONCE):
-            some = keys[first : first + AT_ONCE]
+        largest = max((self.files[key].num_bytes for key in keys), default=0)
+        at_once = max(1, min(AT_ONCE, AHEAD_BYTES // max(1, largest)))
+        for first in range(0, len(keys), at_once):
+            some = keys[first : first + at_once]
             missing = [key for key in some if not self._copy(key).exists()]
             fetched: dict[str, BinaryIO] = {}
             if len(missing) > 1:
@@ -168,6 +171,7 @@ class _FetchedStore(MemoryStore):  # type: ignore[misc]
     def __init__(self, fetched: FetchedFiles) -> None:
         super().__init__(read_only=True)
         self._fetched = fetched
+        self._compared: set[str] = set()  # keys of whose copies it is known that they have not rotted
 
     async def get(self, key: str, prototype: Any = None, byte_range: ByteRequest | None = None) -> Any:
         data = await asyncio.to_thread(self._read, key, byte_range)
@@ -181,6 +185,9 @@ class _FetchedStore(MemoryStore):  # type: ignore[misc]
             return read_document(self._fetched.address / key)
         if key not in self._fetched.files:
             return None
+        if key not in self._compared:
+            self._fetched.drop_damaged(key)
+            self._compared.add(key)
         with self._fetched.open(key) as file:
             if isinstance(byte_range, RangeByteRequest):
                 file.seek(byte_range.start)

@@ -87,7 +87,7 @@ class PairedCache(Dataset[PairedSample]):
         """
         if split not in SPLIT_CODES:
             raise StoreError(f"no split {split!r}; expected one of {', '.join(SPLIT_CODES)}")
-        return cls(PairStore(find_store(str(path), Path(root, "data", "cache"))), split, transform)
+        return cls(PairStore(find_store(path, Path(root, "data", "cache"))), split, transform)
 
     def __repr__(self) -> str:
         images = f"{len(self.pool_rows)} images in the static pool" if self.has_images else "no images"

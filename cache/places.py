@@ -101,8 +101,9 @@ def entries(folder: Path) -> dict[str, bool]:
         except FileNotFoundError as error:
             _require_bucket(folder, error)
             return {}
-    named = {info["name"].rstrip("/").rpartition("/")[2]: info["type"] == "directory" for info in found}
-    return dict(sorted(named.items()))
+    below = {info["name"].rstrip("/"): info["type"] == "directory" for info in found}
+    below.pop(_key(folder), None)  # an empty object, which some tools make in place of a folder
+    return {name.rpartition("/")[2]: is_folder for name, is_folder in sorted(below.items())}
 
 
 # Objects --------------------------------------------------------------------------------------------------------------
@@ -117,7 +118,11 @@ def object_sizes(address: Path) -> dict[str, int]:
             _require_bucket(address, error)
             return {}
     start = f"{_key(address)}/"
-    return {name.removeprefix(start): info["size"] for name, info in found.items() if name.startswith(start)}
+    return {
+        name.removeprefix(start): info["size"]
+        for name, info in found.items()
+        if name > start and name.startswith(start)
+    }
 
 
 def read_object(address: Path, max_bytes: int) -> bytes:

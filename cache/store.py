@@ -89,9 +89,8 @@ class FrameStore:
         key = f"{name}/zarr.json"
         if key not in self.attributes.files:
             raise StoreError(f"{self.path}: a store of {self.kind} has no array {name!r}")
-        recorded = self.attributes.files[key].digest
+        recorded = self.attributes.files[key].digest  # one digit of a shape would be believed
         if self._digest(key) != recorded and not (self._files.drop_damaged(key) and self._digest(key) == recorded):
-            # one digit of a shape would be believed
             raise StoreError(
                 f"{self.path / key}: the array's metadata are damaged; `dvs-transfer cache repair` makes such files "
                 "again from the raw data"
@@ -185,10 +184,10 @@ def find_stores(folder: Path, dataset: str, *recipes: str) -> dict[Path, StoreAt
     return {path: attributes for path, attributes in found.items() if attributes.recipe in recipes}
 
 
-def find_store(given: str, cache: Path) -> Path:
+def find_store(given: str | Path, cache: Path) -> Path:
     """The store of this path, pattern or beginning of a fingerprint. Raises StoreError: several, or none."""
+    path, given = place(given), str(given)
     is_pattern, is_fingerprint = any(sign in given for sign in "*?["), re.fullmatch("[0-9a-f]{4,64}", given)
-    path = place(given)
     if not (is_pattern or is_fingerprint) or (not is_address(path) and path.exists()):
         return path
     found: dict[Path, StoreAttributes] = {}

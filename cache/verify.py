@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .digests import content_digest, file_digest
 from .errors import StoreError
-from .places import entries, is_address, object_sizes, place, read_object
+from .places import AT_ONCE, entries, is_address, object_sizes, place, read_object
 from .schema import StoreAttributes
 from .store import read_attributes
 
@@ -32,7 +32,7 @@ def verify_store(path: Path, num_threads: int | None = None) -> VerifyReport:
     """Read and digest every file of the arrays of the store at `path`; also name files that do not belong to it.
 
     Attributes that cannot be read or are not sealed are told as what is wrong with zarr.json.
-    num_threads: by default one for each core.  Raises StoreError when nothing is at `path`.
+    num_threads: by default one for each core, more at an address.  Raises StoreError when nothing is at `path`.
     """
     path = place(path)
     try:
@@ -41,7 +41,7 @@ def verify_store(path: Path, num_threads: int | None = None) -> VerifyReport:
         if not (entries(path) if is_address(path) else path.exists()):
             raise
         return VerifyReport(path=path, num_files=0, num_bytes=0, bad={"zarr.json": str(error)})
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_threads or (AT_ONCE if is_address(path) else os.cpu_count())) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
     bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}
     for key in _files_below(path):

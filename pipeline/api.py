@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cache.errors import StoreError
+from ..cache.errors import AddressError, StoreError
 from ..cache.pairs import PairStore
 from ..cache.places import place
 from ..stages import pairing, prediction
@@ -101,7 +101,7 @@ def _recipe_of(folder: Path, source: str | None) -> prediction.Recipe:
     document = read_run(folder)
     try:
         events = PairStore(str(document["pairs"])).events
-    except StoreError as error:
+    except (StoreError, AddressError) as error:
         if "experiment" not in document:
             raise StoreError(f"{error}; and {folder}/config.json does not say how recordings were cut either") from None
         config = validate(ExperimentConfig, document["experiment"], f"{folder}/config.json")
