@@ -28,7 +28,8 @@ from .pipeline.commands.common import (
     InOrder,
     Settings,
     command,
-    store_path,
+    store_argument,
+    store_option,
     with_options,
 )
 from .pipeline.commands.configs import config_app
@@ -255,10 +256,7 @@ def import_checkpoint(
         Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar), or a NIR graph (.nir).")
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
-    pairs: Annotated[
-        Path | None,
-        typer.Option(parser=store_path, metavar="<path>", help="Pair store to evaluate on; or name a configuration."),
-    ] = None,
+    pairs: Annotated[Path | None, store_option("Pair store to evaluate on; or name a configuration.")] = None,
 ) -> None:
     """Make a run of published weights or of a NIR graph, for `evaluate`; nothing in the file is executed.
 
@@ -294,12 +292,7 @@ def convert(
     given: Given,
     source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`, or `module:Reader`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            parser=store_path, metavar="<path>", help="Folder or address that gets the store; by default data/cache."
-        ),
-    ] = None,
+    out: Annotated[Path | None, store_option("Folder or address that gets the store; by default data/cache.")] = None,
     **options: Any,
 ) -> None:
     """Convert one raw data set into a store; options left out have the defaults of the configuration file.
@@ -317,10 +310,8 @@ def convert(
 @command(app, JSON, models=(PairingConfig,))
 def pair(
     given: Given,
-    events: Annotated[Path, typer.Argument(parser=store_path, help="Store of recordings.")],
-    images: Annotated[
-        Path | None, typer.Argument(parser=store_path, help="Store of images; left out: recordings alone.")
-    ] = None,
+    events: Annotated[Path, store_argument("Store of recordings.")],
+    images: Annotated[Path | None, store_argument("Store of images; left out: recordings alone.")] = None,
     **options: Any,
 ) -> None:
     """Align recordings with photos and split them; writes a pair store beside the two stores.

@@ -212,15 +212,24 @@ def with_options(message: str) -> str:
     return _HINT.sub(lambda hint: f"{hint[0][:-1]}{given.options}`", message) if given is not None else message
 
 
-def store_path(given: str) -> Path:
-    """What `parser=` reads of where a store is or shall be: a path, or an address."""
+def store_argument(help_text: str | None = None) -> Any:
+    """Where a store is: a path, or an address."""
+    return typer.Argument(parser=_path_or_address, help=help_text)
+
+
+def store_option(help_text: str) -> Any:
+    """Where a store is or shall be: a path, or an address."""
+    return typer.Option(parser=_path_or_address, metavar="<path>", help=help_text)
+
+
+def _path_or_address(given: str) -> Path:
     return place(given)
 
 
 def _local(value: Any) -> Any:
     """Paths as a shell would have written them, also where it did not, as in `--out=~/runs`.
 
-    Raises ConfigError: an address where none can be (`store_path` has read those that can).
+    Raises ConfigError: an address where none can be (those that can were read as such).
     """
     if isinstance(value, list):
         return [_local(item) for item in value]
