@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from object_server import KilledError, MemoryFaults
 
+from dvs_transfer.cache import building
 from dvs_transfer.cache.errors import AddressError, StoreError
 from dvs_transfer.cache.places import entries, exists, object_sizes, place
 from dvs_transfer.cache.store import FrameStore
@@ -107,6 +109,29 @@ def test_a_store_is_made_of_the_bytes_whose_rows_were_read(folder: Path) -> None
     assert verify_store(store).is_whole
     with pytest.raises(StoreError, match="3 of 3 shards are not there yet"):
         second.finish(make_columns(layout), "another manifest")
+
+
+def test_a_slower_writer_takes_nothing_from_a_whole_store(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one finishes while this one copies; then this one is killed where it would write the root."""
+    layout, copy_objects = make_layout("events", 12), building.copy_objects
+    first, made = StoreBuilder(folder, layout), list[Path]()
+    first.begin()
+    write_shards(first, [0, 1, 2])
+
+    def killed(*_: object) -> None:
+        raise KilledError
+
+    def overtaken(copies: Any) -> None:
+        copy_objects(copies)
+        monkeypatch.setattr(building, "copy_objects", copy_objects)
+        made.append(StoreBuilder(folder, layout).finish(make_columns(layout), "the manifest"))
+        monkeypatch.setattr(building, "write_object", killed)
+
+    monkeypatch.setattr(building, "copy_objects", overtaken)
+    with pytest.raises(KilledError):
+        first.finish(make_columns(layout), "the manifest")
+    np.testing.assert_array_equal(FrameStore(made[0]).read("frames"), make_arrays(layout)["frames"])
+    assert verify_store(made[0]).is_whole
 
 
 def test_what_another_one_s_unfinished_end_left_is_cleared(folder: Path) -> None:
