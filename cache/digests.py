@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import xxhash
 
@@ -29,7 +29,12 @@ def content_digest(data: bytes | bytearray | memoryview) -> str:
 def file_digest(path: Path) -> str:
     """The same of a file, read in blocks that stay in the processor's cache."""
     with path.open("rb", buffering=0) as file:
-        return f"xxh3:{hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()}"
+        return stream_digest(file)
+
+
+def stream_digest(file: BinaryIO) -> str:
+    """The same of what is left of an open file."""
+    return f"xxh3:{hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()}"  # type: ignore[arg-type]
 
 
 def fingerprint(description: Any) -> str:

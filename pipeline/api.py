@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..cache.errors import StoreError
+from ..cache.errors import AddressError, StoreError
 from ..cache.pairs import PairStore
+from ..cache.places import place
 from ..stages import pairing, prediction
 from ..stages.conversion import run as conversions
 from ..stages.conversion.config import ConversionOptions, ConvertConfig
@@ -61,8 +62,8 @@ def pair(
 
     options: fields of `PairingConfig`.
     """
-    settings, path = build(PairingConfig, **options), Path(events)
-    return pairing.run(settings, path, None if images is None else Path(images), path.parent, on_message)
+    settings, path = build(PairingConfig, **options), place(events)
+    return pairing.run(settings, path, None if images is None else place(images), path.parent, on_message)
 
 
 def predict(
@@ -101,7 +102,7 @@ def _recipe_of(folder: Path, source: str | None) -> prediction.Recipe:
     document = read_run(folder)
     try:
         events = PairStore(str(document["pairs"])).events
-    except StoreError as error:
+    except (StoreError, AddressError) as error:
         if "experiment" not in document:
             raise StoreError(f"{error}; and {folder}/config.json does not say how recordings were cut either") from None
         config = validate(ExperimentConfig, document["experiment"], f"{folder}/config.json")

@@ -155,8 +155,8 @@ def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], m
     finished = sorted(set(range(layout.num_shards)) - set(missing))
     samples = tuple(source.samples[row] for shard in finished for row in layout.rows_of(shard))
     now = set(take_identities(source, samples, map_tasks))
-    for shard in finished:
-        if any(identity_of_row(row) not in now for row in builder.read_shard_rows(shard)):
+    for shard, rows in zip(finished, builder.read_shard_rows(finished), strict=True):
+        if any(identity_of_row(row) not in now for row in rows):
             builder.forget(shard)
             missing = [*missing, shard]
     return sorted(missing)
