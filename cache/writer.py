@@ -10,7 +10,7 @@ Which process writes which shard, and when, changes no byte.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -174,7 +174,7 @@ class StoreBuilder:
         record = {"files": files, "rows": [dict(row) for row in rows]}
         durable.write_json(self._record(shard), record, flush=False, indent=None)
 
-    def read_rows(self) -> list[dict[str, Any]]:
+    def read_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all finished shards, in order. Raises StoreError, naming the shards that are missing."""
         if missing := self._missing_shards():
             shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
@@ -182,7 +182,7 @@ class StoreBuilder:
                 f"{self.partial}: {len(missing)} of {self.layout.num_shards} shards are not there yet ({shown}); "
                 "run the same command again"
             )
-        return [row for shard in range(self.layout.num_shards) for row in self.read_shard_rows(shard)]
+        return (row for shard in range(self.layout.num_shards) for row in self.read_shard_rows(shard))
 
     def read_shard_rows(self, shard: int) -> list[dict[str, Any]]:
         """The rows of one finished shard."""
