@@ -59,8 +59,10 @@ def bench_scale(
     nmnist: Annotated[Path, typer.Argument(help="Folder of real N-MNIST recordings, which are linked to.")],
     counts: Annotated[list[int], typer.Option("--recordings", min=10, help="How many; for each of several.")],
     folder: Annotated[Path | None, typer.Option(help="Where to write; on the recordings' disk links are free.")] = None,
-    scheduler: Annotated[str, typer.Option(help="threads or processes.")] = "threads",
-    workers: Annotated[int, typer.Option(min=1, help="Threads or processes.")] = 2,
+    scheduler: Annotated[
+        Literal["threads", "processes"], typer.Option(help="What the conversion runs on.")
+    ] = "threads",
+    workers: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
     samples_per_shard: Annotated[int, typer.Option(min=1, help="Samples in one shard.")] = 64,
 ) -> None:
     """Measure time, memory and the size of the root's metadata as the number of recordings grows.
