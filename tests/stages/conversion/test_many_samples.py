@@ -1,9 +1,11 @@
-"""What does not fit as Python objects when there are millions of samples: rows are not held, nor is their manifest."""
+"""What millions of samples must not take: rows are not held as Python objects, nor their manifest, nor torch."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -68,3 +70,9 @@ def test_rows_are_not_held() -> None:
     whole = count * (8 * columns_of_numbers + 16 * columns_of_texts)  # 16 bytes: a string's own, or where it lies
     few = shards.ROWS_AT_A_TIME * 2_000
     assert peak < 2 * whole + few  # all rows at once are 1,500 bytes each
+
+
+def test_converting_and_pairing_import_no_torch() -> None:
+    """It takes seconds and more memory than 200,000 recordings."""
+    check = "import sys; from dvs_transfer import convert, pair; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], capture_output=True, text=True).stdout == "False\n"
