@@ -9,7 +9,8 @@ Which process writes which shard, and when, changes no byte.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -24,7 +25,7 @@ from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.storage import MemoryStore
 
-from .building import Record, build_at
+from .building import build_at
 from .digests import content_digest, fingerprint
 from .errors import StoreError
 from .places import place
@@ -44,6 +45,7 @@ from .schema import (
 from .sharding import ZSTD_LEVEL, encode_shard
 
 VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
+RECORDS_AT_A_TIME = 256  # of shards, whose rows are held while they are read
 Columns = Mapping[str, NDArray[Any]]
 
 # Zstandard carries a checksum of what it decodes to; CRC32C guards every encoded byte, zstd's own header included.
@@ -120,7 +122,7 @@ class StoreBuilder:
         self.layout = layout
         self.partial = self.folder / (layout.name.removesuffix(STORE_SUFFIX) + PARTIAL_SUFFIX)
         self._build = build_at(self.partial)
-        self._records: list[Record] | None = None
+        self._files: dict[str, ChunkFile] | None = None  # of the shards whose rows were read
 
     def begin(self) -> list[int]:
         """Start, or take up what an earlier run left; returns the shards that are still to be written.
@@ -151,8 +153,8 @@ class StoreBuilder:
         files = {key: _describe(data).model_dump() for key, data in contents.items()}
         self._build.put(shard, contents, {"files": files, "rows": [dict(row) for row in rows]})
 
-    def read_rows(self) -> list[dict[str, Any]]:
-        """The rows of all finished shards, in order; `finish` makes the store of just these.
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all finished shards, in order; when they are all taken, `finish` makes the store of just these.
 
         Raises StoreError, naming the shards that are missing.
         """
@@ -162,8 +164,16 @@ class StoreBuilder:
                 f"{self.partial}: {len(missing)} of {self.layout.num_shards} shards are not there yet ({shown}); "
                 "run the same command again"
             )
-        self._records = self._build.read(range(self.layout.num_shards))
-        return [row for record in self._records for row in record["rows"]]
+        return self._take_rows()
+
+    def _take_rows(self) -> Iterator[dict[str, Any]]:
+        files: dict[str, ChunkFile] = {}
+        for first in range(0, self.layout.num_shards, RECORDS_AT_A_TIME):
+            shards = range(first, min(first + RECORDS_AT_A_TIME, self.layout.num_shards))
+            for record in self._build.read(shards):
+                files |= {key: ChunkFile.model_validate(file) for key, file in record["files"].items()}
+                yield from record["rows"]
+        self._files = files
 
     def read_shard_rows(self, shards: Sequence[int]) -> list[list[dict[str, Any]]]:
         """The rows of each of some finished shards."""
@@ -176,7 +186,7 @@ class StoreBuilder:
 
     def forget(self, shard: int) -> None:
         """Drop the record of a finished shard, so that it counts as missing."""
-        self._records = None
+        self._files = None
         self._build.forget(shard)
 
     def finish(self, columns: Columns, manifest_digest: str) -> Path:
@@ -184,9 +194,9 @@ class StoreBuilder:
 
         Raises StoreError when shards are missing, a column has another length than the store, or the name is taken.
         """
-        if self._records is None:
-            self.read_rows()
-        assert self._records is not None
+        if self._files is None:
+            deque(self.read_rows(), maxlen=0)
+        assert self._files is not None
         self._require_labels(columns)
         full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
         final = self.folder / store_name(self.layout.dataset, full_fingerprint)
@@ -197,9 +207,7 @@ class StoreBuilder:
         for name, values in columns.items():
             _write_column(store, name, values)
         contents = {key: buffer.to_bytes() for key, buffer in made.items() if "/" in key}
-        files = {key: _describe(data) for key, data in contents.items()}
-        for record in self._records:
-            files |= {key: ChunkFile.model_validate(file) for key, file in record["files"].items()}
+        files = self._files | {key: _describe(data) for key, data in contents.items()}
         attributes = self._attributes(manifest_digest, full_fingerprint, files)
         group = zarr.open_group(store, mode="a")
         group.attrs.put(attributes.model_dump(mode="json"))

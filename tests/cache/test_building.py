@@ -98,7 +98,7 @@ def test_a_store_is_made_of_the_bytes_whose_rows_were_read(folder: Path) -> None
     first, second = StoreBuilder(folder, layout), StoreBuilder(folder, layout)
     first.begin()
     write_shards(first, [0, 1, 2])
-    rows, expected = first.read_rows(), make_arrays(layout)["frames"]
+    rows, expected = list(first.read_rows()), make_arrays(layout)["frames"]
     second.begin()
     for shard in range(3):
         frames = expected[4 * shard : 4 * shard + 4] + 1
