@@ -18,7 +18,19 @@ from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError
 from .pipeline import summaries
-from .pipeline.commands.common import CONFIG, JSON, OVERRIDE, TASKS, Given, InOrder, Settings, command, with_options
+from .pipeline.commands.common import (
+    CONFIG,
+    JSON,
+    OVERRIDE,
+    TASKS,
+    Given,
+    InOrder,
+    Settings,
+    command,
+    store_argument,
+    store_option,
+    with_options,
+)
 from .pipeline.commands.configs import config_app
 from .pipeline.commands.data import audit, cache_app, calibrate, preview, split_app
 from .pipeline.commands.export import export, hub_app
@@ -26,7 +38,7 @@ from .pipeline.commands.raw import demo, download, simulate, sources
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
-from .pipeline.workspace import ROOT_VARIABLE, Workspace
+from .pipeline.workspace import CACHE_VARIABLE, ROOT_VARIABLE, Workspace
 from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions
 from .stages.frames.spec import FramesConfig, ImagesConfig
@@ -90,6 +102,13 @@ def _tell_version(wanted: bool) -> None:
 def common(
     context: typer.Context,
     root: Annotated[Path | None, typer.Option(envvar=ROOT_VARIABLE, help="Folder of data/ and runs/.")] = None,
+    cache: Annotated[
+        str | None,
+        typer.Option(
+            envvar=CACHE_VARIABLE,
+            help='Folder of the stores, or an address ("s3://bucket/caches"); by default data/cache below the root.',
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.")] = False,
     version: Annotated[
@@ -97,8 +116,9 @@ def common(
     ] = False,
 ) -> None:
     """Options for every command."""
-    is_given = str(context.get_parameter_source("root")).endswith("COMMANDLINE")
-    Settings.root, Settings.workspace = root if is_given else None, Workspace.at(root)
+    given = [str(context.get_parameter_source(key)).endswith("COMMANDLINE") for key in ("root", "cache")]
+    Settings.root, Settings.cache = root if given[0] else None, cache if given[1] else None
+    Settings.workspace = Workspace.at(root, cache)
     Settings.reporter, Settings.given = Reporter(verbosity=0 if quiet else 2 if verbose else 1), None
 
 
@@ -235,7 +255,7 @@ def import_checkpoint(
         Path, typer.Argument(help="A checkpoint that the method's authors published (.pth.tar), or a NIR graph (.nir).")
     ],
     out: Annotated[Path, typer.Option(help="Run folder to make.")],
-    pairs: Annotated[Path | None, typer.Option(help="Pair store to evaluate on; or name a configuration.")] = None,
+    pairs: Annotated[Path | None, store_option("Pair store to evaluate on; or name a configuration.")] = None,
 ) -> None:
     """Make a run of published weights or of a NIR graph, for `evaluate`; nothing in the file is executed.
 
@@ -272,7 +292,7 @@ def convert(
     given: Given,
     source: Annotated[str, typer.Argument(help="A name from `dvs-transfer sources`, or `module:Reader`.")],
     raw: Annotated[Path, typer.Argument(help="Folder or archive with the raw data.")],
-    out: Annotated[Path | None, typer.Option(help="Folder that gets the store; by default data/cache.")] = None,
+    out: Annotated[Path | None, store_option("Folder or address that gets the store; by default data/cache.")] = None,
     **options: Any,
 ) -> None:
     """Convert one raw data set into a store; options left out have the defaults of the configuration file.
@@ -290,8 +310,8 @@ def convert(
 @command(app, JSON, models=(PairingConfig,))
 def pair(
     given: Given,
-    events: Annotated[Path, typer.Argument(help="Store of recordings.")],
-    images: Annotated[Path | None, typer.Argument(help="Store of images; left out: recordings alone.")] = None,
+    events: Annotated[Path, store_argument("Store of recordings.")],
+    images: Annotated[Path | None, store_argument("Store of images; left out: recordings alone.")] = None,
     **options: Any,
 ) -> None:
     """Align recordings with photos and split them; writes a pair store beside the two stores.

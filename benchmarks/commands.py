@@ -53,6 +53,30 @@ def bench_verify(
     given.show(verify.run(num_shards), "verify")
 
 
+@command(bench_app, JSON_FILE, name="scale")
+def bench_scale(
+    given: Given,
+    nmnist: Annotated[Path, typer.Argument(help="Folder of real N-MNIST recordings, which are linked to.")],
+    counts: Annotated[list[int], typer.Option("--recordings", min=10, help="How many; for each of several.")],
+    folder: Annotated[Path | None, typer.Option(help="Where to write; on the recordings' disk links are free.")] = None,
+    scheduler: Annotated[
+        Literal["threads", "processes"], typer.Option(help="What the conversion runs on.")
+    ] = "threads",
+    workers: Annotated[int, typer.Option(min=1, help="How many of them.")] = 2,
+    samples_per_shard: Annotated[int, typer.Option(min=1, help="Samples in one shard.")] = 64,
+) -> None:
+    """Measure time, memory and the size of the root's metadata as the number of recordings grows.
+
+    Example: dvs-transfer bench scale data/raw/NMNIST --recordings 60000 --recordings 600000 --json scale.json
+    """
+    from . import scale
+
+    measured = scale.run(
+        nmnist, counts, folder=folder, scheduler=scheduler, workers=workers, samples_per_shard=samples_per_shard
+    )
+    given.show(measured, "conversion as the number of recordings grows")
+
+
 @command(bench_app, JSON_FILE, name="simulator")
 def bench_simulator(
     given: Given,

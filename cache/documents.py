@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, SerializationInfo, SerializerFunctionWrapHandler, model_serializer
 
 from .errors import DvsTransferError
+from .places import is_address, read_object
 
 MAX_DOCUMENT_BYTES: Final = 1 << 26  # the attributes of a store of 10,000 shards have 2 MB
 MAX_CONFIG_BYTES: Final = 1 << 20
@@ -37,15 +38,21 @@ class Frozen(BaseModel):
 
 
 def read_document(path: Path, max_bytes: int = MAX_DOCUMENT_BYTES) -> bytes:
-    """The content of a file. Raises OSError where it cannot be read, DvsTransferError where it is larger."""
+    """The content of a file or an object. Raises OSError where it cannot be read, DvsTransferError: it is larger."""
+    content = read_object(path, max_bytes + 1) if is_address(path) else _read_file(path, max_bytes)
+    if len(content) > max_bytes:
+        raise DvsTransferError(
+            f"{path}: more than {max_bytes} bytes, the limit for such a file; is it what it is named?"
+        )
+    return content
+
+
+def _read_file(path: Path, max_bytes: int) -> bytes:
+    """A file; of a larger one, somewhat more than so many bytes."""
     content = bytearray()
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):  # all at once, Python would set the limit's memory aside
+    with path.open("rb") as file:  # all at once, Python would set the limit's memory aside
+        while len(content) <= max_bytes and (block := file.read(_BLOCK_BYTES)):
             content += block
-            if len(content) > max_bytes:
-                raise DvsTransferError(
-                    f"{path}: more than {max_bytes} bytes, the limit for such a file; is it what it is named?"
-                )
     return bytes(content)
 
 

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from .places import is_address, write_object
+
 TEMPORARY_SUFFIX = ".tmp"
 
 
@@ -18,8 +20,11 @@ def write_bytes(path: Path, data: bytes | bytearray | memoryview, *, flush: bool
     """Write `data` aside, flush it to the disk and rename it to `path`. Nothing is left behind when that fails.
 
     Without `flush` the file survives the end of the process, not a power cut: for those who flush many at once later.
-    Raises OSError with the file's name (disk full, no permission).
+    Raises OSError with the file's name (disk full, no permission). At an address it is an object, which is so anyway.
     """
+    if is_address(path):
+        write_object(path, data)
+        return
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
         with naming(path):
@@ -80,5 +85,7 @@ def sync_tree(folder: Path) -> None:
 
 def remove_temporaries(folder: Path, names: str = "*") -> None:
     """Delete what a killed writer of files with such names left below `folder`. The caller holds their lock."""
+    if is_address(folder):
+        return
     for leftover in list(folder.rglob(f"{names}{TEMPORARY_SUFFIX}")):
         leftover.unlink(missing_ok=True)

@@ -21,6 +21,10 @@ class StoreError(DvsTransferError):
     """A store is missing, incomplete, damaged, or of another schema."""
 
 
+class AddressError(DvsTransferError):
+    """An address cannot be reached, or refuses access: what lies there is not known, and is not called missing."""
+
+
 class SourceError(DvsTransferError):
     """Raw data are missing or broken. The message names the file, and the byte offset where there is one."""
 

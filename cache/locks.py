@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
-from .errors import StoreError
+from .errors import AddressError, StoreError
+from .leases import Lease
+from .places import exists, is_address, make_folder
 
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
@@ -26,10 +28,14 @@ def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterat
     """Hold the right to write `name` in `folder`.
 
     While another process holds it, this one logs a warning and waits up to `timeout_s` seconds.
-    Raises StoreError when the time is up.
+    Raises StoreError when the time is up. At an address the lock is a lease, see `cache.leases`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = lock_path(folder, name)
+    if is_address(folder):
+        with Lease(path, folder / name).hold(timeout_s):
+            yield
+        return
+    make_folder(folder)
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -64,12 +70,42 @@ def once(
     work, or left by one who was killed, if only at the very end: then all waits for it, and `tidy` clears up.
     """
     found = find()
+    if is_address(folder):
+        return _once_at_address(folder, name, found, find, make, tidy)
     if found is None or (lock_path(folder, name).exists() and os.access(folder, os.W_OK)):
         with writer_lock(folder, name):
             found = find()  # another process may have made it meanwhile
             if found is None:
                 return make(), True
             tidy()
+    return found, False
+
+
+def _once_at_address(
+    folder: Path,
+    name: str,
+    found: Result | None,
+    find: Callable[[], Result | None],
+    make: Callable[[], Result],
+    tidy: Callable[[], None],
+) -> tuple[Result, bool]:
+    """The same where the lock is a lease, and whether one may write is only known from trying."""
+    if found is not None:
+        with suppress(AddressError):  # all is there, and what lies about is for whoever may tidy
+            if exists(lock_path(folder, name)):
+                with writer_lock(folder, name):
+                    tidy()
+        return found, False
+    with writer_lock(folder, name):
+        found = find()
+        if found is None:
+            try:
+                return make(), True
+            except StoreError:
+                found = find()  # where this process was taken for dead, another one may have made it, and tidied
+                if found is None:
+                    raise
+        tidy()
     return found, False
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
@@ -18,8 +16,7 @@ from torch.utils.data import Dataset
 from .digests import manifest_digest
 from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Reach, Split
-from .schema import StoreAttributes
-from .store import FrameStore, list_stores, read_attributes
+from .store import FrameStore, find_store
 from .views import FramesAndTargets
 
 IntArray = NDArray[np.int64]
@@ -81,8 +78,8 @@ class PairedCache(Dataset[PairedSample]):
         transform: Callable[[Tensor], Tensor] | None = None,
         root: str | Path = ".",
     ) -> PairedCache:
-        """Open a pair store: its folder, a pattern that fits one ("data/cache/nmnist+*"), or the first four or more
-        digits of its fingerprint, which is looked for in `data/cache` below `root`.
+        """Open a pair store: its folder or address, a pattern that fits one ("data/cache/nmnist+*"), or the first four
+        or more digits of its fingerprint, which is looked for in `data/cache` below `root`.
 
         transform: what is done to the event frames of an item, (T, 2, H, W) float32, when one is taken by its index, so
         also by torch's DataLoader; `read` and the other methods give what the stores hold.
@@ -90,7 +87,7 @@ class PairedCache(Dataset[PairedSample]):
         """
         if split not in SPLIT_CODES:
             raise StoreError(f"no split {split!r}; expected one of {', '.join(SPLIT_CODES)}")
-        return cls(PairStore(_find(str(path), Path(root, "data", "cache"))), split, transform)
+        return cls(PairStore(find_store(path, Path(root, "data", "cache"))), split, transform)
 
     def __repr__(self) -> str:
         images = f"{len(self.pool_rows)} images in the static pool" if self.has_images else "no images"
@@ -318,27 +315,3 @@ class UnlabelledRecordings:
     def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
         """(n, T, 2, H, W) recordings, all or those at `indices` (n,), in the store's dtype."""
         return self.pairs.events.read("frames", self.rows if indices is None else self.rows[indices])
-
-
-def _find(given: str, cache: Path) -> Path:
-    """The store of this path, pattern or beginning of a fingerprint. Raises StoreError: several, or none."""
-    is_pattern, is_fingerprint = any(sign in given for sign in "*?["), re.fullmatch("[0-9a-f]{4,64}", given)
-    if Path(given).exists() or not (is_pattern or is_fingerprint):
-        return Path(given)
-    found: dict[Path, StoreAttributes] = {}
-    folder = Path(given).parent if is_pattern else cache
-    for path in sorted(folder.glob(Path(given).name)) if is_pattern else list_stores(cache):
-        with suppress(StoreError):
-            found[path] = read_attributes(path)
-    if not is_pattern:
-        found = {path: store for path, store in found.items() if store.fingerprint.startswith(given)}
-    pairs = [path for path, store in found.items() if store.kind == "pairs"] or list(found)
-    if len(pairs) == 1:
-        return pairs[0]  # a store of another kind says so itself
-    where = "" if is_pattern else f" in {cache}"
-    if pairs:
-        raise StoreError(
-            f"{given}: fits several stores{where}: {', '.join(path.name for path in pairs)}; say which one"
-        )
-    there = ", ".join(path.name for path in list_stores(folder)) or "none"
-    raise StoreError(f"{given}: fits no store{where}; the stores of {folder}: {there}")

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -36,20 +35,19 @@ def encode_shard(data: NDArray[Any], samples_per_shard: int) -> bytes:
     return b"".join([*chunks, _with_checksum(index.tobytes())])
 
 
-def decode_samples(path: Path, samples_per_shard: int, wanted: Iterable[tuple[int, NDArray[Any]]]) -> None:
-    """Fill each array of `wanted` with the sample of that number in the shard file at `path`, reading no other one.
+def decode_samples(file: BinaryIO, samples_per_shard: int, wanted: Iterable[tuple[int, NDArray[Any]]]) -> None:
+    """Fill each array of `wanted` with the sample of that number in an open shard file, reading no other one.
 
     The arrays are contiguous, little endian and of one sample's size. Raises ValueError or RuntimeError: a checksum or
-    a size does not match. OSError: no such file.
+    a size does not match.
     """
     codec = Zstd()
-    with path.open("rb") as file:
-        file.seek(-(16 * samples_per_shard + _CHECKSUM_BYTES), os.SEEK_END)
-        index = np.frombuffer(_without_checksum(file.read()), "<u8").reshape(samples_per_shard, 2)
-        for number, out in wanted:
-            offset, length = index[number].tolist()
-            file.seek(offset)
-            codec.decode(_without_checksum(file.read(length)), out)
+    file.seek(-(16 * samples_per_shard + _CHECKSUM_BYTES), os.SEEK_END)
+    index = np.frombuffer(_without_checksum(file.read()), "<u8").reshape(samples_per_shard, 2)
+    for number, out in wanted:
+        offset, length = index[number].tolist()
+        file.seek(offset)
+        codec.decode(_without_checksum(file.read(length)), out)
 
 
 _CHECKSUM_BYTES = 4

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from .digests import file_digest
+from .digests import content_digest, file_digest
 from .errors import StoreError
+from .places import AT_ONCE, entries, is_address, object_sizes, place, read_object
 from .schema import StoreAttributes
 from .store import read_attributes
 
@@ -31,29 +32,39 @@ def verify_store(path: Path, num_threads: int | None = None) -> VerifyReport:
     """Read and digest every file of the arrays of the store at `path`; also name files that do not belong to it.
 
     Attributes that cannot be read or are not sealed are told as what is wrong with zarr.json.
-    num_threads: by default one for each core.  Raises StoreError when nothing is at `path`.
+    num_threads: by default one for each core, more at an address.  Raises StoreError when nothing is at `path`.
     """
+    path = place(path)
     try:
         attributes = read_attributes(path)
     except StoreError as error:
-        if not path.exists():
+        if not (entries(path) if is_address(path) else path.exists()):
             raise
         return VerifyReport(path=path, num_files=0, num_bytes=0, bad={"zarr.json": str(error)})
-    with ThreadPoolExecutor(num_threads or os.cpu_count()) as pool:
+    with ThreadPoolExecutor(num_threads or (AT_ONCE if is_address(path) else os.cpu_count())) as pool:
         problems = pool.map(lambda key: _check(path, attributes, key), attributes.files)
     bad = {key: problem for key, problem in zip(attributes.files, problems, strict=True) if problem}
-    for file in path.glob("*/**/*"):
-        key = file.relative_to(path).as_posix()
-        if file.is_file() and key not in attributes.files:
+    for key in _files_below(path):
+        if key not in attributes.files:
             bad[key] = "not a file of this store"
     total = sum(chunk.num_bytes for chunk in attributes.files.values())
     return VerifyReport(path=path, num_files=len(attributes.files), num_bytes=total, bad=dict(sorted(bad.items())))
 
 
+def _files_below(path: Path) -> list[str]:
+    """The files in a store's folders."""
+    if is_address(path):
+        return [key for key in object_sizes(path) if "/" in key]
+    return [file.relative_to(path).as_posix() for file in path.glob("*/**/*") if file.is_file()]
+
+
 def _check(path: Path, attributes: StoreAttributes, key: str) -> str:
     """What is wrong with one file; "" when nothing is."""
     try:
-        found = file_digest(path / key)
+        if is_address(path):
+            found = content_digest(read_object(path / key, attributes.files[key].num_bytes + 1))
+        else:
+            found = file_digest(path / key)
     except FileNotFoundError:
         return "missing"
     except OSError as error:

@@ -1,17 +1,16 @@
-"""Writing a store shard by shard: each shard encoded in memory, written aside, renamed; whole only when all are there.
+"""Writing a store shard by shard: each shard encoded in memory, written whole; a store only when all are there.
 
-While it is built, a store is the folder `<name>.zarr.partial`. A finished shard is recorded there with its digest; a
-run that was killed goes on with the shards whose record is missing or does not match. `finish` refuses while any is
-missing, writes the columns and the attributes, flushes all to the disk and renames the folder: a store with its final
-name is a whole one.
+While it is built, a store is the folder `<name>.zarr.partial` (see `cache.building`). A finished shard is recorded
+there with its digest; a run that was killed goes on with the shards whose record is missing or does not match. `finish`
+refuses while any is missing, writes the columns and the attributes, flushes all to the disk and renames the folder: a
+store with its final name is a whole one. At an address it is one as soon as its root's metadata are there.
 Which process writes which shard, and when, changes no byte.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -24,12 +23,12 @@ from numpy.typing import NDArray
 from zarr.abc.codec import BytesBytesCodec
 from zarr.abc.store import Store
 from zarr.codecs import Crc32cCodec, ZstdCodec
-from zarr.storage import LocalStore
+from zarr.storage import MemoryStore
 
-from . import durable
-from .digests import content_digest, file_digest, fingerprint
-from .documents import read_json
+from .building import build_at
+from .digests import content_digest, fingerprint
 from .errors import StoreError
+from .places import place
 from .schema import (
     ARRAYS_OF_KIND,
     DIMENSIONS,
@@ -46,6 +45,7 @@ from .schema import (
 from .sharding import ZSTD_LEVEL, encode_shard
 
 VERSIONED = ("dvs-transfer", "numpy", "numba", "zarr", "pillow", "scipy", "h5py")
+RECORDS_AT_A_TIME = 256  # of shards, whose rows are held while they are read
 Columns = Mapping[str, NDArray[Any]]
 
 # Zstandard carries a checksum of what it decodes to; CRC32C guards every encoded byte, zstd's own header included.
@@ -111,43 +111,25 @@ def create_array(
 
 
 class StoreBuilder:
-    """Builds one store in `folder`. Made anew in each worker from (folder, layout); holds no open file.
+    """Builds one store in `folder`, which may be an address. Made anew in each worker from (folder, layout); holds no
+    open file.
 
-    <name>.zarr.partial/
-      layout.json      the layout's digest: whose work this is
-      store/           the store as it will be
-      shards/<k>.json  the record of a finished shard: its files' digests and its samples' column values
+    partial: the folder of the build.
     """
 
     def __init__(self, folder: Path, layout: StoreLayout) -> None:
-        self.folder = folder
+        self.folder = place(folder)
         self.layout = layout
-        self.partial = folder / (layout.name.removesuffix(STORE_SUFFIX) + PARTIAL_SUFFIX)
-        self._store = self.partial / "store"
+        self.partial = self.folder / (layout.name.removesuffix(STORE_SUFFIX) + PARTIAL_SUFFIX)
+        self._build = build_at(self.partial)
+        self._files: dict[str, ChunkFile] | None = None  # of the shards whose rows were read
 
     def begin(self) -> list[int]:
         """Start, or take up what an earlier run left; returns the shards that are still to be written.
 
         The caller holds the writer's lock. Raises OSError when the folder cannot be written.
         """
-        description, mine, found = self.partial / "layout.json", {"digest": fingerprint(asdict(self.layout))}, None
-        with suppress(FileNotFoundError, ValueError):
-            found = read_json(description)
-        if found != mine and self.partial.exists():
-            shutil.rmtree(self.partial)
-        (self.partial / "shards").mkdir(parents=True, exist_ok=True)
-        self._store.mkdir(exist_ok=True)
-        if not description.is_file():
-            durable.write_json(description, mine)
-        # What a killed writer left goes: records that do not hold, and every file that none names, those that zarr
-        # writes aside and the columns and metadata of a `finish` that came to no end included.
-        finished = {description}
-        for record in (self.partial / "shards").glob("*.json"):
-            if (files := self._intact_files(record)) is not None:
-                finished |= {record, *files}
-        for path in self.partial.rglob("*"):
-            if path not in finished and not path.is_dir():
-                path.unlink()
+        self._build.begin(fingerprint(asdict(self.layout)))
         return self._missing_shards()
 
     def write_shard(self, shard: int, arrays: Mapping[str, NDArray[Any]], rows: Sequence[Mapping[str, Any]]) -> None:
@@ -158,7 +140,7 @@ class StoreBuilder:
         expected = len(self.layout.rows_of(shard))
         if len(rows) != expected:
             raise StoreError(f"{self.partial}: shard {shard} has {expected} samples, got {len(rows)} rows")
-        files = {}
+        contents = {}
         for name, layout in self.layout.arrays.items():
             data = arrays[name]
             if data.shape != (expected, *layout.sample_shape) or data.dtype != np.dtype(layout.dtype):
@@ -166,62 +148,76 @@ class StoreBuilder:
                     f"{self.partial}: shard {shard} of {name} must be {(expected, *layout.sample_shape)} "
                     f"{layout.dtype}, got {data.shape} {data.dtype}"
                 )
-            encoded = encode_shard(data, self.layout.samples_per_shard)
             key = "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
-            (self._store / key).parent.mkdir(parents=True, exist_ok=True)
-            durable.write_bytes(self._store / key, encoded, flush=False)
-            files[key] = {"num_bytes": len(encoded), "digest": content_digest(encoded)}
-        record = {"files": files, "rows": [dict(row) for row in rows]}
-        durable.write_json(self._record(shard), record, flush=False, indent=None)
+            contents[key] = encode_shard(data, self.layout.samples_per_shard)
+        files = {key: _describe(data).model_dump() for key, data in contents.items()}
+        self._build.put(shard, contents, {"files": files, "rows": [dict(row) for row in rows]})
 
-    def read_rows(self) -> list[dict[str, Any]]:
-        """The rows of all finished shards, in order. Raises StoreError, naming the shards that are missing."""
+    def read_rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all finished shards, in order; when they are all taken, `finish` makes the store of just these.
+
+        Raises StoreError, naming the shards that are missing.
+        """
         if missing := self._missing_shards():
             shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
             raise StoreError(
                 f"{self.partial}: {len(missing)} of {self.layout.num_shards} shards are not there yet ({shown}); "
                 "run the same command again"
             )
-        return [row for shard in range(self.layout.num_shards) for row in self.read_shard_rows(shard)]
+        return self._take_rows()
 
-    def read_shard_rows(self, shard: int) -> list[dict[str, Any]]:
-        """The rows of one finished shard."""
-        rows: list[dict[str, Any]] = read_json(self._record(shard))["rows"]
-        return rows
+    def _take_rows(self) -> Iterator[dict[str, Any]]:
+        files: dict[str, ChunkFile] = {}
+        for first in range(0, self.layout.num_shards, RECORDS_AT_A_TIME):
+            shards = range(first, min(first + RECORDS_AT_A_TIME, self.layout.num_shards))
+            for record in self._build.read(shards):
+                files |= {key: ChunkFile.model_validate(file) for key, file in record["files"].items()}
+                yield from record["rows"]
+        self._files = files
+
+    def read_shard_rows(self, shards: Sequence[int]) -> list[list[dict[str, Any]]]:
+        """The rows of each of some finished shards."""
+        return [record["rows"] for record in self._build.read(shards)]
+
+    def shard_files(self, shard: int) -> dict[str, Path]:
+        """Where the files of a finished shard lie, by their paths inside the store."""
+        files = self._build.read([shard])[0]["files"]
+        return {key: self._build.path_of(key, file["digest"]) for key, file in files.items()}
 
     def forget(self, shard: int) -> None:
         """Drop the record of a finished shard, so that it counts as missing."""
-        self._record(shard).unlink()
+        self._files = None
+        self._build.forget(shard)
 
     def finish(self, columns: Columns, manifest_digest: str) -> Path:
         """Write the columns and the attributes, and give the store the name of its fingerprint. Returns its path.
 
         Raises StoreError when shards are missing, a column has another length than the store, or the name is taken.
         """
-        if self._missing_shards():
-            self.read_rows()  # says which
+        if self._files is None:
+            deque(self.read_rows(), maxlen=0)
+        assert self._files is not None
         self._require_labels(columns)
         full_fingerprint = fingerprint({"recipe": self.layout.recipe, "manifest": manifest_digest})
         final = self.folder / store_name(self.layout.dataset, full_fingerprint)
-        if final.exists():
-            raise StoreError(f"{final}: stands where the new store belongs, and is none; move it away")
-        store = LocalStore(self._store)
-        with durable.naming(self._store):
-            for name, layout in self.layout.arrays.items():
-                create_array(store, name, layout, self.layout.num_samples, self.layout.samples_per_shard)
-            for name, values in columns.items():
-                _write_column(store, name, values)
-            group = zarr.open_group(store, mode="a")
-            group.attrs.put(self._attributes(manifest_digest, full_fingerprint).model_dump(mode="json"))
-        durable.sync_tree(self._store)
-        self._store.rename(final)
-        durable.sync(self.folder)
+        made: dict[str, Any] = {}
+        store = MemoryStore(made)
+        for name, layout in self.layout.arrays.items():
+            create_array(store, name, layout, self.layout.num_samples, self.layout.samples_per_shard)
+        for name, values in columns.items():
+            _write_column(store, name, values)
+        contents = {key: buffer.to_bytes() for key, buffer in made.items() if "/" in key}
+        files = self._files | {key: _describe(data) for key, data in contents.items()}
+        attributes = self._attributes(manifest_digest, full_fingerprint, files)
+        group = zarr.open_group(store, mode="a")
+        group.attrs.put(attributes.model_dump(mode="json"))
+        self._build.finish(final, attributes.files, contents, made["zarr.json"].to_bytes())
         self.discard()
         return final
 
     def discard(self) -> None:
         """Remove the working folder, if there is one."""
-        shutil.rmtree(self.partial, ignore_errors=True)
+        self._build.discard()
 
     def _require_labels(self, columns: Columns) -> None:
         """A class index for each sample, -1 just for those with a problem; as many rows as samples in every column."""
@@ -242,38 +238,26 @@ class StoreBuilder:
                 f"from 0 to {known[-1]}, or -1 for a sample with a problem; nothing was finished"
             )
 
-    def _record(self, shard: int) -> Path:
-        return self.partial / "shards" / f"{shard:06d}.json"
-
     def _missing_shards(self) -> list[int]:
-        return [shard for shard in range(self.layout.num_shards) if not self._record(shard).is_file()]
+        return sorted(set(range(self.layout.num_shards)) - self._build.finished())
 
-    def _intact_files(self, record: Path) -> list[Path] | None:
-        """A shard's files; None unless they are what its record says: a power cut may have spared neither."""
-        try:
-            files = {self._store / key: chunk["digest"] for key, chunk in read_json(record)["files"].items()}
-            return list(files) if all(file_digest(path) == digest for path, digest in files.items()) else None
-        except (FileNotFoundError, ValueError, KeyError):
-            return None
-
-    def _attributes(self, manifest_digest: str, full_fingerprint: str) -> StoreAttributes:
-        files: dict[str, Any] = {}
-        for shard in range(self.layout.num_shards):
-            files |= read_json(self._record(shard))["files"]
-        for path in self._store.glob("*/**/*"):
-            key = path.relative_to(self._store).as_posix()
-            if path.is_file() and key not in files:
-                files[key] = {"num_bytes": path.stat().st_size, "digest": file_digest(path)}
+    def _attributes(
+        self, manifest_digest: str, full_fingerprint: str, files: Mapping[str, ChunkFile]
+    ) -> StoreAttributes:
         same = ("kind", "dataset", "num_samples", "samples_per_shard", "class_names", "config", "recipe")
         return StoreAttributes(
             **{name: getattr(self.layout, name) for name in same},
             schema_version=SCHEMA_VERSION,
             manifest_digest=manifest_digest,
             fingerprint=full_fingerprint,
-            files={key: ChunkFile.model_validate(files[key]) for key in sorted(files)},
+            files={key: files[key] for key in sorted(files)},
             versions=_versions(),
             created=timestamp(),
         ).sealed()
+
+
+def _describe(data: bytes) -> ChunkFile:
+    return ChunkFile(num_bytes=len(data), digest=content_digest(data))
 
 
 @cache
@@ -281,7 +265,7 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in VERSIONED}
 
 
-def _write_column(store: LocalStore, name: str, values: NDArray[Any]) -> None:
+def _write_column(store: Store, name: str, values: NDArray[Any]) -> None:
     """A column is one chunk: it is small and always read whole."""
     column = zarr.create_array(
         store,

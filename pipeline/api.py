@@ -1,23 +1,22 @@
 """Single steps as functions of the public Python API, without a configuration file; the others are in `experiment`,
-`results`, `analysis` and `reporting`. The commands call these functions, too.
+`results`, `analysis` and `reporting`. The commands call these functions, too. Converting and pairing need no torch,
+whose import takes seconds and 250 MB: what does is imported where it is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..cache.errors import StoreError
+from ..cache.errors import AddressError, StoreError
 from ..cache.pairs import PairStore
-from ..stages import pairing, prediction
+from ..cache.places import place
+from ..stages import pairing
 from ..stages.conversion import run as conversions
 from ..stages.conversion.config import ConversionOptions, ConvertConfig
 from ..stages.frames.spec import FramesConfig, ImagesConfig
-from ..stages.network.networks import SpikingNetwork
-from ..stages.network.runtime import select_device
 from ..stages.pairing_config import PairingConfig
-from ..stages.runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, weights_path
 from ..stages.runs.folder import read_run
 from ..stages.tasks import TaskRunner
 from ..stages.training.progress import OnMessage
@@ -25,6 +24,11 @@ from .config import ExperimentConfig, build, validate
 from .execution import ALL_CORES
 from .experiment import evaluation_of_run
 from .workspace import AnyRoot, Workspace
+
+if TYPE_CHECKING:
+    from ..stages import prediction
+    from ..stages.network.networks import SpikingNetwork
+    from ..stages.runs.checkpoint import CheckpointInfo, CheckpointName
 
 AnyPath = str | Path
 
@@ -61,8 +65,8 @@ def pair(
 
     options: fields of `PairingConfig`.
     """
-    settings, path = build(PairingConfig, **options), Path(events)
-    return pairing.run(settings, path, None if images is None else Path(images), path.parent, on_message)
+    settings, path = build(PairingConfig, **options), place(events)
+    return pairing.run(settings, path, None if images is None else place(images), path.parent, on_message)
 
 
 def predict(
@@ -81,6 +85,8 @@ def predict(
     batch_size ...), by default as in the run's configuration. What cannot be read is told in the report. Probabilities
     are not calibrated. Raises TrainingError: no such run. StoreError: how its recordings were made is not known.
     """
+    from ..stages import prediction
+
     folder, paths = Path(run), [files] if isinstance(files, AnyPath) else files
     settings = evaluation_of_run(folder, overrides, **options)
     return prediction.run(settings, _recipe_of(folder, source), [Path(path) for path in paths], folder, top)
@@ -93,15 +99,20 @@ def load_network(
 
     network(frames, "event"): frames (T, B, 2, H, W) float32 counts to logits (T, B, num_classes).
     """
+    from ..stages.network.runtime import select_device
+    from ..stages.runs.checkpoint import load_weights, weights_path
+
     return load_weights(weights_path(Path(run), checkpoint), select_device(device))
 
 
 def _recipe_of(folder: Path, source: str | None) -> prediction.Recipe:
     """How the run's recordings were made: as their store says or, where that is gone, the run's configuration."""
+    from ..stages import prediction
+
     document = read_run(folder)
     try:
         events = PairStore(str(document["pairs"])).events
-    except StoreError as error:
+    except (StoreError, AddressError) as error:
         if "experiment" not in document:
             raise StoreError(f"{error}; and {folder}/config.json does not say how recordings were cut either") from None
         config = validate(ExperimentConfig, document["experiment"], f"{folder}/config.json")

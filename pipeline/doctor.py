@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from ..cache.errors import ConfigError, SourceError, StoreError, TrainingError
+from ..cache.errors import AddressError, ConfigError, SourceError, StoreError, TrainingError
 from ..stages.sources import SOURCES, open_source
 from .config import ExperimentConfig
 from .experiment import find_pairs
@@ -77,6 +77,9 @@ def examine_configuration(config: ExperimentConfig, workspace: Workspace) -> dic
             found[name] = f"{device}: {select_device(device)}"
         except TrainingError as error:
             found[name] = f"broken: {error}"
-    with suppress(StoreError):
-        found["pairs"] = str(find_pairs(config, workspace))
+    try:
+        with suppress(StoreError):
+            found["pairs"] = str(find_pairs(config, workspace))
+    except AddressError as error:
+        found["pairs"] = f"broken: {error}"
     return found | ({} if "pairs" in found else {"pairs": "not there yet; `preprocess` makes it"})

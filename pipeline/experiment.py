@@ -20,6 +20,7 @@ from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError
 from ..cache.locks import once
 from ..cache.pairs import Split
+from ..cache.places import make_folder, place
 from ..cache.store import FrameStore
 from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
@@ -92,7 +93,7 @@ def preprocess(
         recorded = conversion.run(_conversion_config(config, workspace, config.images, camera), map_tasks)
     of_images = [None if store is None else store.path for store in (images, recorded)]
     pairs = pairing.run(config.pairing, events.path, of_images[0], workspace.cache, on_message, of_images[1])
-    note_path, picture = _note_path(config, workspace), workspace.cache / "previews" / f"{pairs.path.stem}.png"
+    note_path, picture = _note_path(config, workspace), workspace.previews / f"{pairs.path.stem}.png"
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
 
     def tidy() -> None:
@@ -101,7 +102,7 @@ def preprocess(
 
     def write() -> bool:
         tidy()
-        note_path.parent.mkdir(exist_ok=True)
+        make_folder(note_path.parent)
         durable.write_json(note_path, note)
         if not picture.exists():
             preview.run(pairs.path, picture)
@@ -250,7 +251,7 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
     """
     from ..cache.paired import PairedCache
 
-    pairs = Path(str(read_run(folder)["pairs"]))
+    pairs = place(str(read_run(folder)["pairs"]))
 
     def open_split(split: Split) -> PairedCache:
         try:

@@ -138,7 +138,7 @@ def describe_parts(at: TrainingProgress) -> str:
 
 def to_document(report: Any) -> Any:
     """What JSON writes of dataclasses, models, mappings, paths."""
-    return to_jsonable_python(report)
+    return to_jsonable_python(report, fallback=str)
 
 
 def to_text(value: Any) -> str:

@@ -12,6 +12,7 @@ from ..cache.documents import flatten
 from ..cache.errors import ConfigError, TrainingError
 from ..cache.paired import PairedCache
 from ..cache.pairs import PairDescription, PairStore
+from ..cache.places import place
 from ..cache.store import read_attributes
 from ..stages.analysis import style
 from ..stages.analysis.catalogue import ANALYSES
@@ -104,7 +105,7 @@ class _Run:
 
 def _read(folder: Path) -> _Run:
     document = read_run(folder)
-    pairs = Path(str(document["pairs"]))
+    pairs = place(str(document["pairs"]))
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate(ExperimentConfig, document.get("experiment", {}), str(folder / "config.json"))

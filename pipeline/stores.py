@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,10 @@ from filelock import FileLock, Timeout
 
 from ..cache.documents import read_json
 from ..cache.errors import StoreError
+from ..cache.leases import Lease
 from ..cache.locks import lock_path
 from ..cache.pairs import PairDescription
+from ..cache.places import entries, is_address, object_sizes, remove_folder, remove_objects
 from ..cache.schema import PARTIAL_SUFFIX, REPAIR_SUFFIX, STORE_SUFFIX
 from ..cache.store import FrameStore, list_partials, list_stores, read_attributes
 from .workspace import PAIR_NOTES, Workspace
@@ -55,8 +56,10 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
     """
     folder = workspace.cache
     names = {path: path.name.removesuffix(PARTIAL_SUFFIX) + STORE_SUFFIX for path in list_partials(folder)}
+    there = entries(folder)
     for suffix in (".lock", REPAIR_SUFFIX):
-        names |= {path: path.name[1:].removesuffix(suffix) for path in folder.glob(f".*{STORE_SUFFIX}{suffix}")}
+        found = [name for name in there if name.startswith(".") and name.endswith(f"{STORE_SUFFIX}{suffix}")]
+        names |= {folder / name: name[1:].removesuffix(suffix) for name in found}
     with ExitStack() as held:
         free = {name for name in set(names.values()) if _take(lock_path(folder, name), held)}
         doomed = [path for path, name in names.items() if name in free]
@@ -65,13 +68,13 @@ def prune(workspace: Workspace, *, unused: bool = False, dry_run: bool = False) 
             doomed += [path for path in list_stores(folder) if path.name not in used]
         if not dry_run:
             for path in doomed:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                _delete(path, is_folder=there.get(path.name, True))
     return doomed
 
 
 def raw_data_of(store: Path, workspace: Workspace) -> Path:
     """Where the raw data lie that `preprocess` made a store of. Raises StoreError when no note of it says so."""
-    for path in workspace.cache.glob(f"{PAIR_NOTES}/*.json"):
+    for path in _notes(workspace):
         note = read_json(path)
         with suppress(StoreError):
             for name, section in _joined(workspace.cache / note["pairs"]).items():
@@ -86,12 +89,13 @@ def _used_stores(workspace: Workspace) -> set[str]:
     Raises StoreError when a note or a pair store is damaged: what it leads to cannot be known, so nothing may go.
     """
     used = set()
-    for note in [*workspace.cache.glob(f"{PAIR_NOTES}/*.json"), *workspace.runs.glob("*/config.json")]:
+    there = {path.name for path in list_stores(workspace.cache)}
+    for note in [*_notes(workspace), *workspace.runs.glob("*/config.json")]:
         try:
             name = Path(read_json(note)["pairs"]).name
         except (ValueError, KeyError, TypeError) as error:
             raise StoreError(f"{note}: does not say which stores it uses ({error}); mend or delete it first") from None
-        if (workspace.cache / name).exists():
+        if name in there:
             used |= {name, *_joined(workspace.cache / name)}
     return used
 
@@ -103,8 +107,25 @@ def _joined(pairs: Path) -> dict[str, str]:
     return {store.name: section for store, section in sections if store is not None}
 
 
+def _notes(workspace: Workspace) -> list[Path]:
+    folder = workspace.cache / PAIR_NOTES
+    return [folder / name for name in entries(folder) if name.endswith(".json")]
+
+
+def _delete(path: Path, *, is_folder: bool) -> None:
+    """At an address a store's root goes first, so that nobody takes what is left for whole."""
+    if is_address(path):
+        remove_objects([path / "zarr.json"] if is_folder else [path])
+    if is_folder:
+        remove_folder(path)
+    elif not is_address(path):
+        path.unlink(missing_ok=True)
+
+
 def _take(path: Path, held: ExitStack) -> bool:
     """Hold a lock until `held` is closed; False when another process does. One that does not exist is free."""
+    if is_address(path):
+        return Lease(path, path).is_free()
     if path.exists():
         try:
             held.enter_context(FileLock(path).acquire(timeout=0))
@@ -114,4 +135,6 @@ def _take(path: Path, held: ExitStack) -> bool:
 
 
 def _num_bytes(folder: Path) -> int:
+    if is_address(folder):
+        return sum(object_sizes(folder).values())
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import typer
-from command_line import convert_command, run_command, succeed
+from command_line import convert_command, refuse, run_command, succeed
 from pydantic import BaseModel
 from raw_data import write_raw_data
 from tiny import EVERY_STEP, make_workspace, preprocess
@@ -266,6 +266,24 @@ def test_the_root_is_an_option_or_an_environment_variable(tmp_path: Path, monkey
     assert len(succeed("cache", "ls", "--json").document) == 2
     assert len(succeed("--root", one, "cache", "ls", "--json").document) == 1
     assert succeed("--root", tmp_path / "none", "cache", "ls", "--json").document == []
+
+
+def test_the_cache_is_an_option_or_an_environment_variable(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVS_TRANSFER_SHARD_CACHE", str(tmp_path / "shards"))
+    build_store(tmp_path / "elsewhere", "events")
+    address = f"memory://{tmp_path.name}/caches"
+    made = succeed(*convert_command(raw, tmp_path)[:4], "--cache", address, "--size", "8", "--json").document["path"]
+    assert made.startswith(f"{address}/ncaltech101-")
+    assert "1 stores in" in succeed("--cache", tmp_path / "elsewhere", "cache", "ls").out
+    assert succeed("cache", "ls", "--cache", address, "--root", tmp_path).out.endswith(f"1 stores in {address}\n")
+    monkeypatch.setenv("DVS_TRANSFER_CACHE", address)
+    assert succeed("cache", "info", made).out.startswith(f"{made}\n")
+    assert len(succeed("--root", tmp_path, "cache", "ls", "--json").document) == 1
+    refuse("--root", address, "cache", "ls", code=2, says=[address, "the root is a folder", f"--cache {address}"])
+    refuse("preview", made, "--out", f"{address}/x.png", code=2, says=[f"{address}/x.png", "stores alone"])
+    refuse("cache", "ls", "--cache", "nonsense://x", code=2, says=["what opens nonsense:// is not installed"])
 
 
 # The process

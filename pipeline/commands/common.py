@@ -21,7 +21,8 @@ from typer.core import TyperGroup
 
 from ... import pipeline
 from ...cache import durable
-from ...cache.errors import command_line
+from ...cache.errors import ConfigError, command_line
+from ...cache.places import is_address, place
 from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
@@ -32,8 +33,9 @@ class Settings:
     """What the options before the subcommand say."""
 
     reporter = Reporter()
-    workspace = Workspace.at()
+    workspace = Workspace(Path())
     root: Path | None = None  # as it was given
+    cache: str | None = None  # as it was given
     given: Given | None = None  # of the command that runs
 
 
@@ -52,12 +54,15 @@ class Early:
     """Options that stand before the subcommand or after it, where its help does not repeat them."""
 
     root: Annotated[Path | None, typer.Option(help="Folder of data/ and runs/.", hidden=True)] = None
+    cache: Annotated[str | None, typer.Option(help="Folder or address of the stores.", hidden=True)] = None
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors and results alone.", hidden=True)] = False
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also tell settings and tasks.", hidden=True)] = False
 
     def apply(self) -> None:
-        if self.root is not None:
-            Settings.root, Settings.workspace = self.root, Workspace.at(self.root)
+        if self.root is not None or self.cache is not None:
+            before = Settings.workspace
+            Settings.root, Settings.cache = self.root or Settings.root, self.cache or Settings.cache
+            Settings.workspace = Workspace.at(self.root or before.root, self.cache or before.cache_at)
         if self.quiet or self.verbose:
             Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
@@ -102,6 +107,7 @@ class Given:
         words = [] if self.config == DEFAULT_CONFIG else ["--config", str(self.config)]
         words += [word for override in self.override for word in ("--set", override)]
         words += [] if Settings.root is None else ["--root", str(Settings.root)]
+        words += [] if Settings.cache is None else ["--cache", Settings.cache]
         return f" {shlex.join(words)}" if words else ""
 
     def runner(self) -> Any:
@@ -164,7 +170,7 @@ def command(
         @wraps(function)
         def called(**values: Any) -> None:
             Early(**{key: values.pop(key) for key in early}).apply()
-            values = {key: _without_tilde(value) for key, value in values.items()}
+            values = {key: _local(value) for key, value in values.items()}
             given = Given(**{key: values.pop(key) for group in shared for key in group})
             function(given, **values)
 
@@ -206,11 +212,32 @@ def with_options(message: str) -> str:
     return _HINT.sub(lambda hint: f"{hint[0][:-1]}{given.options}`", message) if given is not None else message
 
 
-def _without_tilde(value: Any) -> Any:
-    """Paths as a shell would have written them, also where it did not, as in `--out=~/runs`."""
+def store_argument(help_text: str | None = None) -> Any:
+    """Where a store is: a path, or an address."""
+    return typer.Argument(parser=_path_or_address, help=help_text)
+
+
+def store_option(help_text: str) -> Any:
+    """Where a store is or shall be: a path, or an address."""
+    return typer.Option(parser=_path_or_address, metavar="<path>", help=help_text)
+
+
+def _path_or_address(given: str) -> Path:
+    return place(given)
+
+
+def _local(value: Any) -> Any:
+    """Paths as a shell would have written them, also where it did not, as in `--out=~/runs`.
+
+    Raises ConfigError: an address where none can be (those that can were read as such).
+    """
     if isinstance(value, list):
-        return [_without_tilde(item) for item in value]
-    return value.expanduser() if isinstance(value, Path) else value
+        return [_local(item) for item in value]
+    if not isinstance(value, Path):
+        return value
+    if is_address(address := place(value)):
+        raise ConfigError(f"{address}: stores alone may be at an address; name a file or folder of this machine here")
+    return value.expanduser()
 
 
 class InOrder(TyperGroup):

@@ -12,7 +12,7 @@ from ... import pipeline
 from ...cache.errors import ConfigError, DvsTransferError
 from .. import summaries
 from ..progress import to_document
-from .common import JSON, TASKS, Given, Settings, command
+from .common import JSON, TASKS, Given, Settings, command, store_argument
 
 if TYPE_CHECKING:
     from ...stages.calibration import CalibrationReport
@@ -36,7 +36,7 @@ def cache_list(given: Given) -> None:
 
 
 @command(cache_app, JSON, name="info")
-def cache_info(given: Given, store: Path) -> None:
+def cache_info(given: Given, store: Annotated[Path, store_argument()]) -> None:
     """Show what a store holds and how it was made. Example: dvs-transfer cache info data/cache/NAME.zarr"""
     from ...cache.store import FrameStore
     from ...stages.conversion.notices import share_in_frames
@@ -51,7 +51,7 @@ def cache_info(given: Given, store: Path) -> None:
 @command(cache_app, JSON, name="verify")
 def cache_verify(
     given: Given,
-    stores: Annotated[list[Path] | None, typer.Argument(help="Stores; by default the whole cache.")] = None,
+    stores: Annotated[list[Path] | None, store_argument("Stores; by default the whole cache.")] = None,
 ) -> None:
     """Compare every file of stores with its digest; exit code 1 when one is bad. Example: dvs-transfer cache verify"""
     from ...cache.store import list_stores
@@ -69,7 +69,7 @@ def cache_verify(
 @command(cache_app, TASKS, JSON, name="repair")
 def cache_repair(
     given: Given,
-    store: Annotated[Path, typer.Argument(help="The damaged store.")],
+    store: Annotated[Path, store_argument("The damaged store.")],
     raw: Annotated[
         Path | None, typer.Option(help="Its raw data; by default where `preprocess` of a configuration found them.")
     ] = None,
@@ -99,7 +99,7 @@ def cache_prune(
 
 def audit(
     given: Given,
-    pairs: Annotated[Path, typer.Argument(help="A pair store.")],
+    pairs: Annotated[Path, store_argument("A pair store.")],
     out: Annotated[Path, typer.Option(help="Picture of the worst cases to write (PNG).")] = Path("audit.png"),
 ) -> None:
     """How many held-out recordings have their photo, or one like it, in the static pool; which recordings are alike.
@@ -114,7 +114,7 @@ def audit(
 @command(split_app, JSON, name="export")
 def split_export(
     given: Given,
-    pairs: Annotated[Path, typer.Argument(help="A pair store.")],
+    pairs: Annotated[Path, store_argument("A pair store.")],
     out: Annotated[Path, typer.Option(help="List to write (CSV of sample and part).")] = Path("split.csv"),
 ) -> None:
     """Write which recording trains, validates and tests, for others and for pairing.split_file.
@@ -128,7 +128,7 @@ def split_export(
 
 def calibrate(
     given: Given,
-    pairs: Annotated[Path, typer.Argument(help="A pair store, with images.")],
+    pairs: Annotated[Path, store_argument("A pair store, with images.")],
     out: Annotated[Path, typer.Option(help="Picture of both side by side to write (PNG).")] = Path("calibration.png"),
 ) -> None:
     """Propose a camera for train.encoding = saccade from training recordings: counts, their course in time, places.
@@ -193,7 +193,7 @@ def _print(report: AuditReport) -> None:
 
 def preview(
     _: Given,
-    store: Annotated[Path, typer.Argument(help="A pair, event or image store.")],
+    store: Annotated[Path, store_argument("A pair, event or image store.")],
     out: Annotated[
         Path | None,
         typer.Option(help="File to write (.png, .gif, .mp4, .html). [default: preview.png]"),

@@ -11,7 +11,7 @@ import typer
 
 from ... import pipeline
 from .. import summaries
-from .common import JSON, Given, Settings, command
+from .common import JSON, Given, Settings, command, store_argument
 
 if TYPE_CHECKING:
     from ...stages.sharing.export import ExportReport
@@ -57,7 +57,7 @@ TARGETS: Final[Mapping[str, Callable[[Given, Path, Path | None, Checkpoint | Non
 
 def export(
     given: Given,
-    what: Annotated[Path, typer.Argument(help="A run folder; for a hub also a store.")],
+    what: Annotated[Path, store_argument("A run folder; for a hub also a store.")],
     out: Annotated[
         Path | None,
         typer.Argument(help="What to make, by default RUN.nir or hub/NAME."),

@@ -101,7 +101,7 @@ def cells_by_data(cells: Iterable[Cell]) -> list[list[Cell]]:
 def _task(cell: Cell, workspace: Workspace, threads: int) -> CellTask:
     parts: dict[str, Any] = {"train": cell.config.train, "evaluate": cell.config.evaluate}
     own = {name: part.model_copy(update={"threads": part.threads or threads}) for name, part in parts.items()}
-    return CellTask(cell.name, cell.config.model_copy(update=own), Workspace(workspace.root.resolve()))
+    return CellTask(cell.name, cell.config.model_copy(update=own), workspace.resolve())
 
 
 def _cuda_devices() -> list[str]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PlainValidator
 
 from ...cache.documents import Frozen
+from ...cache.places import place
 from ..frames.spec import FramesConfig, ImagesConfig
 
 
@@ -23,7 +24,7 @@ class ConvertConfig(Frozen):
 
     source: str = Field(description="name of the source, see `dvs-transfer sources`, or `module:Reader`")
     raw: Path = Field(description="folder or archive that holds the raw data")
-    out: Path = Field(description="folder that gets the store")
+    out: Annotated[Path, PlainValidator(place)] = Field(description="folder or address that gets the store")
     frames: FramesConfig = FramesConfig()
     images: ImagesConfig = ImagesConfig()
     conversion: ConversionOptions = ConversionOptions()

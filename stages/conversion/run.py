@@ -6,8 +6,10 @@ import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...cache.digests import manifest_digest
 from ...cache.errors import SourceError
@@ -22,7 +24,14 @@ from ..tasks import TaskRunner, run_serially
 from .config import ConvertConfig
 from .notices import Share, notices, share_in_frames
 from .recipe import recipes
-from .shards import Row, array_layouts, columns_from_rows, convert_shards, identity_of_row, take_identities
+from .shards import (
+    array_layouts,
+    columns_from_rows,
+    convert_shards,
+    identities_of,
+    identity_of_row,
+    take_identities,
+)
 
 MAX_PROBLEMS_SHOWN = 10
 logger = logging.getLogger(__name__)
@@ -122,27 +131,27 @@ def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tas
     if len(missing) < layout.num_shards:
         missing = _forget_changed(source, builder, missing, map_tasks)
     convert_shards(config, source, layout, missing, map_tasks, "convert")
-    rows = builder.read_rows()
+    columns = columns_from_rows(builder.read_rows(), source.kind)
+    readable = np.flatnonzero(columns["problem"] == "")
     try:
-        if all(row["problem"] for row in rows):
-            problems = "\n  ".join(row["problem"] for row in rows[:MAX_PROBLEMS_SHOWN])
-            raise SourceError(f"{config.raw}: none of the {len(rows)} samples can be read:\n  {problems}")
+        if not len(readable):
+            problems = "\n  ".join(columns["problem"][:MAX_PROBLEMS_SHOWN])
+            raise SourceError(f"{config.raw}: none of the {layout.num_samples} samples can be read:\n  {problems}")
         if source.kind == "events" and not config.frames.crop:
-            _require_one_sensor(config, rows)
+            _require_one_sensor(config, columns["sensor_size"][readable], columns["sample_id"][readable])
     except SourceError:
         builder.discard()
         raise
-    return builder.finish(columns_from_rows(rows, source.kind), manifest_digest(map(identity_of_row, rows)))
+    return builder.finish(columns, manifest_digest(identities_of(columns)))
 
 
-def _require_one_sensor(config: ConvertConfig, rows: list[Row]) -> None:
+def _require_one_sensor(config: ConvertConfig, sensor_sizes: NDArray[np.int64], sample_ids: NDArray[Any]) -> None:
     """Without `crop` every recording shows its whole sensor, and frames of other sensors would not be comparable."""
-    sizes: dict[tuple[int, ...], str] = {}
-    for row in rows:
-        if not row["problem"]:
-            sizes.setdefault(tuple(row["sensor_size"]), row["sample_id"])
+    sizes, firsts = np.unique(sensor_sizes, axis=0, return_index=True)
     if len(sizes) > 1:
-        shown = ", ".join(f"{size[0]} x {size[1]} ({sample_id})" for size, sample_id in list(sizes.items())[:3])
+        shown = ", ".join(
+            "{} x {} ({})".format(*sensor_sizes[row], sample_ids[row]) for row in np.sort(firsts)[:3].tolist()
+        )
         raise SourceError(
             f"{config.raw}: the recordings are of sensors of different sizes, {shown}; crop = false needs one size: "
             "set crop = true, or take the recordings of one sensor"
@@ -155,8 +164,8 @@ def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], m
     finished = sorted(set(range(layout.num_shards)) - set(missing))
     samples = tuple(source.samples[row] for shard in finished for row in layout.rows_of(shard))
     now = set(take_identities(source, samples, map_tasks))
-    for shard in finished:
-        if any(identity_of_row(row) not in now for row in builder.read_shard_rows(shard)):
+    for shard, rows in zip(finished, builder.read_shard_rows(finished), strict=True):
+        if any(identity_of_row(row) not in now for row in rows):
             builder.forget(shard)
             missing = [*missing, shard]
     return sorted(missing)

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.errors import SourceError
-from ...cache.writer import ArrayLayout, StoreBuilder, StoreLayout
+from ...cache.writer import ArrayLayout, Columns, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
 from ..frames.images import encode_image
 from ..frames.strokes import NUM_DOTS, encode_strokes
@@ -30,6 +31,7 @@ Row = dict[str, Any]
 Identity = tuple[str, str, str]  # of a sample: id, digest of its file, metadata (JSON or "")
 
 SAMPLES_PER_TASK = 256
+ROWS_AT_A_TIME = 4096
 UNREADABLE = "unreadable"
 TEXTS = ("sample_id", "source_digest", "problem", "metadata", "guessed_unit", "assumed")  # columns; others are int64
 COMMON_COLUMNS = ("label", "sample_id", "source_digest", "problem", "metadata", "sensor_size")
@@ -110,22 +112,35 @@ def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayou
     return arrays | ({"strokes": ArrayLayout((NUM_DOTS, 4), "float32")} if has_strokes else {})
 
 
-def columns_from_rows(rows: list[Row], kind: str) -> dict[str, NDArray[Any]]:
-    """The rows of a store as columns; strings as numpy's variable-width strings."""
-    unusual = [name for name in UNUSUAL_COLUMNS if any(row.get(name) for row in rows)]
-    return {
-        name: np.array(
-            [row.get(name, "" if name in TEXTS else 0) for row in rows],
-            np.dtypes.StringDType() if name in TEXTS else np.int64,
-        )
-        for name in (*COLUMNS_OF_KIND[kind], *unusual)
-    }
+def columns_from_rows(rows: Iterable[Row], kind: str) -> Columns:
+    """The rows of a store as columns; strings as numpy's variable-width strings.
+
+    A row takes several times the memory of its part of the columns, so that few are held at a time.
+    """
+    left = iter(rows)
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*COLUMNS_OF_KIND[kind], *UNUSUAL_COLUMNS)}
+    while some := list(islice(left, ROWS_AT_A_TIME)):
+        for name, part in parts.items():
+            values = [row.get(name, _nothing(name)) for row in some]
+            part.append(np.array(values, np.dtypes.StringDType() if name in TEXTS else np.int64))
+    columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    unused = {name for name in UNUSUAL_COLUMNS if not (columns[name] != _nothing(name)).any()}
+    return {name: values for name, values in columns.items() if name not in unused}
+
+
+def _nothing(column: str) -> str | int:
+    return "" if column in TEXTS else 0
 
 
 def take_identities(source: Reader, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[Identity]:
     """The identity of each of the samples, in their order, without converting them."""
     tasks = [(source, samples[first : first + SAMPLES_PER_TASK]) for first in range(0, len(samples), SAMPLES_PER_TASK)]
     return [identity for part in map_tasks(_identify, tasks, label=f"check {source.name}") for identity in part]
+
+
+def identities_of(columns: Columns) -> Iterator[Identity]:
+    """The identities that the samples had when they were converted, in their order."""
+    yield from zip(columns["sample_id"], columns["source_digest"], columns["metadata"], strict=True)
 
 
 def identity_of_row(row: Row) -> Identity:

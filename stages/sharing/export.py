@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from ...cache import durable
-from ...cache.documents import read_json
+from ...cache.documents import MAX_DOCUMENT_BYTES, read_json
 from ...cache.errors import ConfigError, StoreError, TrainingError, command_line
 from ...cache.pairs import PairStore
+from ...cache.places import exists, is_address, read_object
 from ...cache.store import FrameStore, read_attributes
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import evaluation_path, predictions_path, read_outcome
@@ -44,8 +45,8 @@ def export(path: Path, folder: Path, licence: str | None = None) -> ExportReport
     Raises TrainingError: no such run, one without results, or with results of other weights; StoreError: no whole
     store; ConfigError: the folder is there already.
     """
-    is_run = (path / "config.json").is_file()
-    if not is_run and not (path / "zarr.json").is_file():
+    is_run = exists(path / "config.json")
+    if not is_run and not exists(path / "zarr.json"):
         raise ConfigError(f"{path}: neither a run's folder (with a config.json) nor a store (with a zarr.json)")
     name = folder.resolve().name
     if is_run:
@@ -129,11 +130,15 @@ def _write_stores(path: Path, made: Path, name: str, licence: str | None) -> Non
     for folder in folders:
         if not folder.resolve().name.endswith(".zarr"):
             raise StoreError(f"{folder}: a store's folder has a name that ends in .zarr; give it its name back")
-        files = ["zarr.json", *read_attributes(folder).files]
-        for file in files:
+        sizes = {"zarr.json": MAX_DOCUMENT_BYTES}
+        sizes |= {key: file.num_bytes for key, file in read_attributes(folder).files.items()}
+        for file, num_bytes in sizes.items():
             target = made / folder.resolve().name / file
             target.parent.mkdir(parents=True, exist_ok=True)
-            _link(folder / file, target)
+            if is_address(folder):
+                durable.write_bytes(target, read_object(folder / file, num_bytes))
+            else:
+                _link(folder / file, target)
     (made / CARD).write_text(text, encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from command_line import refuse, run_command, snapshot, succeed
 from filelock import FileLock
 
 from dvs_transfer.cache.errors import StoreError
+from dvs_transfer.cache.leases import FORGOTTEN_S
 from dvs_transfer.cache.locks import lock_path
 from dvs_transfer.cache.pairs import PairStore
+from dvs_transfer.cache.places import object_sizes, write_object
+from dvs_transfer.cache.store import list_partials
 from dvs_transfer.cache.writer import StoreBuilder
 from dvs_transfer.pipeline.stores import list_cache, prune
 from dvs_transfer.pipeline.workspace import PAIR_NOTES, Workspace
@@ -54,6 +58,27 @@ def test_the_list_shows_every_store_and_what_is_wrong_with_it(tmp_path: Path) ->
     assert "not the metadata of a zarr group" in entries[damaged.name].state
     assert entries[unfinished.name].state == "unfinished"
     assert entries[unfinished.name].num_bytes > 0
+
+
+def test_an_address_is_listed_and_pruned_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DVS_TRANSFER_SHARD_CACHE", str(tmp_path / "shards"))
+    workspace = Workspace.at(tmp_path, f"memory://{tmp_path.name}/caches")
+    folder, whole = workspace.cache, build_store(workspace.cache, "events")
+    for seed, renewed in ((1, time.time()), (2, time.time() - 2 * FORGOTTEN_S)):
+        builder = StoreBuilder(folder, make_layout("events", 30, seed=seed))
+        builder.begin()
+        write_shards(builder, [0])
+        holder = {"host": "elsewhere", "pid": 1, "renewed": renewed}
+        write_object(lock_path(folder, builder.layout.name), json.dumps(holder).encode())
+    listed = {entry.name: (entry.state, entry.num_samples) for entry in list_cache(folder)}
+    partials = list_partials(folder)
+    assert listed == {whole.name: ("events", 30), **{path.name: ("unfinished", 0) for path in partials}}
+    forgotten = [lock_path(folder, builder.layout.name), builder.partial]
+    assert names(prune(workspace, dry_run=True)) == names(prune(workspace)) == names(forgotten)
+    assert prune(workspace) == []
+    assert len(list_partials(folder)) == 1
+    assert prune(workspace, unused=True) == [whole]
+    assert not object_sizes(whole)
 
 
 def test_prune_deletes_what_nobody_works_on(workspace: Workspace) -> None:
