@@ -15,7 +15,8 @@ IMAGES_PER_SHARD = 5
 
 def make_pairs(folder: Path, per_shard: int, size: int = 6) -> Path:
     """The pair store of 70 recordings of seven classes, `per_shard` in a shard, and 70 photos."""
-    folder.mkdir()
+    if "://" not in str(folder):
+        folder.mkdir()
     events, images = (
         build_store(folder, kind, 70, samples_per_shard=samples, size=size, class_names=NAMES)
         for kind, samples in (("events", per_shard), ("images", IMAGES_PER_SHARD))

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from object_server import BUCKET, ObjectServer
 from paired_stores import IMAGES_PER_SHARD, make_pairs
 from tiny_networks import NETWORKS, tiny_network
 
 from dvs_transfer import PairedCache
-from dvs_transfer.cache.errors import StoreError, TrainingError
+from dvs_transfer.cache.errors import DvsTransferError, StoreError, TrainingError
 from dvs_transfer.stages.batches import loading
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.parts import PartLoader, ShardedSampler, class_shares
@@ -237,3 +238,25 @@ def test_whoever_goes_on_takes_up_the_statistics(count: int) -> None:
     assert torch.equal(every.own(), kept[1] if count == 2 else pooled(kept))
     copied = every.pooled_network(network)
     torch.testing.assert_close(AllStatistics(copied, ALONE).own(), pooled(kept))
+
+
+@pytest.mark.filterwarnings("default")  # botocore and moto warn of what they use themselves
+def test_at_an_address_a_process_reads_its_shards_and_no_other(object_server: ObjectServer, address: Path) -> None:
+    """All other shards' objects vanish once the stores are open."""
+    split = PairedCache.open(str(make_pairs(address, 4)), "train")
+    part = sampler_of(split).parts[1]
+    assert split.pairs.images is not None
+    for store, name, rows, size in (
+        (split.pairs.events, "frames", split.rows[part.rows], 4),
+        (split.pairs.images, "value", split.pool_rows[part.images], IMAGES_PER_SHARD),
+    ):
+        kept = {f"{name}/c/{shard}/" for shard in (rows // size).tolist()}
+        shards = [key for key in store.attributes.files if key.startswith(f"{name}/c/")]
+        gone = [key for key in shards if not key.startswith(tuple(kept))]
+        assert len(gone) >= len(shards) / 2
+        for key in gone:
+            object_server.client.delete_object(Bucket=BUCKET, Key=str(store.path / key).removeprefix(f"s3://{BUCKET}/"))
+    loader = PartLoader.of(part, CPU, "value")
+    np.testing.assert_array_equal(torch.cat(list(loader.in_order(5))), part.load_events().astype(np.float32))
+    with pytest.raises(DvsTransferError):
+        load(split, CPU, "device", "value")
