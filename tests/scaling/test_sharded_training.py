@@ -31,7 +31,7 @@ from dvs_transfer.stages.training.keeping import Keeper
 from dvs_transfer.stages.training.statistics import AllStatistics, pooled
 
 SCRIPT = Path(__file__).with_name("torchrun_training.py")
-SOON_S = 20  # torchrun itself would kill after 30
+SOON_S = 30  # torchrun itself would kill then
 
 
 def launch(pairs: Path, placement: str, *folders: Path, victim: int = -1, step: int = 0) -> str:

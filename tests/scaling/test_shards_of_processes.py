@@ -13,13 +13,16 @@ import torch
 from object_server import BUCKET, ObjectServer
 from paired_stores import IMAGES_PER_SHARD, make_pairs
 from tiny_networks import NETWORKS, tiny_network
+from tiny_run import MODEL, changed
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import DvsTransferError, StoreError, TrainingError
+from dvs_transfer.cache.pairs import Split
 from dvs_transfer.stages.batches import loading
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.parts import PartLoader, ShardedSampler, class_shares
 from dvs_transfer.stages.batches.sampling import Sampler
+from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import TrainConfig
 from dvs_transfer.stages.training.distributed import ALONE, Processes
 from dvs_transfer.stages.training.dividing import load_for
@@ -219,6 +222,22 @@ def test_a_teacher_is_shown_all_photos(split: PairedCache) -> None:
     loader = PartLoader.of(sampler_of(split).parts[0], CPU, "value")
     rows = np.arange(len(split.pool_rows))[::-1].copy()
     np.testing.assert_array_equal(loader.photos(rows), split.load_values(rows))
+
+
+def test_firing_rates_are_told_of_all_classes_where_nothing_validates(
+    pairs: Path, split: PairedCache, tmp_path: Path
+) -> None:
+    def opening(name: Split) -> PairedCache:
+        opened = PairedCache.open(pairs, name)
+        opened.rows = opened.rows if name == "train" else opened.rows[:0]
+        return opened
+
+    settings = changed(data_placement="sharded", select="last")
+    training = loop._Training.set_up(MODEL, settings, opening, tmp_path, CPU, Processes(0, 2), None)
+    assert training.validation is not None
+    spread = np.arange(8) * len(split) // 8
+    np.testing.assert_array_equal(training.validation.shown, split.load_events(spread))
+    assert not {*spread} <= {*sampler_of(split, 2, batch_size=8).parts[0].rows}
 
 
 def test_statistics_of_all_recordings_together() -> None:
