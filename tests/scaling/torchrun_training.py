@@ -1,7 +1,7 @@
 """What each process of `test_sharded_training.py` runs: a training, with notes of what it reads, and maybe of its end.
 
-Arguments: PAIR STORE, number of the process that is killed, in which of its steps, and the runs, one after the other, as
-PLACEMENT=FOLDER. It is killed where it would hand its gradient to the others.
+Arguments: PAIR STORE, number of the process that is killed, in which of its steps, and the runs, one after the other,
+as PLACEMENT=FOLDER. It is killed where it would hand its gradient to the others.
 """
 
 from __future__ import annotations
