@@ -2,7 +2,7 @@
 
 The shards that hold training recordings are dealt out in turns (a store lies class by class), and so are those of the
 static pool. Of these a process needs images of its recordings' classes alone; where its own shards have none of a
-class, it also reads the one other shard that has most of them.
+class, it also reads one other shard. Where recordings meet their own photos, it needs these, wherever they lie.
 """
 
 from __future__ import annotations
