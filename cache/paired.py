@@ -275,8 +275,8 @@ class PairedCache(Dataset[PairedSample]):
     def image_rows(self) -> IntArray:
         """(n,) the image row that `read` gives with each recording."""
         rows: IntArray = self.pairs.store.column("photo_row")[self.rows]
-        offsets: IntArray = self.pairs.store.column("pool_offsets")
-        first, count = offsets[self.event_labels], np.diff(offsets)[self.event_labels]
+        counts = np.bincount(self.image_labels, minlength=self.num_classes)
+        first, count = (np.cumsum(counts) - counts)[self.event_labels], counts[self.event_labels]
         others = np.flatnonzero(rows < 0)
         lonely = others[count[others] == 0]
         if len(lonely):

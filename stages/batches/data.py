@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...cache.paired import PairedCache
+from ...cache.paired import PairedCache, UnlabelledRecordings
 from ...cache.pairs import Split
 
 IntArray = NDArray[np.int64]
@@ -27,15 +27,6 @@ _CHANNEL_WEIGHTS: dict[str, tuple[float, float, float]] = {
 }
 
 
-class Recordings(Protocol):
-    """n recordings (n, T, 2, H, W), all or those at `indices`, with their labels."""
-
-    @property
-    def event_labels(self) -> IntArray: ...
-    def __len__(self) -> int: ...
-    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]: ...
-
-
 class ImageSource(Protocol):
     """m images, as RGB (m, 3, H, W), as HSV's V (m, 1, H, W), some as their simulated recordings (m, T, 2, H, W) or as
     strokes (m, K, 4)."""
@@ -49,9 +40,9 @@ class ImageSource(Protocol):
 OpenSplit = Callable[[Split], PairedCache]
 
 
-def read_events(source: Recordings, rows: IntArray) -> NDArray[Any]:
+def read_events(split: PairedCache | UnlabelledRecordings, rows: IntArray) -> NDArray[Any]:
     """Recordings (n, T, 2, H, W) of a split, in the store's type or, where torch cannot index that, in float32."""
-    return _indexable(source.load_events(rows))
+    return _indexable(split.load_events(rows))
 
 
 def _indexable(frames: NDArray[Any]) -> NDArray[Any]:

@@ -15,7 +15,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import psutil
@@ -23,7 +23,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .data import Encoding, ImageSource, IntArray, Recordings, read_events, read_static
+from ...cache.paired import PairedCache, UnlabelledRecordings
+from .data import Encoding, IntArray, read_events, read_static
 from .sampling import EpochPlan
 
 Placement = Literal["device", "pinned", "streamed"]
@@ -57,13 +58,6 @@ class Batch(NamedTuple):
         """Random numbers on the batch's device; each purpose has a stream of its own."""
         state = np.random.SeedSequence([self.seed, *purpose.encode()]).generate_state(1, np.uint64)
         return torch.Generator(self.labels.device).manual_seed(int(state[0]))
-
-
-class PairedSource(Recordings, ImageSource, Protocol):
-    """Recordings, and the images of a static pool."""
-
-    @property
-    def image_labels(self) -> IntArray: ...
 
 
 class Loader(Protocol):
@@ -200,7 +194,7 @@ def _send(reads: Sequence[Read], rows: Sequence[IntArray], stream: torch.cuda.St
 
 
 def load(
-    split: Recordings,
+    split: PairedCache | UnlabelledRecordings,
     device: torch.device,
     placement: Literal["auto"] | Placement = "auto",
     encoding: Encoding | None = None,
@@ -209,8 +203,8 @@ def load(
     read_frames = partial(read_events, split)
     read_images, num_images = None, 0
     if encoding is not None:
-        images = cast(PairedSource, split)
-        read_images, num_images = partial(read_static, images, encoding), len(images.image_labels)
+        assert not isinstance(split, UnlabelledRecordings)
+        read_images, num_images = partial(read_static, split, encoding), len(split.image_labels)
     if placement == "auto":
         placement = choose_placement(num_bytes(split, encoding), device)
     labels = torch.from_numpy(split.event_labels).to(device)
@@ -234,13 +228,13 @@ def choose_placement(size: int, device: torch.device) -> Placement:
     return "pinned" if size <= SHARE_OF_FREE_MEMORY * on_host else "streamed"
 
 
-def num_bytes(split: Recordings, encoding: Encoding | None) -> int:
+def num_bytes(split: PairedCache | UnlabelledRecordings, encoding: Encoding | None) -> int:
     """What the recordings of a split, and with `encoding` its static pool, take in memory."""
     nothing = np.zeros(0, np.int64)
     parts = [(read_events(split, nothing), len(split))]
     if encoding is not None:
-        images = cast(PairedSource, split)
-        parts.append((read_static(images, encoding, nothing), len(images.image_labels)))
+        assert not isinstance(split, UnlabelledRecordings)
+        parts.append((read_static(split, encoding, nothing), len(split.image_labels)))
     return sum(num_rows * int(np.prod(rows.shape[1:])) * rows.itemsize for rows, num_rows in parts)
 
 

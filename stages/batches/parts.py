@@ -2,15 +2,13 @@
 
 The shards that hold training recordings are dealt out in turns (a store lies class by class), and so are those of the
 static pool. Of these a process needs images of its recordings' classes alone; where its own shards have none of a
-class, it also reads the one other shard that has most of them.
+class, it also reads one other shard. Where recordings meet their own photos, it needs these, wherever they lie.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -29,54 +27,21 @@ _TOLD = 0.01  # relative difference from the share that a class should have
 
 @dataclass(frozen=True)
 class SplitPart:
-    """Some recordings of a split, and some images of its static pool, as if they were all.
+    """Some recordings of a split, and some images of its static pool.
 
-    rows (n,), images (m,): theirs in the split and in the pool, ascending.
+    rows (n,), images (m,): theirs in the split and in the pool, ascending.  split: these, as if they were all.
     """
 
-    split: PairedCache
     rows: IntArray
     images: IntArray
+    split: PairedCache
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def num_classes(self) -> int:
-        return self.split.num_classes
-
-    @cached_property
-    def event_labels(self) -> IntArray:
-        return self.split.event_labels[self.rows]
-
-    @cached_property
-    def image_labels(self) -> IntArray:
-        return self.split.image_labels[self.images]
-
-    @cached_property
-    def photo(self) -> IntArray:
-        """(n,) position of each recording's own photo among `images`; -1 where it is not there."""
-        position = np.full(len(self.split.image_labels) + 1, -1, np.int64)  # the last one: of none
-        position[self.images] = np.arange(len(self.images))
-        return position[self.split.photo[self.rows]]
-
-    def load_events(self, indices: IntArray | None = None) -> NDArray[Any]:
-        return self.split.load_events(self.rows if indices is None else self.rows[indices])
-
-    def load_images(self, indices: IntArray | None = None) -> NDArray[np.uint8]:
-        return self.split.load_images(self._pool_rows(indices))
-
-    def load_values(self, indices: IntArray | None = None) -> NDArray[np.float32]:
-        return self.split.load_values(self._pool_rows(indices))
-
-    def load_recorded(self, indices: IntArray | None = None) -> NDArray[Any]:
-        return self.split.load_recorded(self._pool_rows(indices))
-
-    def load_strokes(self, indices: IntArray | None = None) -> NDArray[np.float32]:
-        return self.split.load_strokes(self._pool_rows(indices))
-
-    def _pool_rows(self, indices: IntArray | None) -> IntArray:
-        return self.images if indices is None else self.images[indices]
+    @classmethod
+    def of(cls, whole: PairedCache, rows: IntArray, images: IntArray) -> SplitPart:
+        split = PairedCache(whole.pairs, whole.split)
+        split.rows, split.pool_rows = whole.rows[rows], whole.pool_rows[images]
+        split.image_labels = whole.image_labels[images]
+        return cls(rows, images, split)
 
 
 def shards_of_recordings(split: PairedCache) -> IntArray:
@@ -99,12 +64,12 @@ def divide(split: PairedCache, config: DrawConfig, count: int, encoding: Encodin
         )
     parts = [np.flatnonzero(shards % count == rank) for rank in range(count)]
     if encoding is None:
-        return [SplitPart(split, rows, np.zeros(0, np.int64)) for rows in parts]
+        return [SplitPart.of(split, rows, np.zeros(0, np.int64)) for rows in parts]
     store = split.pairs.recorded if encoding == "recorded" else split.pairs.images
     assert store is not None
     pool_shards = _counted(split.pool_rows // store.attributes.samples_per_shard)
     return [
-        SplitPart(split, rows, _images_for(split, rows, config.pairing, pool_shards, pool_shards % count == rank))
+        SplitPart.of(split, rows, _images_for(split, rows, config.pairing, pool_shards, pool_shards % count == rank))
         for rank, rows in enumerate(parts)
     ]
 
@@ -159,11 +124,13 @@ class ShardedSampler(Sampler):
         """Raises TrainingError, also where there are fewer shards than processes."""
         super().__init__(split, config, uses_images=encoding is not None)
         self.parts = divide(split, config, count, encoding)
-        counts = np.stack([np.bincount(part.event_labels, minlength=split.num_classes) for part in self.parts])
+        counts = np.stack([np.bincount(part.split.event_labels, minlength=split.num_classes) for part in self.parts])
         self.shares = class_shares(counts)
         size = self.batch_size // count
         self._draws = [
-            Draws(part, config, self.num_steps, size, uses_images=self.uses_images, key=(rank, count), shares=shares)
+            Draws(
+                part.split, config, self.num_steps, size, uses_images=self.uses_images, key=(rank, count), shares=shares
+            )
             for rank, (part, shares) in enumerate(zip(self.parts, self.shares, strict=True))
         ]
         self.note = "; ".join(filter(None, [self._described(), self.note]))
@@ -178,7 +145,7 @@ class ShardedSampler(Sampler):
         return EpochPlan(*(torch.cat([getattr(plan, name) for plan in plans], dim=1) for name in names))
 
     def _described(self) -> str:
-        sizes = [len(part) for part in self.parts]
+        sizes = [len(part.rows) for part in self.parts]
         text = (
             f"train.data_placement = sharded: each of {len(sizes)} processes reads shards of its own, {min(sizes):,} "
             f"to {max(sizes):,} recordings"
@@ -201,14 +168,15 @@ class ShardedSampler(Sampler):
 class PartLoader:
     """A process's part on its device, in its memory or in its store, for plans that name rows of the whole split."""
 
+    whole: PairedCache
     part: SplitPart
     held: Loader
     encoding: Encoding | None
     placement: str = "sharded"
 
     @classmethod
-    def of(cls, part: SplitPart, device: torch.device, encoding: Encoding | None) -> PartLoader:
-        return cls(part, load(part, device, "auto", encoding), encoding)
+    def of(cls, whole: PairedCache, part: SplitPart, device: torch.device, encoding: Encoding | None) -> PartLoader:
+        return cls(whole, part, load(part.split, device, "auto", encoding), encoding)
 
     @property
     def labels(self) -> Tensor:
@@ -234,7 +202,7 @@ class PartLoader:
     def photos(self, rows: IntArray) -> Tensor:
         """Any images of the static pool, read from its store and not kept."""
         assert self.encoding is not None
-        return torch.from_numpy(read_static(self.part.split, self.encoding, rows)).to(self.labels.device)
+        return torch.from_numpy(read_static(self.whole, self.encoding, rows)).to(self.labels.device)
 
 
 def _positions(rows: IntArray, wanted: Tensor) -> Tensor:

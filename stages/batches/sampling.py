@@ -72,19 +72,6 @@ class EpochPlan:
         )
 
 
-class Drawn(Protocol):
-    """What is drawn from: recordings and the images of a static pool, by class; see `PairedCache`."""
-
-    @property
-    def event_labels(self) -> IntArray: ...
-    @property
-    def image_labels(self) -> IntArray: ...
-    @property
-    def photo(self) -> IntArray: ...
-    @property
-    def num_classes(self) -> int: ...
-
-
 class Draws:
     """Draws plans of `num_steps` steps of `batch_size` recordings.
 
@@ -94,7 +81,7 @@ class Draws:
 
     def __init__(
         self,
-        drawn: Drawn,
+        split: PairedCache,
         config: DrawConfig,
         num_steps: int,
         batch_size: int,
@@ -105,11 +92,11 @@ class Draws:
     ) -> None:
         self.config = config
         self.uses_images = uses_images
-        self.labels: IntArray = drawn.event_labels
+        self.labels: IntArray = split.event_labels
         self.num_steps, self.batch_size = num_steps, batch_size
-        self.by_class = _RowsByClass(drawn.event_labels, drawn.num_classes)
-        self.images_by_class = _RowsByClass(drawn.image_labels, drawn.num_classes)
-        self.photo: IntArray = drawn.photo
+        self.by_class = _RowsByClass(split.event_labels, split.num_classes)
+        self.images_by_class = _RowsByClass(split.image_labels, split.num_classes)
+        self.photo: IntArray = split.photo
         self._key, self._shares = key, shares
 
     def plan(self, epoch: int) -> EpochPlan:

@@ -47,7 +47,7 @@ def load_for(
 ) -> Loader:
     """What this process needs for the sampler's plans."""
     if isinstance(sampler, ShardedSampler):
-        return PartLoader.of(sampler.parts[processes.rank], device, encoding)
+        return PartLoader.of(split, sampler.parts[processes.rank], device, encoding)
     return load(split, device, config.whole_placement, encoding)
 
 

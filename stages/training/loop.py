@@ -173,7 +173,6 @@ class _Training:
         kept_network = KeptNetwork.of(config, network, unlabelled, processes, statistics)
         optimizer = torch.optim.AdamW(groups, fused=True)
         division = Division(processes.count, is_sharded)
-        shown = sampler.parts[0] if isinstance(sampler, ShardedSampler) else split
         training = cls(
             config=config,
             device=device,
@@ -185,7 +184,7 @@ class _Training:
             data=load_for(sampler, split, config, encoding, device, processes),
             unlabelled=unlabelled,
             learner=Learner(config, network, optimizer, processes, camera, auxiliary, statistics),
-            validation=Validation.of(selected, shown, config.batch_size, device) if processes.is_main else None,
+            validation=Validation.of(selected, split, config.batch_size, device) if processes.is_main else None,
             kept=Keeper(model, config, run_folder, split, division, kept_network),
             unfinished=torch.zeros(0, len(StepRecord._fields)),
         )

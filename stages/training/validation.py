@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...cache.paired import PairedCache
-from ..batches.data import Recordings, event_frames, read_events
+from ..batches.data import event_frames, read_events
 from ..batches.loading import Loader, load
 from ..network.networks import SpikingNetwork
 from ..network.prediction import accuracy, firing_rates, predict
@@ -28,9 +28,9 @@ class Validation:
     batch_size: int
 
     @classmethod
-    def of(cls, selected: PairedCache, split: Recordings, batch_size: int, device: torch.device) -> Validation:
+    def of(cls, selected: PairedCache, split: PairedCache, batch_size: int, device: torch.device) -> Validation:
         """On the recordings that select the epoch; without any, firing rates are those of the training split's."""
-        shown: Recordings = selected if len(selected) else split
+        shown = selected if len(selected) else split
         return cls(
             load(selected, device) if len(selected) else None,
             torch.from_numpy(read_events(shown, _spread_rows(len(shown), batch_size))).to(device),

@@ -13,13 +13,16 @@ import torch
 from object_server import BUCKET, ObjectServer
 from paired_stores import IMAGES_PER_SHARD, make_pairs
 from tiny_networks import NETWORKS, tiny_network
+from tiny_run import MODEL, changed
 
 from dvs_transfer import PairedCache
 from dvs_transfer.cache.errors import DvsTransferError, StoreError, TrainingError
+from dvs_transfer.cache.pairs import Split
 from dvs_transfer.stages.batches import loading
 from dvs_transfer.stages.batches.loading import load
 from dvs_transfer.stages.batches.parts import PartLoader, ShardedSampler, class_shares
 from dvs_transfer.stages.batches.sampling import Sampler
+from dvs_transfer.stages.training import loop
 from dvs_transfer.stages.training.config import TrainConfig
 from dvs_transfer.stages.training.distributed import ALONE, Processes
 from dvs_transfer.stages.training.dividing import load_for
@@ -79,7 +82,7 @@ def test_of_images_a_process_has_those_of_its_shards_and_one_shard_more_for_a_cl
             of_class = [row for row in range(len(shard_of)) if split.image_labels[row] == label]
             own = [row for row in of_class if turn[shard_of[row]] == rank]
             held = [row for row in part.images.tolist() if split.image_labels[row] == label]
-            if label not in part.event_labels:
+            if label not in part.split.event_labels:
                 assert held == []
             elif own:
                 assert held == own
@@ -107,16 +110,16 @@ def test_draws_follow_from_seed_epoch_process_and_their_number(split: PairedCach
 def test_how_often_an_epoch_visits_a_recording(split: PairedCache, steps: int | None) -> None:
     """A process takes L * B / n recordings from its part of m: each floor or ceil of (L * B / n) / m times."""
     sampler = sampler_of(split, sampling="shuffled", epoch_steps=steps)
-    sizes = [len(part) for part in sampler.parts]
+    sizes = [len(part.rows) for part in sampler.parts]
     assert len({*sizes}) > 1  # parts are not equal
     num_steps = steps or len(split) // 12
     assert sampler.num_steps == num_steps
     for rank, part in enumerate(sampler.parts):
         drawn = Processes(rank, 3).part(sampler.plan(0)).recordings
         visits = Counter(drawn.flatten().tolist())
-        often, more = divmod(num_steps * 4, len(part))
+        often, more = divmod(num_steps * 4, len(part.rows))
         found = Counter(visits[row] for row in part.rows.tolist())
-        assert found == Counter({often + 1: more, often: len(part) - more} if more else {often: len(part)})
+        assert found == Counter({often + 1: more, often: len(part.rows) - more} if more else {often: len(part.rows)})
 
 
 def test_sequential_goes_through_each_part_as_it_is_stored(split: PairedCache) -> None:
@@ -181,7 +184,7 @@ def test_a_process_reads_its_shards_and_no_other(tmp_path: Path, monkeypatch: py
             path.write_bytes(b"")
     with pytest.raises(StoreError, match="damaged"):
         load(split, CPU, "device", "value")
-    loader = PartLoader.of(part, CPU, "value")
+    loader = PartLoader.of(split, part, CPU, "value")
     assert (loader.placement, loader.held.placement) == ("sharded", "device" if free else "streamed")
     assert (len(loader), loader.num_images) == (len(part.rows), len(part.images))
     batches = list(loader.batches(plan, 1))
@@ -216,9 +219,25 @@ def test_auto_divides_what_does_not_fit_and_a_run_stays_as_it_was(
 
 
 def test_a_teacher_is_shown_all_photos(split: PairedCache) -> None:
-    loader = PartLoader.of(sampler_of(split).parts[0], CPU, "value")
+    loader = PartLoader.of(split, sampler_of(split).parts[0], CPU, "value")
     rows = np.arange(len(split.pool_rows))[::-1].copy()
     np.testing.assert_array_equal(loader.photos(rows), split.load_values(rows))
+
+
+def test_firing_rates_are_told_of_all_classes_where_nothing_validates(
+    pairs: Path, split: PairedCache, tmp_path: Path
+) -> None:
+    def opening(name: Split) -> PairedCache:
+        opened = PairedCache.open(pairs, name)
+        opened.rows = opened.rows if name == "train" else opened.rows[:0]
+        return opened
+
+    settings = changed(data_placement="sharded", select="last")
+    training = loop._Training.set_up(MODEL, settings, opening, tmp_path, CPU, Processes(0, 2), None)
+    assert training.validation is not None
+    spread = np.arange(8) * len(split) // 8
+    np.testing.assert_array_equal(training.validation.shown, split.load_events(spread))
+    assert not {*spread} <= {*sampler_of(split, 2, batch_size=8).parts[0].rows}
 
 
 def test_statistics_of_all_recordings_together() -> None:
@@ -256,7 +275,7 @@ def test_at_an_address_a_process_reads_its_shards_and_no_other(object_server: Ob
         assert len(gone) >= len(shards) / 2
         for key in gone:
             object_server.client.delete_object(Bucket=BUCKET, Key=str(store.path / key).removeprefix(f"s3://{BUCKET}/"))
-    loader = PartLoader.of(part, CPU, "value")
-    np.testing.assert_array_equal(torch.cat(list(loader.in_order(5))), part.load_events().astype(np.float32))
+    loader = PartLoader.of(split, part, CPU, "value")
+    np.testing.assert_array_equal(torch.cat(list(loader.in_order(5))), part.split.load_events().astype(np.float32))
     with pytest.raises(DvsTransferError):
         load(split, CPU, "device", "value")

@@ -1,7 +1,7 @@
 """What each process of `test_sharded_training.py` runs: a training, with notes of what it reads, and maybe of its end.
 
-Arguments: PAIR STORE, data placement, number of the process that is killed (-1: none), in which of its steps, and the
-folders of the runs, one after the other. It is killed where it would hand its gradient to the others.
+Arguments: PAIR STORE, number of the process that is killed, in which of its steps, and the runs, one after the other,
+as PLACEMENT=FOLDER. It is killed where it would hand its gradient to the others.
 """
 
 from __future__ import annotations
@@ -33,28 +33,29 @@ def read(self: FrameStore, name: str, rows: Any = None) -> Any:
     return read_rows(self, name, rows)
 
 
-def main(pairs: Path, placement: str, victim: int, step: int, *folders: Path) -> None:
+def main(pairs: Path, victim: int, step: int, *runs: str) -> None:
     def average_or_die(self: Processes, *arguments: Any) -> Any:
         global steps
         steps += 1
         if (RANK, steps) == (victim, step):
             time.sleep(0.2)  # the others wait for it
-            folders[0].with_suffix(".killed").write_text(f"{os.getpid()} {time.time()}")
+            Path(runs[-1].partition("=")[2]).with_suffix(".killed").write_text(f"{os.getpid()} {time.time()}")
             os.kill(os.getpid(), signal.SIGKILL)
         return average_gradients(self, *arguments)
 
     FrameStore.read = read  # type: ignore[method-assign]
     Processes.average_gradients = average_or_die  # type: ignore[method-assign]
-    config = changed(data_placement=placement, keep_checkpoints=20, checkpoint_steps=2, log_interval=2)
     say = [].append if RANK else lambda line: sys.stdout.write(line + "\n")
-    for folder in folders:
+    for placement, _, place in (run.partition("=") for run in runs):
+        config = changed(data_placement=placement, keep_checkpoints=20, checkpoint_steps=2, log_interval=2)
+        folder = Path(place)
         train(folder, config, lambda split: PairedCache.open(pairs, split), on_message=say)
         folder.with_suffix(f".{RANK}.json").write_text(json.dumps({name: sorted(rows) for name, rows in seen.items()}))
 
 
 if __name__ == "__main__":
     try:
-        main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), *map(Path, sys.argv[5:]))
+        main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])
     except Exception as error:
         sys.stderr.write(f"process {RANK}: {type(error).__name__}: {error}\n")  # in one piece
         sys.exit(1)

@@ -30,12 +30,7 @@ class Mixture(Method):
         super().__init__(config)
         self.options = cast(MixtureOptions, options_of(config))
         self.uses_labels = self.options.share < 1
-        count = round(self.options.share * config.batch_size)
-        if count == 0 or (count == config.batch_size and self.options.share < 1):
-            raise TrainingError(
-                f"train.options.share = {self.options.share:g} of train.batch_size = {config.batch_size} is {count} "
-                "photos: a batch needs photos, and recordings unless the share is 1"
-            )
+        self._num_photos(config.batch_size, f"train.batch_size = {config.batch_size}")
         if config.sampling == "sequential":
             raise TrainingError(
                 "train.method = mixture shows photos in the first places of each batch, so that with train.sampling = "
@@ -48,7 +43,7 @@ class Mixture(Method):
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         num_steps, batch_size = shown.events.shape[:2]
-        count = round(self.options.share * batch_size)
+        count = self._num_photos(batch_size, f"a process's {batch_size} of train.batch_size = {self.config.batch_size}")
         photos = shown.photos(count)
         frames = torch.cat([photos.expand(num_steps, -1, *shown.events.shape[2:]), shown.events[:, count:]], dim=1)
         logits = network.logits(frames, "event")
@@ -63,3 +58,13 @@ class Mixture(Method):
             parts.append(of_part * (size / batch_size))
         static, event = parts
         return LossParts(static, event, torch.zeros_like(event), static + event), logits
+
+    def _num_photos(self, batch_size: int, of: str) -> int:
+        """Of so many places. Raises TrainingError where photos or recordings would have none."""
+        count = round(self.options.share * batch_size)
+        if count == 0 or (count == batch_size and self.options.share < 1):
+            raise TrainingError(
+                f"train.options.share = {self.options.share:g} of {of} is {count} photos: a batch needs photos, and "
+                "recordings unless the share is 1"
+            )
+        return count

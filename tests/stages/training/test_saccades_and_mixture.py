@@ -82,6 +82,15 @@ def test_the_mixture_records_only_the_photos_that_it_shows():
     assert recorded == [2]
 
 
+@pytest.mark.parametrize(("share", "found"), [(0.1, 0), (0.9, 4)])
+def test_a_process_s_part_of_a_batch_has_photos_and_recordings_too(share, found):
+    method = method_of(TrainConfig(method="mixture", options={"share": share}, batch_size=8))
+    whole = shown()
+    part = dataclasses.replace(whole, events=whole.events[:, :4], labels=whole.labels[:4], images=whole.images[:4])
+    with pytest.raises(TrainingError, match=f"of a process's 4 of train.batch_size = 8 is {found} photos"):
+        method.loss(Echo(), part)
+
+
 def test_a_share_outside_its_bounds_is_refused():
     for share in (0, 1.5):
         with pytest.raises(ValueError, match="share"):
