@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import io
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,7 @@ SHARD_CACHE_GB_VARIABLE: Final = "DVS_TRANSFER_SHARD_CACHE_GB"  # its bound, in 
 DEFAULT_CACHE_GB: Final = 20.0
 AHEAD_BYTES: Final = 1 << 28  # that one read fetches ahead
 _ABANDONED_S: Final = 3600.0  # a file that is written aside for so long is a dead process's
+_COPY: Final = re.compile(rf"[0-9a-f]{{32}}(\.[0-9a-f]{{8}}{re.escape(durable.TEMPORARY_SUFFIX)})?")  # their names
 
 
 class Files(Protocol):
@@ -93,7 +95,7 @@ class FetchedFiles:
         with suppress(OSError):  # what cannot be opened is fetched, and where that cannot be kept, it is told
             file = self._copy(key).open("rb")
             if os.fstat(file.fileno()).st_size == self.files[key].num_bytes:
-                with suppress(PermissionError):  # another user's
+                with suppress(OSError):  # another user's, or on a disk that is read alone
                     os.utime(file.fileno())  # used now
                 return file
             file.close()
@@ -213,10 +215,13 @@ def _max_bytes() -> float:
 
 
 def _sweep(folder: Path, max_bytes: float) -> None:
-    """Remove what was used least recently, down to nine tenths of the bound, and what dead processes left."""
+    """Remove what was used least recently, down to nine tenths of the bound, and what dead processes left.
+
+    Copies alone: whoever named the folder may keep other files in it.
+    """
     found: list[tuple[float, int, str]] = []
     with os.scandir(folder) as entries:
-        for entry in entries:
+        for entry in (entry for entry in entries if _COPY.fullmatch(entry.name)):
             with suppress(FileNotFoundError):  # another process may do the same
                 about = entry.stat()
                 found.append((about.st_mtime, about.st_size, entry.path))
@@ -225,5 +230,6 @@ def _sweep(folder: Path, max_bytes: float) -> None:
     for modified, size, path in sorted(found):
         is_aside = path.endswith(durable.TEMPORARY_SUFFIX)
         if time.time() - modified > _ABANDONED_S if is_aside else total > keep:
-            Path(path).unlink(missing_ok=True)
-            total -= size
+            with suppress(OSError):  # another user's
+                Path(path).unlink(missing_ok=True)
+                total -= size

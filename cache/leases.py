@@ -90,6 +90,8 @@ class Lease:
         seen: dict[str, Any] = {}
         while not create_object(self.address, _describe(token)):
             holder, now = self._holder(), time.monotonic()
+            if holder.get("token") == token:  # the answer to an earlier try of this request was lost
+                return
             who = f"process {holder.get('pid')} of {holder.get('host')}"
             if holder != seen:
                 if not seen:

@@ -133,6 +133,10 @@ def read_object(address: Path, max_bytes: int) -> bytes:
         except FileNotFoundError as error:
             _require_bucket(address, error)
             raise FileNotFoundError(errno.ENOENT, "no such object", str(address)) from None
+        except OSError as error:
+            if error.errno == errno.EINVAL and files.info(_key(address))["size"] == 0:
+                return b""  # of which S3 has no first bytes
+            raise
 
 
 def write_object(address: Path, data: bytes | bytearray | memoryview) -> None:
@@ -170,12 +174,14 @@ def copy_objects(copies: Sequence[tuple[Path, Path]]) -> None:
 
 
 def remove_objects(addresses: Iterable[Path]) -> None:
-    """Those of them that are there, of one object store."""
+    """Those of them that are there, of one object store. Raises AddressError, also where they may not be removed."""
     found = list(addresses)
     for first in found[:1]:
         with _reaching(first) as files:
             try:
-                files.rm([_key(address) for address in found])
+                files.rm_file(_key(first))  # alone: of several, s3fs does not tell those that it may not remove
+                if found[1:]:
+                    files.rm([_key(address) for address in found[1:]])
             except FileNotFoundError as error:
                 _require_bucket(first, error)
                 for address in found:

@@ -129,6 +129,7 @@ class StoreBuilder:
 
         The caller holds the writer's lock. Raises OSError when the folder cannot be written.
         """
+        self._files = None
         self._build.begin(fingerprint(asdict(self.layout)))
         return self._missing_shards()
 
@@ -151,12 +152,13 @@ class StoreBuilder:
             key = "/".join([name, "c", str(shard), *["0"] * len(layout.sample_shape)])
             contents[key] = encode_shard(data, self.layout.samples_per_shard)
         files = {key: _describe(data).model_dump() for key, data in contents.items()}
+        self._files = None
         self._build.put(shard, contents, {"files": files, "rows": [dict(row) for row in rows]})
 
     def read_rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all finished shards, in order; when they are all taken, `finish` makes the store of just these.
 
-        Raises StoreError, naming the shards that are missing.
+        Raises StoreError, naming the shards that are missing; where rows are taken twice, and were changed meanwhile.
         """
         if missing := self._missing_shards():
             shown = ", ".join(map(str, missing[:10])) + (" ..." if len(missing) > 10 else "")
@@ -170,10 +172,15 @@ class StoreBuilder:
         files: dict[str, ChunkFile] = {}
         for first in range(0, self.layout.num_shards, RECORDS_AT_A_TIME):
             shards = range(first, min(first + RECORDS_AT_A_TIME, self.layout.num_shards))
-            for record in self._build.read(shards):
+            records = self._build.read(shards)
+            for record in records:
                 files |= {key: ChunkFile.model_validate(file) for key, file in record["files"].items()}
+            if shards.stop == self.layout.num_shards:  # before the last row is given, after which nobody may ask
+                if self._files not in (None, files):
+                    raise StoreError(f"{self.partial}: another writer is at work here; run the same command again")
+                self._files = files
+            for record in records:
                 yield from record["rows"]
-        self._files = files
 
     def read_shard_rows(self, shards: Sequence[int]) -> list[list[dict[str, Any]]]:
         """The rows of each of some finished shards."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 
 BUCKET = "bucket"
+_KEPT = "<Error><Key>{key}</Key><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>{message}</Message></Error>"
 
 
@@ -20,6 +22,7 @@ class ObjectServer:
 
     requests: list[tuple[str, str]] = field(default_factory=list)
     _refusal: tuple[int, str, str, int] | None = None
+    _keeps: bool = False
 
     def start(self) -> None:
         from moto.server import ThreadedMotoServer
@@ -57,17 +60,37 @@ class ObjectServer:
         finally:
             self._refusal = None
 
+    @contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Nobody may delete in here. Asked to delete several, S3 says that it did, and of each that it did not."""
+        self._keeps = True
+        try:
+            yield
+        finally:
+            self._keeps = False
+
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        is_of_many = environ["REQUEST_METHOD"] == "POST" and environ["QUERY_STRING"].startswith("delete")
+        if self._keeps and is_of_many:
+            asked = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
+            kept = "".join(_KEPT.format(key=key) for key in re.findall("<Key>(.*?)</Key>", asked))
+            return _respond(start_response, "200 OK", f"<?xml version='1.0'?><DeleteResult>{kept}</DeleteResult>")
+        if self._keeps and environ["REQUEST_METHOD"] == "DELETE":
+            message = _ERROR.format(code="AccessDenied", message="Access Denied")
+            return _respond(start_response, "403 AccessDenied", message)
         if self._refusal is None or len(self.requests) <= self._refusal[3]:
             answer: Iterable[bytes] = self._answer(environ, start_response)
             return answer
         status, code, message, _ = self._refusal
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-        body = _ERROR.format(code=code, message=message).encode()
-        headers = [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))]
-        start_response(f"{status} {code}", headers)
-        return [body]
+        return _respond(start_response, f"{status} {code}", _ERROR.format(code=code, message=message))
+
+
+def _respond(start_response: Callable[..., Any], status: str, text: str) -> Iterable[bytes]:
+    body = text.encode()
+    start_response(status, [("Content-Type", "application/xml"), ("Content-Length", str(len(body)))])
+    return [body]
 
 
 class KilledError(BaseException):

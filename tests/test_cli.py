@@ -269,14 +269,19 @@ def test_the_root_is_an_option_or_an_environment_variable(tmp_path: Path, monkey
 
 
 def test_the_cache_is_an_option_or_an_environment_variable(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("DVS_TRANSFER_SHARD_CACHE", str(tmp_path / "shards"))
     build_store(tmp_path / "elsewhere", "events")
     address = f"memory://{tmp_path.name}/caches"
-    made = succeed(*convert_command(raw, tmp_path)[:4], "--cache", address, "--size", "8", "--json").document["path"]
+    lost = f"{address}: is in this process's memory alone, and gone when this command ends"
+    converted = succeed(*convert_command(raw, tmp_path)[:4], "--cache", address, "--size", "8", "--json")
+    assert lost in caplog.messages
+    made = converted.document["path"]
     assert made.startswith(f"{address}/ncaltech101-")
+    caplog.clear()
     assert "1 stores in" in succeed("--cache", tmp_path / "elsewhere", "cache", "ls").out
+    assert caplog.messages == []
     assert succeed("cache", "ls", "--cache", address, "--root", tmp_path).out.endswith(f"1 stores in {address}\n")
     monkeypatch.setenv("DVS_TRANSFER_CACHE", address)
     assert succeed("cache", "info", made).out.startswith(f"{made}\n")

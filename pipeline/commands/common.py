@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import re
 import shlex
 import tomllib
@@ -26,6 +27,7 @@ from ...cache.places import is_address, place
 from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
+logger = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., None])
 
 
@@ -63,6 +65,7 @@ class Early:
             before = Settings.workspace
             Settings.root, Settings.cache = self.root or Settings.root, self.cache or Settings.cache
             Settings.workspace = Workspace.at(self.root or before.root, self.cache or before.cache_at)
+        _tell_if_lost(Settings.workspace.cache)
         if self.quiet or self.verbose:
             Settings.reporter = Reporter(verbosity=0 if self.quiet else 2)
 
@@ -223,7 +226,14 @@ def store_option(help_text: str) -> Any:
 
 
 def _path_or_address(given: str) -> Path:
-    return place(given)
+    path = place(given)
+    _tell_if_lost(path)
+    return path
+
+
+def _tell_if_lost(path: Path) -> None:
+    if str(path).startswith("memory:"):
+        logger.warning("%s: is in this process's memory alone, and gone when this command ends", path)
 
 
 def _local(value: Any) -> Any:

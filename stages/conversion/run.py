@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...cache.digests import manifest_digest
-from ...cache.errors import SourceError
+from ...cache.errors import SourceError, StoreError
 from ...cache.locks import once
 from ...cache.store import FrameStore, find_stores
 from ...cache.writer import StoreBuilder, StoreLayout
@@ -25,6 +27,7 @@ from .config import ConvertConfig
 from .notices import Share, notices, share_in_frames
 from .recipe import recipes
 from .shards import (
+    Identity,
     array_layouts,
     columns_from_rows,
     convert_shards,
@@ -128,10 +131,11 @@ def _find_whole(config: ConvertConfig, source: Reader, map_tasks: TaskRunner) ->
 def _build(config: ConvertConfig, source: Reader, builder: StoreBuilder, map_tasks: TaskRunner) -> Path:
     layout = builder.layout
     missing = builder.begin()
-    if len(missing) < layout.num_shards:
-        missing = _forget_changed(source, builder, missing, map_tasks)
-    convert_shards(config, source, layout, missing, map_tasks, "convert")
+    own = _forget_changed(source, builder, missing, map_tasks) if len(missing) < layout.num_shards else {}
+    missing = [shard for shard in range(layout.num_shards) if shard not in own]
+    own |= convert_shards(config, source, layout, missing, map_tasks, "convert")
     columns = columns_from_rows(builder.read_rows(), source.kind)
+    _require_own(builder, identities_of(columns), own)
     readable = np.flatnonzero(columns["problem"] == "")
     try:
         if not len(readable):
@@ -158,17 +162,32 @@ def _require_one_sensor(config: ConvertConfig, sensor_sizes: NDArray[np.int64], 
         )
 
 
-def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner) -> list[int]:
-    """The shards to convert when a build goes on: those missing, and those whose raw files are others now."""
+def _require_own(builder: StoreBuilder, identities: Iterator[Identity], own: Mapping[int, str]) -> None:
+    """Every shard is of this writer's raw data: one that was taken for dead may still write what it had read.
+
+    own: of each shard, the digest of its samples' identities.
+    """
+    for shard in range(builder.layout.num_shards):
+        if manifest_digest(islice(identities, len(builder.layout.rows_of(shard)))) != own[shard]:
+            raise StoreError(
+                f"{builder.partial}: another process wrote shard {shard} meanwhile, of raw data with other contents; "
+                "when it has ended, run the same command again"
+            )
+
+
+def _forget_changed(source: Reader, builder: StoreBuilder, missing: list[int], map_tasks: TaskRunner) -> dict[int, str]:
+    """The shards that stay when a build goes on, each with the digest of its samples' identities: raw files of the
+    others have changed."""
     layout = builder.layout
     finished = sorted(set(range(layout.num_shards)) - set(missing))
     samples = tuple(source.samples[row] for shard in finished for row in layout.rows_of(shard))
-    now = set(take_identities(source, samples, map_tasks))
+    now, kept = set(take_identities(source, samples, map_tasks)), dict[int, str]()
     for shard, rows in zip(finished, builder.read_shard_rows(finished), strict=True):
         if any(identity_of_row(row) not in now for row in rows):
             builder.forget(shard)
-            missing = [*missing, shard]
-    return sorted(missing)
+        else:
+            kept[shard] = manifest_digest(map(identity_of_row, rows))
+    return kept
 
 
 def _report(path: Path, config: ConvertConfig, source: Reader, was_built: bool, began: float) -> ConversionReport:

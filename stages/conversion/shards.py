@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...cache.digests import manifest_digest
 from ...cache.errors import SourceError
 from ...cache.writer import ArrayLayout, Columns, StoreBuilder, StoreLayout
 from ..frames.binning import make_frames
@@ -62,15 +63,18 @@ class ShardTask:
 
 def convert_shards(
     config: ConvertConfig, source: Reader, layout: StoreLayout, shards: Iterable[int], map_tasks: TaskRunner, do: str
-) -> None:
-    """Convert and write these shards; `do` is what is shown of it. Raises as `convert_shard` does."""
+) -> dict[int, str]:
+    """Convert and write these shards; `do` is what is shown of it. Of each, what `convert_shard` gives.
+
+    Raises as that does.
+    """
     tasks = [ShardTask(config, source, layout, shard) for shard in shards]
-    for _ in map_tasks(convert_shard, tasks, label=f"{do} {source.name}"):
-        pass
+    digests = map_tasks(convert_shard, tasks, label=f"{do} {source.name}")
+    return {task.shard: digest for task, digest in zip(tasks, digests, strict=True)}
 
 
-def convert_shard(task: ShardTask) -> int:
-    """Convert and write one shard; returns its number of samples.
+def convert_shard(task: ShardTask) -> str:
+    """Convert and write one shard; returns the digest of its samples' identities.
 
     Raises SourceError when a sample is broken and the configuration is `strict`, or when memory runs out: that is no
     fault of the sample, which is therefore not quarantined.
@@ -92,7 +96,7 @@ def convert_shard(task: ShardTask) -> int:
             f"{samples[-1].sample_id} ({error}); use fewer workers (--workers) or smaller shards "
             "(conversion.samples_per_shard)"
         ) from None
-    return len(samples)
+    return manifest_digest(map(identity_of_row, rows))
 
 
 def array_layouts(source: Reader, config: ConvertConfig) -> dict[str, ArrayLayout]:

@@ -139,3 +139,32 @@ def test_what_another_one_s_unfinished_end_left_is_cleared(folder: Path) -> None
     (final / "strange" / "c" / "0").write_bytes(b"of a version that had such a column")
     assert build_store(folder, "events", 12) == final
     assert verify_store(final).is_whole
+
+
+def test_rows_are_of_the_store_also_when_nobody_asked_for_one_more(folder: Path) -> None:
+    layout = make_layout("events", 12)
+    first, second = StoreBuilder(folder, layout), StoreBuilder(folder, layout)
+    first.begin()
+    write_shards(first, [0, 1, 2])
+    taken = first.read_rows()
+    assert [next(taken)["row"] for _ in range(12)] == list(range(12))
+    expected = make_arrays(layout)["frames"]
+    second.write_shard(1, {"frames": expected[4:8] + 1}, [{"row": -1}] * 4)
+    again = first.read_rows()
+    with pytest.raises(StoreError, match="another writer is at work here; run the same command again"):
+        list(again)
+    np.testing.assert_array_equal(FrameStore(first.finish(make_columns(layout), "m")).read("frames"), expected)
+
+
+@pytest.mark.parametrize("at", ["an address", "a folder"])
+def test_a_shard_that_is_written_after_its_rows_were_read_is_read_again(at: str, folder: Path, tmp_path: Path) -> None:
+    layout = make_layout("events", 12)
+    builder, expected = StoreBuilder(folder if at == "an address" else tmp_path, layout), make_arrays(layout)["frames"]
+    builder.begin()
+    write_shards(builder, [0, 1, 2])
+    list(builder.read_rows())
+    expected[4:8] += 1
+    builder.write_shard(1, {"frames": expected[4:8]}, [{"row": 4}] * 4)
+    store = builder.finish(make_columns(layout), "m")
+    np.testing.assert_array_equal(FrameStore(store).read("frames"), expected)
+    assert verify_store(store).is_whole

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dvs_transfer.cache import durable
 from dvs_transfer.cache.errors import ConfigError, StoreError
 from dvs_transfer.cache.places import place, write_object
 from dvs_transfer.cache.store import FrameStore
@@ -139,3 +140,31 @@ def test_a_cache_that_cannot_be_written_or_bounded_is_told(
     monkeypatch.setenv("DVS_TRANSFER_SHARD_CACHE_GB", "a lot")
     with pytest.raises(ConfigError, match="expected a number of gigabytes"):
         FrameStore(path).read("frames")
+
+
+def test_other_files_in_the_folder_are_nobody_s_to_remove(
+    path: Path, shards: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVS_TRANSFER_SHARD_CACHE_GB", "0.000000001")
+    shards.mkdir()
+    others = [shards / name for name in ("thesis.tex", "weights.pt.tmp", "0" * 31, "a" * 32 + ".zip")]
+    for other in others:
+        other.write_bytes(b"mine")
+        os.utime(other, (0, 0))
+    (shards / "folder").mkdir()
+    abandoned = shards / f"{'b' * 32}.01234567.tmp"
+    abandoned.touch()
+    os.utime(abandoned, (0, 0))
+    np.testing.assert_array_equal(FrameStore(path).read("frames"), FRAMES)
+    assert set(shards.iterdir()) == {*others, shards / "folder"}
+
+
+def test_copies_on_a_disk_that_is_read_alone_are_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FrameStore(path).read("frames")
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    monkeypatch.setattr(durable, "write_bytes", refuse)
+    np.testing.assert_array_equal(FrameStore(path).read("frames", np.arange(30)), FRAMES)

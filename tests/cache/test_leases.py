@@ -11,6 +11,7 @@ import psutil
 import pytest
 from object_server import MemoryFaults
 
+from dvs_transfer.cache import leases
 from dvs_transfer.cache.errors import AddressError, StoreError
 from dvs_transfer.cache.leases import FORGOTTEN_S, Lease
 from dvs_transfer.cache.locks import lock_path, once, writer_lock
@@ -134,3 +135,16 @@ def test_work_is_done_once(tmp_path: Path) -> None:
     assert (sorted(results), made) == ([(1, False)] * 3 + [(1, True)], [1])
     with writer_lock(folder, "x", timeout_s=0):
         pass
+
+
+def test_a_lock_whose_making_was_tried_twice_is_one_s_own(lease: Lease, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer to the first try was lost; that to the second one is that there is one."""
+
+    def tried_twice(address: Path, data: bytes) -> bool:
+        create_object(address, data)
+        return create_object(address, data)
+
+    monkeypatch.setattr(leases, "create_object", tried_twice)
+    with lease.hold(0):
+        assert not lease.is_free()
+    assert not exists(lease.address)

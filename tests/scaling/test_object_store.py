@@ -19,8 +19,9 @@ from tiny import EVERY_STEP, make_workspace, metrics_of
 from torch.utils.data import DataLoader
 
 from dvs_transfer.cache.errors import AddressError, StoreError
+from dvs_transfer.cache.leases import Lease
 from dvs_transfer.cache.paired import PairedCache
-from dvs_transfer.cache.places import entries, object_sizes, place
+from dvs_transfer.cache.places import entries, object_sizes, place, read_object, remove_objects, write_object
 from dvs_transfer.cache.store import FrameStore
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.stages import pairing
@@ -271,18 +272,75 @@ def test_a_writer_that_was_taken_for_dead_finds_what_its_successor_made(
     """It sleeps at its second shard; the other one takes the lock, makes the store, and clears up."""
     expected, convert_shards, outcomes = convert(raw, tmp_path).path, conversion.convert_shards, list[Any]()
 
-    def overtaken(settings: Any, source: Any, layout: Any, missing: Any, *others: Any) -> None:
+    def overtaken(settings: Any, source: Any, layout: Any, missing: Any, *others: Any) -> dict[int, str]:
         monkeypatch.setattr(conversion, "convert_shards", convert_shards)
-        convert_shards(settings, source, layout, [0], *others)
+        made = convert_shards(settings, source, layout, [0], *others)
         (lock,) = [name for name in entries(address) if name.endswith(".lock")]
-        from dvs_transfer.cache.places import remove_objects
-
         remove_objects([address / lock])
         outcomes.append(conversion.run(config(raw, address)))
-        convert_shards(settings, source, layout, [1, 2, 3], *others)
+        return made | convert_shards(settings, source, layout, [1, 2, 3], *others)
 
     monkeypatch.setattr(conversion, "convert_shards", overtaken)
     outcomes.append(convert(raw, address))
     assert [report.was_built for report in outcomes] == [True, False]
     assert_same_store(outcomes[1].path, expected)
     assert set(entries(address)) == {expected.name}
+
+
+def test_a_writer_of_other_raw_data_that_was_taken_for_dead_leaves_no_mixture(
+    raw: Path, address: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has read a recording as it was before, and writes its shard when the other one is about to read them all."""
+    changed = Path(shutil.copytree(raw, tmp_path / "changed"))
+    recording = changed / "events" / "Caltech101" / "ant" / "image_0005.bin"
+    recording.write_bytes(recording.read_bytes()[:5000])
+    before, settings = conversion.open_raw(config(raw, address)), config(raw, address)
+    expected, convert_shards = convert(changed, tmp_path).path, conversion.convert_shards
+
+    def beside(ours: Any, source: Any, layout: Any, missing: Any, *others: Any) -> dict[int, str]:
+        made = convert_shards(ours, source, layout, missing, *others)
+        convert_shards(settings, before, layout, [1], *others)
+        return made
+
+    monkeypatch.setattr(conversion, "convert_shards", beside)
+    with pytest.raises(StoreError, match=r"another process wrote shard 1 meanwhile, .* run the same command again"):
+        convert(changed, address)
+    assert not [name for name in entries(address) if name.endswith(".zarr")]
+    monkeypatch.undo()
+    assert_same_store(convert(changed, address).path, expected)
+
+
+def test_what_may_not_be_deleted_is_told(address: Path, object_server: ObjectServer) -> None:
+    some, lease = [address / name for name in "abc"], Lease(address / "lock", address / "a.zarr", patience_s=0)
+    for each in some:
+        write_object(each, b"1")
+    write_object(lease.address, b"{}")  # of a dead writer
+    with object_server.keeping():
+        for refused in (some, some[:1]):
+            with pytest.raises(AddressError, match=f"{address}/a: access is refused"):
+                remove_objects(refused)
+        with pytest.raises(AddressError, match=f"{address}/lock: access is refused"), lease.hold(0):
+            pass
+    assert set(entries(address)) == {"a", "b", "c", "lock"}
+    remove_objects(some)
+    assert set(entries(address)) == {"lock"}
+
+
+def test_an_object_without_content_is_damaged_and_no_reason_to_stop(
+    raw: Path, address: Path, object_server: ObjectServer, tmp_path: Path
+) -> None:
+    expected = convert(raw, tmp_path).path
+    with object_server.refusing(403, "AccessDenied", "Access Denied", after=17), pytest.raises(AddressError):
+        convert(raw, address)
+    for key in object_server.keys(tmp_path.name):
+        if key.endswith(".lock"):
+            object_server.client.delete_object(Bucket=BUCKET, Key=key)
+        else:
+            object_server.client.put_object(Bucket=BUCKET, Key=key, Body=b"")
+    store = convert(raw, address).path
+    assert_same_store(store, expected)
+    write_object(store / SHARD, b"")
+    assert read_object(store / SHARD, 10) == b""
+    assert set(verify_store(store).bad) == {SHARD}
+    assert repair.run(store, raw / "events").repaired == (SHARD,)
+    assert_same_store(store, expected)
