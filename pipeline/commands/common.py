@@ -190,9 +190,10 @@ class WithKeys(TyperCommand):
         given = [*args]
         try:
             return super().parse_args(ctx, args)
-        except Exception as error:
+        except Exception as caught:
+            error: Any = caught  # the class of typer that it may be of is not public
             option = getattr(error, "option_name", None)
-            if option and hasattr(error, "possibilities"):  # the class of typer that it is of is not public
+            if option and hasattr(error, "possibilities"):
                 name = option.lstrip("-").replace("-", "_")
                 for key in pipeline.shipped.keys_like(name)[:1]:
                     if key.endswith(f".{name}") or not error.possibilities:
