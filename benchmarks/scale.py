@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from ..cache.errors import SourceError
+from ..cache.errors import DvsTransferError, SourceError, command_line
 from ..cache.store import FrameStore
 from .measure import Figures, machine
 
@@ -113,7 +113,8 @@ def link_recordings(nmnist: Path, raw: Path, count: int) -> None:
     for digit in DIGITS:
         (raw / "Train" / digit).mkdir(parents=True)
     for number in range(count):
-        file = files[number % len(files)].absolute()
+        at = number % len(files) if count >= len(files) else number * len(files) // count  # of every digit
+        file = files[at].absolute()
         link = raw / "Train" / file.parent.name / f"{number:07d}.bin"
         try:
             os.link(file, link)
@@ -122,7 +123,7 @@ def link_recordings(nmnist: Path, raw: Path, count: int) -> None:
 
 
 def call(*words: str) -> Call:
-    """Run `dvs-transfer WORDS --json` to its end. Raises CalledProcessError."""
+    """Run `dvs-transfer WORDS --json` to its end. Raises DvsTransferError: it failed, and said why."""
     command = [sys.executable, "-m", "dvs_transfer", *words, "--json"]
     before, began = _cpu_s(), time.perf_counter()
     peak = worker = 0
@@ -133,7 +134,7 @@ def call(*words: str) -> Call:
             time.sleep(SECONDS_BETWEEN_LOOKS)
         seconds = time.perf_counter() - began
         if process.returncode:
-            raise subprocess.CalledProcessError(process.returncode, command)
+            raise DvsTransferError(f"{command_line(*words)}: ended with exit code {process.returncode}")
         told.seek(0)
         return Call(json.load(told), seconds, _cpu_s() - before, peak / 1e6, worker / 1e6)
 

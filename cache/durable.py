@@ -27,7 +27,7 @@ def write_bytes(path: Path, data: bytes | bytearray | memoryview, *, flush: bool
         return
     aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}")
     try:
-        with naming(path):
+        with naming(path, aside):
             with aside.open("xb") as file:
                 file.write(data)
                 file.flush()
@@ -57,12 +57,12 @@ def append_json(path: Path, document: Mapping[str, Any] | Sequence[Any]) -> None
 
 
 @contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """An OSError in here that names no file (of a call on an open one) comes to name `path`."""
+def naming(path: Path, aside: Path | None = None) -> Iterator[None]:
+    """An OSError in here that names no file (of a call on an open one), or the file aside, comes to name `path`."""
     try:
         yield
     except OSError as error:
-        if error.filename is None:
+        if error.filename in (None, aside and str(aside)):
             error.filename = str(path)
         raise
 

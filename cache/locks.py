@@ -48,6 +48,10 @@ def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterat
                 f"{folder / name}: another process still holds {path.name} after {timeout_s:.0f} s; "
                 "wait for it to end, or stop it"
             ) from None
+    except OSError as error:
+        if not os.access(folder, os.W_OK):
+            error.filename = str(folder)  # nobody asked for the lock
+        raise
     try:
         yield
         # The work is done, so whoever gets this lock next finds a whole store and leaves: the file may go.

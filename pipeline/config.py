@@ -209,7 +209,7 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
 def named_file(name: str | Path) -> Path:
     """A file, or where the shipped one of this name is looked for: "demo", "studies/demo-ablation"."""
     path = Path(name)
-    return path if path.suffix or path.exists() else Path("configs", f"{path}.toml")
+    return path if path.suffix or path.is_absolute() or path.exists() else Path("configs", f"{path}.toml")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -223,6 +223,10 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         there = sorted(found.name for found in path.parent.glob("*.toml"))
         hint = f"; in {path.parent} there are {', '.join(there)}" if there else ""
+        from . import shipped  # which explains these models
+
+        if path.parent == Path("configs") and (close := shipped.close_to(path.stem)):
+            hint = f"; did you mean {' or '.join(close)}?"
         raise ConfigError(
             f"{path}: no such configuration file{hint}; `dvs-transfer config ls` lists those that are shipped"
         ) from None

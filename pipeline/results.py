@@ -20,7 +20,6 @@ from ..stages.analysis.results import AnalysisReport, Progress, no_progress, res
 from ..stages.evaluation import compare
 from ..stages.evaluation.config import WAYS, EvaluatedSplit
 from ..stages.evaluation.results import Outcome, current_evaluation, read_outcome, read_predictions
-from ..stages.network.config import ARCHITECTURES
 from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
@@ -228,14 +227,9 @@ class AnalysisFiles:
 
 def analyses_of(folder: Path) -> list[str]:
     """The names of "all analyses" of the run in `folder`: those with a picture. Raises as `analyse` does."""
-    has_images = open_splits_of(folder)("test").has_images
+    split = open_splits_of(folder)("test")
     network = read_run(folder).get("experiment", {}).get("model", {}).get("name")
-    is_known = network is None or network in ARCHITECTURES
-    return [
-        name
-        for name, of in ANALYSES.items()
-        if of.draw is not None and (has_images or not of.needs_images) and (is_known or not of.needs_known_layers)
-    ]
+    return [name for name, analysis in ANALYSES.items() if analysis.suits(split, network)]
 
 
 def analyse(

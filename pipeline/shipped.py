@@ -55,9 +55,14 @@ def text(name: str) -> str:
     """The file of this name. Raises ConfigError, naming those there are."""
     short = name.removeprefix("configs/").removesuffix(".toml")
     if short not in (known := names()):
-        close = [each for each in known if short in each] or difflib.get_close_matches(short, known)
-        raise ConfigError(f"{name}: no shipped configuration; there are {', '.join(close or known)}")
+        raise ConfigError(f"{name}: no shipped configuration; there are {', '.join(close_to(short) or known)}")
     return (FOLDER / f"{short}.toml").read_text()
+
+
+def close_to(name: str) -> list[str]:
+    """Shipped configurations and studies of such a name."""
+    known = names()
+    return [each for each in known if name in each] or difflib.get_close_matches(name, known)
 
 
 def copy(name: str, target: Path | None = None) -> Path:
@@ -91,6 +96,16 @@ def explain(section: str = "") -> list[Key]:
             raise ConfigError(f"{section}: no section or key of a configuration; sections are {', '.join(sections)}")
         return inside
     return found
+
+
+def keys_like(name: str) -> list[str]:
+    """Keys of a configuration file whose last part is `name`, or else is like it; those of training first."""
+    from .config import ExperimentConfig  # which loads numba
+
+    found = sorted({key.key for key in _keys_of(ExperimentConfig, "")}, key=lambda key: not key.startswith("train."))
+    ends = [key.rpartition(".")[2] for key in found]
+    wanted = {name} if name in ends else set(difflib.get_close_matches(name, ends, n=1, cutoff=0.8))
+    return [key for key, end in zip(found, ends, strict=True) if end in wanted]
 
 
 def as_markdown(found: list[Key]) -> str:

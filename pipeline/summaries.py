@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..stages.download import DownloadReport
     from ..stages.evaluation.compare import ComparisonReport
     from ..stages.evaluation.results import EvaluationReport
+    from ..stages.leakage.audit import AuditReport
     from ..stages.pairing import PairingReport
     from ..stages.pairing.export import ExportReport
     from ..stages.reporting.page import ReportFiles
@@ -72,6 +73,25 @@ def of_pairs(report: PairingReport) -> list[str]:
     ]
 
 
+def of_audit(report: AuditReport) -> list[str]:
+    declared = f" (declared: pairing.originals = {report.originals})" if report.originals != "auto" else ""
+    lines = [f"audit: protocol {report.protocol}, photos in reach: {report.photos_in_reach}{declared}"]
+    for split in report.splits:
+        what = f"{split.num_in_reach:,} of {split.num_recordings:,} recordings have their photo, or one like it, there"
+        unknown = f"; of {split.num_unknown:,} the photo is not known" if split.num_unknown else ""
+        otherwise = f"; {split.num_otherwise:,} names tell otherwise than declared" if split.num_otherwise else ""
+        lines.append(f"  {split.split}: {what}{unknown}{otherwise}")
+    if report.splits:
+        copies = f"; {report.num_left_out:,} copies were left out of it" if report.num_left_out else ""
+        lines.insert(1, f"  static pool: {report.num_pool:,} images{copies}")
+    alike = [f"{pair.num_alike:,} of {pair.split} in {pair.other}" for pair in report.between if pair.num_alike]
+    return [
+        *lines,
+        f"recordings with one like them in another split: {', '.join(alike) or 'none'}",
+        f"picture of the most alike: {report.picture} (-v lists them)",
+    ]
+
+
 def of_split(report: ExportReport) -> list[str]:
     novel = f", {report.num_novel:,} of novel classes" if report.num_novel else ""
     of = f"{report.num_train:,} train, {report.num_validation:,} validate, {report.num_test:,} test{novel}"
@@ -85,6 +105,7 @@ def of_split(report: ExportReport) -> list[str]:
 
 def of_training(folder: Path, report: TrainingReport) -> list[str]:
     went_on = f" (went on after {report.resumed_after})" if report.resumed_after or report.resumed_steps else ""
+    went_on = " (complete before)" if report.resumed_after == report.epochs else went_on
     photos = f" and {report.num_images:,} photos" if report.num_images else ""
     epochs = f"{report.epochs} epoch{'s' if report.epochs != 1 else ''}"
     what = f"{epochs}{went_on}, {report.num_recordings:,} labelled recordings{photos}"

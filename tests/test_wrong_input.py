@@ -42,6 +42,10 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("nonsense", "No such command 'nonsense'"),
         ("cache nonsense", "No such command 'nonsense'"),
         ("convert --nonsense", "No such option"),
+        ("train --epoch 5", "No such option: --epoch; did you mean --set train.epochs=5?"),
+        ("train --batch-size=8", "--batch-size; did you mean --set train.batch_size=8?\n"),
+        ("preprocess --num-bins", "--num-bins; did you mean --set frames.num_bins=VALUE?"),
+        ("evaluate --splitt test", "No such option: --splitt (Possible options: --set, --split)"),
         ("convert", "Missing argument 'source'"),
         ("convert nmnist x --size many", "--size"),
         ("convert nmnist x --workers -1", "--workers"),
@@ -66,6 +70,7 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("compare", "Missing argument 'runs'"),
         ("compare a --split train", "'train' is not one of 'validation', 'test'"),
         ("train --config nowhere.toml", "nowhere.toml: no such configuration file"),
+        ("study run demo-batch-norm", "no such configuration file; did you mean studies/demo-batch-norm?"),
         ("preprocess --config .", "cannot be read"),
     ],
 )

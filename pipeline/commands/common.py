@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import json
 import logging
 import re
@@ -18,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Final, Optional, TypeVar, get_args,
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from ... import pipeline
 from ...cache import durable
@@ -179,10 +180,39 @@ def command(
 
         called.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         called.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *added)}
-        app.command(name, help=text)(called)
+        app.command(name, help=text, cls=WithKeys if "config" in options else TyperCommand)(called)
         return function
 
     return register
+
+
+class WithKeys(TyperCommand):
+    """A command with a configuration. Of an option that it has not, its message names the key that may be meant."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        given = [*args]
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as caught:
+            error: Any = caught  # the class of typer that it may be of is not public
+            option = getattr(error, "option_name", None)
+            if option and hasattr(error, "possibilities"):
+                name = option.lstrip("-").replace("-", "_")
+                for key in pipeline.shipped.keys_like(name)[:1]:
+                    if key.endswith(f".{name}") or not error.possibilities:
+                        error.message = f"{error}; did you mean --set {key}={_value_after(option, given)}?"
+                        error.possibilities = None
+            raise
+
+
+def _value_after(option: str, words: list[str]) -> str:
+    """What a command line gives an option, to be pasted; VALUE where that cannot be told."""
+    for word, following in itertools.pairwise([*words, "-"]):
+        if word.startswith(f"{option}="):
+            return shlex.quote(word.partition("=")[2])
+        if word == option and not following.startswith("-"):
+            return shlex.quote(following)
+    return "VALUE"
 
 
 def _option(field: FieldInfo) -> Any:

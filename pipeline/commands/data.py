@@ -108,7 +108,7 @@ def audit(
     """
     from ...stages.leakage import audit
 
-    given.show(audit.run(pairs, out), text=_print)
+    given.show(audit.run(pairs, out), text=_print, summary=summaries.of_audit)
 
 
 @command(split_app, JSON, name="export")

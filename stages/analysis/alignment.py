@@ -56,7 +56,6 @@ class Report(AnalysisReport):
 
 
 def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tuple[Fields, Arrays]:
-    subject.require(4)
     if not subject.split.has_images:
         raise TrainingError(f"{subject.folder}: was trained without images; there is nothing that could be aligned")
     trained = cka_of_layers(subject, subject.network, config, progress)

@@ -9,15 +9,15 @@ from .config import ActivityConfig, AlignmentConfig, EmbeddingConfig, FewShotCon
 from .results import Analysis
 
 
-def _analysis(name: str, version: int, config: Any, of: Any, **needs: bool) -> Analysis:
+def _analysis(name: str, version: int, config: Any, of: Any, **needs: Any) -> Analysis:
     draw, caveat = getattr(of, "draw", None), getattr(of, "caveat", None)
     return Analysis(name, version, config, of.Report, of.measure, draw, of.TITLE, of.READING, caveat, **needs)
 
 
 _LISTED = (
     _analysis("activity", 2, ActivityConfig, activity, needs_known_layers=True),
-    _analysis("alignment", 2, AlignmentConfig, alignment, needs_images=True),
-    _analysis("embedding", 2, EmbeddingConfig, embedding),
+    _analysis("alignment", 2, AlignmentConfig, alignment, needs_images=True, min_recordings=4),
+    _analysis("embedding", 2, EmbeddingConfig, embedding, min_recordings=4),
     _analysis("grad-cam", 2, GradCamConfig, grad_cam, needs_known_layers=True),
     _analysis("landscape", 2, LandscapeConfig, landscape),
     _analysis("few-shot", 1, FewShotConfig, few_shot),

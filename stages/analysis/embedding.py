@@ -46,7 +46,6 @@ class Report(AnalysisReport):
 @torch.inference_mode()
 def measure(subject: Subject, config: EmbeddingConfig, progress: Progress) -> tuple[Fields, Arrays]:
     """Embeds the aligned features, means over time: of the recordings, then of their images where there are some."""
-    subject.require(4)
     recordings, images = [], []
     for batch in subject.batches(config.batch_size, "embedding", progress):
         recordings.append(subject.network.with_features(batch.events, "event")[1].mean(0).cpu())

@@ -28,6 +28,7 @@ from ...cache.locks import writer_lock
 from ...cache.paired import PairedBatch, PairedCache
 from ...cache.pairs import Reach, Split
 from ..batches.data import OpenSplit, encode_images
+from ..network.config import ARCHITECTURES
 from ..network.layers import Domain
 from ..network.networks import SpikingNetwork
 from ..network.prediction import adapted
@@ -195,7 +196,7 @@ class Analysis:
     shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
     analyses". reading: how to read it, for a report; caveat: where the picture of one result misleads, "" where it does
     not. needs_images: it says nothing of a run without images. needs_known_layers: it looks into layers, and a user's
-    network may have others.
+    network may have others. min_recordings: fewer are refused.
     """
 
     name: str
@@ -209,6 +210,19 @@ class Analysis:
     caveat: Callable[[Any, Arrays], str] | None = None
     needs_images: bool = False
     needs_known_layers: bool = False
+    min_recordings: int = 1
+
+    def suits(self, split: PairedCache, network: str | None) -> bool:
+        """Whether it is among "all analyses", and says something of a run with these data and the network of this name.
+
+        split: any of the run's; network: None where it is not known.
+        """
+        is_known = network is None or network in ARCHITECTURES
+        return (
+            self.draw is not None
+            and (split.has_images or not self.needs_images)
+            and (is_known or not self.needs_known_layers)
+        )
 
     def exists(self, run_folder: Path) -> bool:
         """Whether the run folder holds a result."""
@@ -288,6 +302,7 @@ class Analysis:
             training = read_training(run_folder)
             subject = Subject(network, info, training, open_split, split, rows, device, run_folder, digest)
             began = time.perf_counter()
+            subject.require(self.min_recordings)
             found, arrays = self.measure(subject, config, progress)
             common: Fields = {
                 "analysis": self.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple
@@ -39,13 +40,20 @@ def run(
     No other split than `config.split` is opened. `save_logits`: also write this .npz: logits (T, N, C) float32,
     sample_id (N,), label (N,), class_names (C,).
     Raises TrainingError: no weights, weights of other data, a split without recordings, an impossible precision, views
-    moved out of their frame, or logits to save of several views.
+    moved out of their frame, logits to save of several views, or a folder that may not be written to.
     """
     if save_logits is not None and config.shifts:
         raise TrainingError(
             f"evaluate.shifts = {config.shifts}: with it a recording is named by probabilities of five views, not by "
             "one set of logits that could be saved; save logits with evaluate.shifts = 0"
         )
+    if not os.access(run_folder, os.W_OK):
+        raise TrainingError(
+            f"{run_folder}: results are written into the run's folder, and you may not write there; copy the folder, "
+            "and evaluate the copy"
+        )
+    if save_logits is not None and not os.access(save_logits.parent, os.W_OK):
+        raise TrainingError(f"{save_logits}: no folder there that you may write to; name another file for the logits")
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         names: list[CheckpointName] = [config.checkpoint]

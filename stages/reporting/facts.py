@@ -12,7 +12,7 @@ import numpy as np
 from ...cache.errors import command_line
 from ...cache.pairs import SPLIT_CODES
 from ..analysis.catalogue import ANALYSES
-from ..analysis.results import AnalysisReport
+from ..analysis.results import Analysis, AnalysisReport
 from .figures import to_svg
 from .records import Group, RunRecord, labelled
 
@@ -114,13 +114,13 @@ def _text(value: Any) -> str:
 def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
     """Every analysis with a picture: its numbers for each run, and the picture of the first run of each group.
 
-    labels: the runs that have a result, columns of `facts`. missing: commands that make the results of others.
+    labels: the runs that have a result, columns of `facts`. missing: commands that make the results of others, of
+    those whose data allow it.
     """
     runs = labelled(groups)
-    with_images = any(record.first.split.has_images for _, record in runs)
     sections = []
     for name, analysis in ANALYSES.items():
-        if analysis.draw is None or (analysis.needs_images and not with_images):
+        if analysis.draw is None:
             continue
         figures = []
         for number, group in enumerate(groups):
@@ -133,7 +133,7 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 caveat = analysis.caveat(report, arrays) if analysis.caveat else ""
                 figures.append({"run": run, "caption": caption, "svg": svg, "caveat": caveat})
         found = [(label, record, record.analyses[name][0]) for label, record in runs if name in record.analyses]
-        missing = [record.folder for _, record in runs if name not in record.analyses]
+        missing = [record.folder for _, record in runs if name not in record.analyses and _allows(record, analysis)]
         sections.append(
             {
                 "title": analysis.title,
@@ -150,6 +150,13 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
             }
         )
     return sections
+
+
+def _allows(record: RunRecord, analysis: Analysis) -> bool:
+    """Whether the command for this analysis, as the report gives it, does not refuse the run."""
+    split, network = record.first.split, (record.settings.get("model") or {}).get("name")
+    looked_at = split.count("validation").sum() or split.count("train").sum()  # as the analyses choose by themselves
+    return analysis.suits(split, network) and looked_at >= analysis.min_recordings
 
 
 def _facts(reports: Sequence[AnalysisReport]) -> list[Fact]:

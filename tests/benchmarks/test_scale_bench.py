@@ -9,6 +9,7 @@ import pytest
 from command_line import run_command, succeed
 
 from dvs_transfer.benchmarks import scale
+from dvs_transfer.cache.errors import DvsTransferError
 
 from naive import encode_records
 
@@ -53,5 +54,15 @@ def test_a_folder_without_recordings_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_call_that_fails_is_no_figure(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(Exception, match="returned non-zero exit status 1"):
+    with pytest.raises(DvsTransferError, match="dvs-transfer convert nmnist /nowhere: ended with exit code 1"):
         scale.call("convert", "nmnist", "/nowhere")
+
+
+def test_few_links_are_of_every_digit(tmp_path: Path) -> None:
+    for digit in "0123456789":
+        for number in range(7):
+            file = tmp_path / "some" / digit / f"{number}.bin"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"")
+    scale.link_recordings(tmp_path / "some", tmp_path / "raw", 30)
+    assert [len(list((tmp_path / "raw" / "Train" / digit).iterdir())) for digit in "0123456789"] == [3] * 10

@@ -31,3 +31,14 @@ def test_a_disk_that_fills_while_a_file_is_flushed_is_told_with_the_file(
     with pytest.raises(OSError, match=r"No space left on device: '.*a\.json'"):
         WAYS[way](path)
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_file_that_cannot_be_made_is_told_by_its_own_name(tmp_path: Path) -> None:
+    """Not by that of the one aside, which nobody asked for."""
+    with pytest.raises(FileNotFoundError, match=r"No such file or directory: '[^']*/gone/a\.json'$"):
+        durable.write_bytes(tmp_path / "gone" / "a.json", b"{}")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(IsADirectoryError) as caught:
+        durable.write_bytes(tmp_path / "folder", b"{}")
+    assert caught.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

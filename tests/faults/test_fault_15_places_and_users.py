@@ -87,8 +87,7 @@ def test_a_read_only_cache_is_read_and_not_written(root: Path, tally: Tally, tmp
         with tally.attempt():
             refused = run_command(*preprocess(root, "--set", "frames.num_bins=4"))
             assert refused.code == 1
-            assert f"{root}/data/cache" in refused.err
-            assert "Read-only" in refused.err
+            assert refused.err.endswith(f"error: {root}/data/cache: Read-only file system\n")
             assert snapshot(root) == before
 
 
@@ -107,8 +106,7 @@ def test_another_user_reads_and_writes_nothing(root: Path, as_nobody: Callable[.
     with tally.attempt():
         refused = as_nobody(*preprocess(root, "--set", "frames.num_bins=4"))
         assert refused.code == 1, refused
-        assert f"{root}/data/cache" in refused.err
-        assert "Permission denied" in refused.err
+        assert refused.err.endswith(f"error: {root}/data/cache: Permission denied\n")
         assert snapshot(root) == before
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 import shutil
 from dataclasses import replace
 
@@ -44,6 +45,17 @@ def test_report_is_returned_and_written(run_folder):
     assert (report.protocol, report.split_digest) == ("disjoint", "0123456789ab")
     assert (report.checkpoint, report.selection, report.method) == ("best", "validation", "transfer")
     assert json.loads((run_folder / "evaluation-test.json").read_text()) == report.model_dump(mode="json")
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_read(run_folder, tmp_path, monkeypatch):
+    def open_split(name):
+        raise AssertionError("measured")
+
+    with pytest.raises(TrainingError, match=r"a\.npz: no folder there that you may write to"):
+        run(EvaluateConfig(), open_split, run_folder, tmp_path / "gone" / "a.npz")
+    monkeypatch.setattr(os, "access", lambda path, mode: path != run_folder)  # tests may run as root
+    with pytest.raises(TrainingError, match="you may not write there; copy the folder, and evaluate the copy"):
+        run(EvaluateConfig(), open_split, run_folder)
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,8 @@ def test_images_that_were_left_out_as_copies_are_counted_by_class(tmp_path: Path
     report = pair(events, images)[0]
     found = audit.run(report.path, tmp_path / "a.png")
     assert (report.num_pool, found.num_left_out, found.most_left_out) == (18, 3, {"dog": 2, "ant": 1})
-    text = succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    assert "; 3 copies were left out of it" in succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    text = succeed("audit", report.path, "-v", "--out", tmp_path / "a.png").out
     assert "left out as copies of held-out recordings' photos: 3 images; most of dog 2, ant 1" in text
     free = audit.run(pair(events, images, protocol="unrestricted")[0].path, tmp_path / "a.png")
     assert (free.num_left_out, free.most_left_out) == (0, {})
@@ -164,7 +165,15 @@ def test_the_command_prints_json_and_text_and_draws(leaky: PairingReport, tmp_pa
         **{"by_id": 4, "by_digest": 1, "by_near_duplicate": 1, "num_in_reach": 4, "num_otherwise": 0},
     }
     assert json.loads(json.dumps(document["recordings"][0]))["way"] == "digest"
-    text = succeed("audit", leaky.path, "--out", out).out
+    assert succeed("audit", leaky.path, "--out", out).out.splitlines() == [
+        "audit: protocol unrestricted, photos in reach: some",
+        f"  static pool: {document['num_pool']} images",
+        "  validation: 4 of 4 recordings have their photo, or one like it, there",
+        "  test: 4 of 4 recordings have their photo, or one like it, there",
+        "recordings with one like them in another split: 2 of test in train",
+        f"picture of the most alike: {out} (-v lists them)",
+    ]
+    text = succeed("audit", leaky.path, "-v", "--out", out).out
     assert "protocol unrestricted, photos in reach: some" in text
     assert "in the pool 4: 4 the photo itself, 1 the same file, 1 one that looks the same" in text
     assert "test in train: 2: 1 the same file, 1 look the same, of 0 the photos do" in text

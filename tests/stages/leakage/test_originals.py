@@ -220,7 +220,10 @@ def test_what_was_declared_against_what_is_known_is_told_of_an_older_store(
     found = audit(report.path, tmp_path / "a.png")
     assert (report.photos_in_reach, found.originals) == ("none", "none")
     assert [(split.num_otherwise, split.by_id) for split in found.splits] == [(4, 4)] * 2
-    text = succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    short = succeed("audit", report.path, "--out", tmp_path / "a.png").out
+    assert "photos in reach: none (declared: pairing.originals = none)" in short
+    assert short.count("; 4 names tell otherwise than declared") == 2
+    text = succeed("audit", report.path, "-v", "--out", tmp_path / "a.png").out
     assert "photos in reach: none (declared: pairing.originals = none)" in text
     assert "of 4 names tell something else than what was declared" in text
 

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finished_run import MakeRun, evaluate
 from html_page import Page
@@ -212,6 +213,22 @@ def test_every_analysis_can_be_read_and_what_is_missing_is_named(make_run: MakeR
         assert (f"dvs-transfer analyse {name} {run}" in page.text) == drawn
     titles = [entry.title for entry in ANALYSES.values() if entry.draw is not None]
     assert page.text.count("Not made yet") == page.text.count(", ".join(titles)) == 1
+
+
+def test_what_the_data_of_a_run_refuse_is_not_proposed(make_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three recordings are too few for CKA and t-SNE, and a network of one's own has layers that are not known."""
+
+    def proposed(run: Path) -> set[str]:
+        return set(re.findall(rf"dvs-transfer analyse (\S+) {run}", read(run).text))
+
+    run = make_run()
+    assert proposed(run) == {"activity", "alignment", "embedding", "grad-cam", "landscape"}
+    document = json.loads((run / "config.json").read_text())
+    document["experiment"]["model"]["name"] = "mine:Network"
+    (run / "config.json").write_text(json.dumps(document))
+    assert proposed(run) == {"alignment", "embedding", "landscape"}
+    monkeypatch.setattr(PairedCache, "count", lambda self, split: np.array([2, 1]))
+    assert proposed(run) == {"landscape"}
 
 
 def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
