@@ -23,6 +23,7 @@ from ..stages.plugins import look_in
 from ..stages.simulation.config import SimulationConfig
 from ..stages.training.config import METHOD_NAMES, TrainConfig
 from ..stages.training.sliding import STRATEGIES
+from .shipped import close_to
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -223,9 +224,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         there = sorted(found.name for found in path.parent.glob("*.toml"))
         hint = f"; in {path.parent} there are {', '.join(there)}" if there else ""
-        from . import shipped  # which explains these models
-
-        if path.parent == Path("configs") and (close := shipped.close_to(path.stem)):
+        if path.parent == Path("configs") and (close := close_to(path.stem)):
             hint = f"; did you mean {' or '.join(close)}?"
         raise ConfigError(
             f"{path}: no such configuration file{hint}; `dvs-transfer config ls` lists those that are shipped"

@@ -41,7 +41,7 @@ from dvs_transfer.stages.runs.metrics import read_metrics
 from dvs_transfer.stages.runs.nir_export import graph_of
 from dvs_transfer.stages.runs.nir_import import read_graph
 from dvs_transfer.stages.runs.released import read_released
-from dvs_transfer.stages.runs.state import States
+from dvs_transfer.stages.runs.state import Division, States
 from dvs_transfer.stages.sources import open_source, segment_tables
 from dvs_transfer.stages.sources.atis import parse_box
 from dvs_transfer.stages.sources.base import EventStream, Windows
@@ -293,7 +293,9 @@ def _graphs(folder: Path) -> list[bytes]:
 def _state(folder: Path) -> list[bytes]:
     train(folder / "run", changed(epochs=1, keep_checkpoints=1))
     path = next((folder / "run" / "checkpoints").glob("state-*.rest"))
-    (folder / "identity").write_text(packing.from_bytes(path.read_bytes())["identity"])
+    identity = json.loads(packing.from_bytes(path.read_bytes())["identity"])
+    settings = {key: value for key, value in identity.items() if key not in vars(Division())}
+    (folder / "identity").write_text(json.dumps(settings))
     return [path.read_bytes()]
 
 

@@ -25,6 +25,7 @@ from ... import pipeline
 from ...cache import durable
 from ...cache.errors import ConfigError, command_line
 from ...cache.places import is_address, place
+from ..keys import keys_like
 from ..progress import Reporter, to_document, to_text
 from ..workspace import Workspace
 
@@ -198,7 +199,7 @@ class WithKeys(TyperCommand):
             option = getattr(error, "option_name", None)
             if option and hasattr(error, "possibilities"):
                 name = option.lstrip("-").replace("-", "_")
-                for key in pipeline.shipped.keys_like(name)[:1]:
+                for key in keys_like(name)[:1]:
                     if key.endswith(f".{name}") or not error.possibilities:
                         error.message = f"{error}; did you mean --set {key}={_value_after(option, given)}?"
                         error.possibilities = None

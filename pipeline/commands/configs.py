@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import shipped
+from ..keys import as_markdown, explain
 from .common import JSON, Given, command
 
 config_app = typer.Typer(
@@ -64,9 +65,9 @@ def keys(
 
     Example: dvs-transfer config keys train.saccade
     """
-    found = shipped.explain(section)
+    found = explain(section)
     if markdown:
-        print(shipped.as_markdown(found), end="")
+        print(as_markdown(found), end="")
         return
 
     def tell(listed: list[Any]) -> None:

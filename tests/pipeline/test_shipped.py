@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dvs_transfer.cache.errors import ConfigError
-from dvs_transfer.pipeline import shipped
+from dvs_transfer.pipeline import keys, shipped
 from dvs_transfer.pipeline.config import ExperimentConfig, load_config
 from dvs_transfer.pipeline.studies.study import load_study
 
@@ -46,13 +46,13 @@ def test_keys_are_those_that_a_file_takes() -> None:
     """A default that a key states is one that a file may state."""
     # These need other keys beside them; those of `simulate` are as in demo.simulation.
     alone = ("train.options.", "simulate.")
-    for key in shipped.explain():
+    for key in keys.explain():
         assert key.meaning, key.key
         if key.default and (key.key.startswith(alone) or key.key == "pairing.train"):
             tomllib.loads(f"value = {key.default}")
         elif key.default:
             load_config("demo", [f"{key.key}={key.default}"])
-    named = {key.key for key in shipped.explain() if not key.key.startswith("train.options.")}
+    named = {key.key for key in keys.explain() if not key.key.startswith("train.options.")}
     loaded = load_config("demo").model_dump(mode="json", context={"whole": True})
     for section in ("frames", "pairing", "model", "train", "evaluate", "conversion"):
         for name in loaded[section]:
@@ -61,19 +61,19 @@ def test_keys_are_those_that_a_file_takes() -> None:
 
 
 def test_a_default_is_the_model_s() -> None:
-    (key,) = shipped.explain("train.saccade.amplitude")
+    (key,) = keys.explain("train.saccade.amplitude")
     default = ExperimentConfig.model_fields["train"].default.saccade.amplitude
     assert tuple(tomllib.loads(f"value = {key.default}")["value"]) == default
-    assert shipped.explain("frames.num_bins")[0].unit == "time bins"
+    assert keys.explain("frames.num_bins")[0].unit == "time bins"
 
 
 def test_an_unknown_section_names_the_sections() -> None:
     with pytest.raises(ConfigError, match=r"trian: no section or key .*train\.saccade"):
-        shipped.explain("trian")
+        keys.explain("trian")
 
 
 def test_the_page_is_what_the_command_prints() -> None:
     page = (REPOSITORY / "docs" / "configuration.md").read_text()
-    assert page.endswith(shipped.as_markdown(shipped.explain())), (
+    assert page.endswith(keys.as_markdown(keys.explain())), (
         "docs/configuration.md is out of date: `dvs-transfer config keys --markdown` prints its tables"
     )
