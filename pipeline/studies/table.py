@@ -155,9 +155,7 @@ def _compare(row: Row, baseline: Row | None, results: Mapping[str, Results], che
     own, other = results[row.name], results[baseline.name]
     pairs = [(own[seed], other[seed]) for seed in own if seed in other]
     differences = {}
-    if pairs and all(
-        (a.report.recordings_digest, a.report.way) == (b.report.recordings_digest, b.report.way) for a, b in pairs
-    ):
+    if pairs and all(a.report.recordings_digest == b.report.recordings_digest for a, b in pairs):
         differences = of_methods.find_differences([a for a, _ in pairs], [b for _, b in pairs], checkpoints)
     return Comparison(baseline.name, len(pairs), differences, of_methods.find_verdict(differences))
 
@@ -187,7 +185,10 @@ def _notes(
             protocols.setdefault(protocol, []).append(of.name)
     has_other_split = any("," in protocol for protocol in protocols)  # which is named behind the photos' rule
     reach = {row.photos_in_reach for row in rows}
-    ways = sorted({report.way for report in reports})
+    ways: dict[str, list[str]] = {}
+    for of in study.rows:
+        for way in {result.report.way for result in results[of.name].values()}:
+            ways.setdefault(way, []).append(of.name)
     leaks, is_unreal = "some" in reach, file.data != "real"
     compared = [comparison.differences for row in rows for comparison in row.comparisons]
     has_interval = {of.draws is not None for differences in compared for of in differences.values()}
@@ -201,7 +202,11 @@ def _notes(
             f"Protocol: {protocol}" + (f" ({'; '.join(names)})." if len(protocols) > 1 else "."): has_other_split
             for protocol, names in sorted(protocols.items())
         },
-        f"Evaluated with: {'; '.join(ways)}. Rows of other ways are not compared.": ways not in ([], [DEFAULT_WAY]),
+        **{
+            f"Evaluated with: {way}" + (f" ({'; '.join(names)})." if len(ways) > 1 else "."): ways.keys()
+            != {DEFAULT_WAY}
+            for way, names in sorted(ways.items())
+        },
         "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
         "epoch of best. Labels of static images are not counted.": bool(reports),
         **{
