@@ -1,10 +1,10 @@
-"""The front matter is YAML for a parser that is not ours."""
+"""Metadata of any kind are front matter that a reader finds the end of, and reads as it was."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import pytest
+import yaml
 from evaluations import evaluation_of
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,17 +16,8 @@ from dvs_transfer.stages.sharing.cards import card, table
 from dvs_transfer.stages.sharing.licences import metadata, title_and_licence
 from dvs_transfer.stages.sharing.run_card import run_card
 
-yaml = pytest.importorskip("yaml", reason="needs PyYAML, which comes with the extra `docs`")
-
-TEXTS = st.text(
-    st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp", "Cn", "Co"), exclude_characters="\ufeff")
-)
-PLAIN = (
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | TEXTS | st.floats(-1e6, 1e6).map(lambda x: round(x, 6))
-)
-KEYS = st.from_regex(r"[a-z][a-z_-]{0,9}", fullmatch=True).filter(
-    lambda key: key not in ("y", "n", "yes", "no", "on", "off", "null", "true", "false")
-)
+PLAIN = st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False)
+KEYS = st.text()
 VALUES: Any = st.recursive(PLAIN, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from command_line import refuse, succeed
 
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
@@ -34,7 +35,6 @@ RUN_FILES = {
 
 
 def front_matter(folder: Path) -> dict[str, Any]:
-    yaml = pytest.importorskip("yaml", reason="needs PyYAML, which comes with the extra `docs`")
     document: dict[str, Any] = yaml.safe_load((folder / "README.md").read_text().split("---\n")[1])
     return document
 
