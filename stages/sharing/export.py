@@ -15,6 +15,7 @@ from ...cache.errors import ConfigError, StoreError, TrainingError, command_line
 from ...cache.pairs import PairStore
 from ...cache.places import exists, is_address, read_object
 from ...cache.store import FrameStore, read_attributes
+from ...cache.verify import verify_store
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import evaluation_path, predictions_path, read_outcome
 from ..runs.checkpoint import CheckpointName, read_info, require_weights, weights_path
@@ -42,8 +43,8 @@ class ExportReport:
 def export(path: Path, folder: Path, licence: str | None = None) -> ExportReport:
     """Make `folder` of the run or the store at `path`. licence: an identifier of the card format, such as cc-by-4.0.
 
-    Raises TrainingError: no such run, one without results, or with results of other weights; StoreError: no whole
-    store; ConfigError: the folder is there already.
+    Raises TrainingError: no such run, one without results, or with results of other weights; StoreError: no store,
+    or a damaged one; ConfigError: the folder is there already.
     """
     is_run = exists(path / "config.json")
     if not is_run and not exists(path / "zarr.json"):
@@ -139,6 +140,13 @@ def _write_stores(path: Path, made: Path, name: str, licence: str | None) -> Non
                 durable.write_bytes(target, read_object(folder / file, num_bytes))
             else:
                 _link(folder / file, target)
+        copied = verify_store(made / folder.resolve().name)
+        if not copied.is_whole:
+            key, problem = next(iter(copied.bad.items()))
+            raise StoreError(
+                f"{folder}: {key}: {problem}; nothing is shared of a damaged store: see "
+                f"`{command_line('cache', 'verify', folder)}`"
+            )
     (made / CARD).write_text(text, encoding="utf-8")
 
 

@@ -174,6 +174,19 @@ def test_one_store_alone(shared_pairs: Path, tmp_path: Path) -> None:
     verify(tmp_path / "frames", read_manifest(tmp_path / "frames"))
 
 
+def test_nothing_is_shared_of_a_damaged_store(shared_pairs: Path, tmp_path: Path) -> None:
+    """Its copy would be digested as it is, and pass for whole wherever it is fetched."""
+    own = tmp_path / "own.zarr"
+    shutil.copytree(PairStore(shared_pairs).events.path, own)
+    shard = next(path for path in (own / "frames" / "c").rglob("*") if path.is_file())
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(StoreError, match=r"frames/c/.*: digest .* nothing is shared of a damaged store"):
+        export(own, tmp_path / "frames")
+    assert not (tmp_path / "frames").exists()
+
+
 def test_repositories_are_named_as_hubs_take_it() -> None:
     names = {"ncaltech101+caltech101-8299": "ncaltech101-caltech101-8299"}
     names |= {"-for  others (2)": "for-others-2", "a_b.c": "a_b.c"}
