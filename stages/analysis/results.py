@@ -6,7 +6,7 @@ import io
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ from ...cache import durable
 from ...cache.digests import file_digest, fingerprint
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError, command_line
-from ...cache.locks import writer_lock
+from ...cache.locks import once
 from ...cache.paired import PairedBatch, PairedCache
 from ...cache.pairs import Reach, Split
 from ..batches.data import OpenSplit, encode_images
@@ -264,9 +264,8 @@ class Analysis:
         Raises TrainingError: no weights, weights of other data, a split without recordings; and what `measure` raises.
         """
         device = select_device(config.device)
-        with torch_settings(threads=config.threads), writer_lock(run_folder / "analysis", self.name):
-            weights = weights_path(run_folder, config.checkpoint)
-            network, info = load_weights(weights, device)
+        with torch_settings(threads=config.threads):
+            network, info = load_weights(weights := weights_path(run_folder, config.checkpoint), device)
             asked: Any = getattr(config, "split", None)
             begins: dict[Any, tuple[Split, ...]] = {"auto": ("validation", "train"), None: ("novel", "test")}
             for name in begins.get(asked, (asked,)):
@@ -279,32 +278,18 @@ class Analysis:
             settings = config.model_dump(mode="json")
             if "split" in settings:
                 settings["split"] = name
-            weights_digest = file_digest(weights)
             origin = {
                 "analysis": self.name,
                 "revision": self.version,  # so called in the fingerprints of earlier versions' results
-                "weights": weights_digest,
+                "weights": file_digest(weights),
                 "data": [split.fingerprint, split.split_digest],
                 "settings": {key: value for key, value in settings.items() if key not in config.neutral},
             }
             digest, reach = fingerprint(origin), info.photos_in_reach_of(split)
-            try:
-                kept = None if restart else self.read(run_folder)[0]
-            except TrainingError:
-                kept = None
-            if (
-                kept is not None and kept.fingerprint == digest
-            ):  # of an earlier version, it may not say what was in reach
-                return kept.model_copy(update={"photos_in_reach": reach})
-            for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
-                result_path(run_folder, self.name, suffix).unlink(missing_ok=True)
             rows = choose_rows(split.event_labels, settings.get("num_recordings", len(split)), config.seed)
             training = read_training(run_folder)
             subject = Subject(network, info, training, open_split, split, rows, device, run_folder, digest)
-            began = time.perf_counter()
-            subject.require(self.min_recordings)
-            found, arrays = self.measure(subject, config, progress)
-            common: Fields = {
+            told: Fields = {
                 "analysis": self.name,
                 "version": self.version,
                 "fingerprint": digest,
@@ -312,20 +297,40 @@ class Analysis:
                 "split": name,
                 "num_recordings": len(rows),
                 "checkpoint": config.checkpoint,
-                "weights_digest": weights_digest,
+                "weights_digest": origin["weights"],
                 **{field: getattr(info, field) for field in ("epoch", "method", "protocol")},
                 "photos_in_reach": reach,
                 "split_digest": split.split_digest,
-                "arrays": tuple(arrays),
-                "seconds": time.perf_counter() - began,
             }
-            report = self.report(**common | found)
-            if arrays:
-                buffer = io.BytesIO()
-                np.savez_compressed(buffer, **arrays, fingerprint=np.array(digest))  # type: ignore[arg-type]
-                durable.write_bytes(result_path(run_folder, self.name, ".npz"), buffer.getvalue())
-            durable.write_json(result_path(run_folder, self.name), report.model_dump(mode="json"))
-            return report
+            report, _ = once(
+                run_folder / "analysis",
+                self.name,
+                lambda: None if restart else self._kept(run_folder, digest),
+                lambda: self._make(subject, config, told, restart, progress),
+            )
+        return report.model_copy(update={"photos_in_reach": reach})  # of an earlier version, it may not say
+
+    def _kept(self, run_folder: Path, digest: str) -> Any:
+        """The result that is there, if it is the one of this fingerprint."""
+        with suppress(TrainingError):
+            kept = self.read(run_folder)[0]
+            return kept if kept.fingerprint == digest else None
+
+    def _make(self, subject: Subject, config: AnalysisConfig, told: Fields, restart: bool, progress: Progress) -> Any:
+        """Measure, and keep what was found with what is `told` of it; earlier results go, with `restart` all."""
+        for suffix in (".json", ".npz", ".png", *((".jsonl",) if restart else ())):
+            result_path(subject.folder, self.name, suffix).unlink(missing_ok=True)
+        subject.require(self.min_recordings)
+        began = time.perf_counter()
+        found, arrays = self.measure(subject, config, progress)
+        measured: Fields = {"arrays": tuple(arrays), "seconds": time.perf_counter() - began}
+        report = self.report(**told | measured | found)
+        if arrays:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, **arrays, fingerprint=np.array(subject.fingerprint))  # type: ignore[arg-type]
+            durable.write_bytes(result_path(subject.folder, self.name, ".npz"), buffer.getvalue())
+        durable.write_json(result_path(subject.folder, self.name), report.model_dump(mode="json"))
+        return report
 
 
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:

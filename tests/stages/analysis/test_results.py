@@ -43,6 +43,18 @@ def test_the_same_question_is_answered_at_once(analysed: Path) -> None:
     assert not is_kept(analysed, ActivityConfig(split="test"))
 
 
+def test_what_is_there_is_read_without_the_right_to_write(analysed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's run: the folder of the lock cannot be written to."""
+
+    def refused(folder: Path, name: str, **options: Any) -> None:
+        raise PermissionError(folder)
+
+    monkeypatch.setattr("dvs_transfer.cache.locks.writer_lock", refused)
+    assert is_kept(analysed)
+    with pytest.raises(PermissionError):
+        is_kept(analysed, restart=True)
+
+
 def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", NETWORKS["vgg_snn"], seed=2)
     weights_path(other, "best").replace(weights_path(analysed, "best"))
