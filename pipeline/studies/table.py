@@ -202,9 +202,9 @@ def _notes(
             f"Protocol: {protocol}" + (f" ({'; '.join(names)})." if len(protocols) > 1 else "."): has_other_split
             for protocol, names in sorted(protocols.items())
         },
+        f"Evaluated with: {DEFAULT_WAY}, where nothing else is said.": len(ways) > 1 and DEFAULT_WAY in ways,
         **{
-            f"Evaluated with: {way}" + (f" ({'; '.join(names)})." if len(ways) > 1 else "."): ways.keys()
-            != {DEFAULT_WAY}
+            f"Evaluated with: {way}" + (f" ({'; '.join(names)})." if len(ways) > 1 else "."): way != DEFAULT_WAY
             for way, names in sorted(ways.items())
         },
         "Labels seen: of recordings, in all classes: those that trained, and behind the + those that chose the "
