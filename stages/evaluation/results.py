@@ -206,7 +206,7 @@ class Outcome:
 
 
 def describe_way(settings: EvaluateConfig | EvaluationReport) -> str:
-    heads = "event head" if settings.heads == "event" else "mean of both heads"
+    heads = "event head" if settings.heads == "event" else "mean of both heads where two were trained"
     views = f", mean of 5 views (0 and ±{settings.shifts} pixels along x and y)" if settings.shifts else ""
     return f"{settings.precision}, {heads}{views}"
 

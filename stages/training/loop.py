@@ -82,7 +82,7 @@ def run(
             on_message(training.sampler.note)
         if training.unlabelled.data is not None:
             on_message(f"train.unlabelled: {len(training.unlabelled.data):,} recordings are seen without labels")
-        training.resume(on_message)
+        is_new = not training.resume(on_message)
         resumed_after, resumed_steps = kept.epoch, len(training.unfinished)
         if processes.is_main:
             document = dict(resolved or {"model": model.model_dump(), "train": config.model_dump()})
@@ -93,6 +93,8 @@ def run(
         if processes.is_main and kept.epoch < config.epochs:
             noted = period_noted(run_folder, device, processes.count, resumed_after, data.placement)
             stack.enter_context(noted)
+        if is_new:
+            training.prepare(on_message)
         training.fit(on_progress)
     return TrainingReport(
         epochs=config.epochs,
@@ -204,12 +206,15 @@ class _Training:
         for step in range(self.config.epochs * self.sampler.num_steps):
             self._sliding_probability(step)
 
-    def resume(self, on_message: OnMessage) -> None:
-        """Take up the run that the folder holds, if it holds one."""
+    def resume(self, on_message: OnMessage) -> bool:
+        """Take up the run that the folder holds, and tell whether it holds one."""
         found = self.processes.from_main(self.kept.load(on_message) if self.processes.is_main else None)
         if found is not None:
             self.unfinished = self.kept.take_up(self.learner, *found)
-            return
+        return found is not None
+
+    def prepare(self, on_message: OnMessage) -> None:
+        """What a method needs before its first step, a teacher perhaps, and the state that it begins with."""
         self.learner.prepare(self.data.photos, self.split.image_labels, on_message)
         if self.processes.is_main:
             self.kept.save_state(self.learner, self.unfinished)

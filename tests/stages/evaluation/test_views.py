@@ -144,7 +144,10 @@ def test_what_a_report_says_and_when_it_is_current(folder):
     plain, both = EvaluateConfig(), EvaluateConfig(shifts=1, heads="both")
     report = run(both, open_tiny_split, folder)
     assert (report.shifts, report.heads) == (1, "both")
-    assert report.way == "float32, mean of both heads, mean of 5 views (0 and ±1 pixels along x and y)"
+    assert (
+        report.way
+        == "float32, mean of both heads where two were trained, mean of 5 views (0 and ±1 pixels along x and y)"
+    )
     written = json.loads((folder / "evaluation-test.json").read_text())
     assert (written["shifts"], written["heads"]) == (1, "both")
     assert current_evaluation(folder, both).report == report
