@@ -200,6 +200,19 @@ def test_killed_and_resumed_equals_one_go_with_the_same_teacher(tmp_path, monkey
     assert weights(tmp_path / "killed") == weights(tmp_path / "one_go")
 
 
+def test_killed_while_the_teacher_learns_it_begins_anew(tmp_path, monkeypatch):
+    def kill(*arguments):
+        raise KilledError
+
+    config = changed(method="distillation", options=FEW)
+    train(tmp_path / "one_go", config)
+    with monkeypatch.context() as patched, pytest.raises(KilledError):
+        patched.setattr(Distillation, "prepare", kill)
+        train(tmp_path / "killed", config)
+    train(tmp_path / "killed", config)
+    assert weights(tmp_path / "killed") == weights(tmp_path / "one_go")
+
+
 def test_the_teacher_makes_a_difference_in_the_first_half_alone(tmp_path):
     """Epochs 1 and 2 of 4 follow it, whichever its weight; without weight the run is that of transfer."""
     runs = {"transfer": {}, "without": {"weight": 0}, "with": {}}
