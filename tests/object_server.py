@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,8 +23,9 @@ class ObjectServer:
     """Started by the fixture of that name. requests: method and path of each, as they came."""
 
     requests: list[tuple[str, str]] = field(default_factory=list)
-    _refusal: tuple[int, str, str, int] | None = None
+    _refusal: tuple[int, str, str, range] | None = None
     _keeps: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def start(self) -> None:
         from moto.server import ThreadedMotoServer
@@ -52,9 +55,12 @@ class ObjectServer:
         return [about["Key"] for about in found]
 
     @contextmanager
-    def refusing(self, status: int, code: str, message: str, after: int = 0) -> Iterator[None]:
-        """Every request is refused in here, but for the first `after`."""
-        self._refusal = (status, code, message, len(self.requests) + after)
+    def refusing(
+        self, status: int, code: str, message: str, after: int = 0, times: int = sys.maxsize
+    ) -> Iterator[None]:
+        """Requests are refused in here, `times` of them and after the first `after`."""
+        first = len(self.requests) + after
+        self._refusal = (status, code, message, range(first, first + times))
         try:
             yield
         finally:
@@ -70,7 +76,9 @@ class ObjectServer:
             self._keeps = False
 
     def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
+        with self._lock:
+            number = len(self.requests)
+            self.requests.append((environ["REQUEST_METHOD"], environ["PATH_INFO"]))
         is_of_many = environ["REQUEST_METHOD"] == "POST" and environ["QUERY_STRING"].startswith("delete")
         if self._keeps and is_of_many:
             asked = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])).decode()
@@ -79,8 +87,9 @@ class ObjectServer:
         if self._keeps and environ["REQUEST_METHOD"] == "DELETE":
             message = _ERROR.format(code="AccessDenied", message="Access Denied")
             return _respond(start_response, "403 AccessDenied", message)
-        if self._refusal is None or len(self.requests) <= self._refusal[3]:
-            answer: Iterable[bytes] = self._answer(environ, start_response)
+        if self._refusal is None or number not in self._refusal[3]:
+            with self._lock:  # moto's tables are not for several threads: it fails where a listing meets a put
+                answer: Iterable[bytes] = self._answer(environ, start_response)
             return answer
         status, code, message, _ = self._refusal
         environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))

@@ -22,7 +22,6 @@ def object_server() -> Iterator[ObjectServer]:
             "AWS_ACCESS_KEY_ID": "somebody",
             "AWS_SECRET_ACCESS_KEY": "secret",
             "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_MAX_ATTEMPTS": "1",
         }.items():
             patch.setenv(name, value)
         server.start()

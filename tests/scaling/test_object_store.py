@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -178,10 +179,23 @@ REFUSALS = [
 ]
 
 
+@pytest.fixture
+def impatient(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Every request is tried once."""
+    from s3fs import S3FileSystem
+
+    with monkeypatch.context() as patch:
+        patch.setenv("AWS_MAX_ATTEMPTS", "1")
+        patch.setattr(S3FileSystem, "retries", 1)
+        S3FileSystem.clear_instance_cache()
+        yield
+    S3FileSystem.clear_instance_cache()
+
+
 @pytest.mark.parametrize(("status", "code", "message", "says"), REFUSALS, ids=[refusal[1] for refusal in REFUSALS])
 def test_a_refusing_server_is_told_and_the_next_run_goes_on(
     status: int, code: str, message: str, says: str, raw: Path, address: Path, object_server: ObjectServer,
-    tmp_path: Path,
+    tmp_path: Path, impatient: None,
 ) -> None:  # fmt: skip
     expected = convert(raw, tmp_path).path
     with (
@@ -202,8 +216,19 @@ def test_a_refusing_server_is_told_and_the_next_run_goes_on(
     assert set(entries(address)) == {store.name}
 
 
+def test_a_server_that_fails_now_and_then_is_asked_again(
+    raw: Path, address: Path, object_server: ObjectServer, tmp_path: Path
+) -> None:
+    expected = convert(raw, tmp_path).path
+    before = len(object_server.requests)
+    with object_server.refusing(500, "InternalError", "We encountered an internal error", after=17, times=2):
+        store = convert(raw, address).path
+    assert len(object_server.requests) > before + 19  # so that both were refused
+    assert_same_store(store, expected)
+
+
 def test_a_wrong_bucket_and_a_server_that_is_not_there(
-    raw: Path, address: Path, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+    raw: Path, address: Path, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch, impatient: None
 ) -> None:
     from s3fs import S3FileSystem
 
@@ -211,17 +236,15 @@ def test_a_wrong_bucket_and_a_server_that_is_not_there(
         with pytest.raises(AddressError, match=r"s3://nowhere/x.*: there is no such bucket"):
             call()
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    monkeypatch.setattr(S3FileSystem, "retries", 1)
     S3FileSystem.clear_instance_cache()
     with pytest.raises(AddressError, match=f"{address}/a.zarr/zarr.json: cannot be reached .*127.0.0.1:1"):
         FrameStore(address / "a.zarr")
-    monkeypatch.undo()
-    S3FileSystem.clear_instance_cache()
 
 
 DYING = """
 import os, signal, sys
 sys.path.insert(0, sys.argv[3])
+from collections.abc import Iterator
 from pathlib import Path
 from dvs_transfer.cache.building import ObjectBuild
 from raw_data import convert
