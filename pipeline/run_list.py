@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from ..cache.errors import DvsTransferError
 from ..stages.evaluation.config import EVALUATED_SPLITS
-from ..stages.evaluation.results import EvaluationReport, evaluation_path, read_evaluation
+from ..stages.evaluation.results import DEFAULT_WAY, EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.folder import read_run
 from ..stages.runs.metrics import metrics_path, read_metrics
@@ -21,9 +21,9 @@ from ..stages.runs.metrics import metrics_path, read_metrics
 
 @dataclass(frozen=True)
 class ListedRun:
-    """A run. labels: labelled recordings that trained it. split, accuracy, interval: top-1 in [0, 1] and 95 % of the
-    newest evaluation, on test recordings where there is one, of the epoch that goes first; None: not evaluated, or
-    with other weights than there are now.
+    """A run. labels: labelled recordings that trained it. split, way, accuracy, interval: top-1 in [0, 1] and 95 % of
+    the newest evaluation, on test recordings where there is one, of the epoch that goes first, and how the network was
+    asked; None: not evaluated, or with other weights than there are now.
 
     when: ISO 8601, UTC, of the newest file. state: "evaluated", "trained 3 of 30 epochs", "imported, not evaluated
     yet", or why it cannot be read.
@@ -39,6 +39,7 @@ class ListedRun:
     labels: int | None = None
     seed: int | None = None
     split: str | None = None
+    way: str | None = None
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     num_recordings: int | None = None
@@ -99,6 +100,7 @@ def _facts(path: Path) -> dict[str, Any]:
                 "state": "evaluated",
                 "labels": report.train_labels,
                 "split": split,
+                "way": report.way,
                 "accuracy": report.first.top1,
                 "interval": report.first.top1_interval,
                 "num_recordings": report.num_samples,
@@ -112,7 +114,7 @@ def _facts(path: Path) -> dict[str, Any]:
 
 
 def _is_older(evaluation: Path, report: EvaluationReport) -> bool:
-    """Whether an evaluation is of other weights than there are now. Those that are older than it are not read."""
+    """Whether an evaluation is of other weights than there are now. Those from before it began are not read."""
     written = evaluation.stat().st_mtime
     known = {name: digest for name, digest in report.weights.items() if digest is not None}
     paths = [weights_path(evaluation.parent, name) for name in known]
@@ -150,11 +152,16 @@ def as_table(runs: Sequence[ListedRun], width: int | None = None) -> list[str]:
     return lines
 
 
+def _unusual(run: ListedRun) -> str:
+    """How the network was asked, where that was chosen."""
+    return "" if run.way in (None, DEFAULT_WAY) else f", {run.way}"
+
+
 def _cells(run: ListedRun) -> dict[str, str]:
     return {
         "top-1": "" if run.accuracy is None else f"{100 * run.accuracy:.1f} %",
         "95 %": "" if run.interval is None else f"[{100 * run.interval[0]:.1f}, {100 * run.interval[1]:.1f}]",
-        "of": "" if run.num_recordings is None else f"{run.num_recordings:,} {run.split}",
+        "of": "" if run.num_recordings is None else f"{run.num_recordings:,} {run.split}{_unusual(run)}",
         "labels": "" if run.labels is None else str(run.labels),
         "seed": "" if run.seed is None else str(run.seed),
         "method": run.method,

@@ -80,6 +80,7 @@ def _record(table: Table, row: TableRow) -> list[tuple[str, Any]]:
         record.append((f"verdict_to_{baseline}", comparison.verdict))
     record += [(f"published_{n}", _number(row.published.get(n))) for n in range(1, len(table.sources) + 1)]
     record += [("data", table.data), ("photos_in_reach", row.photos_in_reach), ("selection", row.selection)]
+    record += [("way", row.way)]
     reaches = {n: row.published_reach.get(n) for n in range(1, len(table.sources) + 1)}
     return [*record, *((f"published_{n}_photos_in_reach", reach) for n, reach in reaches.items())]
 

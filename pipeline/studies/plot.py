@@ -11,6 +11,7 @@ from ...cache.documents import name_some
 from ...cache.errors import ConfigError
 from ...cache.pairs import worst_reach
 from ...stages.analysis import style
+from ...stages.evaluation.results import DEFAULT_WAY
 from ...stages.evaluation.statistics import MIN_DRAWS, MeanAndStd, mean_and_std
 from ...stages.reporting.accuracy_chart import ChartLine, accuracy_chart
 from .formats import MARKS
@@ -127,12 +128,12 @@ def _without_copies(results: Iterable[RawResult]) -> list[RawResult]:
 
 def _by_line(results: Sequence[RawResult], x: str) -> dict[str, list[RawResult]]:
     """The results of each line by its name. Where studies have a line in common, their titles tell the lines apart;
-    one whose runs are all another one's too is not drawn beside it."""
+    one whose runs are all another one's too, asked in the same way, is not drawn beside it."""
     found: dict[tuple[str, str], list[RawResult]] = {}
     for result in results:
         name = ", ".join(label for axis, label in result.labels.items() if axis != x)
         found.setdefault((name or result.study, result.study), []).append(result)
-    runs = {key: {result.run for result in of_line} for key, of_line in found.items()}
+    runs = {key: {(result.run, result.way) for result in of_line} for key, of_line in found.items()}
     order = list(found)
     kept = [
         key
@@ -183,8 +184,10 @@ def _line(name: str, results: Sequence[RawResult], x: str) -> Line:
             )
         assert result.top1_last is not None
         draws.setdefault(number, []).append(result.top1_last)
+    ways = sorted({result.way for result in results})
+    asked = "" if ways == [DEFAULT_WAY] else f" [{'; '.join(ways)}]"
     mark = MARKS.get(worst_reach(result.photos_in_reach for result in results), "")
-    return Line(name + mark, {number: mean_and_std(of) for number, of in draws.items()})
+    return Line(name + asked + mark, {number: mean_and_std(of) for number, of in draws.items()})
 
 
 def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:

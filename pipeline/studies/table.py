@@ -47,7 +47,8 @@ class TableRow:
     """A row's finished cells. Accuracies in [0, 1]; published: top-1 by the number of its source, in [0, 1], and
     published_reach: whether photos of its test recordings taught.
 
-    photos_in_reach: of held-out recordings, of the cells together; None without a finished cell.
+    photos_in_reach: of held-out recordings, of the cells together; None without a finished cell. way: how the networks
+    were asked.
     accuracies: by column; empty without a finished cell. comparisons: one for each of the table's baselines.
     """
 
@@ -61,6 +62,7 @@ class TableRow:
     published_reach: Mapping[int, Reach]
     photos_in_reach: Reach | None
     selection: str
+    way: str
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,7 @@ def _row(
         published_reach={number: reach for number, (_, reach) in published.items()},
         photos_in_reach=worst_reach(report.photos_in_reach for report in reports) if reports else None,
         selection=row.cells[0].config.train.select,
+        way="; ".join(sorted({report.way for report in reports})),
     )
 
 

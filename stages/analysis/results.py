@@ -39,8 +39,10 @@ from ..runs.checkpoint import (
     changed_weights,
     load_weights,
     require_same_data,
+    require_weights,
     weights_path,
 )
+from ..runs.metrics import metrics_path
 from ..saccades.pixels import Camera
 from ..training.config import TrainConfig, read_training
 from ..training.methods import photo_head_of
@@ -196,7 +198,7 @@ class Analysis:
     shown. config, report: its settings and its result. draw: None of one that is numbers alone; it is not among "all
     analyses". reading: how to read it, for a report; caveat: where the picture of one result misleads, "" where it does
     not. needs_images: it says nothing of a run without images. needs_known_layers: it looks into layers, and a user's
-    network may have others. min_recordings: fewer are refused.
+    network may have others. reads_metrics: it also shows what the epochs noted. min_recordings: fewer are refused.
     """
 
     name: str
@@ -210,6 +212,7 @@ class Analysis:
     caveat: Callable[[Any, Arrays], str] | None = None
     needs_images: bool = False
     needs_known_layers: bool = False
+    reads_metrics: bool = False
     min_recordings: int = 1
 
     def suits(self, split: PairedCache, network: str | None) -> bool:
@@ -265,7 +268,10 @@ class Analysis:
         """
         device = select_device(config.device)
         with torch_settings(threads=config.threads):
-            network, info = load_weights(weights := weights_path(run_folder, config.checkpoint), device)
+            weights = weights_path(run_folder, config.checkpoint)
+            require_weights(weights)
+            digest_of_weights = file_digest(weights)  # before they are read: a training may replace them meanwhile
+            network, info = load_weights(weights, device)
             asked: Any = getattr(config, "split", None)
             begins: dict[Any, tuple[Split, ...]] = {"auto": ("validation", "train"), None: ("novel", "test")}
             for name in begins.get(asked, (asked,)):
@@ -281,10 +287,12 @@ class Analysis:
             origin = {
                 "analysis": self.name,
                 "revision": self.version,  # so called in the fingerprints of earlier versions' results
-                "weights": file_digest(weights),
+                "weights": digest_of_weights,
                 "data": [split.fingerprint, split.split_digest],
                 "settings": {key: value for key, value in settings.items() if key not in config.neutral},
             }
+            if self.reads_metrics and metrics_path(run_folder).is_file():
+                origin["metrics"] = file_digest(metrics_path(run_folder))
             digest, reach = fingerprint(origin), info.photos_in_reach_of(split)
             rows = choose_rows(split.event_labels, settings.get("num_recordings", len(split)), config.seed)
             training = read_training(run_folder)
@@ -297,7 +305,7 @@ class Analysis:
                 "split": name,
                 "num_recordings": len(rows),
                 "checkpoint": config.checkpoint,
-                "weights_digest": origin["weights"],
+                "weights_digest": digest_of_weights,
                 **{field: getattr(info, field) for field in ("epoch", "method", "protocol")},
                 "photos_in_reach": reach,
                 "split_digest": split.split_digest,

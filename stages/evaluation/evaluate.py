@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import astuple
@@ -25,7 +26,16 @@ from ..training.config import read_training
 from ..training.methods import method_of
 from .config import WAYS, EvaluateConfig
 from .precision import in_precision
-from .results import Accuracies, ClassAccuracy, EvaluationReport, LastEpoch, Predictions, weights_digest, write_results
+from .results import (
+    Accuracies,
+    ClassAccuracy,
+    EvaluationReport,
+    LastEpoch,
+    Predictions,
+    evaluation_path,
+    weights_digest,
+    write_results,
+)
 from .statistics import NUM_RESAMPLES, bootstrap_interval
 from .views import predict_views, scores_after_steps, with_heads
 
@@ -60,6 +70,7 @@ def run(
         if config.checkpoint != "last" and weights_path(run_folder, "last").exists():
             names.append("last")
         # Before they are read: where a training replaces them meanwhile, the result counts as of other weights.
+        began = time.time_ns()
         digests = {name: weights_digest(run_folder, name) for name in names}
         loaded = {name: load_weights(weights_path(run_folder, name), device) for name in names}
         asked = {name: with_heads(*found, run_folder, config) for name, found in loaded.items()}
@@ -106,6 +117,7 @@ def run(
     said = {name: tuple(split.class_names[label] for label in found) for name, found in named.items()}
     predictions = Predictions(tuple(split.sample_ids), said[""], said[config.checkpoint], said.get("last"))
     write_results(run_folder, report, predictions)
+    os.utime(evaluation_path(run_folder, report.split), ns=(began, began))  # which tells weights that came later
     return report
 
 

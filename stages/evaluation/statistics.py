@@ -25,7 +25,8 @@ LEVEL = 0.95
 MIN_DRAWS = 3
 
 _RESAMPLES_AT_ONCE = 1_000
-# Equal means summed in another order differ by less: a bound of zero must not count as one above it.
+# Equal means, and equal differences, are apart by less in floating point: a bound of zero must not count as one above
+# it, nor rounding as a spread.
 _DECIMALS = 12
 
 
@@ -102,9 +103,9 @@ def paired_difference(
     found, p = mean_and_std((first - second).tolist()), None
     if found.interval is None:
         recordings = None
-    elif found.std:
+    elif found.std and found.std > 10.0**-_DECIMALS:
         p = float(2 * stats.t.sf(abs(found.mean) / found.std * np.sqrt(found.n), found.n - 1))
-    elif found.mean == 0:
+    elif abs(found.mean) < 10.0**-_DECIMALS:
         p = 1.0
     return PairedDifference(found.mean, found.std, found.n, found.interval, p, recordings)
 

@@ -92,12 +92,18 @@ def require_weights(path: Path) -> None:
 
 def read_info(path: Path) -> CheckpointInfo:
     """What the weights in `path` are. Raises TrainingError: no such file, a damaged one, other contents."""
+    return _read(path, "np")[0]
+
+
+def _read(path: Path, framework: Literal["np", "pt"]) -> tuple[CheckpointInfo, dict[str, torch.Tensor]]:
+    """What the weights are and, for "pt", these: of one file, also where another one takes its place meanwhile."""
     require_weights(path)
     try:
-        with safe_open(path, framework="np") as file:
+        with safe_open(path, framework=framework) as file:
             document = parse_json((file.metadata() or {})[_METADATA_KEY].encode())
             document["model"].setdefault("running_statistics", "shared")  # of weights from before there were two ways
-            return CheckpointInfo.model_validate(document)
+            info = CheckpointInfo.model_validate(document)
+            return info, {} if framework == "np" else {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
         raise TrainingError(f"{path}: not a checkpoint of dvs-transfer, or damaged ({error}); train again") from error
 
@@ -107,12 +113,9 @@ def load_weights(path: Path, device: torch.device) -> tuple[SpikingNetwork, Chec
 
     Warns where a user's network has other code than when it was trained.
     """
-    import safetensors.torch
-
     from ..network.networks import build_network, code_of
 
-    info = read_info(path)
-    tensors = safetensors.torch.load_file(path)
+    info, tensors = _read(path, "pt")
     shape = {"num_classes": len(info.class_names), "num_steps": info.num_steps, "size": info.size}
     _require_fit(path, info.model, shape, tensors)
     network = build_network(info.model, **shape, seed=0)

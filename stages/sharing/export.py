@@ -27,6 +27,7 @@ from .store_card import stores_card
 _SPLITS: Final[tuple[EvaluatedSplit, ...]] = ("test", "validation")
 _WEIGHTS: Final[tuple[CheckpointName, ...]] = ("best", "last")
 _ASIDE: Final = ".partial"
+_PATTERNS: Final = ("group",)  # settings that may begin like a path, and are none
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
 def _without_places(value: Any) -> Any:
     """Settings whose paths are names alone: where this machine has its folders is nobody's business."""
     if isinstance(value, Mapping):
-        return {key: _without_places(item) for key, item in value.items()}
+        return {key: item if key in _PATTERNS else _without_places(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_places(item) for item in value]
     if isinstance(value, str) and value.startswith(("/", "~", "..")):

@@ -98,6 +98,7 @@ def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> di
             "photos_in_reach": report.photos_in_reach,
             "num_recordings": report.num_samples,
             "num_classes": report.num_classes_there,
+            "asked": report.way,
         },
     }
     return {"task": TASK, "dataset": dataset, "metrics": metrics}

@@ -33,7 +33,12 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     (begun,) = list_runs(root / "runs", "begun")
     assert (begun.state, begun.seed) == ("trained 0 of 1 epochs", 42)
     shutil.rmtree(begun.path)
+    asked_otherwise = succeed("evaluate", second.path, "--set", "evaluate.shifts=1", "--json").document
+    (shifted,) = list_runs(root / "runs", "mine")
+    assert (shifted.accuracy, "views" in str(shifted.way)) == (asked_otherwise["top1"], True)
+    assert f"{shifted.num_recordings} test, {shifted.way}" in as_table([shifted])[1]
     evaluated = succeed("evaluate", second.path, "--json").document
+    assert " test  " in as_table(list_runs(root / "runs", "mine"))[1]
     weights = weights_path(second.path, "last")
     kept = weights.read_bytes()
     weights.write_bytes(kept + b"\0")  # trained further

@@ -196,9 +196,12 @@ def photo_head_of(config: TrainConfig | None, method: str) -> Domain:
 
 
 def auxiliary_of(method: Method, network: SpikingNetwork, split: PairedCache) -> nn.Module | None:
-    """What the method needs beside the network, on its device; initial weights follow from the seed alone."""
+    """What the method needs beside the network, on its device; initial weights follow from the seed alone.
+
+    Drawn by a stream of their own: from the network's, its first layer would have the same ones.
+    """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(method.config.seed)
+        torch.manual_seed(int(np.random.default_rng([method.config.seed, *b"auxiliary"]).integers(1 << 62)))
         auxiliary = method.auxiliary(network, split)
     return None if auxiliary is None else auxiliary.to(network.coefficients.device)
 

@@ -217,6 +217,16 @@ def test_studies_on_the_same_recordings_are_joined() -> None:
     assert [line.name for line in chosen.lines] == ["ours", "events (Few)"]
 
 
+def test_one_training_asked_in_two_ways_is_two_lines() -> None:
+    asked = {"way": "float32, mean of both heads where two were trained", "study": "Both heads"}
+    both = [made_up("10 a class", "events", seed, 0.97, **asked, run=FEW[seed].run) for seed in range(3)]
+    for results in ([*FEW, *both], [*both, *FEW]):
+        lines = {line.name: line.points for line in make_curves(results, "labels").lines}
+        shown = lines["events (Both heads) [float32, mean of both heads where two were trained]"]
+        assert shown[10].mean == pytest.approx(0.97)
+        assert lines["events (Few)"][10].mean == pytest.approx(np.mean(TEN))
+
+
 def test_leaks_are_marked() -> None:
     results = [
         made_up("1 a class", reach, seed, 0.5, photos_in_reach=reach)

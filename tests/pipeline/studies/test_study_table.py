@@ -380,6 +380,7 @@ def test_csv_holds_every_number(table: Table) -> None:
     assert (rows[0]["train_labels"], rows[0]["selection_labels"]) == ("24", "12")
     assert (rows[0]["published_1"], rows[0]["data"], rows[1]["photos_in_reach"]) == ("92.6400", "demo", "some")
     assert rows[-1]["top1_best_mean"] == ""
+    assert [row["way"] for row in rows] == ["float32, event head" if row["n"] != "0" else "" for row in rows]
 
 
 @pytest.mark.parametrize(("name", "write"), [("table.md", to_markdown), ("table.csv", to_csv), ("table.tex", to_latex)])

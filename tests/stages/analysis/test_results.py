@@ -14,7 +14,7 @@ from tiny_split import TinySplit, open_tiny_split
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
-from dvs_transfer.stages.analysis.config import ActivityConfig, AnalysisConfig, EmbeddingConfig
+from dvs_transfer.stages.analysis.config import ActivityConfig, AlignmentConfig, AnalysisConfig, EmbeddingConfig
 from dvs_transfer.stages.analysis.results import choose_rows, result_path
 from dvs_transfer.stages.runs.checkpoint import weights_path
 
@@ -59,6 +59,31 @@ def test_other_weights_are_measured(analysed: Path, tmp_path: Path) -> None:
     other = write_run(tmp_path / "other", NETWORKS["vgg_snn"], seed=2)
     weights_path(other, "best").replace(weights_path(analysed, "best"))
     assert not is_kept(analysed)
+
+
+def test_weights_that_come_while_it_is_measured_are_measured_again(run_folder: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", NETWORKS["vgg_snn"], seed=2)
+
+    def open_split(name: Any) -> TinySplit:  # a training keeps an epoch
+        if weights_path(other, "best").exists():
+            weights_path(other, "best").replace(weights_path(run_folder, "best"))
+        return open_tiny_split(name)
+
+    ACTIVITY.run(ActivityConfig(), open_split, run_folder)
+    with pytest.raises(TrainingError, match="of other weights"):
+        ACTIVITY.read(run_folder)
+    assert not is_kept(run_folder)
+    assert is_kept(run_folder)
+
+
+def test_a_course_over_epochs_is_told_again_when_there_are_more(run_folder: Path) -> None:
+    alignment, metrics = ANALYSES["alignment"], run_folder / "metrics.jsonl"
+    before = alignment.run(AlignmentConfig(), open_tiny_split, run_folder).epochs
+    last = json.loads(metrics.read_text().splitlines()[-1])
+    with metrics.open("a") as file:
+        file.write(json.dumps(last | {"epoch": last["epoch"] + 1}) + "\n")
+    after = alignment.run(AlignmentConfig(), open_tiny_split, run_folder).epochs
+    assert after == (*before, before[-1] + 1)
 
 
 def test_a_result_of_before_versions_and_weights_were_so_named_is_kept(analysed: Path) -> None:

@@ -47,6 +47,18 @@ def test_report_is_returned_and_written(run_folder):
     assert json.loads((run_folder / "evaluation-test.json").read_text()) == report.model_dump(mode="json")
 
 
+def test_an_evaluation_is_no_newer_than_weights_that_come_meanwhile(run_folder, tmp_path):
+    run_copy = shutil.copytree(run_folder, tmp_path / "run")
+
+    def open_split(name):  # a training keeps an epoch
+        weights_path(run_copy, "last").touch()
+        return open_tiny_split(name)
+
+    run(EvaluateConfig(), open_split, run_copy)
+    times = [path.stat().st_mtime for path in (run_copy / "evaluation-test.json", weights_path(run_copy, "last"))]
+    assert times[0] < times[1]
+
+
 def test_a_folder_that_may_not_be_written_to_is_told_before_anything_is_read(run_folder, tmp_path, monkeypatch):
     def open_split(name):
         raise AssertionError("measured")

@@ -95,6 +95,9 @@ def test_draws_that_do_not_differ() -> None:
     assert (nothing.draws, nothing.p) == (Interval(0, 0), 1)
     same = paired_difference([0.75] * 3, [0.5] * 3)
     assert (same.draws, same.p) == (Interval(0.25, 0.25), None)
+    for k in range(1, 20):  # shares that are not exact in binary
+        rounded = paired_difference([(n + k) / 228 for n in range(100, 105)], [n / 228 for n in range(100, 105)])
+        assert (rounded.difference, rounded.p) == (pytest.approx(k / 228), None)
 
 
 @pytest.mark.parametrize("by_class", [False, True])

@@ -64,6 +64,7 @@ def test_the_settings_are_the_run_s_without_its_machine_s_folders(shared_run: Pa
     shutil.copytree(shared_run, run)
     document = json.loads((run / "config.json").read_text())
     document["experiment"]["events"]["raw"] = "/home/somebody/secret/events"
+    document["experiment"]["pairing"]["group"] = r"/(.*)/w\d+"  # a pattern, and no path
     (run / "config.json").write_text(json.dumps(document))
     export(run, tmp_path / "out")
     text = (tmp_path / "out" / "config.json").read_text()
@@ -72,6 +73,7 @@ def test_the_settings_are_the_run_s_without_its_machine_s_folders(shared_run: Pa
     shared = json.loads(text)
     assert shared["pairs"] == f"data/cache/{Path(document['pairs']).name}"
     assert shared["experiment"]["events"]["raw"] == "events"
+    assert shared["experiment"]["pairing"] == document["experiment"]["pairing"]
     assert shared["experiment"]["train"] == document["experiment"]["train"]
     validate(ExperimentConfig, shared["experiment"], "shared")
 
@@ -102,6 +104,7 @@ def test_the_card_s_numbers_are_the_evaluation_s(shared_run: Path, tmp_path: Pat
             "photos_in_reach": report.photos_in_reach,
             "num_recordings": report.num_samples,
             "num_classes": report.num_classes_there,
+            "asked": "float32, event head",
         }
         low, high = (100 * bound for bound in report.top1_interval)
         assert f"{100 * report.top1:.1f} % [{low:.1f}, {high:.1f}]" in text
