@@ -104,7 +104,7 @@ def make_curves(results: Iterable[RawResult], x: str, only: Sequence[str] = ()) 
     return Curves(
         title="; ".join(dict.fromkeys(result.study for result in shown)),
         unit=units.pop() if len(units) == 1 else "",
-        note=_note(shown, drawn),
+        note=_note(lines, drawn),
         lines=drawn,
     )
 
@@ -190,11 +190,16 @@ def _line(name: str, results: Sequence[RawResult], x: str) -> Line:
     return Line(name + asked + mark, {number: mean_and_std(of) for number, of in draws.items()})
 
 
-def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:
+def _note(of_lines: Mapping[str, Sequence[RawResult]], lines: Sequence[Line]) -> str:
     """Which data these are, and what a point and an interval are."""
+    results = [result for of_line in of_lines.values() for result in of_line]
     sizes, splits = sorted({result.num_recordings for result in results}), sorted({result.split for result in results})
     draws = sorted({at.n for line in lines for at in line.points.values()})
-    steps = sorted({result.steps for result in results if result.steps is not None})
+    counts = {name: sorted({of.steps for of in of_line if of.steps is not None}) for name, of_line in of_lines.items()}
+    steps: dict[str, list[str]] = {}
+    for name, count in sorted(counts.items(), key=lambda item: item[1]):
+        if count:
+            steps.setdefault(name_some((f"{number:,}" for number in count), 3, " or "), []).append(name)
     between = " to " if len(draws) > 1 else ""
     return ", ".join(
         filter(
@@ -202,7 +207,10 @@ def _note(results: Sequence[RawResult], lines: Sequence[Line]) -> str:
             [
                 *(UNREAL[data] for data in sorted({result.data for result in results}) if data in UNREAL),
                 f"{name_some((f'{size:,}' for size in sizes), 3, ' or ')} {' and '.join(splits)} recordings",
-                f"{name_some((f'{count:,}' for count in steps), 3, ' or ')} steps" if len(steps) > 1 else "",
+                *(
+                    f"{count} steps" + (f" ({', '.join(names)})" if len(steps) > 1 else "")
+                    for count, names in steps.items()
+                ),
                 "last epoch" if any(result.selection != "last" for result in results) else "",
                 f"mean of {draws[0]}{between}{draws[-1] if between else ''} draws" if draws[-1] > 1 else "one draw",
                 "95 % intervals over draws (Student's t)" if draws[-1] >= MIN_DRAWS else "",

@@ -189,7 +189,8 @@ def test_a_point_is_the_mean_over_draws_with_student_s_interval() -> None:
     curves = make_curves(FEW, "labels")
     (line,) = curves.lines
     assert (curves.title, curves.unit, line.name) == ("Few", "a class", "events")
-    assert curves.note == "228 test recordings, mean of 3 to 4 draws, 95 % intervals over draws (Student's t)"
+    counted = "228 test recordings, 800 steps, mean of 3 to 4 draws"
+    assert curves.note == f"{counted}, 95 % intervals over draws (Student's t)"
     assert line.points.keys() == {1.0, 10.0}
     for number, values in ((1.0, ONE), (10.0, TEN)):
         point = line.points[number]
@@ -202,7 +203,7 @@ def test_a_point_is_the_mean_over_draws_with_student_s_interval() -> None:
 
 def test_studies_on_the_same_recordings_are_joined() -> None:
     """Whatever recordings trained. A line that both have by the same runs is drawn once; by others, once for each."""
-    ours = [made_up("1 a class", "ours", seed, 0.9, study="New") for seed in range(3)]
+    ours = [made_up("1 a class", "ours", seed, 0.9, study="New", steps=1600) for seed in range(3)]
     shared = [result.model_copy(update={"study": "New"}) for result in FEW[:2]]
     assert [line.name for line in make_curves([*FEW, *ours, *shared], "labels").lines] == ["events", "ours"]
     assert [line.name for line in make_curves([*shared, *ours, *FEW], "labels").lines] == ["ours", "events"]
@@ -213,6 +214,7 @@ def test_studies_on_the_same_recordings_are_joined() -> None:
     assert [line.name for line in curves.lines] == ["events (Few)", "ours", "events (New)"]
     assert curves.lines[0].points == make_curves(FEW, "labels").lines[0].points
     assert curves.title == "Few; New"
+    assert "800 steps (events (Few), events (New)), 1,600 steps (ours)" in curves.note
     chosen = make_curves([*FEW, *ours, *other], "labels", ["ours", "events (Few)"])
     assert [line.name for line in chosen.lines] == ["ours", "events (Few)"]
 
@@ -290,7 +292,7 @@ def test_draws_with_splits_of_their_own_are_drawn_where_all_have_the_same() -> N
         ]
 
     curves = make_curves([*of_draws("A", "a", range(3)), *of_draws("B", "b", range(3))], "labels")
-    assert curves.note.startswith("200 or 201 or 202 test recordings, mean of 3 draws")
+    assert curves.note.startswith("200 or 201 or 202 test recordings, 800 steps, mean of 3 draws")
     with pytest.raises(ConfigError, match="tested on other recordings"):
         make_curves([*of_draws("A", "a", range(3)), *of_draws("B", "b", range(3, 6))], "labels")
 
