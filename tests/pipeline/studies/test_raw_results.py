@@ -388,6 +388,7 @@ def test_kept_results_of_saccades_are_those_of_the_page(repository: Path) -> Non
         if len(gains) > 2:
             reach = stats.t.ppf(0.975, len(gains) - 1) * statistics.stdev(gains) / len(gains) ** 0.5
             line += f" [{statistics.fmean(gains) - reach:+.1f}, {statistics.fmean(gains) + reach:+.1f}]"
+        line = line.replace("-", "\N{MINUS SIGN}")
         (shown,) = (of for of in page.splitlines() if of.startswith(line))
         line += " |"
         for training in ("events alone", "the method"):
