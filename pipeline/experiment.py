@@ -180,6 +180,7 @@ def train(
     from ..cache.paired import PairedCache
     from ..stages.training import loop
     from ..stages.training.distributed import is_main_process
+    from ..stages.training.methods import plugin_code
 
     config, workspace = load_config(config), Workspace.at(root)
     pairs = find_pairs(config, workspace)
@@ -187,6 +188,8 @@ def train(
     open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
     config = _with_batches_that_fit(config, len(open_split("train")), on_message)
     resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
+    if code := plugin_code(config.model, config.train):
+        resolved["code"] = code
     report = loop.run(
         config.model,
         config.train,

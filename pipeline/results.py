@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from ..stages.evaluation.results import Outcome, current_evaluation, read_outcom
 from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
-from ..stages.runs.checkpoint import CheckpointName
+from ..stages.runs.checkpoint import CheckpointName, read_info, weights_path
 from ..stages.runs.folder import read_run
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import ExperimentConfig, build, validate
@@ -31,10 +32,14 @@ from .experiment import evaluate, evaluation_of_run, open_splits_of
 from .workspace import AnyRoot, Workspace
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
-_METHOD_SECTIONS = {"frames", "pairing", "model", "train"}
+_METHOD_SECTIONS = {"images", "frames", "pairing", "model", "train"}
+_OF_SOME = (
+    "images.",
+    "train.saccade.",
+)  # settings that not all methods have: that they differ is told of those that do
 _NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
 
-_PATHS: Any = {"pairing": {"split_file": {"files"}}}  # a split's file counts by its content
+_PATHS: Any = {"images": {"raw"}, "pairing": {"split_file": {"files"}}}  # files count by their content
 
 
 def compare_runs(
@@ -80,7 +85,9 @@ def compare_runs(
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate(run.folder, overrides=overrides, **asked)
             found = Outcome(report, read_predictions(run.folder, report))
-        return compare.EvaluatedRun(found.report, found.predictions, run.folder, run.seed, run.subset_seed)
+        return compare.EvaluatedRun(
+            found.report, found.predictions, run.folder, run.seed, run.subset_seed, run.unfinished
+        )
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)
@@ -88,13 +95,24 @@ def compare_runs(
 
 @dataclass(frozen=True)
 class _Run:
-    """settings: what makes the method, with keys as in "train.epochs"; none, and no seed, for imported weights."""
+    """settings: what makes the method, with keys as in "train.epochs", and digests of code that is not this package's;
+    none, no seed and no epochs for imported weights. epochs: that it was to train.
+    """
 
     folder: Path
     pairs: Path
     settings: Mapping[str, Any]
     seed: int | None
     subset_seed: int | None = None
+    epochs: int | None = None
+
+    @property
+    def unfinished(self) -> str:
+        """ "25 of 40 epochs" where training was stopped, as far as the last epoch's weights say."""
+        with suppress(TrainingError):
+            trained = read_info(weights_path(self.folder, "last")).epoch
+            return "" if trained == self.epochs else f"{trained} of {self.epochs} epochs"
+        return ""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -108,15 +126,17 @@ def _read(folder: Path) -> _Run:
     if "imported" in document:
         return _Run(folder, pairs, {}, None)
     config = validate(ExperimentConfig, document.get("experiment", {}), str(folder / "config.json"))
+    code = flatten({"code": document.get("code", {})})
     document = config.model_dump(mode="json", include=_METHOD_SECTIONS, exclude=_PATHS, context={"whole": True})
     settings = flatten(document, keep_empty=True)
-    unused = "train.saccade." if config.train.encoding != "saccade" else " "  # no key begins with a blank
+    is_unused = {"train.saccade.": config.train.encoding != "saccade", "images.": config.train.method == "events"}
+    unused = tuple(start for start, holds in is_unused.items() if holds)
     own = {
         key: value
         for key, value in settings.items()
         if key not in _NO_METHOD and (key, value) != ("train.options", {}) and not key.startswith(unused)
     }
-    return _Run(folder, pairs, own, config.train.seed, config.pairing.subset_seed)
+    return _Run(folder, pairs, own | code, config.train.seed, config.pairing.subset_seed, config.train.epochs)
 
 
 def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
@@ -125,8 +145,9 @@ def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:
     keys = dict.fromkeys(key for kind in kinds for key in kind)
 
     def differs(key: str) -> bool:
-        # A camera is told from other cameras; that the others have none, `train.encoding` says.
-        values = [kind.get(key) for kind in kinds if key in kind or not key.startswith("train.saccade.")]
+        # A camera is told from other cameras; that the others have none, `train.encoding` says, and `train.method` that
+        # they are shown no images.
+        values = [kind.get(key) for kind in kinds if key in kind or not key.startswith(_OF_SOME)]
         return any(value != values[0] for value in values)
 
     differing = [key for key in keys if differs(key)] or ["train.method"]

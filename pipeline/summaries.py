@@ -127,10 +127,11 @@ def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
     if report.tells_top5:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
+    asked = f", {report.unusual_way}" if report.unusual_way else ""
     return [
         f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} recordings, "
         f"{percent(1 / report.num_classes_there)} by guessing{rough}",
-        f"  {', '.join(more)}; {report.method}{labels}, {epoch}, photos in reach: {report.photos_in_reach}",
+        f"  {', '.join(more)}; {report.method}{labels}, {epoch}{asked}, photos in reach: {report.photos_in_reach}",
         f"  {folder}",
     ]
 

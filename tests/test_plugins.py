@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import re
 import sys
@@ -121,6 +122,9 @@ def test_a_changed_method_is_another_run(workspace: Path) -> None:
     before, after = ("--quiet", "--root", workspace), ("--config", workspace / "tiny.toml", "--json")
     second = succeed(*before, "train", *after).document
     assert second["run"] != first["run"]  # type: ignore[index]
+    codes = [json.loads(Path(run["run"], "config.json").read_text())["code"] for run in (first, second)]  # type: ignore[index]
+    assert codes[0].keys() == codes[1].keys() == {"method"}
+    assert codes[0] != codes[1]
     refuse(*before, "train", "--run", first["run"], *after, code=1, says=["other settings", "code.method"])  # type: ignore[index]
 
 

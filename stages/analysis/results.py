@@ -248,8 +248,7 @@ class Analysis:
         except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"{path}: damaged, or of another version ({reason}); {again}") from None
-        known = {} if report.weights_digest is None else {report.checkpoint: report.weights_digest}
-        if changed := changed_weights(run_folder, known):
+        if changed := changed_weights(run_folder, {report.checkpoint: report.weights_digest}):
             raise TrainingError(f"{path}: of other weights than {changed.name} holds now; {again} again")
         return report, arrays
 

@@ -13,7 +13,7 @@ from ...cache.errors import TrainingError
 from ...cache.pairs import Reach, worst_reach
 from ..runs.checkpoint import CheckpointName
 from .config import WAYS
-from .results import DEFAULT_WAY, MIN_SELECTING, Accuracies, EvaluationReport, Outcome
+from .results import MIN_SELECTING, Accuracies, EvaluationReport, Outcome
 from .statistics import (
     MIN_DRAWS,
     McNemar,
@@ -34,12 +34,18 @@ NO_LAST = "no verdict where what the last epoch's weights say of each recording 
 class EvaluatedRun(Outcome):
     """A run with what its evaluation left. seed: None for imported weights.
 
-    subset_seed: what drew its labelled recordings, where that is not the split's seed.
+    subset_seed: what drew its labelled recordings, where that is not the split's seed. unfinished: "25 of 40 epochs"
+    where training was stopped.
     """
 
     folder: Path
     seed: int | None
     subset_seed: int | None = None
+    unfinished: str = ""
+
+    @property
+    def draw(self) -> tuple[int | None, int | None]:
+        return self.seed, self.subset_seed
 
 
 Methods = Mapping[str, Sequence[EvaluatedRun]]
@@ -131,8 +137,8 @@ def in_pairs(own: Sequence[EvaluatedRun], others: Sequence[EvaluatedRun]) -> lis
     """Runs of two methods with the same draw (seed, and what drew the labels); of a lone run of each, these two."""
     if len(own) == len(others) == 1:
         return [(own[0], others[0])]
-    by_draw = {(run.seed, run.subset_seed): run for run in others}
-    return [(run, by_draw[draw]) for run in own if (draw := (run.seed, run.subset_seed)) in by_draw]
+    by_draw = {run.draw: run for run in others}
+    return [(run, by_draw[run.draw]) for run in own if run.draw in by_draw]
 
 
 def _result(name: str, members: Sequence[EvaluatedRun], checkpoints: Sequence[CheckpointName]) -> MethodResult:
@@ -263,6 +269,10 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
             raise TrainingError(problem)
 
 
+def _seeds(run: EvaluatedRun) -> str:
+    return str(run.seed) + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
+
+
 def _notes(
     methods: Methods,
     pairs: Mapping[str, Sequence[Pair]],
@@ -273,10 +283,10 @@ def _notes(
     reports = [member.report for members in methods.values() for member in members]
     protocols = sorted({report.protocol for report in reports})
     reaches = {report.photos_in_reach for report in reports}
-    draws = [[(member.seed, member.subset_seed) for member in members] for members in methods.values()]
     have_as_many = len({len(paired) for paired in pairs.values()}) < 2
-    is_partly_paired = any(len(paired) < max(len(methods[name]), *map(len, draws)) for name, paired in pairs.items())
-    names = [str(seed) + ("" if own is None else f" with subset_seed {own}") for of in draws for seed, own in of]
+    most = max(map(len, methods.values()))
+    is_partly_paired = any(len(paired) < max(len(methods[name]), most) for name, paired in pairs.items())
+    strangers = {name: [pair for pair in paired if pair[0].draw != pair[1].draw] for name, paired in pairs.items()}
     beside = {
         name: " or ".join(sorted({member.report.unlabelled for member in members} - {""}))
         for name, members in methods.items()
@@ -295,7 +305,7 @@ def _notes(
         "epochs chosen on the test recordings, as in the released code, flatter the result": any(
             report.selection == "test_as_released" for report in reports
         ),
-        f"all were evaluated with: {reports[0].way}": reports[0].way != DEFAULT_WAY,
+        f"all were evaluated with: {reports[0].way}": bool(reports[0].unusual_way),
         "validation recordings choose the epoch: for a result evaluate the test recordings": reports[0].split
         == "validation",
         f"last comes first: fewer than {MIN_SELECTING} validation recordings of a class, or other recordings than "
@@ -307,12 +317,19 @@ def _notes(
         },
         **{
             f"{name}: {len(paired)} of its {len(methods[name])} draws are the baseline's too, and were compared; means "
-            "are of all draws": is_partly_paired
+            "are of all draws": is_partly_paired and not strangers[name]
             for name, paired in pairs.items()
         },
-        f"one run of each method, with other seeds ({', '.join(names)}): a difference may be that of the seeds": all(
-            len(of_method) == 1 for of_method in draws
-        )
-        and any(of_method != draws[0] for of_method in draws),
+        **{
+            f"{name}: its only run and the baseline's have other seeds ({_seeds(a)} and {_seeds(b)}): a difference may "
+            "be that of the seeds": True
+            for name, paired in strangers.items()
+            for a, b in paired
+        },
+        **{
+            f"{member.folder}: training was stopped after {member.unfinished}": bool(member.unfinished)
+            for members in methods.values()
+            for member in members
+        },
         NO_LAST: any(lacks_last({name: of.top1 for name, of in found.checkpoints.items()}) for found in differences),
     }

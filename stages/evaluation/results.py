@@ -150,6 +150,18 @@ class EvaluationReport(Accuracies):
         return describe_way(self)
 
     @property
+    def unusual_way(self) -> str:
+        """The way, where it was chosen; else ""."""
+        return "" if self.way == DEFAULT_WAY else self.way
+
+    @property
+    def scores(self) -> str:
+        """What of the network's answers are its probabilities, in words."""
+        return (
+            "mean over the views of the softmax of their mean logits" if self.shifts else "softmax of the mean logits"
+        )
+
+    @property
     def unlabelled(self) -> str:
         """The recordings that taught without their labels, in words; "" where there were none, or none are known."""
         return f"drawn from {self.unlabelled_recordings:,} for {self.unlabelled_use}" if self.unlabelled_use else ""
@@ -303,7 +315,9 @@ def current_evaluation(run_folder: Path, config: EvaluateConfig) -> Outcome | No
         with suppress(TrainingError):
             report = read_evaluation(run_folder, name)
             found = Outcome(report, read_predictions(run_folder, report, name))
-            same = report.weights_digest == digest and all(getattr(report, way) == getattr(config, way) for way in WAYS)
+            # Where the last epoch is the best one both files are the same: digests do not tell which was asked for.
+            same = report.weights_digest == digest and report.holds(config.checkpoint)
+            same = same and all(getattr(report, way) == getattr(config, way) for way in WAYS)
             if same and changed_weights(run_folder, report.weights) is None:
                 return found
     return None

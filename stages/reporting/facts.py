@@ -164,6 +164,12 @@ def _facts(reports: Sequence[AnalysisReport]) -> list[Fact]:
     if not reports:
         return []
     facts = []
+    if len(reports) > 1:  # a picture's caption says it of one
+        of = [f"{report.num_recordings:,} {report.split}, {report.checkpoint} weights" for report in reports]
+        facts.append(fact("recordings", of, "what was looked at, and by which weights"))
+        settings = [json.dumps(report.settings, sort_keys=True) for report in reports]
+        if len(set(settings)) > 1:
+            facts.append(fact("settings", settings, "numbers of other settings are not to be compared"))
     for name, field in type(reports[0]).model_fields.items():
         values = [getattr(report, name) for report in reports]
         is_own = name not in AnalysisReport.model_fields

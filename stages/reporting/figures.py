@@ -93,7 +93,7 @@ def draw_curves(groups: Sequence[Group]) -> list[Markup]:
         for record in group.runs
         if record.metrics
     ]
-    if len(recorded) == 1:
+    if sum(len(group.runs) for group in groups) == len(recorded) == 1:
         charts = {
             title: [
                 Line(values, look, name if len(series) > 1 else None)

@@ -42,7 +42,8 @@ def describe_results(
     """Everything that is shown of one split that all runs were evaluated on.
 
     checkpoints: those that are shown, the one to go by first. evaluated: in words, whose weights gave what is known of
-    one checkpoint alone: confusion, classes, samples, steps. chance: accuracy of guesses among the num_classes classes
+    one checkpoint alone: confusion, classes, samples, steps. way: how the networks were asked, the same of all; "" for
+    the usual one. scores: see `EvaluationReport`. chance: accuracy of guesses among the num_classes classes
     that the recordings are of, most_frequent: of naming each recording as the class that has most. epoch_choice,
     labels: None where the runs differ. summary: over a group's draws; None for the only run.
     """
@@ -57,6 +58,8 @@ def describe_results(
         "split": split,
         "checkpoints": shown_checkpoints(reports),
         "evaluated": evaluated,
+        "way": first.unusual_way,
+        "scores": first.scores,
         "recordings": f"{num_recordings:,} {split} recordings",
         "num_classes": first.num_classes_there,
         "chance": 1 / first.num_classes_there,
@@ -122,6 +125,8 @@ def _name_weights(reports: Sequence[EvaluationReport]) -> str:
     """The evaluated checkpoint, the same of all runs, and its epochs."""
     name = "last" if all(report.holds("last") for report in reports) else reports[0].checkpoint
     epochs = sorted({report.epoch for report in reports})
+    if not epochs[0]:  # of weights that do not say
+        return f"the {name} weights"
     return f"the {name} weights of epoch {epochs[0]}" + ("" if len(epochs) == 1 else f" to {epochs[-1]}")
 
 

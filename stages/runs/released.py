@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -22,7 +22,7 @@ from ...cache.documents import name_some
 from ...cache.errors import TrainingError
 from ..processes import ProcessLostError, RefusedError
 from ..sources.formats.isolated import DECODERS
-from .checkpoint import CheckpointInfo, CheckpointName, save_weights, weights_path
+from .checkpoint import CheckpointInfo, save_weights, weights_path
 from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
 from ..network.networks import BLOCKS_PER_STAGE, SpikingNetwork, build_network
@@ -135,8 +135,7 @@ def run(
         cache_fingerprint=split.fingerprint,
     )
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for name in get_args(CheckpointName):
-        save_weights(weights_path(out, name), network, info)
+    save_weights(weights_path(out, "best"), network, info)  # which epoch they are of is their authors' to say
     document = {"imported": str(path.resolve()), "architecture": released.architecture, "pairs": str(pairs.resolve())}
     durable.write_json(out / "config.json", document)
     return ImportReport(

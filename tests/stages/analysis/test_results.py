@@ -86,14 +86,17 @@ def test_a_course_over_epochs_is_told_again_when_there_are_more(run_folder: Path
     assert after == (*before, before[-1] + 1)
 
 
-def test_a_result_of_before_versions_and_weights_were_so_named_is_kept(analysed: Path) -> None:
+def test_a_result_of_before_versions_were_so_named_is_kept(analysed: Path) -> None:
     path = result_path(analysed, "activity")
     document = json.loads(path.read_text())
     document["revision"] = document.pop("version")
-    del document["weights_digest"]
     path.write_text(json.dumps(document))
     assert is_kept(analysed)
     assert ACTIVITY.read(analysed)[0].version == 2
+    del document["weights_digest"]  # of an even earlier version: whose weights it is of cannot be told
+    path.write_text(json.dumps(document))
+    with pytest.raises(TrainingError, match="of other weights"):
+        ACTIVITY.read(analysed)
 
 
 def test_a_result_of_other_weights_is_not_shown(analysed: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +216,20 @@ def test_a_comparison_of_other_seeds_says_so() -> None:
     other = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 2)]}, "a")
     few = "no interval and no verdict: they need 3 draws of each method (other seeds), here is 1"
     assert same.notes == (few,)
-    seeds = "one run of each method, with other seeds (1, 2): a difference may be that of the seeds"
+    seeds = "b: its only run and the baseline's have other seeds (2 and 1): a difference may be that of the seeds"
     assert other.notes == (few, seeds)
+    draws = [make_run(f"c{seed}", 4, seed) for seed in (1, 2, 3)]
+    third = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 2)], "c": draws}, "a")
+    assert seeds in third.notes
+    assert [note for note in third.notes if "are the baseline's too" in note] == [
+        "c: 1 of its 3 draws are the baseline's too, and were compared; means are of all draws"
+    ]
+
+
+def test_a_training_that_was_stopped_is_named() -> None:
+    stopped = replace(make_run("b", 3), unfinished="25 of 40 epochs")
+    notes = compare.run({"a": [make_run("a", 2)], "b": [stopped]}, "a").notes
+    assert "b: training was stopped after 25 of 40 epochs" in notes
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,16 @@ def test_the_report_is_current_until_the_last_epoch_s_weights_are_others(run_fol
     assert current_evaluation(folder, EvaluateConfig()) is None
 
 
+def test_best_and_last_are_told_apart_where_their_weights_are_the_same(run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    shutil.copyfile(weights_path(folder, "last"), weights_path(folder, "best"))
+    run(EvaluateConfig(checkpoint="last"), open_tiny_split, folder)
+    assert current_evaluation(folder, EvaluateConfig()) is None
+    run(EvaluateConfig(), open_tiny_split, folder)
+    for name in ("best", "last"):
+        assert current_evaluation(folder, EvaluateConfig(checkpoint=name)).report.checkpoint == name
+
+
 @pytest.mark.parametrize(("selection", "num_choosing"), [("validation", 12), ("last", 0), ("test_as_released", 16)])
 def test_labels_that_the_run_saw_are_counted(run_folder, tmp_path, selection, num_choosing):
     """24 recordings train, 12 validate, 16 test, in four classes; the ones that chose the epoch were seen too."""

@@ -15,7 +15,7 @@ from dvs_transfer.cache.errors import ConfigError, DvsTransferError, TrainingErr
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
-from dvs_transfer.stages.evaluation.results import evaluation_path
+from dvs_transfer.stages.evaluation.results import evaluation_path, weights_digest
 from dvs_transfer.stages.reporting.figures import panels
 
 SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
@@ -135,7 +135,7 @@ def test_the_last_epoch_leads_where_few_recordings_chose_the_best(make_run: Make
     assert "1,234 that trained, and 27 that chose the epoch of best" in words
     assert "without labels" not in words
     assert words.count("12 test recordings, named by the best weights of epoch 2") == 1  # above what they said
-    assert "of the first steps, of the best weights of epoch 2: what an early stop would cost" in words
+    assert "after the first steps, of the best weights of epoch 2: what an early stop would cost" in words
     assert "Top-1 after each time step, of the best weights of epoch 2." in page.content  # the chart's description
 
 
@@ -147,7 +147,8 @@ def test_recordings_that_taught_without_labels_are_counted_beside_the_labels(mak
 
 def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> None:
     words = " ".join(read(make_run(selection="last", epoch=3)).text.split())
-    assert words.count("named by the last weights of epoch 3") == 1
+    assert words.count("named by the last weights of epoch 3") == 2  # confusion, samples
+    assert "By the last weights of epoch 3." in words  # classes
     assert "the last epoch's weights (epoch 3)" in words
 
 
@@ -236,6 +237,7 @@ def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
     (run / "analysis").mkdir()
     values = {
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
+        **{"weights_digest": weights_digest(run, "last")},
         **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
         **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
         **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": [1, 2]},

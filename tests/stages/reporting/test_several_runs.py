@@ -16,7 +16,8 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import compare_runs, report
 from dvs_transfer.stages import pairing
-from dvs_transfer.stages.evaluation.results import evaluation_path
+from dvs_transfer.stages.analysis.style import SERIES
+from dvs_transfer.stages.evaluation.results import evaluation_path, weights_digest
 from dvs_transfer.stages.pairing_config import PairingConfig
 
 METHODS = ({"method": "transfer"}, {"method": "events"})
@@ -75,6 +76,34 @@ def test_runs_are_compared_as_they_were_evaluated_and_not_evaluated_again(
 def test_the_evaluated_weights_of_several_runs_are_named_by_their_epochs(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(f"run{epoch}", {"seed": epoch}, epoch=epoch) for epoch in (2, 3)]
     assert "12 test recordings, named by the best weights of epoch 2 to 3" in read_words(runs, tmp_path)
+
+
+def test_analyses_of_other_recordings_and_settings_are_told_apart(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = make_runs(make_run, seeds=(1,))
+    for run, split, extent in zip(runs, ("train", "test"), (1.0, 0.1), strict=True):
+        values = {
+            **{"analysis": "alignment", "fingerprint": "0", "settings": {"extent": extent}, "split": split},
+            **{"weights_digest": weights_digest(run, "best"), "num_recordings": 6, "checkpoint": "best", "epoch": 2},
+            **{"method": "transfer", "protocol": "disjoint", "split_digest": "0", "version": 2, "arrays": []},
+            **{"seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]], "initial": None, "epochs": []},
+            **{"aligned_features": 0.6, "aligned_features_initial": None, "w_t": [], "sliding_probability": []},
+        }
+        (run / "analysis").mkdir()
+        (run / "analysis" / "alignment.json").write_text(json.dumps(values))
+    words = read_words(runs, tmp_path)
+    assert "6 train, best weights 6 test, best weights" in words
+    assert '{"extent": 1.0} {"extent": 0.1}' in words
+
+
+def test_curves_of_one_run_among_others_have_its_colour(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run("imported", {}, method="imported"), make_run("trained", {"seed": 1})]
+    (runs[0] / "metrics.jsonl").unlink()
+    pairs = json.loads((runs[0] / "config.json").read_text())["pairs"]
+    (runs[0] / "config.json").write_text(json.dumps({"imported": "model.pth.tar", "pairs": pairs}))
+    page = report(runs, tmp_path / "one.html").page.read_text()
+    charts = re.findall(r'<svg[^>]*aria-label="(?:loss|training accuracy).*?</svg>', page, re.DOTALL)
+    assert charts
+    assert all(SERIES[1] in chart and SERIES[0] not in chart for chart in charts)
 
 
 def test_two_draws_have_neither_interval_nor_verdict(make_run: MakeRun, tmp_path: Path) -> None:
