@@ -197,7 +197,7 @@ def train(
 ) -> None:
     """Train the network of a configuration; an interrupted run goes on where it stopped. Also under torchrun.
 
-    Example: dvs-transfer train --set train.epochs=5
+    Example: dvs-transfer train --set train.epochs=20
     """
     if name:
         given = replace(given, override=[*given.override, f"name={json.dumps(name)}"])  # hints repeat it
@@ -226,6 +226,7 @@ def evaluate(
     """
     from .stages.evaluation.results import TABLES
 
+    given.check()
     more = [f'evaluate.split="{split}"'] if split else []
     if run is None:
         config = given.load(*more)
@@ -279,6 +280,7 @@ def report(
 
     Example: dvs-transfer report runs/demo-0123456789ab runs/demo-ba9876543210 --out comparison.html
     """
+    given.check()
     if not runs:
         runs = runs_of(given.load())
         out = out or runs[0] / "report" / "report.html"

@@ -128,15 +128,23 @@ class ExperimentConfig(Frozen):
         return self
 
     def with_baseline(self) -> tuple[ExperimentConfig, ...]:
-        """This configuration without its baseline, and the baseline's where there is one."""
+        """This configuration without its baseline, and the baseline's where there is one and it is another training.
+
+        `train.options` are a method's: they stay where the baseline's method is the same.
+        """
         alone = self.model_copy(update={"baseline": None})
         if self.baseline is None:
             return (alone,)
         document = alone.model_dump(mode="json")
+        train = self.baseline.get("train")
+        if isinstance(train, Mapping) and train.get("method", self.train.method) != self.train.method:
+            document["train"]["options"] = {}
         for key, value in flatten(self.baseline, keep_empty=True).items():
             if problem := set_key(document, key.split("."), value):
                 raise ValueError(f"baseline: {key} {problem}")
-        return alone, ExperimentConfig.model_validate(document)
+        other = ExperimentConfig.model_validate(document)
+        is_another = other.model_copy(update={"name": self.name}) != alone
+        return (alone, other) if is_another else (alone,)
 
     @model_validator(mode="after")
     def _shows_images_that_fit(self) -> Self:

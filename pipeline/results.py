@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from ..stages.evaluation.results import Outcome, current_evaluation, read_outcom
 from ..stages.preview import Named
 from ..stages.reporting.page import ReportFiles, write_page
 from ..stages.reporting.records import RunRecord, evaluated_splits, read_record
-from ..stages.runs.checkpoint import CheckpointName, read_info, weights_path
+from ..stages.runs.checkpoint import CheckpointName
 from ..stages.runs.folder import read_run
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from .config import ExperimentConfig, build, validate
@@ -85,9 +84,7 @@ def compare_runs(
             on_message(f"evaluates {run.folder} on its {split} recordings")
             report = evaluate(run.folder, overrides=overrides, **asked)
             found = Outcome(report, read_predictions(run.folder, report))
-        return compare.EvaluatedRun(
-            found.report, found.predictions, run.folder, run.seed, run.subset_seed, run.unfinished
-        )
+        return compare.EvaluatedRun(found.report, found.predictions, run.folder, run.seed, run.subset_seed)
 
     members = {name: [evaluated(run) for run in members] for name, members in methods.items()}
     return compare.run(members, named[0], across_protocols=across_protocols)
@@ -96,7 +93,7 @@ def compare_runs(
 @dataclass(frozen=True)
 class _Run:
     """settings: what makes the method, with keys as in "train.epochs", and digests of code that is not this package's;
-    none, no seed and no epochs for imported weights. epochs: that it was to train.
+    none, and no seed, for imported weights.
     """
 
     folder: Path
@@ -104,15 +101,6 @@ class _Run:
     settings: Mapping[str, Any]
     seed: int | None
     subset_seed: int | None = None
-    epochs: int | None = None
-
-    @property
-    def unfinished(self) -> str:
-        """ "25 of 40 epochs" where training was stopped, as far as the last epoch's weights say."""
-        with suppress(TrainingError):
-            trained = read_info(weights_path(self.folder, "last")).epoch
-            return "" if trained == self.epochs else f"{trained} of {self.epochs} epochs"
-        return ""
 
     @property
     def order(self) -> tuple[int, int]:
@@ -136,7 +124,7 @@ def _read(folder: Path) -> _Run:
         for key, value in settings.items()
         if key not in _NO_METHOD and (key, value) != ("train.options", {}) and not key.startswith(unused)
     }
-    return _Run(folder, pairs, own | code, config.train.seed, config.pairing.subset_seed, config.train.epochs)
+    return _Run(folder, pairs, own | code, config.train.seed, config.pairing.subset_seed)
 
 
 def _methods(runs: Sequence[_Run]) -> dict[str, list[_Run]]:

@@ -12,11 +12,13 @@ from stat import S_ISREG
 from typing import Any, Final
 
 from ..cache.errors import DvsTransferError
+from ..cache.pairs import Reach
 from ..stages.evaluation.config import EVALUATED_SPLITS
 from ..stages.evaluation.results import DEFAULT_WAY, EvaluationReport, evaluation_path, read_evaluation
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.folder import read_run
 from ..stages.runs.metrics import metrics_path, read_metrics
+from .studies.formats import MARKS
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class ListedRun:
     seed: int | None = None
     split: str | None = None
     way: str | None = None
+    photos_in_reach: Reach | None = None
     accuracy: float | None = None
     interval: tuple[float, float] | None = None
     num_recordings: int | None = None
@@ -97,10 +100,11 @@ def _facts(path: Path) -> dict[str, Any]:
                 state = f"evaluated on {split} recordings before it was trained further; evaluate again"
                 return facts | {"state": state, "labels": report.train_labels}
             return facts | {
-                "state": "evaluated",
+                "state": "evaluated" + (f", stopped after {report.unfinished}" if report.unfinished else ""),
                 "labels": report.train_labels,
                 "split": split,
                 "way": report.way,
+                "photos_in_reach": report.photos_in_reach,
                 "accuracy": report.first.top1,
                 "interval": report.first.top1_interval,
                 "num_recordings": report.num_samples,
@@ -137,7 +141,7 @@ def as_table(runs: Sequence[ListedRun], width: int | None = None) -> list[str]:
     width: columns of text there is room for, as far as names let it; None: any number.
     """
     rows = [{name: name for name in _COLUMNS}, *(_cells(run) for run in runs)]
-    ends = ["name", *(f"{run.name}{'' if run.accuracy is not None else f'  ({run.state})'}" for run in runs)]
+    ends = ["name", *(f"{run.name}{'' if run.state == 'evaluated' else f'  ({run.state})'}" for run in runs)]
     widths = {name: max(len(row[name]) for row in rows) for name in _COLUMNS}
     left = math.inf if width is None else width
     longest = max(len(name) for name in ("name", *(run.name for run in runs)))
@@ -153,8 +157,9 @@ def as_table(runs: Sequence[ListedRun], width: int | None = None) -> list[str]:
 
 
 def _unusual(run: ListedRun) -> str:
-    """How the network was asked, where that was chosen."""
-    return "" if run.way in (None, DEFAULT_WAY) else f", {run.way}"
+    """How the network was asked, where that was chosen, and whether photos of these recordings taught it."""
+    asked = "" if run.way in (None, DEFAULT_WAY) else f", {run.way}"
+    return asked + ("" if run.photos_in_reach is None else MARKS.get(run.photos_in_reach, ""))
 
 
 def _cells(run: ListedRun) -> dict[str, str]:

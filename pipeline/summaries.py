@@ -58,7 +58,10 @@ def of_conversion(report: ConversionReport, name: str = "") -> list[str]:
     broken = f", {len(report.quarantined):,} quarantined" if report.quarantined else ""
     state = f"{report.seconds:.1f} s" if report.was_built else "up to date"
     what = f"{report.num_samples:,} {'images' if report.num_events is None else 'recordings'} of {report.source}"
-    return [f"{name or 'converted'}: {what}{events}{broken}, {report.megabytes:,.1f} MB, {state}", f"  {report.path}"]
+    left_out = [f"  left out: {sample}: {problem}" for sample, problem in list(report.quarantined.items())[:3]]
+    left_out += [f"  and {more:,} more (-v)"] if (more := len(report.quarantined) - 3) > 0 else []
+    told = f"{name or 'converted'}: {what}{events}{broken}, {report.megabytes:,.1f} MB, {state}"
+    return [told, *left_out, f"  {report.path}"]
 
 
 def of_pairs(report: PairingReport) -> list[str]:
@@ -128,6 +131,7 @@ def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     asked = f", {report.unusual_way}" if report.unusual_way else ""
+    epoch += f" (stopped after {report.unfinished})" if report.unfinished else ""
     return [
         f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} recordings, "
         f"{percent(1 / report.num_classes_there)} by guessing{rough}",
@@ -141,9 +145,11 @@ def of_analysis(name: str, told: Mapping[str, Any]) -> list[str]:
     from ..stages.analysis.results import AnalysisReport
 
     recordings = f"{told['num_recordings']:,} {told['split']} recording{'s' if told['num_recordings'] != 1 else ''}"
-    of = f"{recordings}, {told['checkpoint']} weights of epoch {told['epoch']}"
+    of = f"{recordings}, {told['checkpoint']} weights" + (f" of epoch {told['epoch']}" if told["epoch"] else "")
     own = [key for key in told if key not in {*AnalysisReport.model_fields, "result", "picture"}]
-    numbers = [f"  {key.removeprefix('num_').replace('_', ' '):<22} {to_text(told[key])}" for key in own]
+    words = {"energy_ratio": "ann / snn energy"}
+    said = {key: words.get(key, key.removeprefix("num_").replace("_", " ")) for key in own}
+    numbers = [f"  {said[key]:<22} {to_text(told[key])}" for key in own]
     note = [f"  {told['note']}"] if "note" in told else []
     return [f"{name}: {of}", *numbers, *note, f"  {told['picture'] or told['result']}"]
 

@@ -70,6 +70,14 @@ def test_a_baseline_can_take_options_away(tmp_path):
     assert (second.train.method, second.train.options) == ("events", {})
 
 
+def test_options_are_a_method_s_and_a_baseline_is_another_training(tmp_path):
+    mixture = {"train": {"method": "mixture", "options": {"share": 0.8}}}
+    first, second = load_config(write_config(tmp_path, RAW, mixture, BASELINE)).with_baseline()
+    assert (first.train.options, second.train.options) == ({"share": 0.8}, {})
+    (alone,) = load_config(write_config(tmp_path, RAW, {"train": {"method": "events"}}, BASELINE)).with_baseline()
+    assert alone.train.method == "events"
+
+
 @pytest.mark.parametrize(
     ("baseline", "message"),
     [

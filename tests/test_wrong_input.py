@@ -70,6 +70,11 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("compare", "Missing argument 'runs'"),
         ("compare a --split train", "'train' is not one of 'validation', 'test'"),
         ("train --config nowhere.toml", "nowhere.toml: no such configuration file"),
+        ("evaluate a --set evalute.shifts=2", "evalute: unknown key; did you mean evaluate?"),
+        ("report a --set evaluate.shift=2", "evaluate.shift: unknown key; did you mean shifts?"),
+        ("predict a b --set trian.seed=2", "trian: unknown key; did you mean train?"),
+        ("evaluate a --config nowhere.toml", "nowhere.toml: no such configuration file"),
+        ("export a b.nir", "b.nir: a graph is written with --to nir"),
         ("study run demo-batch-norm", "no such configuration file; did you mean studies/demo-batch-norm?"),
         ("preprocess --config .", "cannot be read"),
     ],
@@ -151,6 +156,7 @@ def test_a_broken_sample_is_quarantined_or_with_strict_refused(
     report = succeed(*convert_command(raw, tmp_path / "a", source), "--json").document
     assert list(report["quarantined"]) == ["ant/image_0001"]
     assert str(path) in report["quarantined"]["ant/image_0001"]
+    assert "  left out: ant/image_0001: " in succeed(*convert_command(raw, tmp_path / "a", source)).out
     out = tmp_path / "b"
     refuse(*convert_command(raw, out, source), "--strict", code=1, says=[str(path)])
     assert not list(out.glob("*.zarr"))

@@ -96,6 +96,11 @@ class Given:
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
+    def check(self) -> None:
+        """Refuse a file or a key that there is not, also where a run has a configuration of its own."""
+        if self.names_config:
+            self.load()
+
     def next(self, *words: object) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""
         if not self.as_json and Settings.reporter.verbosity > 0:

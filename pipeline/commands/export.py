@@ -43,6 +43,8 @@ def _to_hub(given: Given, what: Path, out: Path | None, checkpoint: Checkpoint |
         raise typer.BadParameter(
             "is for --to nir; for a hub a run is exported with all of its weights", param_hint="--checkpoint"
         )
+    if out is not None and out.suffix == ".nir":
+        raise typer.BadParameter(f"{out}: a graph is written with --to nir; for a hub name a folder")
     name = what.resolve().name.removesuffix(".zarr")
     report = export_folder(what, out or Path("hub") / name, licence)
     given.show(report, "exported", summary=_of_export)

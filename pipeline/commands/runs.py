@@ -240,6 +240,7 @@ def predict(
     if as_csv and given.as_json:
         raise typer.BadParameter("--csv and --json: choose one")
     options = {"checkpoint": checkpoint, "device": device}
+    given.check()
     report = pipeline.api.predict(run, files, top=top, source=source, overrides=given.override, **options)
     rows = _rows(report, steps)
 

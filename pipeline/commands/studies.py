@@ -54,6 +54,7 @@ def run_study(
     given.show(outcomes, text=tell)
     if failed:
         raise typer.Exit(DvsTransferError.exit_code)
+    given.next("study", "table", file)
 
 
 @command(study_app, OVERRIDE, JSON, name="ls")

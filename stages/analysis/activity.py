@@ -34,8 +34,9 @@ from ..network.layers import POOLED_PIXELS, AveragePool, Neurons
 from ..network.networks import OwnBackbone, ResNet, SpikingNetwork
 from ..network.prediction import spikes_of
 from . import style
+from .arrays import Arrays
 from .config import ActivityConfig
-from .results import AnalysisReport, Arrays, Fields, Progress, Subject
+from .results import AnalysisReport, Fields, Progress, Subject
 
 PJ_PER_MAC = 4.6
 PJ_PER_AC = 0.9
@@ -80,7 +81,7 @@ class Report(AnalysisReport):
     acs_per_recording: float = Field(description="accumulates that spikes cause")
     snn_energy_uj: float
     ann_energy_uj: float
-    energy_ratio: float = Field(description="ANN's over SNN's energy")
+    energy_ratio: float = Field(description="ANN's over SNN's energy: above 1 the spikes save")
     energy_source: str = SOURCE
 
 

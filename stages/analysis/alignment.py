@@ -28,8 +28,9 @@ from ..network.prediction import spikes_of
 from ..runs.metrics import read_metrics
 from ..training.methods import method_class
 from . import style
+from .arrays import Arrays
 from .config import AlignmentConfig
-from .results import AnalysisReport, Arrays, Fields, Progress, Subject
+from .results import AnalysisReport, Fields, Progress, Subject
 
 FEATURES = "aligned features"
 Steps = tuple[float | None, ...]

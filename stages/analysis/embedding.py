@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from . import style
+from .arrays import Arrays
 from .config import EmbeddingConfig
-from .results import AnalysisReport, Arrays, Fields, Progress, Subject
+from .results import AnalysisReport, Fields, Progress, Subject
 
 logger = logging.getLogger(__name__)
 

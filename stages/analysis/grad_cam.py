@@ -31,8 +31,9 @@ from ..network.layers import Domain, ResidualBlock, SpikingConv
 from ..network.networks import SpikingNetwork
 from ..preview import event_picture
 from . import style
+from .arrays import Arrays
 from .config import GradCamConfig
-from .results import AnalysisReport, Arrays, Fields, Progress, Subject
+from .results import AnalysisReport, Fields, Progress, Subject
 
 MAX_DRAWN = 6
 OVERLAY = "inferno"

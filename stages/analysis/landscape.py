@@ -32,8 +32,9 @@ from ..network.networks import SpikingNetwork
 from ..training.config import LossConfig
 from ..training.losses import classification_loss
 from . import style
+from .arrays import Arrays
 from .config import LandscapeConfig
-from .results import AnalysisReport, Arrays, Fields, Progress, Samples, Subject, no_progress, result_path
+from .results import AnalysisReport, Fields, Progress, Samples, Subject, no_progress, result_path
 
 Weights = dict[str, Tensor]
 LOSS = "event classification loss (TET), steps weighted equally, evaluation mode"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -36,23 +35,22 @@ from ..network.runtime import select_device, torch_settings
 from ..runs.checkpoint import (
     CheckpointInfo,
     CheckpointName,
-    changed_weights,
+    has_other_weights,
     load_weights,
     require_same_data,
-    require_weights,
+    weights_digest,
     weights_path,
 )
 from ..runs.metrics import metrics_path
 from ..saccades.pixels import Camera
 from ..training.config import TrainConfig, read_training
 from ..training.methods import photo_head_of
+from .arrays import Arrays, read_arrays, write_arrays
 from .config import AnalysisConfig
 
-Arrays = Mapping[str, NDArray[Any]]
 Fields = dict[str, Any]
 IntArray = NDArray[np.int64]
 
-MAX_ARRAYS_BYTES = 1 << 28  # of a result; a picture of a few samples has some MB
 _ADAPTED_TO, _ADAPTED_AT_ONCE = 256, 64  # photos
 
 # Shows how many of so many pieces are done; yields the function to call after each.
@@ -242,14 +240,15 @@ class Analysis:
             report = self.report.model_validate_json(read_document(path))
             if report.version != self.version:
                 raise ValueError(f"version {report.version}, expected {self.version}")
-            arrays = _read_arrays(path.with_suffix(".npz"), report) if report.arrays else {}
+            arrays = read_arrays(path.with_suffix(".npz"), report.fingerprint, report.arrays) if report.arrays else {}
         except FileNotFoundError as error:
             raise TrainingError(f"{error.filename}: no such result; {again}") from None
         except (ValueError, KeyError, OSError, EOFError, BadZipFile, zlib.error) as error:
             reason = str(error).splitlines()[0]
             raise TrainingError(f"{path}: damaged, or of another version ({reason}); {again}") from None
-        if changed := changed_weights(run_folder, {report.checkpoint: report.weights_digest}):
-            raise TrainingError(f"{path}: of other weights than {changed.name} holds now; {again} again")
+        if has_other_weights(run_folder, report.checkpoint, report.weights_digest, report.epoch):
+            name = weights_path(run_folder, report.checkpoint).name
+            raise TrainingError(f"{path}: of other weights than {name} holds now; {again} again")
         return report, arrays
 
     def run(
@@ -267,10 +266,9 @@ class Analysis:
         """
         device = select_device(config.device)
         with torch_settings(threads=config.threads):
-            weights = weights_path(run_folder, config.checkpoint)
-            require_weights(weights)
-            digest_of_weights = file_digest(weights)  # before they are read: a training may replace them meanwhile
-            network, info = load_weights(weights, device)
+            # Before they are read: a training may replace them meanwhile.
+            digest_of_weights = weights_digest(run_folder, config.checkpoint)
+            network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
             asked: Any = getattr(config, "split", None)
             begins: dict[Any, tuple[Split, ...]] = {"auto": ("validation", "train"), None: ("novel", "test")}
             for name in begins.get(asked, (asked,)):
@@ -333,23 +331,10 @@ class Analysis:
         measured: Fields = {"arrays": tuple(arrays), "seconds": time.perf_counter() - began}
         report = self.report(**told | measured | found)
         if arrays:
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, **arrays, fingerprint=np.array(subject.fingerprint))  # type: ignore[arg-type]
-            durable.write_bytes(result_path(subject.folder, self.name, ".npz"), buffer.getvalue())
+            write_arrays(result_path(subject.folder, self.name, ".npz"), subject.fingerprint, arrays)
         durable.write_json(result_path(subject.folder, self.name), report.model_dump(mode="json"))
         return report
 
 
 def result_path(run_folder: Path, name: str, suffix: str = ".json") -> Path:
     return run_folder / "analysis" / f"{name}{suffix}"
-
-
-def _read_arrays(path: Path, report: AnalysisReport) -> Arrays:
-    content = io.BytesIO(read_document(path, MAX_ARRAYS_BYTES))
-    with ZipFile(content) as archive:
-        if sum(info.file_size for info in archive.infolist()) > MAX_ARRAYS_BYTES:
-            raise ValueError(f"{path.name} holds more than {MAX_ARRAYS_BYTES} bytes")
-    with np.load(content) as file:
-        if str(file["fingerprint"]) != report.fingerprint:
-            raise ValueError(f"{path.name} belongs to another result")
-        return {name: file[name] for name in report.arrays}

@@ -34,14 +34,12 @@ NO_LAST = "no verdict where what the last epoch's weights say of each recording 
 class EvaluatedRun(Outcome):
     """A run with what its evaluation left. seed: None for imported weights.
 
-    subset_seed: what drew its labelled recordings, where that is not the split's seed. unfinished: "25 of 40 epochs"
-    where training was stopped.
+    subset_seed: what drew its labelled recordings, where that is not the split's seed.
     """
 
     folder: Path
     seed: int | None
     subset_seed: int | None = None
-    unfinished: str = ""
 
     @property
     def draw(self) -> tuple[int | None, int | None]:
@@ -327,7 +325,7 @@ def _notes(
             for a, b in paired
         },
         **{
-            f"{member.folder}: training was stopped after {member.unfinished}": bool(member.unfinished)
+            f"{member.folder}: training was stopped after {member.report.unfinished}": bool(member.report.unfinished)
             for members in methods.values()
             for member in members
         },

@@ -21,7 +21,14 @@ from ...cache.paired import PairedCache
 from ..batches.data import OpenSplit
 from ..batches.loading import load
 from ..network.runtime import select_device, torch_settings
-from ..runs.checkpoint import CheckpointInfo, CheckpointName, load_weights, require_same_data, weights_path
+from ..runs.checkpoint import (
+    CheckpointInfo,
+    CheckpointName,
+    load_weights,
+    require_same_data,
+    weights_digest,
+    weights_path,
+)
 from ..training.config import read_training
 from ..training.methods import method_of
 from .config import WAYS, EvaluateConfig
@@ -33,7 +40,6 @@ from .results import (
     LastEpoch,
     Predictions,
     evaluation_path,
-    weights_digest,
     write_results,
 )
 from .statistics import NUM_RESAMPLES, bootstrap_interval
@@ -105,6 +111,7 @@ def run(
         checkpoint=config.checkpoint,
         **info.model_dump(include={"epoch", "selection", "method", "protocol"}),
         epoch_choice=describe_choice(config, info),
+        unfinished=_unfinished(run_folder, loaded["last"][1] if "last" in loaded else None),
         **_count_labels(info, split, run_folder),
         **{way: getattr(config, way) for way in WAYS},
         weights_digest=digests[config.checkpoint],
@@ -119,6 +126,14 @@ def run(
     write_results(run_folder, report, predictions)
     os.utime(evaluation_path(run_folder, report.split), ns=(began, began))  # which tells weights that came later
     return report
+
+
+def _unfinished(run_folder: Path, last: CheckpointInfo | None) -> str:
+    """What was trained of what was to be; last: None for imported weights."""
+    training = None if last is None else read_training(run_folder)
+    if last is None or training is None or last.epoch == training.epochs:
+        return ""
+    return f"{last.epoch} of {training.epochs} epochs"
 
 
 def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:

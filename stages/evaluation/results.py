@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, Field, ValidationError
 
 from ...cache import durable
-from ...cache.digests import file_digest
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError, command_line
 from ...cache.pairs import Reach
-from ..runs.checkpoint import CheckpointName, changed_weights, require_weights, weights_path
+from ..runs.checkpoint import CheckpointName, changed_weights, weights_digest
 from .config import WAYS, EvaluateConfig, EvaluatedSplit, Heads, Precision
 
 PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
@@ -86,6 +85,7 @@ class EvaluationReport(Accuracies):
     epoch: int = Field(description="epochs that the weights were trained")
     selection: str = Field(description="how the `best` epoch was chosen")
     epoch_choice: str = Field(description="how the evaluated epoch was chosen, in words")
+    unfinished: str = Field("", description="such as '25 of 40 epochs' where training was stopped; empty: it was not")
     train_labels: int | None = Field(None, description="labelled recordings that trained; none: not known")
     selection_labels: int | None = Field(
         None, description="labelled recordings that chose the `best` epoch: 0 where nothing did; none: not known"
@@ -238,13 +238,6 @@ def predictions_path(run_folder: Path, name: str) -> Path:
 def _name_of(asked: EvaluateConfig | EvaluationReport) -> str:
     """By all that makes an evaluation another one."""
     return "-".join([asked.split, asked.checkpoint, *(str(getattr(asked, way)) for way in WAYS)])
-
-
-def weights_digest(run_folder: Path, checkpoint: CheckpointName) -> str:
-    """Tells the weights of a run from others. Raises TrainingError when there are none."""
-    path = weights_path(run_folder, checkpoint)
-    require_weights(path)
-    return file_digest(path)
 
 
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 from ...cache.errors import TrainingError, command_line
 from ...cache.paired import PairedCache
+from ..analysis.arrays import Arrays
 from ..analysis.catalogue import ANALYSES
-from ..analysis.results import AnalysisReport, Arrays
+from ..analysis.results import AnalysisReport
 from ..batches.data import OpenSplit
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EVALUATED_SPLITS, EvaluatedSplit

@@ -60,6 +60,7 @@ def describe_results(
         "evaluated": evaluated,
         "way": first.unusual_way,
         "scores": first.scores,
+        "unfinished": first.unfinished if len(reports) == 1 else "",  # of several a note tells it
         "recordings": f"{num_recordings:,} {split} recordings",
         "num_classes": first.num_classes_there,
         "chance": 1 / first.num_classes_there,

@@ -75,6 +75,23 @@ def changed_weights(run_folder: Path, digests: Mapping[CheckpointName, str | Non
     return next((path for path, digest in paths.items() if path.is_file() and file_digest(path) != digest), None)
 
 
+def weights_digest(run_folder: Path, name: CheckpointName) -> str:
+    """Tells the weights of a run from others. Raises TrainingError when there are none."""
+    require_weights(path := weights_path(run_folder, name))
+    return file_digest(path)
+
+
+def has_other_weights(run_folder: Path, name: CheckpointName, digest: str | None, epoch: int) -> bool:
+    """Whether a file of weights is there, and not the one that gave a kept result.
+
+    digest: of that one; None: not known, of an earlier version's result. Then the epoch is all that tells.
+    """
+    path = weights_path(run_folder, name)
+    if digest is None:
+        return path.is_file() and read_info(path).epoch != epoch
+    return changed_weights(run_folder, {name: digest}) is not None
+
+
 def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> None:
     """Write the network's parameters and running statistics to `path`."""
     import safetensors.torch

@@ -70,6 +70,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     try:
         document: dict[str, Any] = read_json(path)
     except FileNotFoundError:
+        if (folder.parent / "runs" / folder.name / "config.json").is_file():
+            raise TrainingError(f"{folder}: no run here; there is {folder.parent / 'runs' / folder.name}") from None
         others = [other.parent.name for other in folder.parent.glob("*/config.json")]
         begun = sorted(name for name in others if name.startswith(folder.name))
         close = begun[:3] or difflib.get_close_matches(folder.name, others, n=3, cutoff=0.3)

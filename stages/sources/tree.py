@@ -213,7 +213,10 @@ def open_place(path: Path) -> Place:
     if path.is_dir():
         return Place(FolderTree(path), "")
     if not path.exists():
-        raise SourceError(f"{path}: does not exist; expected a data set's folder or its published archive")
+        raise SourceError(
+            f"{path}: does not exist; expected a data set's folder or its published archive "
+            "(`dvs-transfer download` fetches some)"
+        )
     return Place(ArchiveTree(FileBytes(path)), "")
 
 

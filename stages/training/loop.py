@@ -80,6 +80,11 @@ def run(
             on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         if training.sampler.note:
             on_message(training.sampler.note)
+        if config.warmup_epochs >= config.epochs:
+            on_message(
+                f"train.warmup_epochs = {config.warmup_epochs} of {config.epochs} epochs: the learning rate rises to "
+                f"the end and never reaches its peak; set fewer, for example train.warmup_epochs={config.epochs // 10}"
+            )
         if training.unlabelled.data is not None:
             on_message(f"train.unlabelled: {len(training.unlabelled.data):,} recordings are seen without labels")
         is_new = not training.resume(on_message)

@@ -15,10 +15,8 @@ from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.cache.pairs import PairDescription, PairPlan, StoreReference, write_pairs
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.results import compare_runs
-from dvs_transfer.stages.evaluation.results import Predictions, weights_digest, write_results
-from dvs_transfer.stages.network.config import ModelConfig
-from dvs_transfer.stages.network.networks import build_network
-from dvs_transfer.stages.runs.checkpoint import CheckpointInfo, save_weights, weights_path
+from dvs_transfer.stages.evaluation.results import Predictions, write_results
+from dvs_transfer.stages.runs.checkpoint import weights_digest
 
 CLASS_NAMES = ("ant", "bee")
 PREDICTIONS = Predictions(("ant/1", "ant/2", "bee/1"), ("ant", "ant", "bee"), ("ant", "bee", "bee"))
@@ -235,22 +233,6 @@ def test_other_code_makes_another_method(tmp_path: Path) -> None:
         document = json.loads((run / "config.json").read_text())
         (run / "config.json").write_text(json.dumps({**document, "code": {"method": code}}))
     assert methods_of(*runs) == {"code.method=one": runs[:1], "code.method=other": runs[1:]}
-
-
-def test_a_run_that_was_stopped_is_named(tmp_path: Path) -> None:
-    runs = [make_run(tmp_path / name, seed=seed, epochs=40) for seed, name in enumerate("ab")]
-    network = build_network(ModelConfig(widths=(4, "P")), num_classes=2, num_steps=2, size=8, seed=0)
-    facts: dict[str, Any] = {"accuracy": None, "protocol": "disjoint", "split_digest": "", "cache_fingerprint": ""}
-    for run, epoch in zip(runs, (25, 40), strict=True):
-        info = CheckpointInfo(
-            model=ModelConfig(widths=(4, "P")), method="transfer", class_names=CLASS_NAMES, num_steps=2, size=8,
-            epoch=epoch, selection="validation", **facts,
-        )  # fmt: skip
-        save_weights(weights_path(run, "last"), network, info)
-        digests = {"weights_digest": weights_digest(run, "best"), "last_weights_digest": weights_digest(run, "last")}
-        write_results(run, evaluation_of(PREDICTIONS, CLASS_NAMES, **digests), PREDICTIONS)
-    stopped = [note for note in compare_runs(runs).notes if "stopped" in note]
-    assert stopped == [f"{runs[0]}: training was stopped after 25 of 40 epochs"]
 
 
 def test_lone_runs_are_paired_whatever_their_seeds(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     document = succeed("runs", "ls", "mine", "--json", "--root", root).document
     assert [Path(entry["path"]).name for entry in document] == [second.name]
     assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err
+    bare = run_command("evaluate", root / second.name).err
+    assert f"{root / second.name}: no run here; there is {second.path}" in bare
     near = run_command("evaluate", root / "runs" / "mine").err
     assert second.name in near
     told = succeed(*shlex.split(hint)[2:]).out  # as it is written, of the baseline, too

@@ -93,8 +93,10 @@ def test_a_result_of_before_versions_were_so_named_is_kept(analysed: Path) -> No
     path.write_text(json.dumps(document))
     assert is_kept(analysed)
     assert ACTIVITY.read(analysed)[0].version == 2
-    del document["weights_digest"]  # of an even earlier version: whose weights it is of cannot be told
+    del document["weights_digest"]  # of an even earlier version
     path.write_text(json.dumps(document))
+    assert is_kept(analysed)
+    path.write_text(json.dumps(document | {"epoch": document["epoch"] + 1}))
     with pytest.raises(TrainingError, match="of other weights"):
         ACTIVITY.read(analysed)
 

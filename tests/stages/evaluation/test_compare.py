@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +226,7 @@ def test_a_comparison_of_other_seeds_says_so() -> None:
 
 
 def test_a_training_that_was_stopped_is_named() -> None:
-    stopped = replace(make_run("b", 3), unfinished="25 of 40 epochs")
+    stopped = make_run("b", 3, unfinished="25 of 40 epochs")
     notes = compare.run({"a": [make_run("a", 2)], "b": [stopped]}, "a").notes
     assert "b: training was stopped after 25 of 40 epochs" in notes
 

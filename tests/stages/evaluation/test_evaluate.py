@@ -18,6 +18,7 @@ from tiny_split import TinySplit, open_tiny_split
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from dvs_transfer.cache.errors import TrainingError
+from dvs_transfer.pipeline import summaries
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
@@ -135,6 +136,16 @@ def test_the_report_is_current_until_the_last_epoch_s_weights_are_others(run_fol
     network, info = load_weights(weights_path(folder, "last"), torch.device("cpu"))
     save_weights(weights_path(folder, "last"), network, info.model_copy(update={"epoch": info.epoch + 1}))
     assert current_evaluation(folder, EvaluateConfig()) is None
+
+
+def test_a_training_that_was_stopped_is_told(run_folder, tmp_path):
+    folder = shutil.copytree(run_folder, tmp_path / "run")
+    assert run(EvaluateConfig(), open_tiny_split, folder).unfinished == ""
+    network, info = load_weights(weights_path(folder, "last"), torch.device("cpu"))
+    save_weights(weights_path(folder, "last"), network, info.model_copy(update={"epoch": 5}))
+    stopped = run(EvaluateConfig(), open_tiny_split, folder)
+    assert stopped.unfinished == "5 of 12 epochs"
+    assert any("(stopped after 5 of 12 epochs)" in line for line in summaries.of_evaluation(folder, stopped))
 
 
 def test_best_and_last_are_told_apart_where_their_weights_are_the_same(run_folder, tmp_path):

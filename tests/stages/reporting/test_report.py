@@ -15,8 +15,9 @@ from dvs_transfer.cache.errors import ConfigError, DvsTransferError, TrainingErr
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
-from dvs_transfer.stages.evaluation.results import evaluation_path, weights_digest
+from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.reporting.figures import panels
+from dvs_transfer.stages.runs.checkpoint import weights_digest
 
 SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
 

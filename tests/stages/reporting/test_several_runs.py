@@ -17,8 +17,9 @@ from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import compare_runs, report
 from dvs_transfer.stages import pairing
 from dvs_transfer.stages.analysis.style import SERIES
-from dvs_transfer.stages.evaluation.results import evaluation_path, weights_digest
+from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.pairing_config import PairingConfig
+from dvs_transfer.stages.runs.checkpoint import weights_digest
 
 METHODS = ({"method": "transfer"}, {"method": "events"})
 

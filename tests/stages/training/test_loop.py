@@ -70,6 +70,13 @@ def test_bfloat16_where_it_is_slow_is_said_once(tmp_path, native, monkeypatch):
     assert native or "float32 is faster" in messages[0]
 
 
+@pytest.mark.parametrize("warmup_epochs", [0, 1, 2])
+def test_a_warm_up_to_the_end_is_told(warmup_epochs, tmp_path):
+    messages = []
+    train(tmp_path, changed(warmup_epochs=warmup_epochs, epochs=2), on_message=messages.append)
+    assert any("never reaches its peak" in message for message in messages) == (warmup_epochs == 2)
+
+
 def test_other_settings_do_not_continue_a_run(tmp_path):
     train(tmp_path)
     with pytest.raises(TrainingError, match=r"train\.epochs is 3 there and 4 here; train\.seed is 42 there and 1 here"):
