@@ -32,10 +32,8 @@ from .workspace import AnyRoot, Workspace
 
 # What of a run's configuration makes another method of it. Data are compared by content, the seeds are what repeats.
 _METHOD_SECTIONS = {"images", "frames", "pairing", "model", "train"}
-_OF_SOME = (
-    "images.",
-    "train.saccade.",
-)  # settings that not all methods have: that they differ is told of those that do
+# Settings that not all methods have (and code, of which earlier versions kept nothing): of those that do it is told.
+_OF_SOME = ("images.", "train.saccade.", "code.")
 _NO_METHOD = {f"train.{field}" for field in NEUTRAL_TRAIN_FIELDS} | {"train.seed", "pairing.subset_seed"}
 
 _PATHS: Any = {"images": {"raw"}, "pairing": {"split_file": {"files"}}}  # files count by their content
@@ -117,7 +115,11 @@ def _read(folder: Path) -> _Run:
     code = flatten({"code": document.get("code", {})})
     document = config.model_dump(mode="json", include=_METHOD_SECTIONS, exclude=_PATHS, context={"whole": True})
     settings = flatten(document, keep_empty=True)
-    is_unused = {"train.saccade.": config.train.encoding != "saccade", "images.": config.train.method == "events"}
+    is_unused = {
+        "train.saccade.": config.train.encoding != "saccade",
+        "images.recorded": config.train.encoding != "recorded",
+        "images.": config.train.method == "events",
+    }
     unused = tuple(start for start, holds in is_unused.items() if holds)
     own = {
         key: value
@@ -214,13 +216,18 @@ def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> compare.Com
     for folder, other in others:
         for key in ("checkpoint", *WAYS):
             asked = getattr(first[1], key), getattr(other, key)
-            if asked[0] != asked[1]:
+            is_same = asked[0] == asked[1] or (
+                key == "checkpoint" and (first[1].holds(asked[1]) or other.holds(asked[0]))
+            )
+            if not is_same:
                 raise TrainingError(
                     f"{first[0]} was evaluated with {key} = {asked[0]}, {folder} with {asked[1]}; run "
                     f"`dvs-transfer evaluate` for both with the same evaluate.{key}"
                 )
     ways = [f"evaluate.{way}={getattr(first[1], way)}" for way in WAYS]
-    folders, checkpoint = [record.folder for record in records], first[1].checkpoint
+    folders = [record.folder for record in records]
+    asked_for = {record.evaluated[split].report.checkpoint for record in records}
+    checkpoint: CheckpointName = "best" if "best" in asked_for else "last"  # where both are there, they are the same
     return compare_runs(folders, split=split, checkpoint=checkpoint, across_protocols=True, overrides=ways)
 
 

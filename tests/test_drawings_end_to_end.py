@@ -73,7 +73,7 @@ def test_a_network_is_trained_evaluated_and_asked_for_few_shot(root: Path) -> No
     text = Path(page).read_text()
     assert "2-way 5-shot" in text
     assert f"{100 * report['results'][3]['accuracy']:.1f} %" in text
-    refuse("--root", root, "few-shot", trained, "--ways", "20", code=1, says=["--ways 20: the data have 4 classes"])
+    refuse("--root", root, "few-shot", trained, code=1, says=["--ways 20: the data have 4 classes"])
     refuse("few-shot", root / "nowhere", code=1, says=["no run here"])
 
 

@@ -80,8 +80,7 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
             "preprocess and train again"
         )
     num_classes = subject.open_split("train").num_classes
-    is_asked = "ways" in config.model_fields_set
-    if is_asked and max(config.ways) > num_classes:
+    if max(config.ways) > num_classes:
         raise TrainingError(f"--ways {max(config.ways)}: the data have {num_classes} classes; give at most so many")
     chosen: list[ClassSet] = [name for name in _SPLITS if config.classes == name]
     if config.classes == "all":
@@ -93,10 +92,6 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
             for name in dict.fromkeys(_SPLITS[classes]):
                 pools[name] = _pool(subject, name, config.batch_size)
             support, queries = (pools[name] for name in _SPLITS[classes])
-            if not is_asked:
-                there = len(np.intersect1d(support.labels, queries.labels))
-                fitting = tuple(ways for ways in FewShotConfig().ways if ways <= there) or (max(2, there),)
-                config = config.model_copy(update={"ways": fitting})
             results += measure_episodes(config, classes, support, queries)
             advance()
     return {

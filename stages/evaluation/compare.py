@@ -268,7 +268,9 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
 
 
 def _seeds(run: EvaluatedRun) -> str:
-    return str(run.seed) + ("" if run.subset_seed is None else f" with subset_seed {run.subset_seed}")
+    return ("one not known" if run.seed is None else str(run.seed)) + (
+        "" if run.subset_seed is None else f" with subset_seed {run.subset_seed}"
+    )
 
 
 def _notes(

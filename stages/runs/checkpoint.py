@@ -103,6 +103,8 @@ def save_weights(path: Path, network: SpikingNetwork, info: CheckpointInfo) -> N
 
 def require_weights(path: Path) -> None:
     """Raises TrainingError when there are no weights at `path`."""
+    if path.stem == "last" and not path.exists() and path.with_stem("best").is_file():
+        raise TrainingError(f"{path}: no such checkpoint; imported weights are one checkpoint, which is called best")
     if not path.is_file():
         raise TrainingError(f"{path}: no such checkpoint; train first, or name the run folder of a training run")
 

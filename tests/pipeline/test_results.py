@@ -233,6 +233,8 @@ def test_other_code_makes_another_method(tmp_path: Path) -> None:
         document = json.loads((run / "config.json").read_text())
         (run / "config.json").write_text(json.dumps({**document, "code": {"method": code}}))
     assert methods_of(*runs) == {"code.method=one": runs[:1], "code.method=other": runs[1:]}
+    before = make_run(tmp_path / "before", seed=4, method="mine:Own")  # when nothing was kept of it
+    assert list(methods_of(before, *runs[1:]).values()) == [[*runs[1:], before]]
 
 
 def test_lone_runs_are_paired_whatever_their_seeds(tmp_path: Path) -> None:

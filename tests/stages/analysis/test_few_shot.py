@@ -194,11 +194,6 @@ def test_a_run_is_measured_on_seen_and_novel_classes(run_folder: Path) -> None:
     assert report.note == ""
 
 
-def test_as_many_ways_as_there_are_classes_where_nobody_says_how_many(run_folder: Path) -> None:
-    report = run(FewShotConfig(shots=(1,), queries=2, episodes=5, threads=1), open_split, run_folder)
-    assert {entry.way for entry in report.results} == {4}
-
-
 @pytest.mark.parametrize("named", ["groups by user", "official split, whole recordings"])
 def test_it_is_said_that_episodes_know_no_groups(named: str, run_folder: Path) -> None:
     def grouped(name: str) -> TinySplit:

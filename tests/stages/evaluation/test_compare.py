@@ -217,6 +217,8 @@ def test_a_comparison_of_other_seeds_says_so() -> None:
     assert same.notes == (few,)
     seeds = "b: its only run and the baseline's have other seeds (2 and 1): a difference may be that of the seeds"
     assert other.notes == (few, seeds)
+    imported = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, None)]}, "a").notes[-1]
+    assert imported.startswith("b: its only run and the baseline's have other seeds (one not known and 1)")
     draws = [make_run(f"c{seed}", 4, seed) for seed in (1, 2, 3)]
     third = compare.run({"a": [make_run("a", 2, 1)], "b": [make_run("b", 3, 2)], "c": draws}, "a")
     assert seeds in third.notes

@@ -44,6 +44,8 @@ def test_a_published_checkpoint_becomes_a_run(tmp_path):
     assert torch.equal(network.event_head.weight, content["state_dict"]["fc2.weight"])
     evaluated = evaluate.run(EvaluateConfig(threads=1), lambda split: SPLIT, tmp_path / "run")
     assert (evaluated.photos_in_reach, evaluated.protocol) == ("unknown", "unknown")
+    with pytest.raises(TrainingError, match=r"last\.safetensors: .* imported weights are one checkpoint"):
+        evaluate.run(EvaluateConfig(checkpoint="last", threads=1), lambda split: SPLIT, tmp_path / "run")
     assert evaluated.at("last") is None  # an epoch that was chosen on test recordings is not called the last one
 
 
