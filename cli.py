@@ -226,12 +226,12 @@ def evaluate(
     """
     from .stages.evaluation.results import TABLES
 
-    given.check()
     more = [f'evaluate.split="{split}"'] if split else []
     if run is None:
         config = given.load(*more)
         runs, settings = runs_of(config), config.evaluate
     else:
+        given.check()
         runs, settings = [run], pipeline.experiment.evaluation_of_run(run, [*given.override, *more])
     evaluated, hidden = [], None if given.as_json else TABLES
     for number, folder in enumerate(runs):
@@ -280,8 +280,9 @@ def report(
 
     Example: dvs-transfer report runs/demo-0123456789ab runs/demo-ba9876543210 --out comparison.html
     """
-    given.check()
-    if not runs:
+    if runs:
+        given.check()
+    else:
         runs = runs_of(given.load())
         out = out or runs[0] / "report" / "report.html"
         runs.reverse()  # the first one is what others are held against

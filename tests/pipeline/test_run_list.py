@@ -37,6 +37,9 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     (shifted,) = list_runs(root / "runs", "mine")
     assert (shifted.accuracy, "views" in str(shifted.way)) == (asked_otherwise["top1"], True)
     assert f"{shifted.num_recordings} test, {shifted.way}" in as_table([shifted])[1]
+    results = second.path / "evaluation-test.json"
+    results.write_text(json.dumps(json.loads(results.read_text()) | {"photos_in_reach": "some"}))
+    assert " (leaky)  " in as_table(list_runs(root / "runs", "mine"))[1]
     evaluated = succeed("evaluate", second.path, "--json").document
     assert " test  " in as_table(list_runs(root / "runs", "mine"))[1]
     weights = weights_path(second.path, "last")

@@ -37,6 +37,22 @@ def test_a_copy_says_what_its_original_says(name: str, tmp_path: Path, monkeypat
         shipped.copy(name)
 
 
+def test_everything_that_draws_a_demo_can_be_run_beside_the_others() -> None:
+    """A folder of drawn data is one set of settings', which refuses others, and the one that is read."""
+    drawn: dict[object, set[str]] = {}
+    for name in shipped.names():
+        path = REPOSITORY / "configs" / f"{name}.toml"
+        study = load_study(path) if name.startswith("studies/") else None
+        for config in [load_config(path)] if study is None else [row.cells[0].config for row in study.rows]:
+            if config.demo is not None:
+                out = config.demo.out
+                drawn.setdefault(out, set()).add(config.demo.model_dump_json())
+                assert config.events.raw.parts[0] == str(out), name
+                assert config.images is None or config.images.raw.parts[0] == str(out), name
+    assert len(drawn) > 3
+    assert {len(settings) for settings in drawn.values()} == {1}
+
+
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"nothing: no shipped configuration; there are .*nmnist-saccade"):
         shipped.text("nothing")
