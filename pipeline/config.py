@@ -211,6 +211,10 @@ def load_config(config: AnyConfig, overrides: Sequence[str] = ()) -> ExperimentC
     else:
         path = named_file(config)
         document, where = read_toml(path), str(path)
+        if {"axis", "base"} <= document.keys():
+            raise ConfigError(
+                f"{path}: a study of many trainings, no configuration; try `dvs-transfer study run {path}`"
+            )
         look_in(path.resolve().parent)
     return validate(ExperimentConfig, parse_overrides(overrides, document), where)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from command_line import convert_command, refuse, run_command, succeed
 from pydantic import BaseModel
@@ -21,6 +22,7 @@ from tiny import EVERY_STEP, make_workspace, preprocess
 
 from dvs_transfer.cache.verify import verify_store
 from dvs_transfer.cli import app
+from dvs_transfer.pipeline import experiment
 from dvs_transfer.pipeline.commands.common import Settings
 from dvs_transfer.pipeline.progress import to_document
 from dvs_transfer.stages import pairing
@@ -302,6 +304,37 @@ def test_ctrl_c_ends_with_130(raw: Path, tmp_path: Path, monkeypatch: pytest.Mon
     outcome = run_command(*convert_command(raw, tmp_path / "out"), "--scheduler", "serial")
     assert (outcome.code, outcome.out) == (130, "")
     assert not list((tmp_path / "out").glob("*.zarr"))
+
+
+def test_memory_that_runs_out_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "preprocess", lambda *_: torch.empty(1 << 50))
+    refuse(
+        "preprocess",
+        "--root",
+        tmp_path,
+        code=1,
+        says=["not enough memory (", "can't allocate memory", "train.batch_size"],
+    )
+
+
+def test_memory_of_a_gpu_that_runs_out_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run_out(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore")
+
+    monkeypatch.setattr(experiment, "preprocess", run_out)
+    refuse(
+        "preprocess",
+        "--root",
+        tmp_path,
+        code=1,
+        says=["not enough memory (CUDA out of memory. Tried to allocate 2.00 GiB.);"],
+    )
+
+
+def test_another_error_of_torch_stays_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(experiment, "preprocess", lambda *_: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        run_command("preprocess", "--root", tmp_path)
 
 
 @pytest.mark.parametrize("code", ["import dvs_transfer", "from dvs_transfer import cli; cli.main(['--help'])"])

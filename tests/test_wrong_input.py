@@ -76,6 +76,11 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("evaluate a --config nowhere.toml", "nowhere.toml: no such configuration file"),
         ("export a b.nir", "b.nir: a graph is written with --to nir"),
         ("study run demo-batch-norm", "no such configuration file; did you mean studies/demo-batch-norm?"),
+        ("study run demo", "demo.toml: the configuration of one training, no study; try `dvs-transfer train --config"),
+        (
+            "train -c studies/demo-methods",
+            "no configuration; try `dvs-transfer study run configs/studies/demo-methods.toml",
+        ),
         ("preprocess --config .", "cannot be read"),
     ],
 )

@@ -216,7 +216,12 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
 
 def read_study_file(path: Path) -> StudyFile:
     """The study file at `path`, or the shipped one of this name. Raises ConfigError that lists every problem."""
-    return validate(StudyFile, read_toml(path), str(path), "study file")
+    document = read_toml(path)
+    if "events" in document and "axis" not in document:
+        raise ConfigError(
+            f"{path}: the configuration of one training, no study; try `dvs-transfer train --config {path}`"
+        )
+    return validate(StudyFile, document, str(path), "study file")
 
 
 def _make_cells(
