@@ -247,7 +247,7 @@ def evaluate(
     for number, folder in enumerate(runs):
         report = pipeline.experiment.evaluate(folder, settings, save_logits=None if number else save_logits)
         document = {"run": folder, **report.model_dump(mode="json", exclude=hidden)}
-        evaluated.append((document, summaries.of_evaluation(folder, report)))
+        evaluated.append((document, summaries.of_evaluation(folder, report, pipeline.experiment.origin_of_run(folder))))
     _show_with_baseline(given, evaluated, "evaluated")
     if len(runs) > 1 and not given.as_json:
         # Of what was evaluated now, however a run's own settings say it.

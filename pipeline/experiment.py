@@ -25,9 +25,12 @@ from ..cache.store import FrameStore
 from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
 from ..stages.conversion.config import ConvertConfig
+from ..stages.demo.run import EVENTS, PAIRS
 from ..stages.evaluation.config import EvaluateConfig
 from ..stages.frames.spec import ImagesConfig
 from ..stages.runs.folder import read_run
+from ..stages.runs.origin import ORIGIN_KEY, Origin, origin_of
+from ..stages.simulation.run import RECORDINGS
 from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
@@ -95,6 +98,8 @@ def preprocess(
     pairs = pairing.run(config.pairing, events.path, of_images[0], workspace.cache, on_message, of_images[1])
     note_path, picture = _note_path(config, workspace), workspace.previews / f"{pairs.path.stem}.png"
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
+    if origin := _origin_beside(config, workspace):
+        note[ORIGIN_KEY] = origin
 
     def tidy() -> None:
         for path in (note_path, picture):
@@ -121,9 +126,15 @@ def preprocess(
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
+    return workspace.cache / str(_read_note(config, workspace)["pairs"])
+
+
+def _read_note(config: ExperimentConfig, workspace: Workspace) -> dict[str, Any]:
+    """What `preprocess` noted for this configuration, see there. Raises as `find_pairs`."""
     note_path = _note_path(config, workspace)
     try:
-        name = read_json(note_path)["pairs"]
+        note: dict[str, Any] = read_json(note_path)
+        return note | {"pairs": str(note["pairs"])}
     except FileNotFoundError:
         raise StoreError(
             f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
@@ -131,7 +142,6 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
         ) from None
     except (ValueError, KeyError, TypeError):
         raise StoreError(f"{note_path}: damaged; run `dvs-transfer preprocess` again") from None
-    return workspace.cache / str(name)
 
 
 def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
@@ -183,13 +193,16 @@ def train(
     from ..stages.training.methods import plugin_code
 
     config, workspace = load_config(config), Workspace.at(root)
-    pairs = find_pairs(config, workspace)
+    note = _read_note(config, workspace)
+    pairs = workspace.cache / str(note["pairs"])
     folder = Path(folder) if folder else run_folder(config, workspace)
     open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
     config = _with_batches_that_fit(config, len(open_split("train")), on_message)
     resolved = {"experiment": config.model_dump(mode="json", exclude={"baseline"}), "pairs": str(pairs.resolve())}
     if code := plugin_code(config.model, config.train):
         resolved["code"] = code
+    if ORIGIN_KEY in note:
+        resolved[ORIGIN_KEY] = note[ORIGIN_KEY]
     report = loop.run(
         config.model,
         config.train,
@@ -201,6 +214,17 @@ def train(
         on_message=on_message,
     )
     return folder, report if is_main_process() else None
+
+
+def _origin_beside(config: ExperimentConfig, workspace: Workspace) -> Origin | None:
+    """What the record says that `simulate` or the demo left beside the raw recordings, where no section says it."""
+    raw = workspace.raw_data(config.events.raw)
+    if config.demo is not None or config.simulate is not None:
+        return None
+    if raw.name in (EVENTS.name, PAIRS.name) and (raw.parent / "demo.json").is_file():
+        return "demo"
+    folders = (raw, raw.parent) if raw.name == RECORDINGS else (raw,)
+    return "simulated" if any((folder / "simulation.json").is_file() for folder in folders) else None
 
 
 def _with_batches_that_fit(config: ExperimentConfig, num_recordings: int, on_message: OnMessage) -> ExperimentConfig:
@@ -266,6 +290,11 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
             ) from None
 
     return open_split
+
+
+def origin_of_run(folder: Path) -> Origin | None:
+    """Where the recordings of a run come from; None: they are real, or it is not known. Raises TrainingError."""
+    return origin_of(read_run(folder))
 
 
 def evaluation_of_run(folder: Path, overrides: Iterable[str] = (), **options: Any) -> EvaluateConfig:

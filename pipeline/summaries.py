@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ..stages.pairing.export import ExportReport
     from ..stages.reporting.page import ReportFiles
     from ..stages.runs.nir_export import NirReport
+    from ..stages.runs.origin import Origin
     from ..stages.runs.released import ImportReport
     from ..stages.simulation.run import SimulationReport
     from ..stages.training.progress import TrainingReport
@@ -120,7 +121,8 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
     return [f"trained: {what}, {report.seconds:.0f} s on {report.device}{found}", f"  {folder}"]
 
 
-def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
+def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None = None) -> list[str]:
+    """origin: of recordings that are not real."""
     shown = report.first
     epoch = "last epoch" if shown is report.last else report.which_epoch
     interval = shown.top1_interval
@@ -131,9 +133,10 @@ def of_evaluation(folder: Path, report: EvaluationReport) -> list[str]:
         more.append(f"top-5 {percent(shown.top5)}")
     labels = "" if report.train_labels is None else f", {report.train_labels:,} labels"
     asked = f", {report.unusual_way}" if report.unusual_way else ""
+    simulated = "simulated " if origin else ""
     epoch += f" (stopped after {report.unfinished})" if report.unfinished else ""
     return [
-        f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} recordings, "
+        f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} {simulated}recordings, "
         f"{percent(1 / report.num_classes_there)} by guessing{rough}",
         f"  {', '.join(more)}; {report.method}{labels}, {epoch}{asked}, photos in reach: {report.photos_in_reach}",
         f"  {folder}",

@@ -165,6 +165,8 @@ def test_the_report_has_the_numbers_that_evaluate_prints(demo: Experiment) -> No
     assert ", ".join(f"{value:.4g}" for value in best["top1_after_step"]) in page.content
     assert demo.evaluated["epoch_choice"] in page.text
     assert demo.evaluated["split_digest"][:12] in page.text
+    assert "The recordings are simulated: drawn shapes before a simulated camera." in page.text
+    assert " of 10 simulated recordings, " in succeed(*demo.command("evaluate")).out
 
 
 def test_preview_prints_its_files(demo: Experiment, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ...cache.errors import command_line
 from ...cache.pairs import SPLIT_CODES
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import Analysis, AnalysisReport
+from ..runs.origin import origin_of
 from .figures import to_svg
 from .records import Group, RunRecord, labelled
 
@@ -75,6 +76,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
     pairs = split.pairs
     train, model, pairing = (record.settings.get(section) or {} for section in ("train", "model", "pairing"))
     imported = record.document.get("imported")
+    simulated = " (simulated)" if origin_of(record.document) else ""
     codes = pairs.store.column("split")
     counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
     taught, images = "without images", "none"
@@ -91,7 +93,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
         "method": report.method if imported is None else f"imported from {Path(imported).name}",
         "seed": _text(train.get("seed")),
         "network": _text(model.get("name")),
-        "data": f"{pairs.events.attributes.dataset} {taught}, {report.num_classes} classes",
+        "data": f"{pairs.events.attributes.dataset}{simulated} {taught}, {report.num_classes} classes",
         "recordings": ", ".join(f"{count:,} {name}" for name, count in counts.items() if count or name != "novel"),
         "images": images,
         "frames": f"{split.num_bins} time bins of {split.size} x {split.size} pixels",

@@ -17,6 +17,7 @@ from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import MIN_RECORDINGS, MIN_SELECTING
 from ..evaluation.statistics import MIN_DRAWS, Interval
+from ..runs.origin import describe_origin
 from .facts import describe_analyses, describe_setup, find_cautions
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
@@ -60,6 +61,7 @@ def write_page(
         made=timestamp(),
         version=version("dvs-transfer"),
         groups=groups,
+        origin=describe_origin(record.document for record in records),
         cautions=find_cautions(groups),
         setup=describe_setup(groups),
         min_selecting=MIN_SELECTING,

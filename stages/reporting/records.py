@@ -18,6 +18,7 @@ from ..evaluation.config import EVALUATED_SPLITS, EvaluatedSplit
 from ..evaluation.results import Outcome, evaluate_again, evaluation_path, read_outcome
 from ..runs.history import TrainingPeriod, read_history
 from ..runs.metrics import MetricsLine, read_metrics
+from ..runs.origin import settings_of
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ class RunRecord:
     @property
     def settings(self) -> Mapping[str, Any]:
         """The configuration, by section; without them for imported weights."""
-        settings: Mapping[str, Any] = self.document.get("experiment", self.document)
-        return settings
+        return settings_of(self.document)
 
 
 def evaluated_splits(folders: Iterable[Path]) -> list[EvaluatedSplit]:

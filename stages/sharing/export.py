@@ -79,7 +79,6 @@ def _make(folder: Path, kind: Kind, name: str, write: Callable[[Path], None]) ->
 def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
     """The run's folder without what training goes on from, nor what tells of this machine's folders."""
     document = read_json(run / "config.json")
-    experiment = document.get("experiment") or {}
     pairs = Path(str(document.get("pairs", ""))).name
     there = [split for split in _SPLITS if evaluation_path(run, split).is_file()]
     if not there:
@@ -104,7 +103,7 @@ def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
     # Where the stores would lie below the root of whoever has made them from the same data.
     shared = {**_without_places(document), "pairs": f"data/cache/{pairs}"}
     durable.write_json(made / "config.json", shared)
-    (made / CARD).write_text(run_card(name, experiment, pairs, info, reports, licence), encoding="utf-8")
+    (made / CARD).write_text(run_card(name, document, pairs, info, reports, licence), encoding="utf-8")
 
 
 def _without_places(value: Any) -> Any:

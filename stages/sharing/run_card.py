@@ -9,6 +9,7 @@ from typing import Any, Final
 from ...cache.pairs import Reach
 from ..evaluation.results import Accuracies, EvaluationReport
 from ..runs.checkpoint import CheckpointInfo
+from ..runs.origin import describe_origin, origin_of, settings_of
 from . import licences
 from .cards import card, repository_name, table
 
@@ -35,21 +36,22 @@ class DataSet:
         return f"{self.title} (licence of the raw data: {self.licence})" if self.licence else self.title
 
 
-def data_sets(experiment: Mapping[str, Any]) -> list[DataSet]:
+def data_sets(document: Mapping[str, Any]) -> list[DataSet]:
     """Recordings, then photos; none where the settings do not say, as of imported weights.
 
     Drawn and simulated data are read as published ones are, and are none.
     """
     found = []
+    experiment, origin = settings_of(document), origin_of(document)
     for section in ("events", "images"):
         source = (experiment.get(section) or {}).get("source")
         if source is None:
             continue
         title, licence = licences.title_and_licence(source)
-        if experiment.get("demo"):
+        if experiment.get("demo") or (section == "events" and origin == "demo"):
             found.append(DataSet(f"demo-{source}", f"objects drawn by the demo in the format of {title}", None))
-        elif section == "events" and experiment.get("simulate"):
-            found.append(DataSet(f"simulated-{source}", "recordings of the photos below by a simulated camera", None))
+        elif section == "events" and origin == "simulated":
+            found.append(DataSet(f"simulated-{source}", "recordings of photos by a simulated camera", None))
         else:
             found.append(DataSet(source, title, licence))
     return found
@@ -57,14 +59,17 @@ def data_sets(experiment: Mapping[str, Any]) -> list[DataSet]:
 
 def run_card(
     name: str,
-    experiment: Mapping[str, Any],
+    document: Mapping[str, Any],
     pairs: str,
     info: CheckpointInfo,
     reports: Sequence[EvaluationReport],
     licence: str | None,
 ) -> str:
-    """pairs: the pair store's name.  reports: of each split that was evaluated, the test recordings first."""
-    data = data_sets(experiment)
+    """document: `config.json`'s content.  pairs: the pair store's name.
+
+    reports: of each split that was evaluated, the test recordings first.
+    """
+    data = data_sets(document)
     metadata = {
         # Whose weights they are decides that; of the data it is only said what their licence is.
         **licences.metadata([], licence),
@@ -74,7 +79,7 @@ def run_card(
         "metrics": ["accuracy"],
         "model-index": [{"name": name, "results": [_result(report, data, pairs) for report in reports]}],
     }
-    return card(metadata, "\n\n".join(_text(name, experiment, pairs, info, reports, data, licence)))
+    return card(metadata, "\n\n".join(_text(name, document, pairs, info, reports, data, licence)))
 
 
 def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> dict[str, Any]:
@@ -128,7 +133,7 @@ def _percent(value: float, interval: tuple[float, float] | None) -> str:
 
 def _text(
     name: str,
-    experiment: Mapping[str, Any],
+    document: Mapping[str, Any],
     pairs: str,
     info: CheckpointInfo,
     reports: Sequence[EvaluationReport],
@@ -142,12 +147,14 @@ def _text(
         f"classes, {info.num_steps} time steps of 2 x {info.size} x {info.size}. Taught by the method `{info.method}` "
         f"on {of}, with dvs-transfer."
     )
+    if origin := describe_origin([document]):
+        yield f"**{origin}**"
     for report in reports:
         yield f"## {report.split.capitalize()} recordings"
         yield table(list(_rows(report)))
     yield "Intervals are of 95 %, over recordings, for this network: another seed is another network."
     yield "## Trained on"
-    seed = (experiment.get("train") or {}).get("seed")
+    seed = (settings_of(document).get("train") or {}).get("seed")
     rows: list[tuple[str, object]] = [("data", "; ".join(one.text for one in data) or "not known")]
     rows += [("pair store", f"`{pairs}`"), ("seed", "not known" if seed is None else seed)]
     rows += [("licence of these weights", licence or "not said")]

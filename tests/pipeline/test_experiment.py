@@ -15,9 +15,11 @@ from tiny import RAW, merged
 from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.pipeline import experiment
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
-from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder
+from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder, train
 from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.stages.runs.origin import origin_of
 from dvs_transfer.stages.tasks import run_serially
+from dvs_transfer.stages.training import loop
 
 BASE = merged(
     RAW, name="small", frames={"num_bins": 2, "size": 8}, pairing={"train": 0.4, "validation": 0.3, "test": 0.3}
@@ -114,6 +116,33 @@ def test_the_run_s_folder_follows_what_decides_its_result(preprocessed: Workspac
         {"evaluate": {"split": "validation"}},
     ]
     assert {run_folder(config(**change), preprocessed) for change in neutral} == {base}
+
+
+@pytest.mark.parametrize(
+    ("raw", "record", "origin"),
+    [
+        ("events", "events/simulation.json", "simulated"),
+        ("x/Caltech101", "x/simulation.json", "simulated"),
+        ("x/N-Caltech101", "x/demo.json", "demo"),
+        ("x/events", "x/simulation.json", None),  # of something else that lies there
+        ("events", None, None),
+    ],
+)
+def test_a_run_knows_that_its_recordings_were_made_by_the_simulator(
+    raw: str, record: str | None, origin: str | None, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the raw data are gone when it is trained. With a section of the configuration, that is enough."""
+    (workspace.raw / raw).parent.mkdir(exist_ok=True)
+    (workspace.raw / "events").rename(workspace.raw / raw)
+    if record is not None:
+        (workspace.raw / record).write_text("{}")
+    settings = config(events={"raw": raw})
+    preprocess(settings, workspace, run_serially)
+    shutil.rmtree(workspace.raw)
+    written: list[dict[str, Any]] = []
+    monkeypatch.setattr(loop, "run", lambda *_, resolved, **__: written.append(resolved))
+    train(settings, workspace)
+    assert written[0].get("recordings") == origin == origin_of(written[0])
 
 
 def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:

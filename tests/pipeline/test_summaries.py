@@ -10,6 +10,7 @@ from dvs_transfer.pipeline import summaries
 from dvs_transfer.pipeline.progress import describe_speed, describe_training
 from dvs_transfer.stages.evaluation.results import ClassAccuracy, EvaluationReport, LastEpoch
 from dvs_transfer.stages.pairing.export import ExportReport
+from dvs_transfer.stages.runs.origin import Origin
 from dvs_transfer.stages.training.progress import TrainingProgress, TrainingReport
 
 
@@ -54,6 +55,12 @@ def test_an_evaluation_is_three_lines() -> None:
         "  classes' mean 24.0 %, top-5 75.0 %; x, 16 labels, epoch 3, photos in reach: none",
         "  runs/a",
     ]
+
+
+@pytest.mark.parametrize("origin", ["demo", "simulated"])
+def test_an_evaluation_says_that_recordings_are_simulated(origin: Origin) -> None:
+    told, *_ = summaries.of_evaluation(Path("a"), evaluation(), origin)
+    assert told.endswith("of 40 simulated recordings, 12.5 % by guessing")
 
 
 def test_the_last_epoch_is_told_where_few_recordings_chose_the_best() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import astuple
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 from finished_run import MakeRun
 from html_page import Page
+from tiny import merged
 
 from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.evaluation.results import ClassAccuracy, LastEpoch
@@ -32,6 +34,59 @@ def test_the_result_comes_first_with_what_guessing_gives(make_run: MakeRun) -> N
         "few that it is too narrow). Guessing: 33.3 %. Method transfer, 240 labelled recordings; the weights of the "
         "best epoch (epoch 2). One run, held against none" in words
     )
+
+
+CAMERA = {"on_threshold": 0.3, "seed": 1}
+SACCADES, DRIFT = ({"encoding": "saccade", "saccade": {"motion": motion}} for motion in ("saccades", "drift"))
+
+
+def reconfigured(run: Path, **sections: Any) -> Path:
+    """The run with other sections in its `config.json`. recordings: what it says of these beside its configuration."""
+    document = json.loads((run / "config.json").read_text())
+    beside = {"recordings": sections.pop("recordings")} if "recordings" in sections else {}
+    document = merged(document, beside, experiment=sections)
+    (run / "config.json").write_text(json.dumps(document))
+    return run
+
+
+@pytest.mark.parametrize(
+    ("sections", "says"),
+    [
+        ({"demo": {"out": "demo"}}, "drawn shapes before a simulated camera."),
+        (
+            {"demo": {"out": "demo"}, "train": DRIFT},
+            "drawn shapes before a simulated camera, which is not the one that photos are shown with.",
+        ),
+        ({"demo": {"out": "demo"}, "train": {**DRIFT, "method": "events"}}, "drawn shapes before a simulated camera."),
+        (
+            {"simulate": CAMERA, "train": SACCADES},
+            "photos before a simulated camera, which moves as the one that photos are shown with.",
+        ),
+        (
+            {"simulate": CAMERA, "images": {"recorded": {**CAMERA, "seed": 2}}, "train": {"encoding": "recorded"}},
+            "photos before a simulated camera, which is like the one that photos are shown with.",
+        ),
+        (
+            {"simulate": CAMERA, "images": {"recorded": {"on_threshold": 0.2}}, "train": {"encoding": "recorded"}},
+            "photos before a simulated camera, which is not the one that photos are shown with.",
+        ),
+        ({"recordings": "simulated"}, "photos before a simulated camera."),
+        ({"recordings": "demo"}, "drawn shapes before a simulated camera."),
+    ],
+)
+def test_recordings_that_are_simulated_are_called_so(sections: dict[str, Any], says: str, make_run: MakeRun) -> None:
+    text = " ".join(read(reconfigured(make_run(), **sections)).text.split())
+    opening = text.partition("Results")[0]
+    assert f"Guessing: 33.3 %. The recordings are simulated: {says} Method transfer" in opening
+    assert "toy-events (simulated) taught by" in text
+
+
+@pytest.mark.parametrize("sections", [{}, {"images": {"recorded": CAMERA}, "train": {"encoding": "recorded"}}])
+def test_real_recordings_are_not_called_simulated(sections: dict[str, Any], make_run: MakeRun) -> None:
+    """Nor are they where a simulated camera shows the photos."""
+    text = read(reconfigured(make_run(), **sections)).text
+    assert "recordings are simulated" not in text
+    assert "(simulated)" not in text
 
 
 def test_a_class_that_is_frequent_can_be_guessed(make_run: MakeRun) -> None:

@@ -186,6 +186,21 @@ def test_a_leaky_run_among_others_is_named(make_run: MakeRun, tmp_path: Path) ->
     assert "Runs: B, seed 1." in page.text
 
 
+def test_simulated_recordings_of_several_runs_are_told_once(make_run: MakeRun, tmp_path: Path) -> None:
+    """One of the runs is shown photos by a camera; of another it is not known where its recordings are from."""
+    shown = {"method": "transfer", "encoding": "saccade", "saccade": {"motion": "drift"}}
+    runs = [make_run(train["method"], train) for train in ({"method": "events"}, shown)]
+    assert "recordings are simulated" not in read_words(runs, tmp_path)
+    for run in runs:
+        document = json.loads((run / "config.json").read_text())
+        document["experiment"]["demo"] = {"out": "demo"}
+        (run / "config.json").write_text(json.dumps(document))
+    words = read_words([*runs, make_run("unknown", {"method": "mixture"})], tmp_path)
+    says = "The recordings are simulated: drawn shapes before a simulated camera, which is not the one that photos are "
+    assert f"{says}shown with. All on the same 12 test recordings" in words.partition(" Results ")[0]
+    assert words.count("recordings are simulated") == 1
+
+
 def test_where_the_page_goes(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run(name, {"seed": seed}) for seed, name in enumerate(("a", "b"))]
     assert report(runs[0]).page == runs[0] / "report" / "report.html"

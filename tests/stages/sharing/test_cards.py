@@ -56,8 +56,13 @@ LAST_METRICS = [
 ]
 
 
-def card_of(**changes: Any) -> tuple[list[tuple[str, str, float, Any]], dict[str, Any], str]:
-    """Metrics of the model index (type, name, value, interval), what they are over, and the text."""
+def card_of(
+    document: dict[str, Any] | None = None, **changes: Any
+) -> tuple[list[tuple[str, str, float, Any]], dict[str, Any], str]:
+    """Metrics of the model index (type, name, value, interval), what they are over, and the text.
+
+    document: of the run's `config.json`.
+    """
     best = {"top1": 0.33, "top5": 0.73, "mean_class_accuracy": 0.43}
     intervals = {"top1_interval": (0.2, 0.4), "mean_class_accuracy_interval": (0.1, 0.5)}
     predictions = Predictions(*(tuple("abcdefg" * 5) for _ in range(3)))
@@ -75,7 +80,7 @@ def card_of(**changes: Any) -> tuple[list[tuple[str, str, float, Any]], dict[str
         split_digest="",
         cache_fingerprint="",
     )
-    text = run_card("one", {}, "pairs.zarr", info, [EvaluationReport.model_validate(made)], None)
+    text = run_card("one", document or {}, "pairs.zarr", info, [EvaluationReport.model_validate(made)], None)
     (result,) = yaml.safe_load(text.split("---\n")[1])["model-index"][0]["results"]
     told = [(each["type"], each["name"], each["value"], each["args"].get("interval_95")) for each in result["metrics"]]
     return told, result["dataset"]["args"], text
@@ -102,6 +107,12 @@ def test_each_number_of_a_card_stands_with_its_interval_and_its_epoch() -> None:
     ):
         assert row in text.splitlines()
     assert card_of(selection="last")[0] == named("last epoch", BEST_METRICS)
+
+
+def test_a_card_says_that_recordings_are_simulated() -> None:
+    sentence = "**The recordings are simulated: drawn shapes before a simulated camera.**"
+    assert sentence in card_of({"experiment": {"demo": {"out": "demo"}}})[2].splitlines()
+    assert "are simulated" not in card_of({"experiment": {"demo": None, "simulate": None}})[2]
 
 
 def test_a_card_names_no_epoch_of_weights_that_do_not_say() -> None:

@@ -134,6 +134,9 @@ def test_a_card_does_not_pass_drawn_data_for_published_ones() -> None:
     assert [(one.source, one.licence) for one in drawn] == [("demo-ncaltech101", None), ("demo-caltech101", None)]
     simulated = data_sets({**published, "simulate": {"sensor_width": 64}})
     assert [one.source for one in simulated] == ["simulated-ncaltech101", "caltech101"]
+    for origin in ("demo", "simulated"):  # as raw data that another configuration made
+        made = data_sets({"experiment": published, "recordings": origin})
+        assert [one.source for one in made] == [f"{origin}-ncaltech101", "caltech101"]
     assert data_sets({"events": {"source": "ncaltech101"}, "images": None, "simulate": None, "demo": None})
     assert data_sets({}) == []
 
