@@ -55,6 +55,7 @@ def test_every_kind_of_study_is_shipped_for_real_data_and_for_the_demo() -> None
     assert {"cepdvs-ablation", "demo-cepdvs-ablation", "cepdvs-leakage", "simulated-leakage"} < names
     assert {"nomniglot", "demo-nomniglot"} < names
     assert {"ncaltech101-methods", "cepdvs-methods", "nmnist-methods", "demo-methods"} < names
+    assert {"nmnist-saccade-ablation", "demo-saccade-ablation"} < names
 
 
 def test_the_page_has_every_shipped_study_in_its_table(repository: Path) -> None:
@@ -92,6 +93,22 @@ def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:
             parts = {key for key in method["loss"] if train["loss"][key] != method["loss"][key]}
             assert len(changed) == 1, row
             assert len(parts) <= 1 or row.startswith("fixed coefficient")
+
+
+def test_the_ablation_with_saccades_has_a_twin_of_the_demo(repository: Path) -> None:
+    """The same parts are left out, and what nothing is left out of is another study's row."""
+    folder = repository / "configs" / "studies"
+    real, demo, methods = (
+        load_study(folder / f"{name}.toml")
+        for name in ("nmnist-saccade-ablation", "demo-saccade-ablation", "demo-methods")
+    )
+    assert demo.file.axis == real.file.axis
+    assert demo.file.table == real.file.table
+    for study in (real, demo):
+        assert {(row.cells[0].config.train.encoding, row.cells[0].config.train.heads) for row in study.rows} == {
+            ("saccade", 1)
+        }
+    assert demo.rows[0].cells[0].config in [row.cells[0].config for row in methods.rows]
 
 
 def test_axes_multiply_and_seeds_come_last(tmp_path: Path) -> None:
