@@ -54,8 +54,9 @@ def test_every_kind_of_study_is_shipped_for_real_data_and_for_the_demo() -> None
     assert {f"{data}-{kind}" for data in ("demo", "ncaltech101") for kind in kinds} < names
     assert {"cepdvs-ablation", "demo-cepdvs-ablation", "cepdvs-leakage", "simulated-leakage"} < names
     assert {"nomniglot", "demo-nomniglot"} < names
-    assert {"ncaltech101-methods", "cepdvs-methods", "nmnist-methods", "demo-methods"} < names
-    assert {"nmnist-saccade-ablation", "demo-saccade-ablation"} < names
+    assert {"ncaltech101-methods", "cepdvs-methods"} < names
+    kinds = {"saccade-ablation", "saccade-few-labels", "few-labels", "methods", "recorded", "test-time", "batch-norm"}
+    assert {f"{data}-{kind}" for data in ("demo", "nmnist") for kind in kinds} < names
 
 
 def test_the_page_has_every_shipped_study_in_its_table(repository: Path) -> None:
@@ -109,6 +110,21 @@ def test_the_ablation_with_saccades_has_a_twin_of_the_demo(repository: Path) -> 
             ("saccade", 1)
         }
     assert demo.rows[0].cells[0].config in [row.cells[0].config for row in methods.rows]
+
+
+def test_few_labels_with_saccades_have_a_twin_of_the_demo(repository: Path) -> None:
+    """The recipe's method, share and encoding, and photos finer than frames, as in the studies of real photos."""
+    folder = repository / "configs" / "studies"
+    names = ("nmnist-saccade-few-labels", "caltech101-across-cameras", "demo-saccade-few-labels")
+    studies = [load_study(folder / f"{name}.toml") for name in names]
+    for study in studies:
+        row = next(row for row in study.rows if row.labels["training"] == "mixture, saccades")
+        train = row.cells[0].config.train
+        assert (train.method, train.encoding, train.options) == ("mixture", "saccade", {"share": 0.9})
+        assert train.select == "last"
+    demo = [row.cells[0].config for row in studies[-1].rows]
+    assert {config.pairing.train_per_class for config in demo} == {1, 2, 5}
+    assert all(config.images.size == 3 * config.frames.size for config in demo)
 
 
 def test_axes_multiply_and_seeds_come_last(tmp_path: Path) -> None:
