@@ -16,7 +16,7 @@ import typer
 
 from . import pipeline
 from .benchmarks.commands import bench_app
-from .cache.errors import DvsTransferError
+from .cache.errors import DvsTransferError, is_out_of_memory
 from .pipeline import summaries
 from .pipeline.commands.common import (
     CONFIG,
@@ -122,13 +122,6 @@ def common(
     Settings.reporter, Settings.given = Reporter(verbosity=0 if quiet else 2 if verbose else 1), None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Python's error, torch's of a GPU or torch's of the processor, which is any RuntimeError; torch isn't imported."""
-    return isinstance(error, MemoryError) or (
-        type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 (the input's or environment's fault), 2 (usage), 130 or 143."""
     if "OMP_WAIT_POLICY" not in os.environ:
@@ -145,9 +138,9 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {with_options(str(error))}", file=sys.stderr)
         return error.exit_code
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        what = str(error).partition("\n")[0]
+        what = str(error).split("\n")[0]
         print(f"error: not enough memory ({what}); use fewer workers or a smaller train.batch_size", file=sys.stderr)
         return DvsTransferError.exit_code
     except OSError as error:

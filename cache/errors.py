@@ -37,3 +37,9 @@ class ConfigError(DvsTransferError):
 
 class TrainingError(DvsTransferError):
     """A training or evaluation run cannot start or go on."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Python's error, or torch's: of a GPU, or of the processor, which is any RuntimeError. Torch is not imported."""
+    is_torchs = type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error)
+    return isinstance(error, MemoryError) or is_torchs

@@ -90,3 +90,12 @@ def test_every_source_has_its_page(repository: Path) -> None:
     assert set(SOURCES) <= set(re.findall(r"`([\w-]+)`", index))
     for config in re.findall(r"`(configs/\S+)`", index):
         assert (repository / config).is_file()
+
+
+def test_every_shipped_configuration_has_its_place(repository: Path) -> None:
+    """Those of a data set in the table of data sets, the others on some page."""
+    table = (repository / "docs" / "datasets" / "README.md").read_text()
+    told = "".join(path.read_text() for path in [*(repository / "docs").rglob("*.md"), repository / "README.md"])
+    for path in (repository / "configs").glob("*.toml"):
+        of_a_data_set = not path.stem.startswith(("demo", "caltech101"))
+        assert f"`configs/{path.name}`" in table if of_a_data_set else f"configs/{path.name}" in told, path.name

@@ -67,6 +67,20 @@ def test_from_raw_data_to_an_evaluated_network(write: Any, tmp_path: Path) -> No
     assert "Not known: photos of held-out recordings" in page.read_text()
 
 
+def test_the_recipe_of_cifar10dvs_trains_on_a_moving_photo(tmp_path: Path, repository: Path) -> None:
+    write_cifar(tmp_path / "data" / "raw")
+    tiny = (
+        *("frames.num_bins=3", "frames.size=16", 'model.widths=[4, "P", 8, "P"]', "conversion.samples_per_shard=32"),
+        *("pairing.train=0.5", "pairing.validation=0.25", "pairing.test=0.25"),
+        *("train.epochs=1", "train.batch_size=10", "train.warmup_epochs=0", "train.threads=1"),
+    )
+    of = ("--config", repository / "configs" / "cifar10dvs-saccade.toml", *(f"--set={each}" for each in tiny), "--json")
+    for command in ("preprocess", "train"):
+        succeed("--quiet", "--root", tmp_path, command, *of)
+    evaluated = succeed("--quiet", "--root", tmp_path, "evaluate", *of).document
+    assert (evaluated["num_samples"], evaluated["photos_in_reach"]) == (10, "unknown")
+
+
 def test_broken_recordings_are_quarantined_and_named(tmp_path: Path) -> None:
     raw = write_cifar10dvs(tmp_path / "raw", 1)
     broken = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ from command_line import refuse, succeed
 from drawings import write_drawings, write_strokes
 
 from dvs_transfer import PairedCache
+from dvs_transfer.cache.documents import flatten
+from dvs_transfer.pipeline.config import load_config
 from dvs_transfer.stages import calibration
 from dvs_transfer.stages.batches.data import read_static
 from dvs_transfer.stages.frames.strokes import encode_strokes
@@ -23,6 +27,7 @@ CONFIG = (
     *("--config", "configs/nomniglot.toml", "--set", "train.epochs=1", "--set", "train.threads=1"),
     *("--set", "train.batch_size=15", "--set", "train.encoding=saccade", "--set", "train.saccade.motion=strokes"),
 )
+RECIPE = ("--config", "configs/nomniglot-strokes.toml", "--set", "train.epochs=1", "--set", "train.threads=1")
 STROKES = (*CONFIG, "--set", "images.source=omniglot-strokes")
 
 
@@ -66,6 +71,17 @@ def test_training_is_shown_what_was_drawn_when(root: Path, pairs: Path) -> None:
     halves = [frames[:, part].sum((0, 1, 2)) for part in (slice(0, 6), slice(6, 12))]
     left, right = (float((half * torch.from_numpy(x)).sum() / half.sum()) for half in halves)
     assert right - left > 0.3 * split.size
+
+
+def test_the_shipped_recipe_is_what_the_page_says(root: Path, repository: Path) -> None:
+    page = (repository / "docs" / "datasets" / "nomniglot.md").read_text()
+    shown = page[page.index("    [images]") : page.index("as `configs/nomniglot-strokes.toml` does")]
+    recipe = load_config(repository / "configs" / "nomniglot-strokes.toml")
+    for section, values in tomllib.loads(textwrap.dedent(shown)).items():
+        for key, value in flatten(values).items():
+            assert attrgetter(key)(getattr(recipe, section)) in (value, Path(value)), key
+    run(root, "preprocess", *RECIPE)
+    assert run(root, "evaluate", run(root, "train", *RECIPE)["run"])["num_samples"] == 20
 
 
 @pytest.mark.parametrize("method", ["mixture", "finetune", "timestep_mixup"])

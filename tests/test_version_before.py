@@ -38,18 +38,18 @@ def command(*arguments: str | Path) -> Any:
     return succeed("--quiet", "--root", ".", *arguments, "--json").document
 
 
-def assert_same_figures(found: Any, expected: Any) -> None:
+def assert_same_figures(found: Any, expected: Any, rel: float = 1e-4) -> None:
     """The same, but for what another processor rounds otherwise."""
     if isinstance(expected, dict):
         assert found.keys() >= expected.keys()
         for key, value in expected.items():
-            assert_same_figures(found[key], value)
+            assert_same_figures(found[key], value, rel)
     elif isinstance(expected, list):
         assert len(found) == len(expected)
         for ours, theirs in zip(found, expected, strict=True):
-            assert_same_figures(ours, theirs)
+            assert_same_figures(ours, theirs, rel)
     elif isinstance(expected, float):
-        assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+        assert found == pytest.approx(expected, rel=rel, abs=1e-6)
     else:
         assert found == expected
 
@@ -95,7 +95,8 @@ def test_its_run_evaluates_to_the_same(workspace: Path) -> None:
 def test_its_stopped_run_goes_on_to_the_same(workspace: Path) -> None:
     report = command("train", "--config", "tiny.toml", "--run", STOPPED)
     assert (report["resumed_after"], report["resumed_steps"]) == (2, 2)
-    assert_same_figures(metrics_of(STOPPED), metrics_of(FINISHED))
+    # A spike more or less, where another processor rounds otherwise, was 0.1 %; an optimiser that begins anew is 10 %.
+    assert_same_figures(metrics_of(STOPPED), metrics_of(FINISHED), rel=1e-2)
 
 
 def test_its_kept_analysis_is_used(workspace: Path) -> None:

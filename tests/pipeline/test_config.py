@@ -9,8 +9,10 @@ import pytest
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.pipeline.config import build, load_config, parse_overrides
 from dvs_transfer.stages.frames.spec import FramesConfig
+from dvs_transfer.stages.saccades.config import MOTION_NAMES
 from dvs_transfer.stages.sources import SOURCES
 
+SHIPPED = sorted((Path(__file__).parents[2] / "configs").glob("*.toml"))
 MINIMAL = """
 name = "x"
 [events]
@@ -28,10 +30,10 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["demo", "nmnist", "ncaltech101", "cepdvs", "cifar10dvs", "own"])
-def test_shipped_files_are_valid(repository: Path, name: str) -> None:
-    config = load_config(repository / "configs" / f"{name}.toml")
-    assert config.name == name
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_are_valid(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
     assert SOURCES[config.events.source].kind == "events"
     assert SOURCES[config.images.source].kind == "images"
 
@@ -51,6 +53,34 @@ def test_the_method_s_values(repository: Path) -> None:
     assert (other.pairing.train, other.pairing.test) == (0.5, 0.2)
     assert (other.model.batch_norm, other.model.running_statistics) == ("per_step", "shared")
     assert (other.train.augmentation.flip, other.train.augmentation.rotation_degrees) == (True, 15)
+
+
+def test_every_motion_is_in_a_shipped_file() -> None:
+    shown = [config.train for config in map(load_config, SHIPPED) if config.train.encoding == "saccade"]
+    assert {train.saccade.motion for train in shown} == set(MOTION_NAMES)
+
+
+@pytest.mark.parametrize(
+    ("published", "recipe"),
+    [
+        ("ncaltech101", "ncaltech101-saccade"),
+        ("cepdvs", "cepdvs-saccade"),
+        ("cifar10dvs", "cifar10dvs-saccade"),
+        ("nomniglot", "nomniglot-strokes"),
+    ],
+)
+def test_a_recipe_has_the_data_and_the_split_of_the_published_method(
+    repository: Path, published: str, recipe: str
+) -> None:
+    """Recordings, frames, split, network and steps are the same: what differs is how photos teach."""
+    one, other = (load_config(repository / "configs" / f"{name}.toml") for name in (published, recipe))
+    for section in ("events", "frames", "pairing", "conversion"):
+        assert getattr(one, section) == getattr(other, section), section
+    assert one.model.name == other.model.name
+    for key in ("epochs", "epoch_steps", "batch_size", "base_learning_rate", "schedule", "sampling", "select"):
+        assert getattr(one.train, key) == getattr(other.train, key), key
+    assert one.train.augmentation == other.train.augmentation
+    assert (one.train.encoding, other.train.encoding) == ("value", "saccade")
 
 
 def test_overrides_change_single_keys(tmp_path: Path) -> None:

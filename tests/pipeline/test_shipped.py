@@ -21,6 +21,7 @@ def test_every_shipped_file_is_listed_with_a_sentence() -> None:
     listed = shipped.names()
     assert set(listed) == there
     assert all(len(sentence) > 20 for sentence in listed.values())
+    assert not [name for name in listed if "\\'" in shipped.text(name)]  # of the shell that wrote it
 
 
 @pytest.mark.parametrize("name", sorted(shipped.names()))

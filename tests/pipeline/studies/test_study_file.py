@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from dvs_transfer.cache.errors import ConfigError
+from dvs_transfer.pipeline.config import load_config
 from dvs_transfer.pipeline.studies.running import cells_by_data
 from dvs_transfer.pipeline.studies.study import Study, load_study
 
@@ -52,6 +54,33 @@ def test_every_kind_of_study_is_shipped_for_real_data_and_for_the_demo() -> None
     assert {f"{data}-{kind}" for data in ("demo", "ncaltech101") for kind in kinds} < names
     assert {"cepdvs-ablation", "demo-cepdvs-ablation", "cepdvs-leakage", "simulated-leakage"} < names
     assert {"nomniglot", "demo-nomniglot"} < names
+    assert {"ncaltech101-methods", "cepdvs-methods"} < names
+    kinds = {"saccade-ablation", "saccade-few-labels", "few-labels", "methods", "recorded", "test-time", "batch-norm"}
+    assert {f"{data}-{kind}" for data in ("demo", "nmnist") for kind in kinds} < names
+
+
+def test_the_page_has_every_shipped_study_in_its_table(repository: Path) -> None:
+    shipped = (repository / "docs" / "study.md").read_text().partition("## Shipped")[2]
+    rows = [line.strip("|").split("|") for line in shipped.splitlines() if line.startswith("|")][2:]
+    real, demo = (set(re.findall("`([^`]+)`", " ".join(column))) for column in list(zip(*rows, strict=True))[1:])
+    assert real | demo == {path.stem for path in SHIPPED}
+    assert demo == {name for name in real | demo if name.startswith("demo-")}
+
+
+@pytest.mark.parametrize("name", ["ncaltech101", "cepdvs"])
+def test_methods_are_compared_as_their_configurations_have_them(repository: Path, name: str) -> None:
+    """The published method and the recipe are the runs of their own files, and the figures those of the page."""
+    study = load_study(repository / "configs" / "studies" / f"{name}-methods.toml")
+    cells = {row.name: row.cells[0].config for row in study.rows}
+    assert cells["the method"] == load_config(repository / "configs" / f"{name}.toml")
+    recipe = load_config(repository / "configs" / f"{name}-saccade.toml")
+    assert cells["the method, saccades, one head"] == recipe.model_copy(update={"name": name})
+    told = (repository / "docs" / "methods.md").read_text()
+    for published in study.file.table.published:
+        for figure in published.figures:
+            assert f"{figure.top1:.2f}" in told
+            reach = figure.photos_in_reach or published.photos_in_reach
+            assert figure.of["training"] not in ("timestep mixup", "distillation") or reach == "unknown"
 
 
 def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:
@@ -65,6 +94,37 @@ def test_the_ablation_changes_one_thing_at_a_time(repository: Path) -> None:
             parts = {key for key in method["loss"] if train["loss"][key] != method["loss"][key]}
             assert len(changed) == 1, row
             assert len(parts) <= 1 or row.startswith("fixed coefficient")
+
+
+def test_the_ablation_with_saccades_has_a_twin_of_the_demo(repository: Path) -> None:
+    """The same parts are left out, and what nothing is left out of is another study's row."""
+    folder = repository / "configs" / "studies"
+    real, demo, methods = (
+        load_study(folder / f"{name}.toml")
+        for name in ("nmnist-saccade-ablation", "demo-saccade-ablation", "demo-methods")
+    )
+    assert demo.file.axis == real.file.axis
+    assert demo.file.table == real.file.table
+    for study in (real, demo):
+        assert {(row.cells[0].config.train.encoding, row.cells[0].config.train.heads) for row in study.rows} == {
+            ("saccade", 1)
+        }
+    assert demo.rows[0].cells[0].config in [row.cells[0].config for row in methods.rows]
+
+
+def test_few_labels_with_saccades_have_a_twin_of_the_demo(repository: Path) -> None:
+    """The recipe's method, share and encoding, and photos finer than frames, as in the studies of real photos."""
+    folder = repository / "configs" / "studies"
+    names = ("nmnist-saccade-few-labels", "caltech101-across-cameras", "demo-saccade-few-labels")
+    studies = [load_study(folder / f"{name}.toml") for name in names]
+    for study in studies:
+        row = next(row for row in study.rows if row.labels["training"] == "mixture, saccades")
+        train = row.cells[0].config.train
+        assert (train.method, train.encoding, train.options) == ("mixture", "saccade", {"share": 0.9})
+        assert train.select == "last"
+    demo = [row.cells[0].config for row in studies[-1].rows]
+    assert {config.pairing.train_per_class for config in demo} == {1, 2, 5}
+    assert all(config.images.size == 3 * config.frames.size for config in demo)
 
 
 def test_axes_multiply_and_seeds_come_last(tmp_path: Path) -> None:
