@@ -118,7 +118,7 @@ def test_few_labels_with_saccades_have_a_twin_of_the_demo(repository: Path) -> N
     names = ("nmnist-saccade-few-labels", "caltech101-across-cameras", "demo-saccade-few-labels")
     studies = [load_study(folder / f"{name}.toml") for name in names]
     for study in studies:
-        row = next(row for row in study.rows if row.labels["training"] == "mixture, saccades")
+        row = next(row for row in study.rows if row.matches({"labels": "1 a class", "training": "mixture, saccades"}))
         train = row.cells[0].config.train
         assert (train.method, train.encoding, train.options) == ("mixture", "saccade", {"share": 0.9})
         assert train.select == "last"
