@@ -192,7 +192,7 @@ def preprocess(given: Given) -> None:
 @command(app, CONFIG, JSON)
 def train(
     given: Given,
-    run: Annotated[Path | None, typer.Option(help="Run folder; by default one is named by the settings.")] = None,
+    run: Annotated[Path | None, typer.Option(help="Run folder, by default named by the settings.")] = None,
     name: Annotated[
         str | None, typer.Option(help="Begins the run folder's name, in place of the file's `name`.")
     ] = None,
@@ -205,7 +205,8 @@ def train(
     if name:
         given = replace(given, override=[*given.override, f"name={json.dumps(name)}"])  # hints repeat it
     # A folder of one's own is for one run.
-    configs, say, trained = given.load().with_baseline()[: None if run is None else 1], Settings.reporter.say, []
+    say, trained = Settings.reporter.say, []
+    configs = given.load_with(run).with_baseline()[: None if run is None else 1]
     for config in configs:
         with Settings.reporter.training() as on_progress:
             folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)
@@ -213,7 +214,7 @@ def train(
             trained.append(({"run": folder, **to_document(report)}, summaries.of_training(folder, report)))
     if trained:
         _show_with_baseline(given, trained, "trained")
-        given.next("evaluate", *([] if run is None else [run]))
+        given.next_of("evaluate", run)
 
 
 @command(app, CONFIG, JSON)
@@ -249,7 +250,7 @@ def evaluate(
         same_way = {"split": settings.split, "checkpoint": settings.checkpoint, "overrides": overrides}
         compared = pipeline.results.compare_runs(runs, baseline=runs[1], **same_way)
         given.show(compared, text=print_comparison, summary=summaries.of_comparison)
-    given.next("report", *([] if run is None else [run]))
+    given.next_of("report", run)
 
 
 @command(app, CONFIG, JSON)

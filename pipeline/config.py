@@ -179,7 +179,10 @@ class ExperimentConfig(Frozen):
                     ", ".join(type(options_of(self.train.model_copy(update={"options": {}}))).model_fields) or "none"
                 )
                 problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                raise ValueError(f"train.options of method {self.train.method} ({known}): {problems}") from None
+                raise ValueError(
+                    f"train.options of method {self.train.method} ({known}): {problems}; without any: "
+                    "--set train.options={}"
+                ) from None
         return self
 
     @model_validator(mode="after")

@@ -205,6 +205,29 @@ def test_a_run_and_its_baseline_are_evaluated_and_compared_in_the_way_that_is_as
     assert "all were evaluated with: float32, event head, mean of 5 views" in said
 
 
+def test_a_run_that_is_named_has_its_own_settings(tmp_path: Path) -> None:
+    """No command takes the demo's in their place, or says nothing of a setting that cannot be changed any more."""
+    root, run = make_workspace(tmp_path / "root", EVERY_STEP, {"train": {"epochs": 1}}), tmp_path / "run"
+    succeed(*preprocess(root))
+    before = ("--quiet", "--root", root)
+    succeed(*before, "train", "--config", root / "tiny.toml", "--run", run)
+    assert succeed(*before, "train", "--run", run, "--json").document["resumed_after"] == 1
+    succeed(*before, "train", "--run", run, "--restart")
+    assert json.loads((run / "config.json").read_text())["experiment"]["name"] == "tiny"
+    for command in (
+        ("evaluate", run),
+        ("report", run),
+        ("predict", run, "x.bin"),
+        ("compare", run),
+        ("analyse", "all", run),
+    ):
+        says = ["--set train.epochs=9: a trained run keeps its settings"]
+        refuse(*before, *command, "--set", "train.epochs=9", code=2, says=says)
+    refuse(*before, "compare", run, run, "--set", "evaluate.split=validation", code=2, says=["say --split"])
+    loud = ("--root", root, "evaluate", run, "--set", "evaluate.shifts=1")
+    assert f"next: dvs-transfer report {run} --root {root}\n" in succeed(*loud).out
+
+
 def test_progress_goes_to_standard_error_and_quiet_silences_it(raw: Path, tmp_path: Path) -> None:
     told = succeed(*convert_command(raw, tmp_path / "a")[1:])
     assert "convert ncaltech101: 3 of 3" in told.err

@@ -74,6 +74,7 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("report a --set evaluate.shift=2", "evaluate.shift: unknown key; did you mean shifts?"),
         ("predict a b --set trian.seed=2", "trian: unknown key; did you mean train?"),
         ("evaluate a --config nowhere.toml", "nowhere.toml: no such configuration file"),
+        ("train -c nmnist-saccade --set train.method=events", "without any: --set train.options={}"),
         ("export a b.nir", "b.nir: a graph is written with --to nir"),
         ("study run demo-batch-norm", "no such configuration file; did you mean studies/demo-batch-norm?"),
         ("study run demo", "demo.toml: the configuration of one training, no study; try `dvs-transfer train --config"),
@@ -133,6 +134,8 @@ def test_commands_before_their_time_say_what_comes_first(command: str, tmp_path:
 def test_a_folder_that_is_no_run(command: str, tmp_path: Path) -> None:
     says = [f"{tmp_path}: no run here", "train one with `dvs-transfer train`"]
     refuse(command, tmp_path, code=1, says=says)
+    (tmp_path / "x.toml").write_text(MINIMAL)
+    refuse(command, tmp_path / "x.toml", code=1, says=["x.toml: a file and no run's folder", "named with --config"])
 
 
 # Raw data

@@ -10,7 +10,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from types import NoneType
@@ -96,15 +96,33 @@ class Given:
         Settings.reporter.detail(f"settings of {self.config}: {loaded.model_dump_json()}")
         return loaded
 
+    def load_with(self, run: Path | None) -> Any:
+        """The configuration that goes with a run's folder: without --config that of a run which is there."""
+        if run is None or self.config != DEFAULT_CONFIG or not (run / "config.json").exists():
+            return self.load()
+        Settings.given = self
+        return pipeline.config.load_config(pipeline.experiment.config_of_run(run), self.override)
+
     def check(self) -> None:
-        """Refuse a file or a key that there is not, also where a run has a configuration of its own."""
+        """Refuse a file or a key that there is not, or that a trained run has settled, beside a run."""
         if self.names_config:
             self.load()
+        if settled := [key for each in self.override if not (key := each.strip()).startswith("evaluate.")]:
+            raise ConfigError(
+                f"--set {settled[0]}: a trained run keeps its settings; of evaluate alone keys can be set"
+            )
 
     def next(self, *words: object) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""
         if not self.as_json and Settings.reporter.verbosity > 0:
             print(f"next: {command_line(*words)}{self.options}")
+
+    def next_of(self, word: str, run: Path | None) -> None:
+        """As `next`; a run that is named has settings of its own."""
+        if run is None:
+            self.next(word)
+        else:
+            replace(self, override=[]).next(word, run)
 
     @property
     def names_config(self) -> bool:

@@ -68,6 +68,8 @@ def all_analyses(
 
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
+    if run is not None:
+        given.check()
     folder = run or pipeline.experiment.run_folder(given.load(), Settings.workspace)
     made, left_out = [], {}
     for name in pipeline.results.analyses_of(folder):
@@ -171,6 +173,10 @@ def compare(
 
     Example: dvs-transfer compare runs/demo-0123456789ab runs/demo-ba9876543210 --baseline runs/demo-ba9876543210
     """
+    given.check()
+    for key in ("split", "checkpoint"):
+        if any(each.partition("=")[0].strip() == f"evaluate.{key}" for each in given.override):
+            raise typer.BadParameter(f"--set evaluate.{key}: say --{key}")
     report = pipeline.results.compare_runs(
         runs,
         baseline=baseline,

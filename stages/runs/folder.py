@@ -69,6 +69,8 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / "config.json"
     try:
         document: dict[str, Any] = read_json(path)
+    except NotADirectoryError:
+        raise TrainingError(f"{folder}: a file and no run's folder; a configuration is named with --config") from None
     except FileNotFoundError:
         if (folder.parent / "runs" / folder.name / "config.json").is_file():
             raise TrainingError(f"{folder}: no run here; there is {folder.parent / 'runs' / folder.name}") from None
