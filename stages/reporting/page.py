@@ -77,6 +77,7 @@ def write_page(
             for report, _ in [run.analyses[name] for name in ("few-shot",) if name in run.analyses]
         ],
         curves=draw_curves(groups),
+        methods_differ=len({run.first.report.method for _, run in labelled(groups) if run.metrics}) > 1,
         analyses=describe_analyses(groups),
         has_images=records[0].first.split.has_images,
     )
