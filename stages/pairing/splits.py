@@ -252,7 +252,7 @@ def tell_lacking(
             on_message(f"warning: no {part} recording is of the {classes}")
     if config.train_per_class is not None:
         counts = np.bincount(labels[split == TRAIN], minlength=len(class_names))
-        fewer = [at for at in np.flatnonzero(~is_novel) if counts[at] < config.train_per_class]
+        fewer = [at for at in np.flatnonzero(~is_novel).tolist() if counts[at] < config.train_per_class]
         if fewer:
             classes = "classes have" if len(fewer) > 1 else "class has"
             named = name_some(f"{class_names[at]} {counts[at]:,}" for at in sorted(fewer, key=lambda at: counts[at]))
