@@ -94,7 +94,7 @@ class Lease:
                 return
             who = f"process {holder.get('pid')} of {holder.get('host')}"
             if holder != seen:
-                if not seen:
+                if not seen and timeout_s > 0:
                     logger.warning("%s: another process is writing here (%s); waiting for it", self.what, who)
                 seen, seen_at = holder, now
             if _is_dead(holder) or now - seen_at > self.patience_s:

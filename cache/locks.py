@@ -27,7 +27,7 @@ def lock_path(folder: Path, name: str) -> Path:
 def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterator[None]:
     """Hold the right to write `name` in `folder`.
 
-    While another process holds it, this one logs a warning and waits up to `timeout_s` seconds.
+    While another process holds it, this one logs a warning and waits up to `timeout_s` seconds; 0: neither.
     Raises StoreError when the time is up. At an address the lock is a lease, see `cache.leases`.
     """
     path = lock_path(folder, name)
@@ -40,7 +40,8 @@ def writer_lock(folder: Path, name: str, *, timeout_s: float = 3600.0) -> Iterat
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        logger.warning("%s: another process is writing here; waiting for it", folder / name)
+        if timeout_s > 0:
+            logger.warning("%s: another process is writing here; waiting for it", folder / name)
         try:
             lock.acquire(timeout=timeout_s)
         except Timeout:

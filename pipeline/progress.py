@@ -121,7 +121,8 @@ def describe_speed(at: TrainingProgress) -> str:
     minutes, seconds = divmod(round(at.seconds_left), 60)
     hours, minutes = divmod(minutes, 60)
     left = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
-    return f"{at.pairs_per_s:.0f} pairs/s  ETA {left}"
+    left = left if hours < 10 else f"{hours} h"  # a line has 80 columns
+    return f"{at.pairs_per_s:.0f} samples/s  ETA {left}"
 
 
 def describe_parts(at: TrainingProgress) -> str:

@@ -109,16 +109,20 @@ def of_split(report: ExportReport) -> list[str]:
 
 def of_training(folder: Path, report: TrainingReport) -> list[str]:
     went_on = f" (went on after {report.resumed_after})" if report.resumed_after or report.resumed_steps else ""
-    went_on = " (complete before)" if report.resumed_after == report.epochs else went_on
+    spent = f", {report.seconds:.0f} s{' since then' if went_on else ''} on {report.device}"
+    if report.resumed_after == report.epochs:
+        went_on, spent = " (complete before)", ""
     photos = f" and {report.num_images:,} photos" if report.num_images else ""
     epochs = f"{report.epochs} epoch{'s' if report.epochs != 1 else ''}"
     what = f"{epochs}{went_on}, {report.num_recordings:,} labelled recordings{photos}"
     found = ""
     if report.last_accuracy is not None:
         found = f"; {report.selection_split} accuracy {percent(report.last_accuracy)}"
-        if report.best_accuracy is not None:
+        if report.selection == "last":
+            found += " after the last epoch"
+        elif report.best_accuracy is not None:
             found += f", best {percent(report.best_accuracy)} in epoch {report.best_epoch}"
-    return [f"trained: {what}, {report.seconds:.0f} s on {report.device}{found}", f"  {folder}"]
+    return [f"trained: {what}{spent}{found}", f"  {folder}"]
 
 
 def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None = None) -> list[str]:
@@ -145,10 +149,11 @@ def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None 
 
 def of_analysis(name: str, told: Mapping[str, Any]) -> list[str]:
     """told: the report's numbers and texts, and where files lie. What every analysis says of itself is one line."""
-    from ..stages.analysis.results import AnalysisReport
+    from ..stages.analysis.results import AnalysisReport, name_weights
 
     recordings = f"{told['num_recordings']:,} {told['split']} recording{'s' if told['num_recordings'] != 1 else ''}"
-    of = f"{recordings}, {told['checkpoint']} weights" + (f" of epoch {told['epoch']}" if told["epoch"] else "")
+    weights = name_weights(told["checkpoint"], told.get("selection"))
+    of = f"{recordings}, {weights}" + (f" (epoch {told['epoch']})" if told["epoch"] else "")
     own = [key for key in told if key not in {*AnalysisReport.model_fields, "result", "picture"}]
     words = {"energy_ratio": "ann / snn energy"}
     said = {key: words.get(key, key.removeprefix("num_").replace("_", " ")) for key in own}

@@ -241,7 +241,10 @@ SMALL: Mapping[str, dict[str, Any]] = {
     "alignment": {"batch_size": 8},
     "few-shot": {"ways": (2,), "shots": (1, 2), "queries": 1, "episodes": 20},
 }
-OF_A_RUN = {"analysis", "revision", "fingerprint", "settings", "seconds", "split_digest", "weights_digest", "version"}
+OF_A_RUN = {
+    *("analysis", "revision", "fingerprint", "settings", "seconds", "split_digest", "weights_digest", "version"),
+    "selection",
+}
 OF_A_PROCESSOR = {"kl_divergence"}  # t-SNE goes another way from a last digit on
 
 

@@ -184,11 +184,15 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
 
     overrides ("train.epochs=5"): for all of them.
 
-    Raises ConfigError that lists every problem of the file, else of every cell, each once, else of its rows.
+    Raises ConfigError that lists every problem of the file, else overrides of what its axes set, else every problem of
+    every cell, each once, else of its rows.
     """
     path = named_file(path)
     file = read_study_file(path)
-    file = file.model_copy(update={"set": file.set | flatten(parse_overrides(overrides))})
+    given = flatten(parse_overrides(overrides))
+    if lines := _set_by_axes(file, given):
+        raise ConfigError(list_problems(str(path), "overrides", lines))
+    file = file.model_copy(update={"set": file.set | given})
     beside = path.parent / file.base
     # A shipped study stands in the shipped configs/studies.
     base = beside if beside.exists() or not path.exists() else file.base
@@ -212,6 +216,16 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
     if lines := _problems_of_rows(study):
         raise ConfigError(list_problems(str(path), "rows", lines))
     return study
+
+
+def _set_by_axes(file: StudyFile, given: Iterable[str]) -> list[str]:
+    """The keys `given` that an axis sets, or a section of theirs: its own value would go before."""
+    return [
+        f"{key}: set by the axis {name}; edit the file"
+        for key in given
+        for name, choices in file.axis.items()
+        if any(key == own or key.startswith(f"{own}.") for choice in choices for own in choice.set)
+    ]
 
 
 def read_study_file(path: Path) -> StudyFile:

@@ -184,8 +184,14 @@ class AnalysisReport(BaseModel, frozen=True, extra="forbid"):
     photos_in_reach: Reach = Field("unknown", description="of held-out recordings, in what taught the weights")
     split_digest: str
     arrays: tuple[str, ...] = Field(description="names of the arrays in the .npz; empty: there is no such file")
+    selection: str | None = Field(None, description="how the `best` epoch was chosen; none in earlier results")
     note: str = Field("", description="what could not be measured for this run, and why")
     seconds: float
+
+
+def name_weights(checkpoint: CheckpointName, selection: str | None) -> str:
+    """Weights in words: where nothing is selected, `best` is the last epoch's. selection: None: it is not known."""
+    return "last epoch's weights" if "last" in (checkpoint, selection) else "best weights"
 
 
 @dataclass(frozen=True)
@@ -305,6 +311,7 @@ class Analysis:
                 "weights_digest": digest_of_weights,
                 **{field: getattr(info, field) for field in ("epoch", "method", "protocol")},
                 "photos_in_reach": reach,
+                "selection": info.selection,
                 "split_digest": split.split_digest,
             }
             report, _ = once(
@@ -313,7 +320,8 @@ class Analysis:
                 lambda: None if restart else self._kept(run_folder, digest),
                 lambda: self._make(subject, config, told, restart, progress),
             )
-        return report.model_copy(update={"photos_in_reach": reach})  # of an earlier version, it may not say
+        # An earlier version's result may not say these.
+        return report.model_copy(update={"photos_in_reach": reach, "selection": info.selection})
 
     def _kept(self, run_folder: Path, digest: str) -> Any:
         """The result that is there, if it is the one of this fingerprint."""

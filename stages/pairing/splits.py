@@ -240,10 +240,23 @@ def tell_lacking(
     is_novel: BoolArray,
     on_message: Callable[[str], None],
 ) -> None:
-    """Tell which classes train and have no recording in a part that there is to be: most have too few for it."""
+    """Tell which classes train and have no recording in a part that there is to be: most have too few for it.
+
+    And which have fewer to train than `train_per_class` asks for, the fewest first.
+    """
     for part, code, share in (("validation", VALIDATION, config.validation), ("test", TEST, config.test)):
         there = np.unique(labels[split == code])
         lacking = [name for at, name in enumerate(class_names) if not is_novel[at] and at not in there]
         if lacking and (share or len(there)):
             classes = f"class{'es' if len(lacking) > 1 else ''} {name_some(lacking)}"
             on_message(f"warning: no {part} recording is of the {classes}")
+    if config.train_per_class is not None:
+        counts = np.bincount(labels[split == TRAIN], minlength=len(class_names))
+        fewer = [at for at in np.flatnonzero(~is_novel).tolist() if counts[at] < config.train_per_class]
+        if fewer:
+            classes = "classes have" if len(fewer) > 1 else "class has"
+            named = name_some(f"{class_names[at]} {counts[at]:,}" for at in sorted(fewer, key=lambda at: counts[at]))
+            on_message(
+                f"warning: {config.train_per_class:,} a class asked for (pairing.train_per_class), "
+                f"{len(fewer):,} {classes} fewer, {named}: {counts.sum():,} in all"
+            )

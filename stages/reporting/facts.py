@@ -12,7 +12,7 @@ import numpy as np
 from ...cache.errors import command_line
 from ...cache.pairs import SPLIT_CODES
 from ..analysis.catalogue import ANALYSES
-from ..analysis.results import Analysis, AnalysisReport
+from ..analysis.results import Analysis, AnalysisReport, name_weights
 from ..runs.origin import origin_of
 from .figures import to_svg
 from .records import Group, RunRecord, labelled
@@ -88,6 +88,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
         chose = f", and {report.selection_labels:,} that chose the epoch of best" if report.selection_labels else ""
         beside = f"; beside them, without labels, {report.unlabelled}" if report.unlabelled else ""
         seen = f"{report.train_labels:,} that trained{chose}{beside}"
+    which = "last epoch's weights" if report.holds("last") else report.checkpoint
     return {
         "run folder": record.name,
         "method": report.method if imported is None else f"imported from {Path(imported).name}",
@@ -101,7 +102,7 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
         "photos of held-out recordings in reach": report.photos_in_reach,
         "split": f"digest {report.split_digest[:SHORT_DIGEST]}, seed {_text(pairing.get('seed'))}",
         "labels seen": seen,
-        "epochs": f"{_text(report.epoch or None)} of {_text(train.get('epochs'))} ({report.checkpoint})",
+        "epochs": f"{_text(report.epoch or None)} of {_text(train.get('epochs'))} ({which})",
         "batch": _text(train.get("batch_size")),
         "epoch chosen by": report.selection,
         "evaluated with": report.way,
@@ -128,7 +129,7 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
         for number, group in enumerate(groups):
             for record in [record for record in group.runs if name in record.analyses][:1]:
                 run, (report, arrays) = group.label_of(record), record.analyses[name]
-                weights = f"{report.checkpoint} weights (epoch {report.epoch})"
+                weights = f"{weights_of(record, report)} (epoch {report.epoch})"
                 caption = f"{report.num_recordings:,} {report.split} recordings, {weights}"
                 drawn = analysis.draw(report.model_copy(update=_SHOWN_ELSEWHERE.get(name)), arrays)
                 svg = to_svg(drawn, f"{name}{number}", f"{analysis.title} of {run}; {caption}")
@@ -141,7 +142,7 @@ def describe_analyses(groups: Sequence[Group]) -> list[dict[str, Any]]:
                 "title": analysis.title,
                 "reading": analysis.reading,
                 "labels": [label for label, *_ in found],
-                "facts": _facts([report for *_, report in found]),
+                "facts": _facts([(record, report) for _, record, report in found]),
                 "notes": [
                     f"{label}: {note}" if len(runs) > 1 else note[0].upper() + note[1:]
                     for label, record, report in found
@@ -161,13 +162,19 @@ def _allows(record: RunRecord, analysis: Analysis) -> bool:
     return analysis.suits(split, network) and looked_at >= analysis.min_recordings
 
 
-def _facts(reports: Sequence[AnalysisReport]) -> list[Fact]:
+def weights_of(record: RunRecord, report: AnalysisReport) -> str:
+    """The weights that were looked at, in words; of an earlier version's result the run's evaluation tells."""
+    return name_weights(report.checkpoint, report.selection or record.first.report.selection)
+
+
+def _facts(found: Sequence[tuple[RunRecord, AnalysisReport]]) -> list[Fact]:
     """The numbers and texts that are this analysis' own, each with its unit and what it is."""
+    reports = [report for _, report in found]
     if not reports:
         return []
     facts = []
     if len(reports) > 1:  # a picture's caption says it of one
-        of = [f"{report.num_recordings:,} {report.split}, {report.checkpoint} weights" for report in reports]
+        of = [f"{report.num_recordings:,} {report.split}, {weights_of(record, report)}" for record, report in found]
         facts.append(fact("recordings", of, "what was looked at, and by which weights"))
         settings = [json.dumps(report.settings, sort_keys=True) for report in reports]
         if len(set(settings)) > 1:
@@ -191,9 +198,9 @@ def _notes(record: RunRecord, report: AnalysisReport) -> list[str]:
     """What the analysis says itself, and whether it looked at other weights than those that were evaluated."""
     evaluated = record.first.report
     notes = [report.note] if report.note else []
-    if (report.checkpoint, report.epoch) != (evaluated.checkpoint, evaluated.epoch):
-        notes.append(
-            f"made of the {report.checkpoint} weights of epoch {report.epoch}; "
-            f"the results above are of the {evaluated.checkpoint} weights of epoch {evaluated.epoch}"
-        )
+    looked_at = weights_of(record, report), report.epoch
+    shown = name_weights(evaluated.checkpoint, evaluated.selection), evaluated.epoch
+    if looked_at != shown:
+        made, above = (f"{weights} (epoch {epoch})" for weights, epoch in (looked_at, shown))
+        notes.append(f"made of the {made}; the results above are of the {above}")
     return notes

@@ -18,7 +18,7 @@ from ..evaluation.config import EvaluatedSplit
 from ..evaluation.results import MIN_RECORDINGS, MIN_SELECTING
 from ..evaluation.statistics import MIN_DRAWS, Interval
 from ..runs.origin import describe_origin
-from .facts import describe_analyses, describe_setup, find_cautions
+from .facts import describe_analyses, describe_setup, find_cautions, weights_of
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
 from .results import MIN_OF_CLASS, describe_results, find_few
@@ -72,9 +72,12 @@ def write_page(
         results=[describe_results(groups, split, comparisons.get(split)) for split in splits],
         few_shot=ANALYSES["few-shot"],
         few_shots=[
-            (label, run.analyses["few-shot"][0]) for label, run in labelled(groups) if "few-shot" in run.analyses
+            (label, report, weights_of(run, report))
+            for label, run in labelled(groups)
+            for report, _ in [run.analyses[name] for name in ("few-shot",) if name in run.analyses]
         ],
         curves=draw_curves(groups),
+        methods_differ=len({run.first.report.method for _, run in labelled(groups) if run.metrics}) > 1,
         analyses=describe_analyses(groups),
         has_images=records[0].first.split.has_images,
     )

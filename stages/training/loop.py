@@ -109,6 +109,7 @@ def run(
         best_accuracy=kept.best_accuracy,
         last_accuracy=kept.last_accuracy,
         selection_split=config.selection_split if kept.last_accuracy is not None else None,
+        selection=config.select,
         num_parameters=num_parameters(training.learner.network),
         num_recordings=len(training.split),
         num_images=len(training.split.image_labels) if training.method.uses_images else 0,

@@ -46,6 +46,8 @@ class TrainingProgress:
 class TrainingReport:
     """The outcome of a run. Accuracies: top-1 in [0, 1] on `selection_split`; None without such a split.
 
+    selection: how the `best` epoch was chosen; with "last" it is the last one, whatever its accuracy.  seconds: of this
+    call, not of what was done before.
     The run went on after `resumed_after` whole epochs and `resumed_steps` steps; both are 0 for a new run.
     """
 
@@ -56,6 +58,7 @@ class TrainingReport:
     best_accuracy: float | None
     last_accuracy: float | None
     selection_split: str | None
+    selection: str
     num_parameters: int
     num_recordings: int
     num_images: int

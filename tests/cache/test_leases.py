@@ -39,6 +39,8 @@ def test_a_holder_that_renews_is_waited_for_and_named(lease: Lease, caplog: pyte
         ):
             pass
         assert read_object(lease.address, 1000) != first
+        with pytest.raises(StoreError, match="still holds"), lease.hold(0):
+            pass  # told by the error alone: nothing is waited for
         with Lease(lease.address.with_name("b"), lease.what).hold(0):
             pass
     assert len(caplog.messages) == 1

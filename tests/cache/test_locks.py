@@ -49,6 +49,9 @@ def test_a_second_writer_is_told_and_gives_up_in_the_end(
     ):
         pass
     assert caplog.messages == [f"{tmp_path / 'a.zarr'}: another process is writing here; waiting for it"]
+    with pytest.raises(StoreError, match="another process still holds"), writer_lock(tmp_path, "a.zarr", timeout_s=0):
+        pass
+    assert len(caplog.messages) == 1, "nothing is waited for"
     with writer_lock(tmp_path, "b.zarr", timeout_s=0):
         pass
 

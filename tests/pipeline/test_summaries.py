@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -76,7 +78,7 @@ def test_two_classes_have_no_top5_and_a_handful_of_recordings_is_marked() -> Non
     assert told.endswith("50.0 % by guessing; so few recordings that the interval is rough")
 
 
-def test_training_is_two_lines() -> None:
+def training(**changes: Any) -> TrainingReport:
     report = TrainingReport(
         epochs=30,
         resumed_after=0,
@@ -85,6 +87,7 @@ def test_training_is_two_lines() -> None:
         best_accuracy=0.5,
         last_accuracy=0.4,
         selection_split="validation",
+        selection="validation",
         num_parameters=1,
         num_recordings=20,
         num_images=240,
@@ -95,14 +98,51 @@ def test_training_is_two_lines() -> None:
         device="cpu",
         seconds=12.3,
     )
-    assert summaries.of_training(Path("runs/a"), report) == [
+    return replace(report, **changes)
+
+
+def test_training_is_two_lines() -> None:
+    assert summaries.of_training(Path("runs/a"), training()) == [
         "trained: 30 epochs, 20 labelled recordings and 240 photos, 12 s on cpu; validation accuracy 40.0 %, "
         "best 50.0 % in epoch 7",
         "  runs/a",
     ]
 
 
-@pytest.mark.parametrize("seconds_left", [1.0, 360_000.0])
+def test_a_training_that_selects_nothing_has_no_best_epoch() -> None:
+    """Its last epoch is kept as `best`; another one was better, or not: that was not asked."""
+    told, _ = summaries.of_training(Path("a"), training(selection="last", best_epoch=30, best_accuracy=0.4))
+    assert told.endswith("; validation accuracy 40.0 % after the last epoch")
+
+
+@pytest.mark.parametrize(
+    ("resumed", "says"),
+    [
+        (
+            {"resumed_after": 9},
+            "30 epochs (went on after 9){taught}, 12 s since then on",
+        ),
+        (
+            {"resumed_steps": 5},
+            "30 epochs (went on after 0){taught}, 12 s since then on",
+        ),
+        ({"resumed_after": 30}, "30 epochs (complete before){taught}; validation"),
+    ],
+)
+def test_seconds_are_of_what_was_done_now(resumed: dict[str, int], says: str) -> None:
+    told, _ = summaries.of_training(Path("a"), training(**resumed))
+    taught = ", 20 labelled recordings and 240 photos"
+    assert told.startswith(f"trained: {says.format(taught=taught)} ")
+
+
+@pytest.mark.parametrize(("selection", "weights"), [("last", "last epoch's"), ("validation", "best"), (None, "best")])
+def test_weights_of_an_analysis_are_named_by_how_they_were_chosen(selection: str | None, weights: str) -> None:
+    told = {"num_recordings": 6, "split": "test", "checkpoint": "best", "epoch": 4, "picture": "a.png"}
+    lines = summaries.of_analysis("x", {**told, "selection": selection})
+    assert lines == [f"x: 6 test recordings, {weights} weights (epoch 4)", "  a.png"]
+
+
+@pytest.mark.parametrize("seconds_left", [1.0, 35_999.0, 36_000.0, 360_000.0])
 def test_a_line_of_progress_fits_80_columns(seconds_left: float) -> None:
     at = TrainingProgress(
         epoch=160,

@@ -181,11 +181,24 @@ def test_the_shipped_draws(repository: Path) -> None:
         assert {(cell.config.train.select, cell.config.pairing.validation) for cell in study.cells} == {("last", 0)}
 
 
-def test_an_override_is_for_all_cells_but_for_what_an_axis_sets(tmp_path: Path) -> None:
+def test_an_override_is_for_all_cells(tmp_path: Path) -> None:
     text = HEAD + "[set]\nmodel.tau = 3.0\n" + AXES
-    cells = load(tmp_path, text, "model.tau=4", "train.epochs=9", "train.batch_size=8").cells
+    cells = load(tmp_path, text, "model.tau=4", "train.batch_size=8").cells
     assert {(cell.config.model.tau, cell.config.train.batch_size) for cell in cells} == {(4.0, 8)}
     assert {cell.config.train.epochs for cell in cells} == {3, 4}
+
+
+def test_an_override_of_what_an_axis_sets_is_refused(tmp_path: Path) -> None:
+    """It would have no effect, or on some rows alone."""
+    text = HEAD + AXES + '[[axis.way]]\nlabel = "no options"\nset = { train.options = {} }\n'
+    given = ("train.epochs=9", "train.loss={tet=true}", "train.options.share=0.5", "train.batch_size=8")
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text, *given)
+    assert str(caught.value).splitlines()[1:] == [
+        "  train.epochs: set by the axis train.epochs; edit the file",
+        "  train.loss.tet: set by the axis way; edit the file",
+        "  train.options.share: set by the axis way; edit the file",
+    ]
 
 
 def test_rows_are_excluded_and_compared_by_label(tmp_path: Path) -> None:

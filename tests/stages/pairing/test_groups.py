@@ -124,6 +124,23 @@ def test_classes_with_too_few_recordings_are_told(tmp_path: Path) -> None:
     assert unasked == ["warning: no test recording is of the class gnu"]
 
 
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (2, "2 a class asked for (pairing.train_per_class), 1 class has fewer, eel 1: 5 in all"),
+        (4, "4 a class asked for (pairing.train_per_class), 2 classes have fewer, eel 1, dog 2: 7 in all"),
+    ],
+)
+def test_classes_with_fewer_than_are_to_train_are_told(asked: int, says: str, tmp_path: Path) -> None:
+    counts = {"cat": 8, "dog": 3, "eel": 2, "fox": 9}
+    listed = [f"{name}/{number}" for name, count in counts.items() for number in range(count)]
+    of = {"validation": 0, "novel_classes": ("fox",)}
+    _, said, found = split(tmp_path, listed, **of, train_per_class=asked)
+    assert said == [f"warning: {says}"]
+    assert says.endswith(f" {len(found['train'])} in all")
+    assert split(tmp_path / "one", listed, **of, train_per_class=1)[1] == []
+
+
 def test_novel_recordings_of_those_who_train_are_in_no_split(tmp_path: Path) -> None:
     listed = of_users(("cat", "dog", "eel"), 10, 4)
     pairs, _, found = split(tmp_path, listed, group=r"user\d+", novel_classes=("eel",))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.reporting.figures import panels
-from dvs_transfer.stages.runs.checkpoint import weights_digest
+from dvs_transfer.stages.runs.checkpoint import CheckpointName, weights_digest
 
 SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
 
@@ -151,6 +152,7 @@ def test_weights_that_were_not_selected_are_called_last(make_run: MakeRun) -> No
     assert words.count("named by the last weights of epoch 3") == 2  # confusion, samples
     assert "By the last weights of epoch 3." in words  # classes
     assert "the last epoch's weights (epoch 3)" in words
+    assert "3 of 300 (last epoch's weights)" in words
 
 
 def test_every_evaluated_split_has_its_results(make_run: MakeRun, pairs: Path) -> None:
@@ -233,22 +235,37 @@ def test_what_the_data_of_a_run_refuse_is_not_proposed(make_run: MakeRun, monkey
     assert proposed(run) == {"landscape"}
 
 
-def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
-    run = make_run()
+def write_alignment(run: Path, checkpoint: CheckpointName, **changes: Any) -> None:
     (run / "analysis").mkdir()
     values = {
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
-        **{"weights_digest": weights_digest(run, "last")},
-        **{"checkpoint": "last", "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
+        **{"weights_digest": weights_digest(run, checkpoint)},
+        **{"checkpoint": checkpoint, "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
         **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
         **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": [1, 2]},
         **{"w_t": [[0.7, 0.8], [0.7, 0.9]], "sliding_probability": [0.5, 1.0]},
     }
-    (run / "analysis" / "alignment.json").write_text(json.dumps(values))
+    (run / "analysis" / "alignment.json").write_text(json.dumps(values | changes))
+
+
+@pytest.mark.parametrize("told", [{}, {"selection": "last"}], ids=["by the evaluation", "by the analysis"])
+def test_an_analysis_of_weights_that_were_not_selected(told: dict[str, str], make_run: MakeRun) -> None:
+    """One file says `best`, and it is the last epoch's."""
+    run = make_run(selection="last", checkpoint="last", epoch=3)
+    write_alignment(run, "best", **told)
+    words = " ".join(read(run).text.split())
+    assert "6 validation recordings, last epoch's weights (epoch 3)" in words
+    assert "Made of the" not in words
+
+
+def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
+    run = make_run()
+    write_alignment(run, "last")
     page = read(run)
     assert "0.6543" in page.text
     assert ANALYSES["alignment"].reading in page.text
-    assert "Made of the last weights of epoch 3; the results above are of the best weights of epoch 2" in page.text
+    other = "Made of the last epoch's weights (epoch 3); the results above are of the best weights (epoch 2)"
+    assert other in page.text
     assert "analyse alignment" not in page.text
     assert "CKA of recordings and images, after training" in page.content
     assert "learned coefficient of each time step" not in page.content  # that is among the learning curves

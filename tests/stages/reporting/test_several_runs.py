@@ -96,6 +96,15 @@ def test_analyses_of_other_recordings_and_settings_are_told_apart(make_run: Make
     assert '{"extent": 1.0} {"extent": 0.1}' in words
 
 
+@pytest.mark.parametrize(("methods", "differ"), [(("mixture", "events"), True), (("events", "events"), False)])
+def test_losses_of_different_methods_are_not_to_be_compared(
+    methods: tuple[str, ...], differ: bool, make_run: MakeRun, tmp_path: Path
+) -> None:
+    runs = [make_run(f"r{seed}", {"method": of, "seed": seed}, method=of) for seed, of in enumerate(methods)]
+    says = "The losses are each method's own, their terms as weighted in it: not comparable between methods."
+    assert (says in read_words(runs, tmp_path)) == differ
+
+
 def test_curves_of_one_run_among_others_have_its_colour(make_run: MakeRun, tmp_path: Path) -> None:
     runs = [make_run("imported", {}, method="imported"), make_run("trained", {"seed": 1})]
     (runs[0] / "metrics.jsonl").unlink()

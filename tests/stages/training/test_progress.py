@@ -39,7 +39,7 @@ def test_progress_names_what_matters(tmp_path):
     within, at_end = (
         "  ".join(describe(at) for describe in (describe_training, describe_speed, describe_parts)) for at in seen[:2]
     )
-    for text in ("epoch 1/2", "static", "event", "align", "train", "w 0.73 to 0.73", "sliding", "pairs/s", "ETA"):
+    for text in ("epoch 1/2", "static", "event", "align", "train", "w 0.73 to 0.73", "sliding", "samples/s", "ETA"):
         assert text in within
     assert "firing" not in within
     assert "firing" in at_end
