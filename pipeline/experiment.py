@@ -35,16 +35,7 @@ from ..stages.sources import find_source
 from ..stages.tasks import TaskRunner
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
-from .config import (
-    AnyConfig,
-    EventsSection,
-    ExperimentConfig,
-    ImagesSection,
-    build,
-    load_config,
-    parse_overrides,
-    validate,
-)
+from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, build, load_config, parse_overrides
 from .execution import ALL_CORES
 from .workspace import PAIR_NOTES, AnyRoot, Workspace
 
@@ -299,11 +290,6 @@ def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:
             ) from None
 
     return open_split
-
-
-def config_of_run(folder: Path) -> ExperimentConfig:
-    """A run's own configuration. Raises TrainingError (no such run), ConfigError (imported weights have none)."""
-    return validate(ExperimentConfig, read_run(folder).get("experiment") or {}, str(folder), "run's configuration")
 
 
 def origin_of_run(folder: Path) -> Origin | None:

@@ -88,6 +88,11 @@ def compare_runs(
     return compare.run(members, named[0], across_protocols=across_protocols)
 
 
+def config_of_run(folder: Path) -> ExperimentConfig:
+    """A run's own configuration. Raises TrainingError (no such run), ConfigError (imported weights have none)."""
+    return validate(ExperimentConfig, read_run(folder).get("experiment") or {}, str(folder), "run's configuration")
+
+
 @dataclass(frozen=True)
 class _Run:
     """settings: what makes the method, with keys as in "train.epochs", and digests of code that is not this package's;

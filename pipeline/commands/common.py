@@ -101,7 +101,7 @@ class Given:
         if run is None or self.config != DEFAULT_CONFIG or not (run / "config.json").exists():
             return self.load()
         Settings.given = self
-        return pipeline.config.load_config(pipeline.experiment.config_of_run(run), self.override)
+        return pipeline.config.load_config(pipeline.results.config_of_run(run), self.override)
 
     def check(self) -> None:
         """Refuse a file or a key that there is not, or that a trained run has settled, beside a run."""
