@@ -95,10 +95,13 @@ def few_shot(
     """
 
     def tell(reports: dict[Path, Any]) -> None:
+        from ...stages.analysis.results import name_weights
+
         for run, report in reports.items():
+            weights = name_weights(report.checkpoint, report.selection)
             print(
                 f"{run}: {report.episodes:,} episodes each, {report.queries} queries a class, {report.distance} "
-                f"distance, {report.checkpoint} weights (epoch {report.epoch}), photos in reach: "
+                f"distance, {weights} (epoch {report.epoch}), photos in reach: "
                 f"{report.photos_in_reach}{report.note and f'; mind: {report.note}'}"
             )
             for result in report.results:
