@@ -223,6 +223,8 @@ def test_a_run_that_is_named_has_its_own_settings(tmp_path: Path) -> None:
     ):
         says = ["--set train.epochs=9: a trained run keeps its settings"]
         refuse(*before, *command, "--set", "train.epochs=9", code=2, says=says)
+    for command in (("report", run), ("analyse", "all", run)):
+        refuse(*before, *command, "--set", "evaluate.shifts=1", code=2, says=["asks nothing else"])
     refuse(*before, "compare", run, run, "--set", "evaluate.split=validation", code=2, says=["say --split"])
     loud = ("--root", root, "evaluate", run, "--set", "evaluate.shifts=1")
     assert f"next: dvs-transfer report {run} --root {root}\n" in succeed(*loud).out

@@ -103,14 +103,17 @@ class Given:
         Settings.given = self
         return pipeline.config.load_config(pipeline.results.config_of_run(run), self.override)
 
-    def check(self) -> None:
-        """Refuse a file or a key that there is not, or that a trained run has settled, beside a run."""
+    def check(self, *, evaluates: bool = True) -> None:
+        """Refuse a file or a key that there is not, or that a trained run has settled, beside a run.
+
+        evaluates: whether keys of `evaluate` say how the run is asked.
+        """
         if self.names_config:
             self.load()
-        if settled := [key for each in self.override if not (key := each.strip()).startswith("evaluate.")]:
-            raise ConfigError(
-                f"--set {settled[0]}: a trained run keeps its settings; of evaluate alone keys can be set"
-            )
+        for each in self.override:
+            if not evaluates or each.partition("=")[0].strip().partition(".")[0] != "evaluate":
+                alone = "; of evaluate alone keys can be set" if evaluates else ", and this command asks nothing else"
+                raise ConfigError(f"--set {each}: a trained run keeps its settings{alone}")
 
     def next(self, *words: object) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""

@@ -69,7 +69,7 @@ def all_analyses(
     Example: dvs-transfer analyse all runs/demo-0123456789ab
     """
     if run is not None:
-        given.check()
+        given.check(evaluates=False)
     folder = run or pipeline.experiment.run_folder(given.load(), Settings.workspace)
     made, left_out = [], {}
     for name in pipeline.results.analyses_of(folder):

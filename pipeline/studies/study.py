@@ -219,7 +219,7 @@ def load_study(path: Path, overrides: Iterable[str] = ()) -> Study:
 
 
 def _set_by_axes(file: StudyFile, given: Iterable[str]) -> list[str]:
-    """The keys `given` that an axis sets, or a section of theirs: its own value would go before."""
+    """The keys `given` that an axis sets, or sets a section of, in some rows or all: its own value would go before."""
     return [
         f"{key}: set by the axis {name}; edit the file"
         for key in given

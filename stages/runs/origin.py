@@ -46,8 +46,10 @@ def _compare_cameras(document: Mapping[str, Any]) -> str:
     if train.get("method") == "events":
         return ""
     if train.get("encoding") == "saccade":
-        is_same = (train.get("saccade") or {}).get("motion", _SIMULATED_MOTION) == _SIMULATED_MOTION
-        return "moves as" if is_same else "is not"
+        motion = (train.get("saccade") or {}).get("motion", _SIMULATED_MOTION)
+        if ":" in motion:  # one's own
+            return ""
+        return "moves as" if motion == _SIMULATED_MOTION else "is not"
     camera = (settings.get("demo") or {}).get("simulation") or settings.get("simulate")
     recorded = images.get("recorded")
     if train.get("encoding") != "recorded" or not camera or not recorded:
