@@ -66,7 +66,7 @@ def test_a_network_is_trained_evaluated_and_asked_for_few_shot(root: Path) -> No
     again = analyse(trained, "few-shot", ways=(2,), shots=(1, 5), episodes=30, threads=1).report
     assert again.model_dump(mode="json") == report
     told = succeed("--root", root, "few-shot", trained, *shots).out.splitlines()
-    how = "30 episodes each, 5 queries a class, cosine distance, best weights (epoch 1), photos in reach: none"
+    how = "30 episodes each, 5 queries a class, cosine distance, last epoch's weights (epoch 1), photos in reach: none"
     assert told[0] == f"{trained}: {how}"
     assert told[1].startswith("  seen classes, 2-way 1-shot ")
     page = run(root, "report", trained)["page"]
