@@ -96,7 +96,9 @@ def test_its_stopped_run_goes_on_to_the_same(workspace: Path) -> None:
     report = command("train", "--config", "tiny.toml", "--run", STOPPED)
     assert (report["resumed_after"], report["resumed_steps"]) == (2, 2)
     # A spike more or less, where another processor rounds otherwise, was 0.1 %; an optimiser that begins anew is 10 %.
-    assert_same_figures(metrics_of(STOPPED), metrics_of(FINISHED), rel=1e-2)
+    found, expected = metrics_of(STOPPED), metrics_of(FINISHED)
+    assert_same_figures(found[:3], expected[:3])  # before the first step of its own shows
+    assert_same_figures(found, expected, rel=1e-2)
 
 
 def test_its_kept_analysis_is_used(workspace: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -74,10 +75,10 @@ def write_page(
         few_shots=[
             (label, report, weights_of(run, report))
             for label, run in labelled(groups)
-            for report, _ in [run.analyses[name] for name in ("few-shot",) if name in run.analyses]
+            if (report := run.analyses.get("few-shot", (None,))[0])
         ],
         curves=draw_curves(groups),
-        methods_differ=len({run.first.report.method for _, run in labelled(groups) if run.metrics}) > 1,
+        losses_differ=len({_loss_of(run) for _, run in labelled(groups) if run.metrics}) > 1,
         analyses=describe_analyses(groups),
         has_images=records[0].first.split.has_images,
     )
@@ -91,6 +92,12 @@ def write_page(
         splits=tuple(splits),
         num_analyses=sum(len(record.analyses) for record in records),
     )
+
+
+def _loss_of(run: RunRecord) -> str:
+    """What makes a run's losses comparable with another's."""
+    train = run.settings.get("train") or {}
+    return json.dumps([train.get(key) for key in ("method", "options", "loss")], sort_keys=True)
 
 
 def number_formats(num_recordings: int) -> dict[str, Callable[[Any], str]]:

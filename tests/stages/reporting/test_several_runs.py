@@ -96,12 +96,19 @@ def test_analyses_of_other_recordings_and_settings_are_told_apart(make_run: Make
     assert '{"extent": 1.0} {"extent": 0.1}' in words
 
 
-@pytest.mark.parametrize(("methods", "differ"), [(("mixture", "events"), True), (("events", "events"), False)])
-def test_losses_of_different_methods_are_not_to_be_compared(
-    methods: tuple[str, ...], differ: bool, make_run: MakeRun, tmp_path: Path
+@pytest.mark.parametrize(
+    ("trained", "differ"),
+    [
+        ([{"method": "mixture"}, {"method": "events"}], True),
+        ([{"method": "mixture", "options": {"share": share}} for share in (0.5, 0.9)], True),
+        ([{"method": "events"}, {"method": "events"}], False),
+    ],
+)
+def test_losses_that_are_weighted_otherwise_are_not_to_be_compared(
+    trained: list[dict[str, Any]], differ: bool, make_run: MakeRun, tmp_path: Path
 ) -> None:
-    runs = [make_run(f"r{seed}", {"method": of, "seed": seed}, method=of) for seed, of in enumerate(methods)]
-    says = "The losses are each method's own, their terms as weighted in it: not comparable between methods."
+    runs = [make_run(f"r{seed}", {**of, "seed": seed}, method=of["method"]) for seed, of in enumerate(trained)]
+    says = "their terms as weighted in it: not comparable where method, options or weights differ."
     assert (says in read_words(runs, tmp_path)) == differ
 
 

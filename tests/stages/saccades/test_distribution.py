@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from shown_photos import photos
 
 from dvs_transfer.stages.saccades.config import NUM_SACCADES, SaccadeConfig
 from dvs_transfer.stages.saccades.pixels import Camera
@@ -41,18 +42,6 @@ MOST = 40  # events of a pixel that are told apart
 
 Counts = NDArray[np.float32]
 Facts = dict[str, NDArray[Any]]
-
-
-def photos(count: int, seed: int = 0) -> torch.Tensor:
-    """Bars and discs of their own grey on black, (count, 1, PHOTO_SIZE, PHOTO_SIZE) in [0, 1], whole 255ths."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:PHOTO_SIZE, :PHOTO_SIZE] / PHOTO_SIZE
-    shown = []
-    for _ in range(count):
-        (cx, cy), radius = rng.uniform(0.35, 0.65, 2), rng.uniform(0.15, 0.3)
-        disc = np.clip((radius - np.hypot(x - cx, y - cy)) * PHOTO_SIZE + 0.5, 0, 1)
-        shown.append(np.maximum(disc * rng.uniform(0.5, 1), (abs(x - cx) < 0.06) * 0.8))
-    return torch.tensor(np.array(shown)[:, None] * 255).round().float() / 255
 
 
 def simulated(shown: torch.Tensor, num_recordings: int, config: SimulationConfig, seed: int = 0) -> Counts:
@@ -112,7 +101,7 @@ def distances(first: Facts, second: Facts) -> dict[str, float]:
 def simulator() -> tuple[Facts, dict[str, float]]:
     """Facts of the simulator's recordings, and how far one half of them is from the other at most: of 35 ways to halve
     eight sets, each of the same photos and other seeds."""
-    shown, size = photos(NUM_PHOTOS), NUM_PHOTOS * NUM_RECORDINGS
+    shown, size = photos(NUM_PHOTOS, PHOTO_SIZE), NUM_PHOTOS * NUM_RECORDINGS
     sets = [facts_of(simulated(shown, NUM_RECORDINGS, SIMULATED, number * size)) for number in range(NUM_SETS)]
     apart = []
     for half in combinations(range(1, NUM_SETS), NUM_SETS // 2):  # never the first: each way once
@@ -125,7 +114,7 @@ def too_far(config: SaccadeConfig, simulator: tuple[Facts, dict[str, float]]) ->
     """In what as many drawn frames as half of the simulator's recordings are not like those: distance over the largest
     distance of halves."""
     facts, between = simulator
-    counts = drawn(photos(NUM_PHOTOS), NUM_RECORDINGS * NUM_SETS // 2, config)
+    counts = drawn(photos(NUM_PHOTOS, PHOTO_SIZE), NUM_RECORDINGS * NUM_SETS // 2, config)
     sets = [facts_of(part) for part in np.split(counts, NUM_SETS // 2, axis=1)]
     found = {name: of / between[name] for name, of in distances(pooled(sets), facts).items()}
     return {name: ratio for name, ratio in found.items() if ratio > ALLOWED}
@@ -154,7 +143,7 @@ def test_what_is_left_out_is_seen(changes, least, simulator):
 
 def test_means_and_places_are_the_simulator_s_with_thresholds_of_two_kinds():
     """Mean count of each bin and polarity over many photos, and where they lie."""
-    shown = photos(150)
+    shown = photos(150, PHOTO_SIZE)
     camera = SIMULATED.model_copy(update={"on_threshold": 0.5, "off_threshold": 0.4, "threshold_sigma": 0.02})
     alike = {"on_threshold": (0.5, 0.5), "off_threshold": (0.4, 0.4), "mismatch": 0.045}
     expected = simulated(shown, 1, camera).mean((0, 1))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from shown_photos import photos
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.saccades.config import SaccadeConfig
@@ -29,18 +30,6 @@ FIXED = SaccadeConfig(
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def photos(count: int, size: int = SIZE, seed: int = 0) -> torch.Tensor:
-    """Bars and discs of their own grey on black."""
-    rng = np.random.default_rng(seed)
-    y, x = np.mgrid[:size, :size] / size
-    shown = []
-    for _ in range(count):
-        (cx, cy), radius = rng.uniform(0.35, 0.65, 2), rng.uniform(0.15, 0.3)
-        disc = np.clip((radius - np.hypot(x - cx, y - cy)) * size + 0.5, 0, 1)
-        shown.append(np.maximum(disc * rng.uniform(0.5, 1), (abs(x - cx) < 0.06) * 0.8))
-    return torch.tensor(np.array(shown), dtype=torch.float32)[:, None]
 
 
 def changed(**changes) -> SaccadeConfig:
@@ -80,7 +69,7 @@ def looped(photo: np.ndarray, config: SaccadeConfig, positions: np.ndarray) -> n
 
 @pytest.mark.parametrize("motion", ["saccades", "loop"])
 def test_counts_are_those_of_loops_over_pixels(motion):
-    config, shown = changed(motion=motion), photos(2)
+    config, shown = changed(motion=motion), photos(2, SIZE)
     found = Camera(config, NUM_BINS, SIZE).record(shown, generator())
     times = torch.linspace(0, 1, NUM_BINS * config.samples_per_bin + 1)[None]
     positions = MOTIONS[motion](times, generator())[0].double().numpy()
@@ -150,7 +139,7 @@ def test_drifts_are_each_photos_own():
 )  # fmt: skip
 def test_each_photo_draws_within_its_bounds(field, low, high):
     """Of one photo shown often, the counts with a range lie between those at its ends, and not all alike."""
-    shown = photos(1).expand(60, -1, -1, -1)
+    shown = photos(1, SIZE).expand(60, -1, -1, -1)
 
     def totals(bounds):
         camera = Camera(changed(**{field: bounds, "samples_per_bin": 8}), NUM_BINS, SIZE)
@@ -166,7 +155,7 @@ def test_each_photo_draws_within_its_bounds(field, low, high):
 
 @pytest.mark.parametrize("field", ["direction_degrees", "start", "shift", "rotation_degrees"])
 def test_jitter_changes_frames_and_its_absence_does_not(field):
-    shown = photos(1).expand(10, -1, -1, -1)
+    shown = photos(1, SIZE).expand(10, -1, -1, -1)
     same = Camera(FIXED, NUM_BINS, SIZE).record(shown, generator())
     jitter = {"start": (-0.1, 0.1), "shift": 0.2}.get(field, 30)
     other = Camera(changed(**{field: jitter}), NUM_BINS, SIZE).record(shown, generator())
@@ -215,7 +204,7 @@ def test_finer_photos_make_events_that_coarse_ones_do_not():
 
 
 def test_mirrored_photos_are_seen_from_left_to_right():
-    shown = photos(40)
+    shown = photos(40, SIZE)
     plain, mirrored = (Camera(FIXED, NUM_BINS, SIZE).record(of, generator()) for of in (shown, shown.flip(-1)))
     always, half = (Camera(changed(mirrored=share), NUM_BINS, SIZE).record(shown, generator()) for share in (1.0, 0.5))
     assert torch.equal(always, mirrored)
@@ -227,7 +216,7 @@ def test_mirrored_photos_are_seen_from_left_to_right():
 
 def test_the_same_generator_gives_the_same_frames():
     config = SaccadeConfig(hot_pixels=1)
-    camera, shown = Camera(config, NUM_BINS, SIZE), photos(4)
+    camera, shown = Camera(config, NUM_BINS, SIZE), photos(4, SIZE)
     assert torch.equal(camera.record(shown, generator(3)), camera.record(shown, generator(3)))
     assert not torch.equal(camera.record(shown, generator(3)), camera.record(shown, generator(4)))
 
