@@ -34,9 +34,9 @@ def inked(dots: Tensor, times: Tensor, lasts: Tensor, radius: Tensor, size: int)
     places = dots[..., :2]
     squares = _least_squares(places, first, behind, size)
     apart = places.diff(dim=1).square().sum(-1).median(1).values  # of most dots: those of a stroke
-    squares = squares.sub_(apart[:, None, None] / 12).clamp_(min=0)
-    covered = ((radius + 0.5)[..., None] - squares.sqrt_()).clamp_(min=0)
-    covered = torch.minimum(covered, (2 * radius).clamp(max=1)[..., None])
+    distances = squares.sub_(apart[:, None, None] / 12).clamp_(min=0).sqrt_()
+    covered = distances.neg_().add_((radius + 0.5)[..., None]).clamp_(min=0)
+    torch.minimum(covered, (2 * radius).clamp(max=1)[..., None], out=covered)
     return covered.unflatten(2, (size, size))  # type: ignore[no-untyped-call, no-any-return]
 
 
@@ -49,19 +49,21 @@ def _least_squares(places: Tensor, first: Tensor, behind: Tensor, size: int) -> 
     centres = torch.arange(size, device=places.device) + 0.5
     x, y = ((centres - places[..., axis, None]).square() for axis in (0, 1))
     level = torch.frexp((behind - first).clamp(min=1).float()).exponent.long() - 1  # 2^level <= behind - first
+    levels = num_dots.bit_length() if places.is_cuda else int(level.max()) + 1  # a GPU is not waited for
     at_once = min(count, max(1, _NUMBERS_AT_ONCE.get(places.device.type, 0) // (num_dots * size**2)))
-    tables = places.new_empty(num_dots.bit_length(), at_once, num_dots, size, size)
+    tables = places.new_empty(levels, at_once, num_dots, size, size)
     rows = tables.flatten(3).flatten(0, 2)
     found = places.new_empty(count, first.shape[1], size**2)
     for start in range(0, count, at_once):
         part = slice(start, min(start + at_once, count))
         number = part.stop - start
         torch.add(y[part, :, :, None], x[part, :, None, :], out=tables[0, :number])
-        for higher in range(1, len(tables)):
+        for higher in range(1, levels):
             step, before = 2 ** (higher - 1), tables[higher - 1, :number]
             torch.minimum(before[:, :-step], before[:, step:], out=tables[higher, :number, :-step])
         table = (level[part] * at_once + torch.arange(number, device=places.device)[:, None]) * num_dots
-        lower = rows[table + first[part].clamp(max=num_dots - 1)]
-        upper = rows[table + (behind[part] - (1 << level[part])).clamp(min=0)]
-        torch.minimum(lower, upper, out=found[part])
+        lower = table + first[part].clamp(max=num_dots - 1)
+        upper = table + (behind[part] - (1 << level[part])).clamp(min=0)
+        lowest, others = (rows.index_select(0, at.flatten()).view_as(found[part]) for at in (lower, upper))
+        torch.minimum(lowest, others, out=found[part])
     return found.masked_fill_((behind <= first)[..., None], torch.inf)
