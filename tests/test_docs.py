@@ -69,10 +69,12 @@ def test_from_own_folders_to_a_trained_network(
     )
     small_sensor = ("simulate.sensor_width=32", "simulate.sensor_height=32")
     for command in OWN_COMMANDS:
-        settings = () if command.startswith("convert") else (*small, *(small_sensor if "simulate" in command else ()))
+        as_it_is = command.startswith(("convert", "calibrate"))
+        settings = () if as_it_is else (*small, *(small_sensor if "simulate" in command else ()))
         succeed("--quiet", *shlex.split(command), *(part for setting in settings for part in ("--set", setting)))
     first_words = [command.split()[0] for command in OWN_COMMANDS]
-    assert first_words[:5] == ["convert", "preprocess", "train", "evaluate", "report"]
+    assert first_words[:7] == ["convert", "preprocess", "train", "evaluate", "report", "calibrate", "train"]
+    assert (tmp_path / "calibration.png").is_file()
     stores = [FrameStore(path) for path in list_stores(tmp_path / "data" / "cache")]
     assert sorted(store.kind for store in stores) == ["events"] * 3 + ["images"] + ["pairs"] * 2
     for store in stores:

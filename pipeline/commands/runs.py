@@ -151,7 +151,8 @@ def list_runs(
     if by not in ORDERS:
         raise typer.BadParameter(f"{by}: expected one of {', '.join(ORDERS)}", param_hint="--sort")
     found = run_list.list_runs(Settings.workspace.runs, wanted, by)
-    count = f"{len(found)} run{'s' if len(found) != 1 else ''} in {Settings.workspace.runs}"
+    such = f' with "{wanted}" in name, data or method' if wanted else ""
+    count = f"{len(found)} run{'s' if len(found) != 1 else ''}{such} in {Settings.workspace.runs}"
     # Of the terminal or $COLUMNS; a file or a pipe has room for all.
     width = shutil.get_terminal_size((0, 0)).columns or None
     given.show(found, text=lambda runs: print(*(run_list.as_table(runs, width) if runs else []), count, sep="\n"))

@@ -151,9 +151,9 @@ class Camera:
         places = torch.stack([cos * x - sin * y, sin * x + cos * y], -1) + shift + 0.5
         dots = torch.cat([places * size, strokes[..., 2:]], -1)
         shown = inked(dots, times, torch.where(lasts < 1, lasts, math.inf), radius, size)
-        if config.inverted:
-            return shown.mul_(1 - black).add_(black).log_()
-        return shown.mul_(black - 1).log1p_()
+        if not config.inverted:
+            shown.neg_().add_(1)
+        return shown.mul_(1 - black).add_(black).log_()
 
     def _fired(self, levels: Tensor, draws: _Draws) -> Tensor:
         """Counts (B, T, 2, S, S) of pixels that see levels (B, n + 1, S, S)."""

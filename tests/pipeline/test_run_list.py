@@ -72,6 +72,8 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     assert "data" not in narrow[0].split()
     document = succeed("runs", "ls", "mine", "--json", "--root", root).document
     assert [Path(entry["path"]).name for entry in document] == [second.name]
+    none = succeed("runs", "ls", "xyz", "--root", root).out
+    assert none == f'0 runs with "xyz" in name, data or method in {root / "runs"}\n'
     assert "expected one of when, name" in run_command("runs", "ls", "--sort", "x", "--root", root).err
     bare = run_command("evaluate", root / second.name).err
     assert f"{root / second.name}: no run here; there is {second.path}" in bare

@@ -153,6 +153,14 @@ def test_the_pixel_model_is_that_of_loops():
     assert abs(counts - expected).sum() <= 0.005 * expected.sum()  # float32 beside float64, at a threshold
 
 
+@pytest.mark.parametrize("black", [1e-3, 1e-6, 1e-9])
+def test_ink_may_be_as_black_as_one_likes(black):
+    """A pixel that is covered whole falls by log(black), and fires so many thresholds of it."""
+    config = changed(black_level=(black, black))
+    counts = Camera(config, NUM_BINS, SIZE).record(encoded(PLAIN), generator())[0]
+    assert counts[:, 0, 10, 8:12].sum(0).tolist() == [math.floor(-math.log(black) / 0.43)] * 4
+
+
 def test_polarities_places_and_order():
     """Ink that stays only darkens, from left to right; ink that vanishes brightens the same pixels, later."""
     stays, vanishes = (
