@@ -17,6 +17,8 @@ class SimulationConfig(Frozen):
     how far recordings agree with real ones.
     """
 
+    LATER = frozenset({"hot_pixels", "hot_pixel_rate_hz"})
+
     seed: int = Field(
         0, ge=0, description="Seed of the sensor's mismatch, of its state at the start and of background events."
     )
@@ -105,6 +107,18 @@ class SimulationConfig(Frozen):
         le=100,
         description="Background activity of each pixel, events/s, both polarities alike "
         "(N-MNIST's corner pixels, which no digit reaches: 0.2 to 0.5).",
+    )
+    hot_pixels: int = Field(
+        0,
+        ge=0,
+        le=1_000,
+        description="Pixels of the sensor that fire whatever they see, the same in every recording.",
+    )
+    hot_pixel_rate_hz: float = Field(
+        100.0,
+        gt=0,
+        le=10_000,
+        description="Events/s of a hot pixel, refractory times not counted, both polarities alike.",
     )
 
     @model_validator(mode="after")

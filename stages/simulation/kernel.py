@@ -129,6 +129,31 @@ def fire(
     return num_events
 
 
+@njit(nogil=True, cache=True)
+def fire_alone(
+    x: NDArray[np.int64],
+    y: NDArray[np.int64],
+    gap_us: float,
+    refractory_us: int,
+    end_us: float,
+    seed: Any,
+    out: NDArray[np.int64],
+) -> int:
+    """Events before `end_us` of pixels (n,) that fire whatever they see, written and counted as by `fire`.
+
+    gap_us: mean of the waiting time, a Poisson process's, which begins anew after each refractory time.
+    """
+    num_events = 0
+    for i in range(x.shape[0]):
+        bits = _splitmix64(np.uint64(seed) + np.uint64(i))
+        time_us = -math.log(_uniform(bits)) * gap_us
+        while time_us < end_us:
+            bits = _splitmix64(bits)
+            num_events = _put(out, num_events, np.int64(time_us), y[i], x[i], np.int64(bits & np.uint64(1)))
+            time_us += refractory_us - math.log(_uniform(bits)) * gap_us
+    return num_events
+
+
 @njit(nogil=True, cache=True, inline="always")
 def _put(out: Any, num_events: int, time_us: int, y: int, x: int, polarity: int) -> int:
     """Write one packed event if there is room; count it in any case."""

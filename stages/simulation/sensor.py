@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -16,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from ..saccades.config import NUM_SACCADES, PAN, SMALLEST_THRESHOLD, TILT
 from ..sources.base import Events, UInt8Array
 from .config import SimulationConfig
-from .kernel import draw_normal, fire, sort_by_time, unpack
+from .kernel import X_SHIFT, Y_SHIFT, draw_normal, fire, fire_alone, sort_by_time, unpack
 
 NO_EVENTS: Final = "nothing in it moves a pixel by its threshold, and there is no background activity"
 MotionPath = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
@@ -43,17 +44,40 @@ def record(log_image: NDArray[np.float32], path: MotionPath, config: SimulationC
     noise_gap = 1 / (config.noise_rate_hz * step_s) if config.noise_rate_hz else math.inf
     seed = _hash64(f"{config.seed}/noise/{seed_key}")
 
-    room = 16 * log_image.size
-    while True:
-        packed = np.empty(room, np.int64)
-        num_events = fire(
+    packed = _write_all(
+        lambda out: fire(
             log_image, motion_margin(config), times_us, x_px, y_px, on_threshold, off_threshold,
-            config.refractory_us, config.start_spread, noise_gap, seed, packed,
-        )  # fmt: skip
-        if num_events <= room:
-            break
-        room = num_events
-    return Events(*unpack(sort_by_time(packed[:num_events])))
+            config.refractory_us, config.start_spread, noise_gap, seed, out,
+        ),
+        room=16 * log_image.size,
+    )  # fmt: skip
+    if config.hot_pixels:
+        packed = _with_hot_pixels(packed, times_us[-1], log_image.shape, config, seed_key)
+    return Events(*unpack(sort_by_time(packed)))
+
+
+def _write_all(fire_into: Callable[[NDArray[np.int64]], int], room: int) -> NDArray[np.int64]:
+    """Packed events of a kernel that writes those there is room for, and counts them all."""
+    out = np.empty(room, np.int64)
+    num_events = fire_into(out)
+    if num_events > room:
+        out = np.empty(num_events, np.int64)
+        fire_into(out)
+    return out[:num_events]
+
+
+def _with_hot_pixels(
+    packed: NDArray[np.int64], end_us: float, shape: tuple[int, int], config: SimulationConfig, seed_key: str
+) -> NDArray[np.int64]:
+    """Packed events, those of hot pixels in place of what these would have seen."""
+    x, y = _hot_places(config)
+    margin = motion_margin(config)
+    inside = (y < shape[0] - margin - 1) & (x < shape[1] - margin - 1)
+    x, y, seed = x[inside], y[inside], _hash64(f"{config.seed}/hot/{seed_key}")
+    gap_us = 1e6 / config.hot_pixel_rate_hz
+    alone = _write_all(lambda out: fire_alone(x, y, gap_us, config.refractory_us, end_us, seed, out), room=1024)
+    place = (packed >> X_SHIFT) & 0xFFFF  # y and x
+    return np.concatenate([packed[~np.isin(place, y << (Y_SHIFT - X_SHIFT) | x)], alone])
 
 
 def log_luminance(image: UInt8Array, config: SimulationConfig) -> NDArray[np.float32]:
@@ -103,6 +127,15 @@ def _thresholds(config: SimulationConfig) -> tuple[NDArray[np.float32], NDArray[
         maps.append(np.maximum(thresholds, SMALLEST_THRESHOLD).astype(np.float32))
         maps[-1].setflags(write=False)
     return maps[0], maps[1]
+
+
+@lru_cache(maxsize=8)
+def _hot_places(config: SimulationConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """x and y of the hot pixels, on the whole sensor: every image meets the same."""
+    normal = np.empty(config.sensor_height * config.sensor_width)
+    draw_normal(_hash64(f"{config.seed}/hot"), normal)
+    y, x = np.divmod(np.argsort(normal, kind="stable")[: config.hot_pixels], config.sensor_width)
+    return x.astype(np.int64), y.astype(np.int64)
 
 
 def _hash64(text: str) -> np.uint64:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -68,3 +70,35 @@ def test_grey_and_colour_of_the_same_grey_are_the_same() -> None:
 def test_other_arrays_are_refused(image: np.ndarray) -> None:
     with pytest.raises(ValueError, match="expected an image"):
         simulate_image(image, SimulationConfig(), "a/b")
+
+
+def test_hot_pixels_fire_whatever_they_see() -> None:
+    """The same ones in every recording, at their rate between refractory times; all other pixels are as they were."""
+    camera = SimulationConfig(noise_rate_hz=0, refractory_us=1500)
+    hot = camera.model_copy(update={"hot_pixels": 40, "hot_pixel_rate_hz": 300.0})
+    flat, seen = np.full((180, 240), 128, np.uint8), texture(180, 240)
+    alone = simulate_image(flat, hot, "a/b")
+    places = {*zip(alone.x.tolist(), alone.y.tolist(), strict=True)}
+    assert 36 <= len(places) <= 40  # the others lie in the margin that no photo of this shape is recorded in
+    assert (np.diff(alone.t) >= 0).all()
+    # 300 ms of 1/300 s and 1.5 ms of waiting for each event, 62 of them.
+    assert abs(len(alone) / len(places) - 0.3 / (1 / 300 + 1.5e-3)) < 3
+    assert abs(alone.p.mean() - 0.5) < 0.05
+    gaps = [np.diff(alone.t[(alone.x == x) & (alone.y == y)]) for x, y in places]
+    assert min(gap.min() for gap in gaps) >= 1499  # rounded down
+    assert np.median(np.concatenate(gaps)) == pytest.approx(1500 + math.log(2) * 1e6 / 300, rel=0.1)
+    other = simulate_image(flat, hot, "a/c")
+    assert {*zip(other.x.tolist(), other.y.tolist(), strict=True)} == places
+    assert other.t.tolist() != alone.t.tolist()
+
+    with_hot, without = simulate_image(seen, hot, "a/b"), simulate_image(seen, camera, "a/b")
+    events = [np.stack([e.t, e.x, e.y, e.p], 1) for e in (with_hot, without, alone)]
+    is_hot = [np.array([(x, y) in places for _, x, y, _ in found.tolist()]) for found in events]
+    assert events[0][is_hot[0]].tolist() == events[2].tolist()
+    assert np.array_equal(events[0][~is_hot[0]], events[1][~is_hot[1]])
+    assert is_hot[1].any()
+
+
+def test_hot_pixels_that_were_not_asked_for_leave_documents_as_they_were() -> None:
+    assert "hot_pixels" not in SimulationConfig().model_dump_json()
+    assert "hot_pixels" in SimulationConfig(hot_pixels=1).model_dump_json()
