@@ -85,7 +85,7 @@ def test_hot_pixels_fire_whatever_they_see() -> None:
     assert abs(len(alone) / len(places) - 0.3 / (1 / 300 + 1.5e-3)) < 3
     assert abs(alone.p.mean() - 0.5) < 0.05
     gaps = [np.diff(alone.t[(alone.x == x) & (alone.y == y)]) for x, y in places]
-    assert min(gap.min() for gap in gaps) >= 1499  # rounded down
+    assert min(gap.min() for gap in gaps) >= 1500
     assert np.median(np.concatenate(gaps)) == pytest.approx(1500 + math.log(2) * 1e6 / 300, rel=0.1)
     other = simulate_image(flat, hot, "a/c")
     assert {*zip(other.x.tolist(), other.y.tolist(), strict=True)} == places
