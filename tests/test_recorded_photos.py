@@ -122,41 +122,6 @@ def test_a_step_shows_the_recordings_of_the_photos_that_it_draws(
         np.testing.assert_allclose(frames.numpy(), wanted, rtol=2**-10, atol=1e-3)
 
 
-def test_recorded_photos_are_augmented_where_that_is_asked_for(
-    workspace: Path,
-    tmp_path: Path,
-    pairs: Path,
-    expected: dict[str, NDArray[np.float32]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Mirrored alone, half of them; with draws of their own."""
-    shown: list[torch.Tensor] = []
-    original = Mixture.loss
-
-    def loss(self: Any, network: Any, batch: Shown) -> Any:
-        shown.append(batch.photos())
-        return original(self, network, batch)
-
-    monkeypatch.setattr(Mixture, "loss", loss)
-    options = set_options("train.augmentation.crop=false", "train.augmentation.flip=true", "train.augment_photos=true")
-    succeed(*train_command(workspace, tmp_path / "run", "--set", "train.method=mixture", *options))
-    split = PairedCache.open(pairs)
-    config = TrainConfig(**TINY["train"])
-    drawn = [rows for epoch in range(config.epochs) for rows in Sampler(split, config).plan(epoch).images.numpy()]
-    mirrored = []
-    for frames, rows in zip(shown, drawn, strict=True):
-        as_they_are = torch.from_numpy(np.stack([expected[split.image_ids[row]] for row in rows], axis=1))
-        for i in range(len(rows)):
-            same, other = (
-                torch.allclose(frames[:, i], wanted[:, i], rtol=2**-10, atol=1e-3)
-                for wanted in (as_they_are, as_they_are.flip(-1))
-            )
-            assert same != other
-            mirrored.append(other)
-    assert 0.2 < np.mean(mirrored) < 0.8
-    assert len(mirrored) >= 12
-
-
 def test_every_placement_gives_the_same_weights(workspace: Path, tmp_path: Path) -> None:
     weights = set()
     for placement in ("device", "pinned", "streamed"):

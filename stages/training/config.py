@@ -122,7 +122,7 @@ class UnlabelledConfig(Frozen):
 class TrainConfig(Frozen):
     """One training run."""
 
-    LATER = frozenset({"options", "heads", "augment_photos", "saccade", "unlabelled", "average", "trackers"})
+    LATER = frozenset({"options", "heads", "saccade", "unlabelled", "average", "trackers"})
 
     released: Literal["method", "without_sliding", "without_v"] | None = Field(
         None,
@@ -203,9 +203,6 @@ class TrainConfig(Frozen):
         description="what is shown of a static image: the same brightness at every step, which is HSV's V, luma, one "
         "of RGB, or the mean of RGB; saccade: what an event camera would see of its luma, drawn anew for each batch; "
         "recorded: what the simulated camera of [images.recorded] recorded of it, the same in each batch",
-    )
-    augment_photos: bool = Field(
-        False, description="encoding = recorded: what was recorded of a photo is augmented, too, as recordings are"
     )
     saccade: SaccadeConfig = Field(SaccadeConfig(), description="encoding = saccade, and unused otherwise: the camera")
     select: Literal["validation", "last", "test_as_released"] = Field(

@@ -151,19 +151,11 @@ class Learner:
 
     def _record(self, batch: Batch) -> Callable[[Tensor], Tensor] | None:
         if self.config.encoding == "recorded":  # before training
-            return lambda recordings: event_frames(self._augment_recorded(recordings.float(), batch))
+            return lambda recordings: event_frames(recordings.float())
         if self.camera is None:
             return None
         camera, generator = self.camera, batch.generator("saccades")
         return lambda photos: event_frames(camera.record(photos, generator))
-
-    def _augment_recorded(self, frames: Tensor, batch: Batch) -> Tensor:
-        """Of photos, (B, T, 2, H, W), with draws of their own."""
-        if not self.config.augment_photos:
-            return frames
-        generator = batch.generator("augmentation of photos")
-        draws = torch.rand(len(frames), 4, generator=generator, device=frames.device)
-        return augment(frames, draws, self.config.augmentation, generator)
 
     def _checked(self, given: object, shown: Shown) -> tuple[LossParts, Tensor]:
         """What a method's `loss` gave. Raises TrainingError where it has another form."""
