@@ -20,7 +20,10 @@ class SimulationConfig(Frozen):
     LATER = frozenset({"hot_pixels", "hot_pixel_rate_hz"})
 
     seed: int = Field(
-        0, ge=0, description="Seed of the sensor's mismatch, of its state at the start and of background events."
+        0,
+        ge=0,
+        description="Seed of the sensor's mismatch and hot pixels, of its state at the start and of background events; "
+        "cameras of one seed have one sensor.",
     )
     sensor_width: int = Field(
         240, ge=8, le=256, description="Columns of the field, pixels (Orchard 2015; x is one byte)."
