@@ -1,6 +1,6 @@
 """How a camera of the encoding `saccade` has to be set, so that drawn frames look like recordings of a data set.
 
-Only recordings of the training split are looked at, and no label but to show photos of the same classes.
+Only recordings that may train are looked at, and no label but to show photos of the same classes.
 """
 
 from __future__ import annotations
@@ -60,9 +60,10 @@ class CalibrationReport:
     picture: Path
 
 
-def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> CalibrationReport:
+def run(pairs: Path, out: Path, given: SaccadeConfig | None = None, unlabelled: bool = False) -> CalibrationReport:
     """Find settings for the training recordings of a pair store, and draw recordings beside drawn frames to `out`.
 
+    unlabelled: for all recordings that training may see, and no label is read: photos are drawn of the whole pool.
     given: where the search begins; motion, surround, pen, shift, rotation and contrast are kept, and so is `inverted`
     where it was given: else both displays are tried. With the motion `strokes`, how long ink stays is looked for in
     place of the amplitude.  Raises ConfigError: `out` is no PNG. StoreError: no training recordings or no images, or no
@@ -71,7 +72,8 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     if out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: pictures are written as PNG; give a name that ends in .png")
     split = PairedCache.open(pairs, "train")
-    if not len(split) or not split.has_images:
+    source = split.unlabelled if unlabelled else split
+    if not len(source) or not split.has_images:
         raise StoreError(f"{pairs}: needs training recordings, and images to draw")
     if split.bin_mode not in ("time", "exact"):
         raise StoreError(f"{pairs}: time bins of frames.mode = {split.bin_mode}; drawn ones have equal durations")
@@ -79,9 +81,10 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     if start.reads == "strokes" and not split.has_strokes:
         raise StoreError(f"{pairs}: motion = strokes needs images with strokes: convert the source omniglot-strokes")
     rng = np.random.default_rng(0)
-    rows = rng.permutation(len(split))[:_MOST_RECORDINGS]
-    recordings = torch.from_numpy(split.load_events(rows).astype(np.float32))
-    chosen = _photos_of(split, split.event_labels[rows], rng, _NUM_PHOTOS)
+    rows = rng.permutation(len(source))[:_MOST_RECORDINGS]
+    recordings = torch.from_numpy(source.load_events(rows).astype(np.float32))
+    labels = source.event_labels[rows]
+    chosen = _photos_of(split, labels, rng, _NUM_PHOTOS)
     search = _Search(recordings, torch.from_numpy(read_static(split, start.reads, chosen)))
     begun = [
         search.fit(start.model_copy(update={_reach(start): (at, at), "inverted": inverted}), _FIRST_TRIALS)
@@ -92,8 +95,8 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
     drawn = search.draw(found)
     samples = []
     for row in range(min(_SHOWN, len(rows))):
-        samples.append(PreviewSample(f"recorded: {split.sample_ids[rows[row]]}", recordings[row].numpy()))
-        photo = _photos_of(split, split.event_labels[rows[[row]]], rng, 1)
+        samples.append(PreviewSample(f"recorded: {source.sample_ids[rows[row]]}", recordings[row].numpy()))
+        photo = _photos_of(split, labels[[row]], rng, 1)
         shown = search.draw(found, torch.from_numpy(read_static(split, start.reads, photo)))[0].numpy()
         samples.append(PreviewSample(f"drawn: {split.image_ids[photo[0]]}", shown, split.load_images(photo)[0]))
     draw(samples, out)
@@ -112,7 +115,9 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None) -> Calibrati
 
 
 def _photos_of(split: PairedCache, labels: IntArray, rng: np.random.Generator, count: int) -> IntArray:
-    """`count` rows of the static pool, classes as often as in `labels`."""
+    """`count` rows of the static pool, classes as often as in `labels`; any where these are -1."""
+    if (labels == -1).all():
+        return rng.choice(len(split.pool_rows), count)
     pool = split.image_labels
     wanted = rng.permutation(labels[np.isin(labels, pool)])
     return np.array([rng.choice(np.flatnonzero(pool == label)) for label in np.resize(wanted, count)], np.int64)

@@ -130,11 +130,14 @@ def calibrate(
     given: Given,
     pairs: Annotated[Path, store_argument("A pair store, with images.")],
     out: Annotated[Path, typer.Option(help="Picture of both side by side to write (PNG).")] = Path("calibration.png"),
+    unlabelled: Annotated[
+        bool, typer.Option("--unlabelled", help="All recordings that may train, and no label is read.")
+    ] = False,
 ) -> None:
     """Propose a camera for train.encoding = saccade from training recordings: counts, their course in time, places.
 
     Prints a section for the configuration file. --set gives what is known beforehand, without its section: motion,
-    surround, rotation_degrees ... Labels are read only to draw photos of the same classes.
+    surround, rotation_degrees ... Labels are read only to draw photos of the same classes, and not with --unlabelled.
 
     Example: dvs-transfer calibrate data/cache/nmnist+mnist-0123456789ab.zarr --set surround=black
     """
@@ -142,7 +145,7 @@ def calibrate(
     from ...stages.saccades.config import SaccadeConfig
 
     known = pipeline.config.validate(SaccadeConfig, pipeline.config.parse_overrides(given.override), "--set")
-    given.show(calibration.run(pairs, out, known), text=_print_camera)
+    given.show(calibration.run(pairs, out, known, unlabelled), text=_print_camera)
 
 
 def _print_camera(report: CalibrationReport) -> None:

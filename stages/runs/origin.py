@@ -40,7 +40,7 @@ def describe_origin(documents: Iterable[Mapping[str, Any]]) -> str:
 
 
 def _compare_cameras(document: Mapping[str, Any]) -> str:
-    """How the camera of the recordings is to that of the photos; "" where no camera shows photos, or it is not known."""
+    """What the camera of the recordings is to that of the photos; "" where no camera shows photos, or it is not known."""
     settings = settings_of(document)
     train, images = settings.get("train") or {}, settings.get("images") or {}
     if train.get("method") == "events":
@@ -54,4 +54,7 @@ def _compare_cameras(document: Mapping[str, Any]) -> str:
     recorded = images.get("recorded")
     if train.get("encoding") != "recorded" or not camera or not recorded:
         return ""
-    return "is like" if {**camera, "seed": 0} == {**recorded, "seed": 0} else "is not"  # the seed: another one like it
+    is_same_sensor = camera.get("seed", 0) == recorded.get("seed", 0)
+    if {**camera, "seed": 0} == {**recorded, "seed": 0}:
+        return "is" if is_same_sensor else "is like"
+    return "has the sensor of" if is_same_sensor else "is not"

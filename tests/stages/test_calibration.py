@@ -9,6 +9,7 @@ import torch
 from command_line import refuse, succeed
 from tiny import DEMO, write_config
 
+from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.stages import calibration
 from dvs_transfer.stages.saccades.config import SaccadeConfig
 from dvs_transfer.stages.saccades.pixels import Camera
@@ -68,3 +69,26 @@ def test_the_command_prints_a_section_for_the_configuration(tmp_path, monkeypatc
     refuse("calibrate", pairs, "--out", tmp_path / "p.jpg", code=2, says=["give a name that ends in .png"])
     known = "'circle' is none of drift, loop, saccades, strokes"
     refuse("calibrate", pairs, "--set", "motion=circle", code=2, says=[known])
+
+
+def test_without_labels_all_recordings_that_may_train_are_read_and_photos_of_any_class(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "_FIRST_TRIALS", 8)
+    monkeypatch.setattr(calibration, "_TRIALS", 8)
+    config = write_config(tmp_path, DEMO, pairing={"train": 0.6, "validation": 0.2, "test": 0.2, "train_per_class": 1})
+    made = succeed("--quiet", "--root", tmp_path, "preprocess", "--config", config, "--json").document
+    pairs, split = made["pairs"]["path"], PairedCache.open(made["pairs"]["path"], "train")
+    picture = ("--out", tmp_path / "p.png")
+    with_labels = succeed("calibrate", pairs, *picture, "--json").document
+    assert with_labels["num_recordings"] == len(split) == 10
+    without = succeed("calibrate", pairs, *picture, "--unlabelled", "--json").document
+    assert without["num_recordings"] == len(split.unlabelled) == 30
+    frames = split.unlabelled.load_events().astype(float)
+    assert without["recorded"] == pytest.approx(frames.sum((3, 4)).mean(0), rel=1e-4)
+
+    def no_labels(*_: object) -> None:
+        raise AssertionError("a label was read")
+
+    monkeypatch.setattr(PairedCache, "event_labels", property(no_labels))
+    monkeypatch.setattr(PairedCache, "image_labels", property(no_labels))
+    again = succeed("calibrate", pairs, *picture, "--unlabelled", "--json").document
+    assert again["saccade"] == without["saccade"]

@@ -67,7 +67,19 @@ def reconfigured(run: Path, **sections: Any) -> Path:
             "photos before a simulated camera, which is like the one that photos are shown with.",
         ),
         (
-            {"simulate": CAMERA, "images": {"recorded": {"on_threshold": 0.2}}, "train": {"encoding": "recorded"}},
+            {"simulate": CAMERA, "images": {"recorded": CAMERA}, "train": {"encoding": "recorded"}},
+            "photos before a simulated camera, which is the one that photos are shown with.",
+        ),
+        (
+            {"simulate": CAMERA, "images": {"recorded": {**CAMERA, "blur_px": 2}}, "train": {"encoding": "recorded"}},
+            "photos before a simulated camera, which has the sensor of the one that photos are shown with.",
+        ),
+        (
+            {
+                "simulate": CAMERA,
+                "images": {"recorded": {**CAMERA, "seed": 2, "blur_px": 2}},
+                "train": {"encoding": "recorded"},
+            },
             "photos before a simulated camera, which is not the one that photos are shown with.",
         ),
         ({"recordings": "simulated"}, "photos before a simulated camera."),
