@@ -229,7 +229,7 @@ def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> compare.Com
                     f"{first[0]} was evaluated with {key} = {asked[0]}, {folder} with {asked[1]}; run "
                     f"`dvs-transfer evaluate` for both with the same evaluate.{key}"
                 )
-    ways = [f"evaluate.{way}={getattr(first[1], way)}" for way in WAYS]
+    ways = [f"evaluate.{way}={getattr(first[1], way)}".lower() for way in WAYS]  # true and false as TOML has them
     folders = [record.folder for record in records]
     asked_for = {record.evaluated[split].report.checkpoint for record in records}
     checkpoint: CheckpointName = "best" if "best" in asked_for else "last"  # where both are there, they are the same

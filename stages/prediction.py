@@ -88,9 +88,14 @@ def run(
     """Name recordings, files or folders of them, by the weights in `run_folder`; `top`: how many classes for each.
 
     A file that cannot be read is told in the report. Writes nothing; `config.split` says nothing here.
-    Raises TrainingError: no weights, or weights for other frames than the recipe's. SourceError: a folder without
-    files, or a source whose recordings are no files.
+    Raises TrainingError: no weights, weights for other frames than the recipe's, or `config.adapt`. SourceError: a
+    folder without files, or a source whose recordings are no files.
     """
+    if config.adapt:
+        raise TrainingError(
+            "evaluate.adapt = true: naming files reads no other recordings that statistics could be taken of; name "
+            "with evaluate.adapt = false, or train with train.unlabelled.adapt = true, which keeps them in the weights"
+        )
     device = select_device(config.device)
     with torch_settings(threads=config.threads):
         network, info = load_weights(weights_path(run_folder, config.checkpoint), device)
@@ -107,7 +112,7 @@ def run(
             views = predict_views(scored, OnDevice(frames, torch.zeros(len(part))), config)
             scores = scores_after_steps(views).transpose(0, 1).cpu()
             predictions += [_name(file, of_file, info, top) for (file, _), of_file in zip(part, scores, strict=True)]
-    ways = {way: getattr(config, way) for way in WAYS}
+    ways = {way: getattr(config, way) for way in WAYS if way != "adapt"}
     return PredictionReport(tuple(predictions), refused, recipe.source, config.checkpoint, info.epoch, **ways)
 
 

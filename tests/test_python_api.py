@@ -172,6 +172,8 @@ def test_predictions_of_more_views_and_heads_are_those_of_such_an_evaluation(mad
         said.append([prediction.best[0].probability for prediction in found.predictions])
     assert (found.heads, found.shifts) == ("both", 2)
     assert said[0] != said[1]
+    with pytest.raises(TrainingError, match=r"evaluate\.adapt = true: .* train with train\.unlabelled\.adapt = true"):
+        predict(made.run, files, overrides=["evaluate.adapt=true"])
 
 
 def test_the_batch_changes_no_name(made: Made) -> None:

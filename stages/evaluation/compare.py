@@ -254,7 +254,9 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
         "recordings": a.recordings_digest != b.recordings_digest,
         **{
             f"{first.folder} was evaluated with {way} = {getattr(a, way)}, {second.folder} with {getattr(b, way)}; "
-            f"evaluate all in one way, for example with --set evaluate.{way}={getattr(a, way)}": getattr(a, way)
+            f"evaluate all in one way, for example with --set evaluate.{way}={str(getattr(a, way)).lower()}": getattr(
+                a, way
+            )
             != getattr(b, way)
             for way in WAYS
         },

@@ -15,13 +15,13 @@ Precision = Literal["float32", "bfloat16", "int8"]
 Heads = Literal["event", "both"]
 
 # Fields of `EvaluateConfig` that make a result another one, and that its report repeats.
-WAYS = ("precision", "heads", "shifts")
+WAYS = ("precision", "heads", "shifts", "adapt")
 
 
 class EvaluateConfig(Frozen):
     """One evaluation of a trained network."""
 
-    LATER = frozenset({"heads", "shifts"})
+    LATER = frozenset({"heads", "shifts", "adapt"})
 
     split: EvaluatedSplit = Field("test", description="split to evaluate on")
     checkpoint: Literal["best", "last"] = Field("best", description="weights: of the selected epoch or of the last one")
@@ -39,6 +39,11 @@ class EvaluateConfig(Frozen):
         ge=0,
         description="n: probabilities are means over five views of a recording, as it is and moved by n pixels right, "
         "left, down and up (empty pixels enter); 0: as it is alone",
+    )
+    adapt: bool = Field(
+        False,
+        description="running statistics of events are those of the recordings that may train, without their labels "
+        "(AdaBN), in this evaluation alone; train.unlabelled.adapt keeps them in the weights",
     )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

@@ -43,7 +43,7 @@ from .results import (
     write_results,
 )
 from .statistics import NUM_RESAMPLES, bootstrap_interval
-from .views import predict_views, scores_after_steps, with_heads
+from .views import predict_views, scores_after_steps, with_heads, with_statistics_of
 
 NUM_CONFIDENCE_BINS = 15
 
@@ -80,12 +80,14 @@ def run(
         digests = {name: weights_digest(run_folder, name) for name in names}
         loaded = {name: load_weights(weights_path(run_folder, name), device) for name in names}
         asked = {name: with_heads(*found, run_folder, config) for name, found in loaded.items()}
-        scoring = {name: in_precision(network, config.precision) for name, network in asked.items()}
         info = loaded[config.checkpoint][1]
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
+        if config.adapt:
+            asked = {name: with_statistics_of(split.unlabelled, network, device) for name, network in asked.items()}
+        scoring = {name: in_precision(network, config.precision) for name, network in asked.items()}
         events = load(split, device)
         views = {name: predict_views(network, events, config) for name, network in scoring.items()}
     labels = events.labels
@@ -112,7 +114,7 @@ def run(
         **info.model_dump(include={"epoch", "selection", "method", "protocol"}),
         epoch_choice=describe_choice(config, info),
         unfinished=_unfinished(run_folder, loaded["last"][1] if "last" in loaded else None),
-        **_count_labels(info, split, run_folder),
+        **_count_labels(config, info, split, run_folder),
         **{way: getattr(config, way) for way in WAYS},
         weights_digest=digests[config.checkpoint],
         last_weights_digest=digests.get("last"),
@@ -165,7 +167,7 @@ def _measure_with_intervals(scores: Tensor, labels: Tensor) -> dict[str, Any]:
     }
 
 
-def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) -> dict[str, Any]:
+def _count_labels(config: EvaluateConfig, info: CheckpointInfo, split: PairedCache, run_folder: Path) -> dict[str, Any]:
     """The recordings that the run saw with labels, and without; none of another run's data, as imported weights have
     it."""
     if info.method == "imported":
@@ -174,10 +176,10 @@ def _count_labels(info: CheckpointInfo, split: PairedCache, run_folder: Path) ->
     teaching = train.sum()
     unlabelled: dict[str, Any] = {}
     with suppress(DvsTransferError):
-        config = read_training(run_folder)
-        if config is not None:
-            teaching *= method_of(config).uses_labels
-            use = config.unlabelled.use
+        training = read_training(run_folder)
+        if training is not None:
+            teaching *= method_of(training).uses_labels
+            use = training.unlabelled.model_copy(update={"adapt": training.unlabelled.adapt or config.adapt}).use
             unlabelled = {"unlabelled_recordings": len(split.unlabelled) - int(teaching) if use else 0}
             unlabelled |= {"unlabelled_use": use} if use else {}
     selecting = {"validation": validation, "test_as_released": split.count("test")}.get(info.selection)

@@ -105,6 +105,7 @@ class EvaluationReport(Accuracies):
     precision: Precision = Field("float32", description="of convolutions in this evaluation")
     heads: Heads = Field("event", description="that named the recordings in this evaluation")
     shifts: int = Field(0, description="pixels that the views of a recording were moved by; 0: one view, as it is")
+    adapt: bool = Field(False, description="whether statistics were those of recordings without labels (AdaBN)")
     recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
     classes: tuple[ClassAccuracy, ...] = Field(description="in label order")
     confusion: tuple[tuple[int, ...], ...] = Field(description="recordings by class (row) and predicted class (column)")
@@ -220,7 +221,8 @@ class Outcome:
 def describe_way(settings: EvaluateConfig | EvaluationReport) -> str:
     heads = "event head" if settings.heads == "event" else "mean of both heads where two were trained"
     views = f", mean of 5 views (0 and ±{settings.shifts} pixels along x and y)" if settings.shifts else ""
-    return f"{settings.precision}, {heads}{views}"
+    statistics = ", statistics of unlabelled recordings" if settings.adapt else ""
+    return f"{settings.precision}, {heads}{views}{statistics}"
 
 
 DEFAULT_WAY = describe_way(EvaluateConfig())
@@ -237,7 +239,8 @@ def predictions_path(run_folder: Path, name: str) -> Path:
 
 def _name_of(asked: EvaluateConfig | EvaluationReport) -> str:
     """By all that makes an evaluation another one."""
-    return "-".join([asked.split, asked.checkpoint, *(str(getattr(asked, way)) for way in WAYS)])
+    ways = [str(value) for way in WAYS if (value := getattr(asked, way)) is not False]
+    return "-".join([asked.split, asked.checkpoint, *ways])
 
 
 def write_results(run_folder: Path, report: EvaluationReport, predictions: Predictions) -> None:

@@ -1,22 +1,28 @@
-"""What an evaluation may ask more of a trained network: its other head, and the recording moved by some pixels."""
+"""What an evaluation may ask more of a trained network: its other head, moved recordings, statistics of other ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ...cache.errors import TrainingError
+from ...cache.paired import UnlabelledRecordings
+from ..batches.data import event_frames
 from ..batches.loading import Loader
+from ..network.layers import BatchNormOverTime
 from ..network.networks import SpikingNetwork
-from ..network.prediction import predict_steps
+from ..network.prediction import adapted, predict_steps
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import read_training
 from ..training.methods import photo_head_of
 from .config import EvaluateConfig
+
+ADAPTED_BATCH, MOST_ADAPTED = 32, 50  # recordings of a batch, and batches, of which statistics are taken
 
 
 class MeanOfHeads(nn.Module):
@@ -48,6 +54,30 @@ def with_heads(
     if photo_head_of(read_training(run_folder), info.method) == "static":
         network.event_head = MeanOfHeads(network.event_head, network.static_head)
     return network
+
+
+def with_statistics_of(
+    recordings: UnlabelledRecordings, network: SpikingNetwork, device: torch.device
+) -> SpikingNetwork:
+    """A copy of the network whose running statistics of events are those of mixed batches of `recordings`.
+
+    A store lies class by class, and layers normalise with the batch: so batches are drawn, always the same ones.
+    Raises TrainingError: nothing in the network has such statistics.
+    """
+    if not any(isinstance(module, BatchNormOverTime) for module in network.modules()):
+        raise TrainingError(
+            "evaluate.adapt = true: the network has no batch norm of dvs_transfer whose running statistics could be "
+            "adapted; evaluate with evaluate.adapt = false"
+        )
+    rows = np.random.default_rng(0).permutation(len(recordings))[: ADAPTED_BATCH * MOST_ADAPTED]
+
+    def batches() -> Iterator[Tensor]:
+        for chosen in np.array_split(rows, math.ceil(len(rows) / ADAPTED_BATCH)):
+            frames = np.asarray(recordings.load_events(np.sort(chosen)), np.float32)
+            yield event_frames(torch.from_numpy(frames).to(device))
+
+    with torch.no_grad():
+        return adapted(network, batches(), "event")
 
 
 def predict_views(network: nn.Module, events: Loader, config: EvaluateConfig) -> list[Tensor]:

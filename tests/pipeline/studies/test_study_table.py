@@ -348,7 +348,7 @@ def test_a_difference_says_of_how_many_draws_it_is_and_why_there_is_none(
             assert re.fullmatch(pattern, cell), cell
 
 
-@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "int8"}])
+@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "int8"}, {"adapt": True}])
 def test_rows_evaluated_in_other_ways_are_compared_and_named(load: Callable[..., Table], way: dict[str, Any]) -> None:
     """The file says how each row is evaluated: what that is worth is what it asks for."""
 

@@ -234,11 +234,14 @@ def test_a_training_that_was_stopped_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("way", "usual", "other"), [("precision", "float32", "int8"), ("heads", "event", "both"), ("shifts", 0, 2)]
+    ("way", "usual", "other"),
+    [("precision", "float32", "int8"), ("heads", "event", "both"), ("shifts", 0, 2), ("adapt", False, True)],
 )
 def test_ways_to_evaluate_are_not_mixed(way: str, usual: Any, other: Any) -> None:
     methods = {"a": [make_run("runs/a", 2)], "b": [make_run("runs/b", 3, **{way: other})]}
-    says = f"runs/a was evaluated with {way} = {usual}, runs/b with {other}; .* --set evaluate.{way}={usual}"
+    says = (
+        f"runs/a was evaluated with {way} = {usual}, runs/b with {other}; .* --set evaluate.{way}={str(usual).lower()}"
+    )
     with pytest.raises(TrainingError, match=says):
         compare.run(methods, "a")
 

@@ -1,4 +1,4 @@
-"""Moved views and both heads, against recordings that NumPy moved and logits of each head alone."""
+"""Moved views, both heads and statistics of unlabelled recordings, against NumPy and logits of each head alone."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from torch import nn
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.batches.loading import OnDevice
+from dvs_transfer.stages.evaluation import views
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
 from dvs_transfer.stages.evaluation.evaluate import run
 from dvs_transfer.stages.evaluation.results import current_evaluation, read_evaluation
 from dvs_transfer.stages.evaluation.views import predict_views, scores_after_steps
+from dvs_transfer.stages.network.layers import BatchNormOverTime
 from dvs_transfer.stages.runs.checkpoint import load_weights, save_weights, weights_path
 
+CPU = torch.device("cpu")
 MOVES = {"as it is": (0, 0), "right": (2, 0), "left": (-2, 0), "down": (0, 2), "up": (0, -2)}
 
 
@@ -187,6 +190,39 @@ def test_evaluations_that_were_asked_for_otherwise_stay_until_the_weights_are_ot
     assert [current_evaluation(folder, config) for config in settings] == [None] * 4
 
 
+def test_statistics_of_recordings_without_labels_are_means_of_what_a_layer_receives(folder, monkeypatch):
+    """The first layer's against NumPy: of all that may train, and of nothing else."""
+    network, _ = load_weights(weights_path(folder, "last"), CPU)
+    recordings = open_tiny_split("test").unlabelled
+    monkeypatch.setattr(views, "ADAPTED_BATCH", 10)
+    found = views.with_statistics_of(recordings, network, CPU)
+    norms = [next(m for m in of.modules() if isinstance(m, BatchNormOverTime)) for of in (network, found)]
+    convolution = next(m for m in network.modules() if isinstance(m, torch.nn.Conv2d))
+    with torch.no_grad():
+        received = convolution(torch.from_numpy(recordings.load_events().astype(np.float32)).flatten(0, 1)).numpy()
+    name, variance = (next(n for n in norms[1].state_dict() if n.endswith(f"running_{of}")) for of in ("mean", "var"))
+    means, variances = (norms[1].state_dict()[key].numpy() for key in (name, variance))
+    assert means == pytest.approx(received.mean((0, 2, 3)), abs=1e-5)
+    assert variances == pytest.approx(received.var((0, 2, 3)), rel=0.2)  # means of those within batches
+    assert not np.allclose(means, norms[0].state_dict()[name].numpy(), atol=1e-3)
+
+
+def test_an_evaluation_with_them_says_so_and_leaves_the_weights(folder, monkeypatch):
+    plain, adapting = EvaluateConfig(), EvaluateConfig(adapt=True)
+    before, weights = run(plain, open_tiny_split, folder), weights_path(folder, "best").read_bytes()
+    report = run(adapting, open_tiny_split, folder)
+    assert (report.adapt, report.way) == (True, "float32, event head, statistics of unlabelled recordings")
+    assert (report.unlabelled_recordings, report.unlabelled_use) == (16, "AdaBN")
+    assert report.calibration_error != before.calibration_error
+    assert weights_path(folder, "best").read_bytes() == weights
+    assert current_evaluation(folder, adapting).report == report
+    assert current_evaluation(folder, plain).report == before
+    assert {path.name for path in folder.glob("evaluation-*")} >= {"evaluation-test-best-float32-event-0.json"}
+    monkeypatch.setattr(views, "BatchNormOverTime", torch.nn.Bilinear)
+    with pytest.raises(TrainingError, match=r"evaluate\.adapt = true: the network has no batch norm"):
+        run(adapting, open_tiny_split, folder)
+
+
 def test_what_cannot_be_is_refused_before_anything_is_written(folder, tmp_path):
     with pytest.raises(TrainingError, match=r"evaluate\.shifts = 16: expected less than a frame's side, 16 pixels"):
         run(EvaluateConfig(shifts=16), open_tiny_split, folder)
@@ -198,8 +234,8 @@ def test_what_cannot_be_is_refused_before_anything_is_written(folder, tmp_path):
 
 def test_a_configuration_without_is_what_it_was():
     document = EvaluateConfig().model_dump(mode="json")
-    assert not {"heads", "shifts"} & document.keys()
-    asked = EvaluateConfig(heads="both", shifts=2)
+    assert not {"heads", "shifts", "adapt"} & document.keys()
+    asked = EvaluateConfig(heads="both", shifts=2, adapt=True)
     assert EvaluateConfig.model_validate(asked.model_dump(mode="json")) == asked
 
 

@@ -57,7 +57,7 @@ def read_words(runs: list[Path], folder: Path) -> str:
     return " ".join(Page(re.sub("(</t[dh]>)", r" \1", content)).text.split())
 
 
-@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "bfloat16"}])
+@pytest.mark.parametrize("way", [{"shifts": 2}, {"heads": "both"}, {"precision": "bfloat16"}, {"adapt": True}])
 def test_runs_are_compared_as_they_were_evaluated_and_not_evaluated_again(
     make_run: MakeRun, tmp_path: Path, way: dict[str, Any]
 ) -> None:
@@ -66,7 +66,8 @@ def test_runs_are_compared_as_they_were_evaluated_and_not_evaluated_again(
     (key, value), *_ = way.items()
     words = read_words(runs, tmp_path)
     assert "All were evaluated with: " in words
-    assert {"shifts": "±2 pixels", "heads": "both heads", "precision": "bfloat16"}[key] in words
+    said = {"shifts": "±2 pixels", "heads": "both heads", "precision": "bfloat16", "adapt": "unlabelled recordings"}
+    assert said[key] in words
     assert [evaluation_path(run, "test").read_bytes() for run in runs] == before
     usual = make_run("c", {"seed": 3})
     says = rf"{runs[0]} was evaluated with {key} = {value}, {usual} with .* same evaluate\.{key}"
