@@ -177,7 +177,8 @@ def _notes(
         chosen_by.setdefault(row.selection, []).append(", ".join(row.labels.values()))
     beside: dict[str, list[str]] = {}
     for of in study.rows:
-        use, own = of.cells[0].config.train.unlabelled.use, results[of.name].values()
+        config, own = of.cells[0].config, results[of.name].values()
+        use = config.train.unlabelled.use(config.evaluate.adapt)
         if use and own:
             counts = {result.report.unlabelled_recordings for result in own}
             known = " or ".join(f"{count:,}" for count in sorted(count for count in counts if count is not None))

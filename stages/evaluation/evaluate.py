@@ -179,9 +179,9 @@ def _count_labels(config: EvaluateConfig, info: CheckpointInfo, split: PairedCac
         training = read_training(run_folder)
         if training is not None:
             teaching *= method_of(training).uses_labels
-            use = training.unlabelled.model_copy(update={"adapt": training.unlabelled.adapt or config.adapt}).use
-            unlabelled = {"unlabelled_recordings": len(split.unlabelled) - int(teaching) if use else 0}
-            unlabelled |= {"unlabelled_use": use} if use else {}
+            use = training.unlabelled.use(config.adapt)
+            count = len(split.unlabelled) - int(teaching) if use else 0
+            unlabelled = {"unlabelled_recordings": count} | ({"unlabelled_use": use} if count else {})
     selecting = {"validation": validation, "test_as_released": split.count("test")}.get(info.selection)
     return {
         "train_labels": int(teaching),

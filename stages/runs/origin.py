@@ -54,7 +54,7 @@ def _compare_cameras(document: Mapping[str, Any]) -> str:
     recorded = images.get("recorded")
     if train.get("encoding") != "recorded" or not camera or not recorded:
         return ""
-    is_same_sensor = camera.get("seed", 0) == recorded.get("seed", 0)
+    is_same_sensor = all(camera.get(key) == recorded.get(key) for key in ("seed", "sensor_width", "sensor_height"))
     if {**camera, "seed": 0} == {**recorded, "seed": 0}:
         return "is" if is_same_sensor else "is like"
     return "has the sensor of" if is_same_sensor else "is not"

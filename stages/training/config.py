@@ -112,10 +112,9 @@ class UnlabelledConfig(Frozen):
     def is_used(self) -> bool:
         return self.adapt or self.consistency_weight > 0
 
-    @property
-    def use(self) -> str:
-        """What for, in words; "" where they are not used."""
-        uses = {"AdaBN": self.adapt, "FixMatch": self.consistency_weight > 0}
+    def use(self, adapts_later: bool = False) -> str:
+        """What for, in words; "" where they are not used. adapts_later: the evaluation does, see `EvaluateConfig`."""
+        uses = {"AdaBN": self.adapt or adapts_later, "FixMatch": self.consistency_weight > 0}
         return " and ".join(name for name, is_one in uses.items() if is_one)
 
 

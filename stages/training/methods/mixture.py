@@ -17,7 +17,7 @@ from . import Method, MixedPrecision, Shown, options_of
 
 
 class MixtureOptions(Frozen):
-    share: float = Field(0.9, gt=0, le=1, description="photos in a batch; 1: no recording is shown")
+    share: float = Field(0.5, gt=0, le=1, description="photos in a batch; 1: no recording is shown")
 
 
 class Mixture(Method):

@@ -210,11 +210,14 @@ baselines = [{ way = "b" }]
 """
 
 
-def test_recordings_that_taught_without_labels_are_a_note_and_no_part_of_the_row(load: Callable[..., Table]) -> None:
-    text = TWO_WAYS.replace('{ train.method = "events" }', "{ train.unlabelled.adapt = true }")
+@pytest.mark.parametrize("section", ["train.unlabelled", "evaluate"])
+def test_recordings_that_taught_without_labels_are_a_note_and_no_part_of_the_row(
+    load: Callable[..., Table], section: str
+) -> None:
+    text = TWO_WAYS.replace('{ train.method = "events" }', f"{{ {section}.adapt = true }}")
 
     def results(config: ExperimentConfig, **facts: Any) -> Outcome:
-        return outcome(8, 8, **(facts if config.train.unlabelled.adapt else {}))
+        return outcome(8, 8, **(facts if config.train.unlabelled.adapt or config.evaluate.adapt else {}))
 
     said = "Beside the labels seen, recordings of the training split taught without theirs: "
     for facts, told in (
