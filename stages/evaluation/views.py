@@ -20,9 +20,10 @@ from ..network.prediction import adapted, predict_steps
 from ..runs.checkpoint import CheckpointInfo
 from ..training.config import read_training
 from ..training.methods import photo_head_of
+from ..training.unlabelled import MOST_ADAPTED
 from .config import EvaluateConfig
 
-ADAPTED_BATCH, MOST_ADAPTED = 32, 50  # recordings of a batch, and batches, of which statistics are taken
+ADAPTED_BATCH = 32  # recordings, of which statistics are taken
 
 
 class MeanOfHeads(nn.Module):
