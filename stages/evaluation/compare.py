@@ -253,12 +253,9 @@ def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocol
         f"({a.recordings_digest[:12]} and {b.recordings_digest[:12]}); compare runs on the same raw "
         "recordings": a.recordings_digest != b.recordings_digest,
         **{
-            f"{first.folder} was evaluated with {way} = {getattr(a, way)}, {second.folder} with {getattr(b, way)}; "
-            f"evaluate all in one way, for example with --set evaluate.{way}={str(getattr(a, way)).lower()}": getattr(
-                a, way
-            )
-            != getattr(b, way)
-            for way in WAYS
+            f"{first.folder} was evaluated with {way} = {one}, {second.folder} with {other}; "
+            f"evaluate all in one way, for example with --set evaluate.{way}={str(one).lower()}": one != other
+            for way, one, other in ((way, getattr(a, way), getattr(b, way)) for way in WAYS)
         },
         f"{first.folder} was trained under the protocol {a.protocol}, {second.folder} under {b.protocol}; if leakage "
         "is what you study, compare with --across-protocols (across_protocols=True)": a.protocol != b.protocol
