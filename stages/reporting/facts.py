@@ -195,7 +195,7 @@ def _number(value: float | str | None) -> str:
 
 
 def _notes(record: RunRecord, report: AnalysisReport) -> list[str]:
-    """What the analysis says itself, and whether it looked at other weights than those that were evaluated."""
+    """What the analysis says itself, and whether it looked at what was evaluated: the same weights, asked as usual."""
     evaluated = record.first.report
     notes = [report.note] if report.note else []
     looked_at = weights_of(record, report), report.epoch
@@ -203,4 +203,8 @@ def _notes(record: RunRecord, report: AnalysisReport) -> list[str]:
     if looked_at != shown:
         made, above = (f"{weights} (epoch {epoch})" for weights, epoch in (looked_at, shown))
         notes.append(f"made of the {made}; the results above are of the {above}")
+    if way := evaluated.unusual_way:
+        notes.append(
+            f"made of the network as it was trained, which was evaluated in another way for the results above: {way}"
+        )
     return notes

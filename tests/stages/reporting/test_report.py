@@ -271,6 +271,14 @@ def test_an_analysis_of_other_weights_is_marked(make_run: MakeRun) -> None:
     assert "learned coefficient of each time step" not in page.content  # that is among the learning curves
 
 
+def test_an_analysis_beside_results_of_an_unusual_way_is_marked(make_run: MakeRun) -> None:
+    """An accuracy of adapted statistics does not belong to the activity of the network that was trained."""
+    run = make_run(checkpoint="last", epoch=3, selection="last", adapt=True)
+    write_alignment(run, "last")
+    way = "evaluated in another way for the results above: float32, event head, statistics of unlabelled recordings"
+    assert way in " ".join(read(run).text.split())
+
+
 # What cannot be reported
 
 
