@@ -4,7 +4,7 @@ Its event clips are those of a listing of each class's folder in the order that 
 NCALTECH101 sorts the classes alone): the last tenth tests. Its static pool is the first nine tenths of each class's
 photos (`braincog/datasets/datasets.py`: get_NCALTECH101_data, get_transfer_CALTECH101_data) and one more, as the upper
 bound of the draw has 1 added to it (`main_transfer.py`, line 928). That they lie by number is assumed: see
-docs/measurements.md.
+docs/measurements/leakage.md.
 """
 
 from __future__ import annotations

@@ -18,7 +18,8 @@ from ...cache.store import FrameStore
 IntArray = NDArray[np.int64]
 
 MAX_DISTANCE: Final = 10  # of 64 bits
-IMAGES_ALIKE: Final = 0.99  # correlation of two that are one picture; how both were chosen: docs/measurements.md
+# Correlations of two that are one picture; how both were chosen: docs/measurements/leakage.md
+IMAGES_ALIKE: Final = 0.99
 RECORDINGS_ALIKE: Final = 0.98  # of two recordings, in which noise differs
 _SIDE: Final = 24  # of a thumbnail, pixels
 _EVEN: Final = 1e-4  # standard deviation of an even picture; what float32 leaves of one is far below

@@ -357,7 +357,7 @@ def test_kept_results_are_those_of_the_page_of_measurements(repository: Path) ->
     assert [(result.labels, result.seed) for result in results] == [
         (row.labels, cell.seed) for row in study.rows for cell in row.cells
     ]
-    page = (repository / "docs" / "measurements.md").read_text()
+    page = (repository / "docs" / "measurements" / "nmnist.md").read_text()
     for row in study.rows:
         own = [result for result in results if result.labels == row.labels]
         line = f"| {' | '.join(row.labels.values())} | 5 | {own[0].train_labels} |"
@@ -372,7 +372,7 @@ def test_kept_results_of_saccades_are_those_of_the_page(repository: Path) -> Non
     """Beside those of the other study in the same draws."""
     folder = repository / "docs" / "results"
     saccades, others = (read_results(folder / f"nmnist-{name}.csv") for name in ("saccade-few-labels", "few-labels"))
-    page = (repository / "docs" / "measurements.md").read_text()
+    page = (repository / "docs" / "measurements" / "nmnist.md").read_text()
     for label in dict.fromkeys(result.labels["labels"] for result in saccades):
         own, tuned = (
             [result for result in saccades if result.labels == {"labels": label, "training": training}]
@@ -406,7 +406,7 @@ def test_kept_results_of_saccades_are_those_of_the_page(repository: Path) -> Non
 def test_kept_results_of_objects_are_those_of_the_page(repository: Path) -> None:
     """Of a study whose draws have no subset_seed."""
     results = read_results(repository / "docs" / "results" / "dvs128-objects.csv")
-    page = (repository / "docs" / "measurements.md").read_text()
+    page = (repository / "docs" / "measurements" / "cameras.md").read_text()
     assert {result.subset_seed for result in results} == {None}
     for training in ("events alone", "the method", "mixture, saccades"):
         own = [result for result in results if result.labels == {"training": training}]
