@@ -49,9 +49,9 @@ class PairedBatch(TypedDict):
 class PairedCache(Dataset[PairedSample]):
     """One split of a pair store. Opened with `PairedCache.open`; read-only; may be sent to worker processes.
 
-    A recording's image is its own photo where the data set has one, otherwise an image of its class from the static
-    pool, always the same one. Training draws from the pool instead: `image_labels`, `load_images`, `load_values`,
-    and `load_recorded` where a simulated camera recorded them.
+    A recording's image is its own photo where the data set has one (and, of a training recording, the static pool),
+    otherwise an image of its class from the pool, always the same one. Training draws from the pool instead:
+    `image_labels`, `load_images`, `load_values`, and `load_recorded` where a simulated camera recorded them.
     Frames have `num_bins` time steps and `size` x `size` pixels.
     """
 
@@ -245,6 +245,11 @@ class PairedCache(Dataset[PairedSample]):
         return tuple(map(str, self.pairs.events.sample_id[self.rows]))
 
     @cached_property
+    def groups(self) -> tuple[str, ...] | None:
+        """(n,) what each recording of the split was cut out of, or is grouped by. See `PairStore.groups_of`."""
+        return self.pairs.groups_of(self.rows)
+
+    @cached_property
     def recordings_digest(self) -> str:
         """Of the ids and raw contents of the split's recordings: the same for whatever frames are made of them."""
         digests = self.pairs.events.column("source_digest")[self.rows]
@@ -273,8 +278,14 @@ class PairedCache(Dataset[PairedSample]):
 
     @cached_property
     def image_rows(self) -> IntArray:
-        """(n,) the image row that `read` gives with each recording."""
+        """(n,) the image row that `read` gives with each recording.
+
+        A training recording's own photo is none where it may not teach: it is a copy of a held-out recording's, or one
+        that `pool_share` leaves out.
+        """
         rows: IntArray = self.pairs.store.column("photo_row")[self.rows]
+        if self.split == "train":
+            rows = np.where(self.photo >= 0, rows, -1)
         counts = np.bincount(self.image_labels, minlength=self.num_classes)
         first, count = (np.cumsum(counts) - counts)[self.event_labels], counts[self.event_labels]
         others = np.flatnonzero(rows < 0)

@@ -11,6 +11,7 @@ Columns, rows being those of the two stores that it names:
     train_rows, train_offsets   (n,), (C + 1,) int64: class c's training recordings are
                                 train_rows[train_offsets[c]:train_offsets[c + 1]]
     pool_rows, pool_offsets     (m,), (C + 1,) the same for the static pool, the images that training may use
+    group       (N,) what each recording was cut out of, or the group that it was put into; not where each stands alone
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .digests import fingerprint
 from .documents import Frozen
 from .errors import StoreError
 from .locks import once
+from .places import remove_folder
 from .store import FrameStore, find_stores
 from .writer import StoreBuilder, StoreLayout
 
@@ -84,6 +86,7 @@ class PairPlan:
     train_offsets: IntArray
     pool_rows: IntArray
     pool_offsets: IntArray
+    group: NDArray[Any] | None = None
 
 
 def rows_by_class(rows: IntArray, labels: IntArray, num_classes: int) -> tuple[IntArray, IntArray]:
@@ -98,6 +101,11 @@ def split_digest(parts: dict[str, Iterable[str]]) -> str:
     return fingerprint({part: sorted(ids) for part, ids in parts.items()})
 
 
+def has_groups(protocol: str) -> bool:
+    """Whether a protocol, as it is shown, keeps groups of recordings on one side."""
+    return any(words in protocol for words in ("groups by", "whole recordings"))
+
+
 def name_protocol(protocol: str, split_name: str) -> str:
     """As it is shown wherever a result is."""
     return f"{protocol}, {split_name}" if split_name else protocol
@@ -110,7 +118,8 @@ def reference_to(store: FrameStore) -> StoreReference:
 def write_pairs(
     folder: Path, name: str, description: PairDescription, plan: PairPlan, class_names: tuple[str, ...]
 ) -> Path:
-    """Write a pair store into `folder`, or return the one that is there already; its path."""
+    """Write a pair store into `folder`, or return the one that is there already; its path. One of an earlier version
+    that lacks a column is made anew, under its name."""
     config, num_recordings = description.model_dump(mode="json"), len(plan.split)
     layout = StoreLayout(
         kind="pairs",
@@ -123,15 +132,20 @@ def write_pairs(
         arrays={},
     )
     builder = StoreBuilder(folder, layout)
+    columns = {name: values for name, values in vars(plan).items() if values is not None}
+
+    def find() -> Path | None:
+        found, keys = find_stores(folder, name, layout.recipe).items(), {f"{column}/zarr.json" for column in columns}
+        return next((path for path, store in found if keys <= store.files.keys()), None)
 
     def write() -> Path:
+        for path in find_stores(folder, name, layout.recipe):
+            remove_folder(path)
         builder.begin()
         builder.write_shard(0, {}, [{}] * num_recordings)
-        return builder.finish(vars(plan), description.split_digest)
+        return builder.finish(columns, description.split_digest)
 
-    return once(
-        folder, layout.name, lambda: next(iter(find_stores(folder, name, layout.recipe)), None), write, builder.discard
-    )[0]
+    return once(folder, layout.name, find, write, builder.discard)[0]
 
 
 class PairStore:
@@ -173,6 +187,20 @@ class PairStore:
         index = {name: label for label, name in enumerate(self.store.class_names)}
         own = np.array([*(index.get(name, -1) for name in self.events.class_names), -1], np.int64)  # last: quarantined
         return own[self.events.label[rows]]
+
+    def groups_of(self, rows: IntArray) -> tuple[str, ...] | None:
+        """(n,) what each event row was cut out of, or is grouped by; None where each stands alone.
+
+        Raises StoreError: a store of an earlier version, which kept groups together and does not say which.
+        """
+        if "group/zarr.json" in self.store.attributes.files:
+            return tuple(map(str, self.store.column("group")[rows]))
+        if has_groups(self.protocol):
+            raise StoreError(
+                f"{self.path}: made by an earlier version, which did not note which recordings are of one group; run "
+                "`dvs-transfer preprocess` (or `pair`) again with the same settings: it adds that, and changes nothing"
+            )
+        return None
 
     def rows_of(self, split: Split) -> IntArray:
         """The event rows of a split, ascending."""

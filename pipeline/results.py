@@ -231,8 +231,8 @@ def _compare(records: Sequence[RunRecord], split: EvaluatedSplit) -> compare.Com
                 )
     ways = [f"evaluate.{way}={getattr(first[1], way)}".lower() for way in WAYS]  # true and false as TOML has them
     folders = [record.folder for record in records]
-    asked_for = {record.evaluated[split].report.checkpoint for record in records}
-    checkpoint: CheckpointName = "best" if "best" in asked_for else "last"  # where both are there, they are the same
+    reports = [record.evaluated[split].report for record in records]
+    checkpoint: CheckpointName = "best" if all(report.holds("best") for report in reports) else "last"
     return compare_runs(folders, split=split, checkpoint=checkpoint, across_protocols=True, overrides=ways)
 
 

@@ -131,7 +131,8 @@ def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None 
     epoch = "last epoch" if shown is report.last else report.which_epoch
     interval = shown.top1_interval
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
-    rough = "; so few recordings that the interval is rough" if report.has_few_recordings else ""
+    few = "groups" if report.num_groups else "recordings"
+    rough = f"; so few {few} that the interval is rough" if report.has_few_recordings else ""
     more = [f"classes' mean {percent(shown.mean_class_accuracy)}"]
     if report.tells_top5:
         more.append(f"top-5 {percent(shown.top5)}")
@@ -140,8 +141,8 @@ def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None 
     simulated = "simulated " if origin else ""
     epoch += f" (stopped after {report.unfinished})" if report.unfinished else ""
     return [
-        f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} {simulated}recordings, "
-        f"{percent(1 / report.num_classes_there)} by guessing{rough}",
+        f"{report.split}: top-1 {percent(shown.top1)}{between} of {report.num_samples:,} {simulated}recordings"
+        f"{report.in_groups}, {percent(1 / report.num_classes_there)} by guessing{rough}",
         f"  {', '.join(more)}; {report.method}{labels}, {epoch}{asked}, photos in reach: {report.photos_in_reach}",
         f"  {folder}",
     ]

@@ -34,7 +34,7 @@ _SHOWN = 4
 _LAGS = ((0, 1), (1, 0), (0, 2), (2, 0))  # rows and columns, pixels: how wide the bands of events are
 # How far the proposed ranges reach to each side of what fits best: factors, but for `start`. Ours; see docs/methods.md.
 _MARGINS = {"amplitude": 1.12, "ink": 1.12, "scale": 1.12, "speed": 1.015, "start": 0.015}
-_LEAST_SPREAD = 1.3  # of thresholds
+_SPREADS = (1.3, 1.45, 1.6, 1.8, 2.0)  # of thresholds
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,10 @@ def run(pairs: Path, out: Path, given: SaccadeConfig | None = None, unlabelled: 
         for inverted in ((start.inverted,) if "inverted" in start.model_fields_set else (False, True))
         for at in _BEGINNINGS
     ]
-    found = search.spread(search.fit(min(begun, key=search.error), _TRIALS))
+    found = search.fit(min(begun, key=search.error), _TRIALS)
+    if (spread := search.spread(found)) > _SPREADS[0]:
+        # Thresholds further apart make fewer events: the lower ones do not make up for the higher ones.
+        found = search.fit(found, _TRIALS, spread)
     drawn = search.draw(found)
     samples = []
     for row in range(min(_SHOWN, len(rows))):
@@ -138,30 +141,29 @@ class _Search:
     def error(self, config: SaccadeConfig) -> float:
         return float((self._statistics(self.draw(config)) - self.wanted).square().mean().sqrt())
 
-    def fit(self, start: SaccadeConfig, trials: int) -> SaccadeConfig:
-        """The settings, each range around what fits best, by Nelder and Mead's simplex."""
+    def fit(self, start: SaccadeConfig, trials: int, spread: float = _SPREADS[0]) -> SaccadeConfig:
+        """The settings, each range around what fits best, by Nelder and Mead's simplex. spread: of thresholds."""
         begin = _centres(start)
         first = np.zeros(len(begin))
         steps = np.array([0.25, 0.4, 0.4, 0.02, 0.02, 0.15, 1.0])
         simplex = np.vstack([first, first + np.diag(steps)])
         found = minimize(
-            lambda change: self.error(_around(start, begin, change)),
+            lambda change: self.error(_around(start, begin, change, spread)),
             first,
             method="Nelder-Mead",
             options={"initial_simplex": simplex, "maxfev": trials},
         )
-        return _around(start, begin, found.x)
+        return _around(start, begin, found.x, spread)
 
-    def spread(self, config: SaccadeConfig) -> SaccadeConfig:
-        """With thresholds as far apart as numbers of events are."""
+    def spread(self, config: SaccadeConfig) -> float:
+        """The factor to each side of the thresholds with which numbers of events are as far apart as recorded ones."""
         wanted, centres = _spread(self.recordings), [_middle(config.on_threshold), _middle(config.off_threshold)]
 
         def wide(factor: float) -> SaccadeConfig:
             on, off = ((middle / factor, middle * factor) for middle in centres)
             return config.model_copy(update={"on_threshold": _rounded(on), "off_threshold": _rounded(off)})
 
-        factors = [_LEAST_SPREAD, 1.45, 1.6, 1.8, 2.0]
-        return wide(min(factors, key=lambda factor: abs(_spread(self.draw(wide(factor))) - wanted)))
+        return min(_SPREADS, key=lambda factor: abs(_spread(self.draw(wide(factor))) - wanted))
 
     def _statistics(self, frames: Tensor) -> Tensor:
         """2 sqrt(n) of mean counts n of bins, polarities and 8 x 8 parts of the frame; and at the same weight how alike
@@ -195,7 +197,7 @@ def _centres(config: SaccadeConfig) -> dict[str, float]:
     }
 
 
-def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.float64]) -> SaccadeConfig:
+def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.float64], spread: float) -> SaccadeConfig:
     """The settings with middles changed by `change` (7,): logarithms of factors; `start`'s is added."""
     at = {
         key: middle + float(by) if key == "start" else middle * float(np.exp(np.clip(by, -3, 3)))
@@ -205,7 +207,7 @@ def _around(start: SaccadeConfig, begin: dict[str, float], change: NDArray[np.fl
         at["ink"] = max(at["ink"], _SHORTEST_INK)
     ranges = {
         key: (at[key] - margin, at[key] + margin) if key == "start" else (at[key] / margin, at[key] * margin)
-        for key, margin in (_MARGINS | dict.fromkeys(("on_threshold", "off_threshold"), _LEAST_SPREAD)).items()
+        for key, margin in (_MARGINS | dict.fromkeys(("on_threshold", "off_threshold"), spread)).items()
         if key in at
     }
     ranges["noise"] = (0.0, 2 * at["noise"])

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from dvs_transfer.stages.evaluation.evaluate import class_accuracies, measure
-from dvs_transfer.stages.evaluation.results import Accuracies, EvaluationReport, Predictions
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import Accuracies, EvaluationReport
 
 
 def evaluation_of(predictions: Predictions, class_names: Sequence[str], **changes: Any) -> EvaluationReport:

@@ -12,7 +12,8 @@ from tiny import RAW
 
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
-from dvs_transfer.stages.evaluation.results import Predictions, write_results
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import write_results
 from dvs_transfer.stages.runs.checkpoint import weights_digest
 
 from stores import CLASS_NAMES

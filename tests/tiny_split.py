@@ -34,6 +34,7 @@ class TinySplit:
     recordings_digest: str = "456789abcdef"
     has_images: bool = True
     bin_mode: str = "time"
+    groups: tuple[str, ...] | None = None
 
     @property
     def image_size(self) -> int:

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from ...cache.documents import Frozen
 from ...cache.errors import TrainingError
-from ...cache.pairs import Split
+from ...cache.pairs import Split, has_groups
 from ..batches.data import event_frames
 from ..batches.loading import load
 from .arrays import Arrays
@@ -105,9 +105,8 @@ def measure(subject: Subject, config: FewShotConfig, progress: Progress) -> tupl
 
 def _note(subject: Subject) -> str:
     """Of groups, which a split keeps on one side, as its name then says, and episodes do not know."""
-    protocol = subject.open_split("novel").protocol
-    has_groups = any(words in protocol for words in ("groups by", "whole recordings"))
-    return "episodes of novel classes draw single recordings, maybe of one group on both sides" if has_groups else ""
+    is_grouped = has_groups(subject.open_split("novel").protocol)
+    return "episodes of novel classes draw single recordings, maybe of one group on both sides" if is_grouped else ""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,8 @@ class MethodResult:
 @dataclass(frozen=True)
 class CheckpointDifference:
     """Of one checkpoint. mcnemar: top-1 of the two runs of each draw, `only_a` is the method's; none for fewer than
-    `MIN_DRAWS`, or where what was said of each recording is not known."""
+    `MIN_DRAWS`, where what was said of each recording is not known, or where recordings are of groups: the test takes
+    them for independent."""
 
     top1: PairedDifference
     mean_class_accuracy: PairedDifference
@@ -165,7 +166,8 @@ def _difference(
     for checkpoint in top1:
         rightly = [(a.correct_at(checkpoint), b.correct_at(checkpoint)) for a, b in paired]
         tests = tuple(mcnemar(a, b) for a, b in rightly if a is not None and b is not None)
-        known = tests if len(tests) == len(paired) >= MIN_DRAWS else ()
+        stand_alone = not any(run.predictions.groups for pair in paired for run in pair)
+        known = tests if len(tests) == len(paired) >= MIN_DRAWS and stand_alone else ()
         found[checkpoint] = CheckpointDifference(top1[checkpoint], by_class[checkpoint], known)
     return MethodDifference(name, baseline, find_verdict(top1), found)
 
@@ -207,7 +209,7 @@ def find_differences(
     """
     found, sides = {}, (own, others)
     classes = np.concatenate([of.predictions.classes for of in own]) if metric == "mean_class_accuracy" else None
-    ids = [of.predictions.sample_ids for of in own]
+    ids = [(a if a.predictions.groups else b).predictions.units for a, b in zip(own, others, strict=True)]
     for checkpoint in checkpoints:
         accuracies = [[of.report.at(checkpoint) for of in side] for side in sides]
         if any(None in side for side in accuracies):
@@ -296,6 +298,8 @@ def _notes(
             for name, of in beside.items()
         },
         f"runs of different protocols: {', '.join(protocols)}; a difference may be leakage": len(protocols) > 1,
+        "recordings are in groups, such as pieces of one, which intervals over recordings resample whole; no McNemar "
+        "test": any(report.num_groups for report in reports),
         "leaky: photos of held-out recordings taught some of the networks, which flatters them": "some" in reaches,
         "it is not known of all whether held-out recordings, or their photos, taught the network": "unknown" in reaches,
         "the evaluated recordings are the same; what was trained on differs (other split digests)": any(

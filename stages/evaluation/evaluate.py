@@ -33,12 +33,12 @@ from ..training.config import read_training
 from ..training.methods import method_of
 from .config import WAYS, EvaluateConfig
 from .precision import in_precision
+from .predictions import Predictions
 from .results import (
     Accuracies,
     ClassAccuracy,
     EvaluationReport,
     LastEpoch,
-    Predictions,
     evaluation_path,
     write_results,
 )
@@ -100,13 +100,14 @@ def run(
         durable.write_bytes(save_logits, buffer.getvalue())
     confusion = confusion_matrix(scores[config.checkpoint], labels)
     report = EvaluationReport(
-        **_measure_with_intervals(scores[config.checkpoint], labels),
+        **_measure_with_intervals(scores[config.checkpoint], labels, split.groups),
         num_resamples=NUM_RESAMPLES,
         calibration_error=calibration_error(scores[config.checkpoint], labels),
         top1_after_step=accuracy_after_steps(after_steps[config.checkpoint], labels),
-        last=LastEpoch(**_measure_with_intervals(scores["last"], labels)) if "last" in scores else None,
+        last=LastEpoch(**_measure_with_intervals(scores["last"], labels, split.groups)) if "last" in scores else None,
         split=config.split,
         num_samples=len(split),
+        num_groups=None if split.groups is None else len(set(split.groups)),
         num_classes=split.num_classes,
         photos_in_reach=info.photos_in_reach_of(split),
         split_digest=split.split_digest,
@@ -124,7 +125,7 @@ def run(
     )
     named = {"": split.event_labels.tolist()} | {name: found.argmax(1).tolist() for name, found in scores.items()}
     said = {name: tuple(split.class_names[label] for label in found) for name, found in named.items()}
-    predictions = Predictions(tuple(split.sample_ids), said[""], said[config.checkpoint], said.get("last"))
+    predictions = Predictions(split.sample_ids, said[""], said[config.checkpoint], said.get("last"), split.groups)
     write_results(run_folder, report, predictions)
     os.utime(evaluation_path(run_folder, report.split), ns=(began, began))  # which tells weights that came later
     return report
@@ -156,10 +157,10 @@ def describe_choice(config: EvaluateConfig, info: CheckpointInfo) -> str:
     return text
 
 
-def _measure_with_intervals(scores: Tensor, labels: Tensor) -> dict[str, Any]:
+def _measure_with_intervals(scores: Tensor, labels: Tensor, groups: Sequence[str] | None) -> dict[str, Any]:
     """Accuracies of scores (n, num_classes), and the intervals of those that have one."""
     correct = (scores.argmax(1) == labels).cpu().numpy()
-    intervals = bootstrap_interval(correct), bootstrap_interval(correct, labels.cpu().numpy())
+    intervals = [bootstrap_interval(correct, classes, ids=groups) for classes in (None, labels.cpu().numpy())]
     return {
         **measure(scores, labels).model_dump(),
         "top1_interval": astuple(intervals[0]),

@@ -6,11 +6,9 @@ that says how.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +18,10 @@ from pydantic import BaseModel, Field, ValidationError
 from ...cache import durable
 from ...cache.documents import read_document
 from ...cache.errors import TrainingError, command_line
-from ...cache.pairs import Reach
+from ...cache.pairs import Reach, has_groups
 from ..runs.checkpoint import CheckpointName, changed_weights, weights_digest
 from .config import WAYS, EvaluateConfig, EvaluatedSplit, Heads, Precision
-
-PREDICTION_COLUMNS = ("sample_id", "class", "predicted", "predicted_last")
+from .predictions import Predictions
 
 # A `best` epoch that fewer validation recordings of a class chose is as much luck as choice: `last` is shown first.
 MIN_SELECTING = 10
@@ -74,6 +71,9 @@ class EvaluationReport(Accuracies):
     last: LastEpoch | None = Field(description="of the last epoch's weights, whichever checkpoint is evaluated")
     split: EvaluatedSplit
     num_samples: int
+    num_groups: int | None = Field(
+        None, description="that these are pieces or members of, which intervals resample whole; none: each stands alone"
+    )
     num_classes: int
     protocol: str = Field(description="what the weights were trained under; unknown for imported ones")
     photos_in_reach: Reach = Field(
@@ -118,7 +118,12 @@ class EvaluationReport(Accuracies):
     @property
     def has_few_recordings(self) -> bool:
         """Whether its intervals are rough."""
-        return self.num_samples < MIN_RECORDINGS
+        return (self.num_groups or self.num_samples) < MIN_RECORDINGS
+
+    @property
+    def in_groups(self) -> str:
+        """Words to be put behind how many recordings they are."""
+        return f" in {self.num_groups:,} groups" if self.num_groups else ""
 
     @property
     def tells_top5(self) -> bool:
@@ -184,29 +189,6 @@ class EvaluationReport(Accuracies):
 
 
 @dataclass(frozen=True)
-class Predictions:
-    """What was said of each recording of a split, in the split's order. Classes by name.
-
-    predicted: by the evaluated checkpoint. predicted_last: by the last epoch's weights; None where that is not known.
-    """
-
-    sample_ids: tuple[str, ...]
-    classes: tuple[str, ...]
-    predicted: tuple[str, ...]
-    predicted_last: tuple[str, ...] | None = None
-
-    @property
-    def correct(self) -> NDArray[np.bool_]:
-        """(n,) whether each was named rightly."""
-        return np.array([name == said for name, said in zip(self.classes, self.predicted, strict=True)], bool)
-
-    @property
-    def correct_last(self) -> NDArray[np.bool_] | None:
-        """(n,) the same of the last epoch's weights."""
-        return None if self.predicted_last is None else replace(self, predicted=self.predicted_last).correct
-
-
-@dataclass(frozen=True)
 class Outcome:
     """What an evaluation says, in all and of each recording."""
 
@@ -253,12 +235,7 @@ def write_results(run_folder: Path, report: EvaluationReport, predictions: Predi
 
 
 def _write(run_folder: Path, name: str, report: EvaluationReport, predictions: Predictions) -> None:
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    columns = [column for column in astuple(predictions) if column is not None]
-    writer.writerow(PREDICTION_COLUMNS[: len(columns)])
-    writer.writerows(zip(*columns, strict=True))
-    durable.write_bytes(predictions_path(run_folder, name), out.getvalue().encode())
+    durable.write_bytes(predictions_path(run_folder, name), predictions.as_csv().encode())
     durable.write_json(evaluation_path(run_folder, name), report.model_dump(mode="json"))
 
 
@@ -267,7 +244,7 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
     path = evaluation_path(run_folder, split)
     again = evaluate_again(run_folder, split)
     try:
-        return EvaluationReport.model_validate_json(read_document(path))
+        report = EvaluationReport.model_validate_json(read_document(path))
     except FileNotFoundError:
         raise TrainingError(f"{path}: not evaluated yet; {again.removesuffix(' again')}") from None
     except ValidationError as error:
@@ -278,6 +255,11 @@ def read_evaluation(run_folder: Path, split: str) -> EvaluationReport:
                 f"{path}: an earlier version wrote it, without {', '.join(sorted(missing))}; {again}"
             ) from None
         raise TrainingError(f"{path}: damaged ({problems[0]['msg']}); {again}") from None
+    if report.num_groups is None and has_groups(report.protocol):
+        raise TrainingError(
+            f"{path}: an earlier version wrote it, whose intervals take members of one group for independent; {again}"
+        )
+    return report
 
 
 def read_outcome(run_folder: Path, split: str) -> Outcome:
@@ -326,19 +308,14 @@ def read_predictions(run_folder: Path, report: EvaluationReport, name: str | Non
     """
     path = predictions_path(run_folder, name or report.split)
     text = read_document(path).decode(errors="replace") if path.is_file() else ""
-    try:
-        header, *rows = [tuple(row) for row in csv.reader(io.StringIO(text, newline=""))] or [()]
-    except csv.Error:  # a field of megabytes
-        header, rows = (), []
-    without_last = PREDICTION_COLUMNS[:-1]  # an earlier version's, or weights that have no last epoch
-    if rows and header in (PREDICTION_COLUMNS, without_last) and all(len(row) == len(header) for row in rows):
-        predictions = Predictions(*zip(*rows, strict=True))
+    predictions = Predictions.from_csv(text)
+    if predictions is not None:
         names, right = [entry.name for entry in report.classes], predictions.correct_last
         counted = {(names[i], names[j]): n for i, row in enumerate(report.confusion) for j, n in enumerate(row) if n}
         fits = Counter(zip(predictions.classes, predictions.predicted, strict=True)) == counted
         if right is not None:  # this share of it, up to rounding
             fits = fits and report.last is not None and abs(right.mean() - report.last.top1) * len(right) < 0.5
-        if fits:
+        if fits and (predictions.groups is None or len(set(predictions.groups)) == report.num_groups):
             return predictions
     raise TrainingError(
         f"{path}: does not hold the {report.num_samples} predictions that evaluation-{report.split}.json counts; "

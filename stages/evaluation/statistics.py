@@ -5,7 +5,8 @@ in [0, 1]; `correct` (n,): whether one network names recording i rightly, (S, n)
 
 Two things vary, and each has an interval of its own. Over draws: Student's t of the draws' values, which needs at least
 `MIN_DRAWS`; it covers the mean over all draws *on these recordings*. Over recordings: a percentile bootstrap of the
-recordings with the draws fixed; it covers other recordings *for these networks*.
+recordings with the draws fixed; it covers other recordings *for these networks*. What is alike since it was cut out of
+one recording, or is of one group, is resampled together: pieces of a recording are not so many recordings.
 """
 
 from __future__ import annotations
@@ -123,21 +124,21 @@ def recordings_interval(
 
     Each a draw's (n,) at one place, the i-th of both of one recording. With `classes`, as long as all draws in a
     row: of the mean per-class accuracies, each class resampled by itself. ids: of the recordings of each draw, where
-    draws have other ones; a recording of several draws is resampled with all that they said of it.
+    draws have other ones; a recording of several draws is resampled with all that they said of it. Rows of a draw with
+    one id are pieces of one recording, or of one group: then whole ids are resampled, those of all classes together
+    (a class mean is of the classes that a resample has).
     """
     differences = np.concatenate(
         [np.asarray(a, np.float64) - np.asarray(b, np.float64) for a, b in zip(correct_a, correct_b, strict=True)]
     )
     lengths = [len(a) for a in correct_a]
-    recording = np.concatenate([np.arange(n) for n in lengths] if ids is None else [np.asarray(own) for own in ids])
-    draw = np.repeat(np.arange(len(lengths)), lengths)
+    names = [np.arange(n) for n in lengths] if ids is None else [np.asarray(own) for own in ids]
+    draw, recording = np.repeat(np.arange(len(lengths)), lengths), np.concatenate(names)
     group = np.zeros(len(draw)) if classes is None else np.asarray(classes)
-    patterns = []
-    for rows in (np.flatnonzero(group == name) for name in np.unique(group)):
-        weights = 1 / np.bincount(draw[rows])[draw[rows]]  # each draw's recordings count for one draw
-        _, index = np.unique(recording[rows], return_inverse=True)
-        sums = [np.bincount(index, part) for part in (weights * differences[rows], weights)]
-        patterns.append(np.unique(np.stack(sums, axis=1).round(_DECIMALS), axis=0, return_counts=True))
+    of_classes = [np.flatnonzero(group == name) for name in np.unique(group)]
+    stand_alone = all(len(np.unique(own)) == len(own) for own in names)
+    strata = [[rows] for rows in of_classes] if stand_alone else [of_classes]
+    patterns = [_patterns(stratum, recording, draw, differences) for stratum in strata]
     rng = np.random.default_rng(seed)
     means = np.zeros(num_resamples)
     for first in range(0, num_resamples, _RESAMPLES_AT_ONCE):
@@ -145,19 +146,41 @@ def recordings_interval(
         for values, counts in patterns:  # how often each pattern occurs, instead of which recordings have it
             total = counts.sum()
             drawn = rng.multinomial(total, counts / total, resamples.stop - first)
-            summed, weight = (drawn @ values).T
-            means[resamples] += summed / weight / len(patterns)
+            summed, weight = np.split(drawn @ values, 2, axis=1)
+            with np.errstate(invalid="ignore"):  # 0 / 0: a class of which a resample has nothing
+                means[resamples] += np.nanmean(summed / weight, axis=1) / len(patterns)
     low, high = np.quantile(means.round(_DECIMALS), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 
 
+def _patterns(
+    of_classes: Sequence[NDArray[Any]], recording: NDArray[Any], draw: NDArray[Any], differences: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What recordings (or groups) add to the mean of each of k classes, (n, 2 k): the weighted differences, then the
+    weights; and how many have it, (n,). of_classes: the rows of each class."""
+    names = np.unique(recording[np.concatenate(of_classes)])
+    summed, weight = [], []
+    for rows in of_classes:
+        index = np.searchsorted(names, recording[rows])
+        weights = 1 / np.bincount(draw[rows])[draw[rows]]  # each draw's recordings count for one draw
+        summed.append(np.bincount(index, weights * differences[rows], len(names)))
+        weight.append(np.bincount(index, weights, len(names)))
+    values, counts = np.unique(np.stack(summed + weight, axis=1).round(_DECIMALS), axis=0, return_counts=True)
+    return values, counts
+
+
 def bootstrap_interval(
-    correct: NDArray[Any], classes: NDArray[Any] | None = None, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+    correct: NDArray[Any],
+    classes: NDArray[Any] | None = None,
+    *,
+    ids: Sequence[str] | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+    seed: int = 0,
 ) -> Interval:
     """The same of the accuracy of one `correct` (n,). One of 0 or 1 has an interval of no width: a resample holds
     nothing that the sample does not."""
-    nothing = np.zeros(len(correct))
-    return recordings_interval([correct], [nothing], classes, num_resamples=num_resamples, seed=seed)
+    of, nothing = None if ids is None else [ids], np.zeros(len(correct))
+    return recordings_interval([correct], [nothing], classes, ids=of, num_resamples=num_resamples, seed=seed)
 
 
 def mcnemar(correct_a: NDArray[Any], correct_b: NDArray[Any]) -> McNemar:

@@ -28,6 +28,7 @@ from ...cache.pairs import (
     PairDescription,
     PairPlan,
     Reach,
+    has_groups,
     name_protocol,
     reference_to,
     rows_by_class,
@@ -208,7 +209,9 @@ def plan_pairs(
         _require_some_of_each(seen, "photo in the static pool", np.diff(pool_offsets)[~is_novel], events, images)
     is_used = np.append(classes.of_images >= 0, False)  # the last one: of a recording without a photo
     photo_row = np.where(is_used[originals.rows], originals.rows, -1)
-    plan = PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets)
+    is_grouped = has_groups(config.name_split(given.keeps_recordings))
+    group = np.array(given.group_names, np.dtypes.StringDType()) if is_grouped else None
+    plan = PairPlan(split, photo_row, train_rows, train_offsets, pool_rows, pool_offsets, group)
     may_show = in_pool & (config.protocol != "disjoint")  # of which copies were kept out above
     return plan, photos_in_reach(originals, images, may_show, held_out)
 

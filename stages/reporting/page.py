@@ -111,13 +111,17 @@ def number_formats(num_recordings: int) -> dict[str, Callable[[Any], str]]:
     def points(difference: float) -> str:
         return f"{round(100 * difference, decimals) + 0.0:+.{decimals}f}"  # no -0.0
 
+    def bound(difference: float) -> str:
+        """With its side of zero, which a verdict goes by: -0.0 is below it."""
+        return f"{100 * difference + 0.0:+.{decimals}f}"
+
     return {
         # A sentence begins with a capital, but for one that begins with a key or a path.
         "sentence": lambda text: text if {".", "=", "/"} & set(text.split()[0]) else text[0].upper() + text[1:],
         "percent": lambda share: "-" if share is None else f"{100 * share:.{decimals}f} %",
         "points": points,
         "interval": lambda bounds: "{:.{d}f} to {:.{d}f} %".format(*(100 * end for end in ends(bounds)), d=decimals),
-        "interval_of_points": lambda bounds: " to ".join(map(points, ends(bounds))),
+        "interval_of_points": lambda bounds: " to ".join(map(bound, ends(bounds))),
     }
 
 

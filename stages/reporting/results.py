@@ -18,13 +18,13 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import MIN_RECORDINGS, Accuracies, EvaluationReport
+from ..evaluation.results import Accuracies, EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
-MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over fewer than MIN_RECORDINGS are
+MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over few recordings are
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
@@ -61,7 +61,7 @@ def describe_results(
         "way": first.unusual_way,
         "scores": first.scores,
         "unfinished": first.unfinished if len(reports) == 1 else "",  # of several a note tells it
-        "recordings": f"{num_recordings:,} {split} recordings",
+        "recordings": f"{num_recordings:,} {split} recordings{first.in_groups}",
         "num_classes": first.num_classes_there,
         "chance": 1 / first.num_classes_there,
         "most_frequent": max(entry.num_samples for entry in first.classes) / num_recordings,
@@ -94,7 +94,7 @@ def find_few(report: EvaluationReport, shown: Accuracies | None) -> dict[str, bo
     shown: of the checkpoint whose intervals these are.
     """
     of_class = [entry.num_samples for entry in report.classes if entry.num_samples]
-    few = report.num_samples < MIN_RECORDINGS
+    few = report.has_few_recordings
     found = {"top1": few, "top5": False, "mean_class_accuracy": few or min(of_class) < MIN_OF_CLASS}
     intervals = {name: getattr(shown, f"{name}_interval", None) for name in found}
     constant = {name for name, bounds in intervals.items() if bounds is not None and bounds[0] == bounds[1]}

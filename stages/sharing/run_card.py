@@ -177,7 +177,7 @@ def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
             yield f"{title}, {epoch}", _percent(value, interval)
     yield "by guessing", f"{100 / report.num_classes_there:.1f} %"
     few = "; so few that the intervals are rough" if report.has_few_recordings else ""
-    yield "recordings", f"{report.num_samples:,} of {report.num_classes_there:,} classes{few}"
+    yield "recordings", f"{report.num_samples:,}{report.in_groups} of {report.num_classes_there:,} classes{few}"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
     yield "split digest", f"`{report.split_digest}`"

@@ -15,7 +15,8 @@ from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.cache.pairs import PairDescription, PairPlan, StoreReference, write_pairs
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.results import compare_runs
-from dvs_transfer.stages.evaluation.results import Predictions, write_results
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import write_results
 from dvs_transfer.stages.runs.checkpoint import weights_digest
 
 CLASS_NAMES = ("ant", "bee")

@@ -52,6 +52,22 @@ def test_the_camera_of_drawn_recordings_is_found(inverted):
     assert found.off_threshold[0] > found.on_threshold[0]
 
 
+def test_thresholds_that_are_wide_apart_make_as_many_events_as_were_recorded(tmp_path, monkeypatch):
+    """Wider apart around the same middles they would make fewer: the middles are looked for again."""
+    true = SaccadeConfig(on_threshold=(0.2, 0.8), off_threshold=(0.2, 0.8), surround="black")
+    recordings = Camera(true, NUM_BINS, SIZE).record(photos(200, 1), torch.Generator().manual_seed(1))
+    search = calibration._Search(recordings, photos(160, 2))
+    narrow = search.fit(true.model_copy(update={"on_threshold": (0.3, 0.5), "off_threshold": (0.3, 0.5)}), 80)
+    factor = search.spread(narrow)
+    assert factor == 2
+    wanted = float(recordings.sum()) / len(recordings)
+    found = search.fit(narrow, 80, factor)
+    assert found.on_threshold[1] / found.on_threshold[0] == pytest.approx(factor**2, rel=0.02)
+    assert float(search.draw(found).sum()) / 160 == pytest.approx(wanted, rel=0.04)
+    middle = float((found.on_threshold[0] * found.on_threshold[1]) ** 0.5)
+    assert middle < 0.97 * float((narrow.on_threshold[0] * narrow.on_threshold[1]) ** 0.5)
+
+
 def test_the_command_prints_a_section_for_the_configuration(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "_FIRST_TRIALS", 10)
     monkeypatch.setattr(calibration, "_TRIALS", 10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from evaluations import evaluation_of
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation import compare
 from dvs_transfer.stages.evaluation.compare import NO_LAST, EvaluatedRun
-from dvs_transfer.stages.evaluation.results import Predictions
+from dvs_transfer.stages.evaluation.predictions import Predictions
 from dvs_transfer.stages.evaluation.statistics import mcnemar, paired_difference, recordings_interval
 
 CLASS_NAMES = ("ant", "bee", "cat")
@@ -48,6 +49,22 @@ def make_run(
 
 def correct(*runs: EvaluatedRun) -> np.ndarray:
     return np.stack([run.predictions.correct for run in runs])
+
+
+def test_pieces_of_one_recording_are_resampled_together_and_no_test_takes_them_for_independent() -> None:
+    ours, theirs = ([make_run(f"{wrong}{seed}", wrong + seed, seed) for seed in (1, 2, 3)] for wrong in (2, 6))
+    groups = tuple(str(number // 5) for number in range(len(CLASSES)))
+    pieces = [
+        [replace(run, predictions=replace(run.predictions, groups=groups)) for run in runs] for runs in (ours, theirs)
+    ]
+    own, whole = (
+        compare.run({"ours": a, "theirs": b}, "theirs").differences[0].checkpoints["best"]
+        for a, b in ((ours, theirs), pieces)
+    )
+    assert whole.top1.recordings == recordings_interval(correct(*ours), correct(*theirs), ids=[groups] * 3)
+    assert whole.top1.recordings != own.top1.recordings
+    assert whole.top1.draws == own.top1.draws
+    assert (len(own.mcnemar), whole.mcnemar) == (3, ())
 
 
 def test_methods_over_draws_and_their_difference() -> None:

@@ -11,8 +11,8 @@ from evaluations import evaluation_of
 
 from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
+from dvs_transfer.stages.evaluation.predictions import Predictions
 from dvs_transfer.stages.evaluation.results import (
-    Predictions,
     current_evaluation,
     read_evaluation,
     read_predictions,
@@ -59,6 +59,30 @@ def test_what_the_last_epoch_s_weights_said_is_kept_beside(run: Path) -> None:
     table.write_text("".join([*lines[:1], lines[1].replace('c""d', "a,b"), *lines[2:]]))
     with pytest.raises(TrainingError, match="does not hold the 4 predictions"):
         read_predictions(run, report)
+
+
+def test_groups_are_kept_beside_and_count(run: Path) -> None:
+    said = replace(PREDICTIONS, groups=("x", "x", "y", "y"))
+    report = evaluation_of(said, CLASS_NAMES, num_groups=2, protocol="disjoint, whole recordings")
+    write_results(run, report, said)
+    assert read_evaluation(run, "test") == report
+    assert read_predictions(run, report) == said
+    with pytest.raises(TrainingError, match="does not hold the 4 predictions"):
+        read_predictions(run, report.model_copy(update={"num_groups": 3}))
+
+
+def test_few_groups_are_few_however_many_pieces_they_have() -> None:
+    report = evaluation_of(PREDICTIONS, CLASS_NAMES).model_copy(update={"num_samples": 900})
+    assert not report.has_few_recordings
+    assert report.model_copy(update={"num_groups": 29}).has_few_recordings
+    assert not report.model_copy(update={"num_groups": 30}).has_few_recordings
+
+
+def test_an_evaluation_of_before_groups_counted_has_intervals_that_do_not_count(run: Path) -> None:
+    write_results(run, evaluation_of(PREDICTIONS, CLASS_NAMES, protocol="disjoint, groups by user"), PREDICTIONS)
+    with pytest.raises(TrainingError, match="take members of one group for independent; run `dvs-transfer evaluate"):
+        read_evaluation(run, "test")
+    assert current_evaluation(run, EvaluateConfig()) is None
 
 
 def test_an_evaluation_of_before_labels_were_counted_is_read_and_not_trusted_to_choose(run: Path) -> None:

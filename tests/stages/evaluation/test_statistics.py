@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -261,6 +263,35 @@ def test_how_often_both_intervals_are_wrong_about_other_draws_on_other_recording
         assert over_draws is not None
         excluded += all(not interval.low <= 0 <= interval.high for interval in (over_draws, over_recordings))
     assert excluded / trials == pytest.approx(wrong, abs=0.01)
+
+
+@pytest.mark.parametrize("by_class", [False, True])
+def test_pieces_of_a_recording_are_no_recordings_of_their_own(by_class: bool) -> None:
+    """40 recordings of 20 pieces, and a share for each recording: the interval holds the true share nearly as often as
+    it says, where each piece for itself gives half of that."""
+    rng, of = np.random.default_rng(5), np.repeat(np.arange(40), 20)
+    ids, classes = [f"recording {number}" for number in of], of % 4 if by_class else None
+    held = np.zeros(2)
+    for _ in range(200):
+        correct = rng.random(len(of)) < rng.beta(0.7, 0.3, 40)[of]
+        found = [bootstrap_interval(correct, classes, ids=named, num_resamples=500) for named in (None, ids)]
+        held += [interval.low <= 0.7 <= interval.high for interval in found]
+    assert held[0] / 200 < 0.6
+    assert 0.89 <= held[1] / 200 <= 0.98
+
+
+def test_whole_groups_are_resampled_and_a_class_mean_is_of_the_classes_that_are_there() -> None:
+    """Three groups of which one is of two classes, against all 27 resamples."""
+    ids, classes = list("aabbbc"), np.array([0, 1, 1, 1, 1, 2])
+    correct = np.array([1, 0, 1, 1, 0, 1], bool)
+    for by in (np.zeros(6), classes):
+        means = []
+        for drawn in product("abc", repeat=3):
+            rows = np.array([row for name in drawn for row in range(6) if ids[row] == name])
+            means.append(np.mean([correct[rows][by[rows] == label].mean() for label in np.unique(by[rows])]))
+        interval = bootstrap_interval(correct, by, ids=ids, num_resamples=20_000)
+        low, high = np.quantile(means, [0.025, 0.975], method="inverted_cdf")
+        assert (interval.low, interval.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def share_of_recordings_intervals_over_zero(a: np.ndarray, b: np.ndarray) -> float:

@@ -56,6 +56,23 @@ def test_a_photo_is_found_through_the_mapping_of_classes(tmp_path: Path) -> None
     assert report.num_pool == 12
 
 
+@pytest.mark.parametrize("changes", [{}, {"pool_share": 0.3, "protocol": "unrestricted"}], ids=["a copy", "left out"])
+def test_a_training_recording_comes_with_no_photo_that_may_not_teach(changes: dict[str, Any], tmp_path: Path) -> None:
+    """Its own is none where it looks like a held-out recording's, or where a share of the pool leaves it out."""
+    listed, seen = ids(CLASSES, PADDED), dict[str, Any]()
+    report, _ = pair(write_store(tmp_path, "events", listed), write_store(tmp_path, "images", listed))
+    if not changes:
+        test, train = (PairedCache.open(report.path, split).sample_ids[0] for split in ("test", "train"))
+        seen = {"pictures": {test: scene(7), train: scene(7)}, "digests": {test: "same", train: "same"}}
+    images = write_store(tmp_path / "again", "images", listed, **seen)
+    report, _ = pair(write_store(tmp_path / "again", "events", listed), images, **changes)
+    shown = PairedCache.open(report.path, "train")
+    assert len(shown.image_ids) < len(shown), "some may not teach"
+    assert {shown[row]["image_id"] for row in range(len(shown))} <= set(shown.image_ids)
+    own = PairedCache.open(report.path, "test")
+    assert [own[row]["image_id"] for row in range(len(own))] == list(own.sample_ids)
+
+
 def test_a_photo_is_found_where_zeros_or_capitals_differ(tmp_path: Path) -> None:
     events = write_store(tmp_path, "events", ids(CLASSES, PADDED))
     images = write_store(tmp_path, "images", ids(CLASSES, [f"Image_{number}" for number in range(1, 11)]))

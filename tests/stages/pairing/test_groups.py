@@ -223,6 +223,38 @@ class Pieces(EventReader):
     def group_of(cls, sample_id):
         return sample_id.partition("@")[0]
 '''
+
+
+def test_a_split_says_which_recordings_are_of_one_group(tmp_path: Path) -> None:
+    pairs = split(tmp_path / "grouped", of_users(("cat", "dog"), 10, 3), group=r"user\d+")[0]
+    test = PairedCache.open(pairs.path, "test")
+    assert test.groups == tuple(re.search(r"user\d+", name)[0] for name in test.sample_ids)  # type: ignore[index]
+    assert len(test.groups) > len(set(test.groups))
+    alone = split(tmp_path / "alone", of_users(("cat", "dog"), 10, 3))[0]
+    assert PairedCache.open(alone.path, "test").groups is None
+
+
+def test_a_store_of_before_groups_were_noted_gets_them_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed = of_users(("cat", "dog"), 10, 3)
+    with monkeypatch.context() as before:
+        before.setattr(pairing.stage, "has_groups", lambda protocol: False)
+        old = split(tmp_path, listed, group=r"user\d+")[0]
+    with pytest.raises(
+        StoreError, match=r"did not note which .* one group; run `dvs-transfer preprocess` \(or `pair`\)"
+    ):
+        _ = PairedCache.open(old.path, "test").groups
+    report = pairing.run(PairingConfig(group=r"user\d+"), old.events.path, None, tmp_path)
+    assert report.path == old.path
+    new = PairStore(report.path)
+    assert new.store.attributes.fingerprint == old.store.attributes.fingerprint
+    assert PairedCache.open(report.path, "test").groups is not None
+    again = new.store.attributes.created
+    pairing.run(PairingConfig(group=r"user\d+"), old.events.path, None, tmp_path)
+    assert PairStore(report.path).store.attributes.created == again, "made once"
+
+
 PIECES = [f"{at}/rec{number}@{piece}" for at in ("cat", "dog") for number in range(10) for piece in range(3)]
 
 

@@ -15,7 +15,7 @@ from html_page import Page
 from tiny import merged
 
 from dvs_transfer.pipeline.results import report
-from dvs_transfer.stages.evaluation.results import ClassAccuracy, LastEpoch
+from dvs_transfer.stages.evaluation.results import MIN_RECORDINGS, ClassAccuracy, LastEpoch
 from dvs_transfer.stages.evaluation.statistics import Interval, bootstrap_interval
 from dvs_transfer.stages.reporting.figures import Line, line_chart, whole_ticks
 from dvs_transfer.stages.reporting.page import number_formats
@@ -138,7 +138,7 @@ def test_intervals_of_a_handful_are_marked(
         top1_interval=astuple(bootstrap_interval(correct)),
         mean_class_accuracy_interval=astuple(bootstrap_interval(correct, labels)),
     )
-    made: Any = SimpleNamespace(num_samples=sum(counts), classes=classes, top1=0.5)
+    made: Any = SimpleNamespace(classes=classes, has_few_recordings=sum(counts) < MIN_RECORDINGS)
     found = find_few(made, shown)
     assert (found["top1"], found["mean_class_accuracy"], found["top5"]) == (*few, False)
     text = read(make_run()).text
@@ -159,7 +159,10 @@ def test_one_recording_more_is_seen_in_every_number() -> None:
         assert formats["points"](0.123456) == difference
     formats = number_formats(10)
     assert formats["interval"]((0.1, 0.25)) == formats["interval"](Interval(0.1, 0.25)) == "10.0 to 25.0 %"
-    assert formats["interval_of_points"](Interval(-0.25, -1e-9)) == "-25.0 to +0.0"
+    assert formats["interval_of_points"](Interval(-0.25, -1e-9)) == "-25.0 to -0.0", (
+        "a verdict goes by its side of zero"
+    )
+    assert formats["interval_of_points"](Interval(-0.0, 1e-9)) == "+0.0 to +0.0"
 
 
 @pytest.mark.parametrize("last", [*range(1, 30), 60, 99, 100, 101, 160, 200, 4321])

@@ -254,6 +254,16 @@ def test_runs_evaluated_on_different_splits(make_run: MakeRun, pairs: Path, tmp_
         report([a, b], tmp_path / "x.html")
 
 
+def test_of_one_that_selected_nothing_and_one_asked_for_last_the_last_epochs_are_compared(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    a = make_run("a", {"seed": 1}, selection="last")
+    b = make_run("b", {"seed": 2}, checkpoint="last")
+    before = [evaluation_path(run, "test").read_bytes() for run in (a, b)]
+    read_words([a, b], tmp_path)
+    assert [evaluation_path(run, "test").read_bytes() for run in (a, b)] == before, "nothing was evaluated anew"
+
+
 def test_best_and_last_weights_are_not_mixed(make_run: MakeRun, tmp_path: Path) -> None:
     a, b = make_run("a", {"seed": 1}), make_run("b", {"seed": 2}, checkpoint="last")
     with pytest.raises(TrainingError, match=rf"{a} was evaluated with checkpoint = best, {b} with last"):

@@ -9,7 +9,8 @@ from evaluations import evaluation_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dvs_transfer.stages.evaluation.results import EvaluationReport, LastEpoch, Predictions
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import EvaluationReport, LastEpoch
 from dvs_transfer.stages.network.config import ModelConfig
 from dvs_transfer.stages.runs.checkpoint import CheckpointInfo
 from dvs_transfer.stages.sharing.cards import card, table
