@@ -57,7 +57,10 @@ class CellTask:
 
 @dataclass(frozen=True)
 class CellOutcome:
-    """What became of a cell. found: it was there already; busy: another process has it."""
+    """What became of a cell. found: it was there already; busy: another process has it.
+
+    top1: of the checkpoint that goes first wherever the run is shown.
+    """
 
     name: str
     state: Literal["done", "found", "busy", "failed", "stopped"]
@@ -170,4 +173,4 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
         return CellOutcome(task.name, "failed", str(folder) if folder else None, str(error))
     assert result is not None, f"{folder} is evaluated and yet not done"
     seconds = time.perf_counter() - began
-    return CellOutcome(task.name, "found" if found else "done", str(folder), None, result.report.top1, seconds)
+    return CellOutcome(task.name, "found" if found else "done", str(folder), None, result.report.first.top1, seconds)

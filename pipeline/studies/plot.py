@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +16,15 @@ from ...stages.analysis import style
 from ...stages.evaluation.results import DEFAULT_WAY
 from ...stages.evaluation.statistics import MIN_DRAWS, MeanAndStd, mean_and_std
 from ...stages.reporting.accuracy_chart import ChartLine, accuracy_chart
-from .formats import MARKS
+from .formats import MARKS, MINUS
 from .raw import RawResult, read_results
+from .study import name_with_axes
 from .table import UNREAL
 
 DPI = 150
-_NUMBER = re.compile(r"\d+(?:,\d{3})*(?:\.\d+)?")
+# A minus is one at the start alone: elsewhere it may be a hyphen.
+_NUMBER = re.compile(rf"(?:^[-{MINUS}])?(?:\d+(?:,\d{{3}})*(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d+)?")
+_LineKey = tuple[tuple[tuple[str, str], ...], str]  # labels on the axes other than x, and the study's title
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Curves:
-    """What a picture shows. unit: what stands beside the number in all labels of x. note: how it was measured."""
+    """What a picture shows. unit: what stands beside the number in all labels of x; "": nothing, or not the same.
+    note: how it was measured."""
 
     title: str
     unit: str
@@ -62,7 +68,7 @@ def plot(
     """
     if out.suffix.lower() != ".png":
         raise ConfigError(f"{out}: pictures are written as PNG; give it a name that ends in .png")
-    curves = make_curves([result for path in files for result in read_results(path)], x, only)
+    curves = make_curves([result for path in files for result in read_results(path)], x, only, xlabel)
     figure = accuracy_chart(
         [_in_per_cent(line) for line in curves.lines],
         title=curves.title if title is None else title,
@@ -82,8 +88,11 @@ def _in_per_cent(line: Line) -> ChartLine:
     return ChartLine(line.name, points)
 
 
-def make_curves(results: Iterable[RawResult], x: str, only: Sequence[str] = ()) -> Curves:
-    """The lines of results of any studies. Raises ConfigError where they do not belong into one picture."""
+def make_curves(results: Iterable[RawResult], x: str, only: Sequence[str] = (), xlabel: str | None = None) -> Curves:
+    """The lines of results of any studies. xlabel: what the numbers on x are, where their units do not say it.
+
+    Raises ConfigError where they do not belong into one picture.
+    """
     listed = _without_copies(results)
     for result in listed:
         if x not in result.labels:
@@ -99,11 +108,10 @@ def make_curves(results: Iterable[RawResult], x: str, only: Sequence[str] = ()) 
     lines = {name: lines[name] for name in only or lines}
     shown = [result for of_line in lines.values() for result in of_line]
     _require_same_recordings(shown)
-    units = {_NUMBER.sub("", result.labels[x], count=1).strip() for result in shown}
     drawn = tuple(_line(name, of_line, x) for name, of_line in lines.items())
     return Curves(
         title="; ".join(dict.fromkeys(result.study for result in shown)),
-        unit=units.pop() if len(units) == 1 else "",
+        unit=_find_unit((result.labels[x] for result in shown), x, xlabel),
         note=_note(lines, drawn),
         lines=drawn,
     )
@@ -129,10 +137,10 @@ def _without_copies(results: Iterable[RawResult]) -> list[RawResult]:
 def _by_line(results: Sequence[RawResult], x: str) -> dict[str, list[RawResult]]:
     """The results of each line by its name. Where studies have a line in common, their titles tell the lines apart;
     one whose runs are all another one's too, asked in the same way, is not drawn beside it."""
-    found: dict[tuple[str, str], list[RawResult]] = {}
+    found: dict[_LineKey, list[RawResult]] = {}
     for result in results:
-        name = ", ".join(label for axis, label in result.labels.items() if axis != x)
-        found.setdefault((name or result.study, result.study), []).append(result)
+        labels = tuple((axis, label) for axis, label in result.labels.items() if axis != x)
+        found.setdefault((labels, result.study), []).append(result)
     runs = {key: {(result.run, result.way) for result in of_line} for key, of_line in found.items()}
     order = list(found)
     kept = [
@@ -141,11 +149,29 @@ def _by_line(results: Sequence[RawResult], x: str) -> dict[str, list[RawResult]]
         if not any(
             runs[key] < runs[other] or (runs[key] == runs[other] and order.index(other) < place)
             for other in order
-            if other[0] == key[0]
+            if _read(other) == _read(key)
         )
     ]
-    names = [name for name, _ in kept]
-    return {name if names.count(name) == 1 else f"{name} ({study})": found[name, study] for name, study in kept}
+    return {name: found[key] for name, key in zip(_name_lines(kept), kept, strict=True)}
+
+
+def _read(key: _LineKey) -> tuple[str, ...]:
+    """What a line is of, whatever the axes are called."""
+    labels, study = key
+    return tuple(label for _, label in labels) or (study,)
+
+
+def _name_lines(keys: Sequence[_LineKey]) -> list[str]:
+    """By the labels; where other lines have the same, with the study's title or the axes' names, or with both."""
+    forms = []
+    for key in keys:
+        plain, full, study = ", ".join(_read(key)), name_with_axes(dict(key[0])), key[1]
+        forms.append((plain, f"{plain} ({study})", full, f"{full} ({study})"))
+    counts = [Counter(column) for column in zip(*forms, strict=True)]
+    names = [next((form for form, count in zip(of, counts, strict=True) if count[form] == 1), of[-1]) for of in forms]
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"two lines would be called {twice[0]!r}: change a label, or a study's title")
+    return names
 
 
 def _require_same_recordings(results: Sequence[RawResult]) -> None:
@@ -169,14 +195,12 @@ def _tested_on_others(a: RawResult, b: RawResult) -> str:
 
 
 def _line(name: str, results: Sequence[RawResult], x: str) -> Line:
-    """Raises ConfigError: a label without a number, or two with one number."""
+    """Raises ConfigError: a label without a place on the axis, or two with one."""
     labels: dict[float, str] = {}
     draws: dict[float, list[float]] = {}
     for result in results:
         label = result.labels[x]
-        if (match := _NUMBER.search(label)) is None:
-            raise ConfigError(f"axis {x}: no number in its label {label!r}, so no place for it; draw over another axis")
-        number = float(match.group().replace(",", ""))
+        number, _ = _read_label(label, x)
         if labels.setdefault(number, label) != label:
             raise ConfigError(
                 f"axis {x}: its labels {labels[number]!r} and {label!r} would be at one place, {number:g}; "
@@ -190,16 +214,60 @@ def _line(name: str, results: Sequence[RawResult], x: str) -> Line:
     return Line(name + asked + mark, {number: mean_and_std(of) for number, of in draws.items()})
 
 
+def _read_label(label: str, x: str) -> tuple[float, str]:
+    """The first number, and its unit: what stands beside it, of a number in parentheses what stands in these."""
+    if (match := _NUMBER.search(label)) is None:
+        raise ConfigError(f"axis {x}: no number in its label {label!r}, so no place for it; draw over another axis")
+    number = float(match.group().replace(",", "").replace(MINUS, "-")) or 0.0  # no -0
+    if number < 0:
+        raise ConfigError(
+            f"axis {x}: {label!r} has a number below 0, for which the axis has no place: it begins at 0, or is "
+            "logarithmic; draw over another axis"
+        )
+    if math.isinf(number):
+        raise ConfigError(f"axis {x}: {label!r} has a number that is too large; draw over another axis")
+    before, behind = label[: match.start()], label[match.end() :]
+    if before.rfind("(") > before.rfind(")"):
+        before, behind = before.rpartition("(")[2], behind.partition(")")[0]
+    return number, f"{before}{behind}".strip()
+
+
+def _find_unit(labels: Iterable[str], x: str, xlabel: str | None) -> str:
+    """The labels' unit. Raises ConfigError: they have several, and no xlabel says what their numbers are."""
+    units: dict[str, str] = {}  # each with a label that has it
+    for label in labels:
+        units.setdefault(_read_label(label, x)[1], label)
+    if len(units) == 1:
+        return next(iter(units))
+    if xlabel is None:
+        said = [f"{repr(unit) if unit else 'none'} ({label!r})" for unit, label in units.items()]
+        raise ConfigError(
+            f"axis {x}: its labels have several units: {name_some(said)}; draw them apart, or say with --xlabel what "
+            "the numbers are"
+        )
+    return ""
+
+
+def _steps(of_lines: Mapping[str, Sequence[RawResult]]) -> list[str]:
+    """For how many steps lines were trained, with their names unless all say the same. Empty: of none is known."""
+    lines: dict[str, list[str]] = {}
+    known = {name: sorted({of.steps for of in of_line if of.steps is not None}) for name, of_line in of_lines.items()}
+    for name, counts in sorted(known.items(), key=lambda item: (not item[1], item[1])):
+        said = "steps not known"
+        if counts:
+            said = f"{name_some((f'{count:,}' for count in counts), 3, ' or ')} steps"
+            said += " where known" if any(of.steps is None for of in of_lines[name]) else ""
+        lines.setdefault(said, []).append(name)
+    if not any(known.values()):
+        return []
+    return [said + (f" ({', '.join(names)})" if len(lines) > 1 else "") for said, names in lines.items()]
+
+
 def _note(of_lines: Mapping[str, Sequence[RawResult]], lines: Sequence[Line]) -> str:
     """Which data these are, and what a point and an interval are."""
     results = [result for of_line in of_lines.values() for result in of_line]
     sizes, splits = sorted({result.num_recordings for result in results}), sorted({result.split for result in results})
     draws = sorted({at.n for line in lines for at in line.points.values()})
-    counts = {name: sorted({of.steps for of in of_line if of.steps is not None}) for name, of_line in of_lines.items()}
-    steps: dict[str, list[str]] = {}
-    for name, count in sorted(counts.items(), key=lambda item: item[1]):
-        if count:
-            steps.setdefault(name_some((f"{number:,}" for number in count), 3, " or "), []).append(name)
     between = " to " if len(draws) > 1 else ""
     return ", ".join(
         filter(
@@ -207,10 +275,7 @@ def _note(of_lines: Mapping[str, Sequence[RawResult]], lines: Sequence[Line]) ->
             [
                 *(UNREAL[data] for data in sorted({result.data for result in results}) if data in UNREAL),
                 f"{name_some((f'{size:,}' for size in sizes), 3, ' or ')} {' and '.join(splits)} recordings",
-                *(
-                    f"{count} steps" + (f" ({', '.join(names)})" if len(steps) > 1 else "")
-                    for count, names in steps.items()
-                ),
+                *_steps(of_lines),
                 "last epoch" if any(result.selection != "last" for result in results) else "",
                 f"mean of {draws[0]}{between}{draws[-1] if between else ''} draws" if draws[-1] > 1 else "one draw",
                 "95 % intervals over draws (Student's t)" if draws[-1] >= MIN_DRAWS else "",

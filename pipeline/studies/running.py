@@ -66,7 +66,7 @@ def run(
     for cell in study.cells:
         folder = find_run(cell.config, workspace)
         if (result := read_result(cell.config, folder)) is not None:
-            outcomes[cell.name] = CellOutcome(cell.name, "found", str(folder), top1=result.report.top1)
+            outcomes[cell.name] = CellOutcome(cell.name, "found", str(folder), top1=result.report.first.top1)
     missing = [cell for cell in study.cells if cell.name not in outcomes]
     reporter.say(f"{study.file.title}: {len(outcomes)} of {len(study.cells)} cells are done")
     threads = threads or max(1, (os.cpu_count() or 1) // len(study.cells))

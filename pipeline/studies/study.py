@@ -116,8 +116,10 @@ class StudyFile(Frozen):
         problems = [f"seeds: {seed} is there twice" for seed in _twice(self.seeds)]
         for name, choices in self.axis.items():
             problems += [f"axis.{name}: label {label!r} is there twice" for label in _twice(c.label for c in choices)]
+        baselines = self.table.baselines
+        problems += [f"table.baselines: {b} is there twice" for i, b in enumerate(baselines) if b in baselines[:i]]
         selectors = {f"exclude.{i}": selector for i, selector in enumerate(self.exclude)}
-        selectors |= {f"table.baselines.{i}": selector for i, selector in enumerate(self.table.baselines)}
+        selectors |= {f"table.baselines.{i}": selector for i, selector in enumerate(baselines)}
         for i, published in enumerate(self.table.published):
             selectors |= {f"table.published.{i}.figures.{j}.of": it.of for j, it in enumerate(published.figures)}
         for where, selector in selectors.items():
@@ -130,6 +132,11 @@ class StudyFile(Frozen):
         if problems:
             raise ValueError("\n  ".join(problems))
         return self
+
+
+def name_with_axes(labels: Mapping[str, str]) -> str:
+    """Where the labels alone are others' too."""
+    return ", ".join(f"{axis}={label}" for axis, label in labels.items())
 
 
 def _twice(values: Iterable[Any]) -> list[Any]:
@@ -275,7 +282,7 @@ def _make_cells(
 
 
 def _problems_of_rows(study: Study) -> list[str]:
-    """No rows, rows that are the same runs, an exclusion or a figure that finds no row."""
+    """No rows, rows that are the same runs, an exclusion or a figure that finds no row, two figures for one."""
     problems = [] if study.rows else ["exclude: leaves no row"]
     for first, second in itertools.combinations(study.rows, 2):
         if first.cells[0].config == second.cells[0].config:
@@ -287,6 +294,12 @@ def _problems_of_rows(study: Study) -> list[str]:
         if len(found) != 1:
             problems.append(
                 f"table.published: {figure.of} is {name_some(found, 3, '; ') or 'no row'}; expected one row"
+            )
+    for row, published in itertools.product(study.rows, study.file.table.published):
+        if (count := sum(row.matches(figure.of) for figure in published.figures)) > 1:
+            problems.append(
+                f"table.published: {published.source!r} has {count} figures for {row.name!r}: leave one, or make a "
+                "source of each"
             )
     empty = [b for b in study.file.table.baselines if not any(row.matches(b) for row in study.rows)]
     return problems + [f"table.baselines: {baseline} is no row" for baseline in empty]

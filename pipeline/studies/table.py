@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ...cache.pairs import Reach, worst_reach
@@ -12,7 +12,7 @@ from ...stages.evaluation.statistics import MIN_DRAWS, NUM_RESAMPLES, MeanAndStd
 from ...stages.runs.checkpoint import CheckpointName
 from ..workspace import Workspace
 from .cells import find_run, read_result
-from .study import Row, Study
+from .study import Row, Selector, Study, name_with_axes
 
 DASH = "\N{EN DASH}"  # where there is no interval
 Results = Mapping[int, Outcome]  # by seed
@@ -112,10 +112,19 @@ def make_table(study: Study, workspace: Workspace, metrics: list[of_methods.Metr
         axes=tuple(file.axis),
         checkpoints=checkpoints,
         columns=columns,
-        baselines=tuple(", ".join(baseline.values()) for baseline in file.table.baselines),
+        baselines=_name_baselines(file.table.baselines),
         rows=rows,
         sources=tuple(published.source for published in file.table.published),
         notes=tuple(text for text, holds in _notes(study, rows, results, checkpoints).items() if holds),
+    )
+
+
+def _name_baselines(baselines: Sequence[Selector]) -> tuple[str, ...]:
+    """By their labels, and by the axes' names too where another one has the same."""
+    names = [", ".join(baseline.values()) for baseline in baselines]
+    return tuple(
+        name if names.count(name) == 1 else name_with_axes(baseline)
+        for name, baseline in zip(names, baselines, strict=True)
     )
 
 
@@ -200,6 +209,9 @@ def _notes(
         f"Not run on the real data set: {UNREAL.get(file.data)}. Published figures are for the real one.": is_unreal,
         f"{missing} of {num_runs} runs are missing: n counts those that are there.": missing > 0,
         f"Per cent, on {recordings} recordings of the {splits} split.": bool(reports),
+        "Recordings are in groups, such as pieces of one, which intervals over recordings resample whole.": any(
+            report.num_groups for report in reports
+        ),
         f"Mean ± sample standard deviation over n draws (seeds {', '.join(map(str, file.seeds))}; "
         f"{_what_is_drawn(study, results)}).": True,
         **{

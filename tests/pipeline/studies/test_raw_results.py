@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import shlex
 import statistics
 from itertools import pairwise
 from pathlib import Path
@@ -241,10 +242,135 @@ def test_leaks_are_marked() -> None:
 
 
 def test_numbers_of_all_kinds_are_found_in_labels() -> None:
-    labels = {"0 a class": 0, "pairing.train_share 0.25": 0.25, "1,000 in all": 1000, "30 a class, 600 steps": 30}
-    points = make_curves([made_up(label, "a", 1, 0.5) for label in labels], "labels").lines[0].points
-    assert list(points) == list(labels.values())
-    assert make_curves([made_up(label, "a", 1, 0.5) for label in labels], "labels").unit == ""
+    labels = {"pairing.train_share 0.25": 0.25, "1,000 in all": 1000, "30 a class, 600 steps": 30, "camera-5": 5}
+    labels |= {"-0.0": 0, str(0.00001): 1e-5, "2.5E+3 photos": 2500, "7e": 7, "all (36 a class)": 36}
+    labels |= {"No.8": 8, ".9": 0.9}
+    curves = make_curves([made_up(label, "a", 1, 0.5) for label in labels], "labels", xlabel="of all kinds")
+    assert [str(place) for place in curves.lines[0].points] == [str(float(place)) for place in labels.values()]
+    assert curves.unit == ""
+
+
+def draw(*labels: str, only: tuple[str, ...] = (), xlabel: str | None = None) -> str:
+    """The unit of a picture of a line for each label."""
+    results = [made_up(label, f"line {number}", 1, 0.5) for number, label in enumerate(labels)]
+    return make_curves(results, "labels", only, xlabel).unit
+
+
+def test_one_axis_has_one_unit_or_a_name_of_its_own(tmp_path: Path) -> None:
+    assert draw("10 a class", "1,000 a class", "all (36 a class)") == "a class"
+    assert draw("0.5", "1e-05") == ""
+    mixed = ("5 % of all", "10 a class", "all (10 a class)", "3")
+    says = (
+        "axis labels: its labels have several units: '% of all' ('5 % of all'), 'a class' ('10 a class'), none ('3'); "
+        "draw them apart, or say with --xlabel what the numbers are"
+    )
+    with pytest.raises(ConfigError, match=f"^{re.escape(says)}$"):
+        draw(*mixed)
+    assert draw(*mixed, only=("line 1", "line 2")) == "a class"
+    assert draw(*mixed, xlabel="labelled recordings") == ""
+    path, picture = tmp_path / "raw.csv", tmp_path / "a.png"
+    path.write_text(to_csv([made_up(label, "a", 1, 0.5) for label in mixed[:2]], ["labels", "training"]))
+    refuse("study", "plot", path, "--x", "labels", "--out", picture, code=2, says=["several units"])
+    succeed("study", "plot", path, "--x", "labels", "--xlabel", "labels", "--out", picture)
+
+
+def test_what_the_shipped_studies_can_be_drawn_over(repository: Path) -> None:
+    """The axes whose labels all have a number."""
+    found = {}
+    for path in sorted((repository / "configs" / "studies").glob("*.toml")):
+        study = load_study(path)
+        for axis, choices in study.file.axis.items():
+            if all(re.search(r"\d", choice.label) for choice in choices):
+                rows = enumerate(study.rows)
+                results = [made_up("", str(n), 1, 0.5).model_copy(update={"labels": row.labels}) for n, row in rows]
+                try:
+                    found[path.stem, axis] = make_curves(results, axis).unit
+                except ConfigError as error:
+                    found[path.stem, axis] = str(error)
+    refused = found.pop(("demo-few-labels", "labels"))
+    assert "would be at one place, 10; make them two axes" in refused
+    assert {axis: unit for (_, axis), unit in found.items()} == {
+        "labels": "a class",
+        "pairing.train_share": "",
+        "static_share": "",
+    }
+    assert set(found.values()) == {"a class", ""}
+
+
+def test_the_command_of_the_readme_s_picture_works(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (repository / "docs" / "results" / "README.md").read_text()
+    (line,) = re.findall(r"^ +dvs-transfer (study plot .*)$", page, re.MULTILINE)
+    *command, shown = shlex.split(line)
+    assert shown == "docs/images/few-labels.png"
+    monkeypatch.chdir(repository)
+    curves = succeed(*command, tmp_path / "a.png", "--json").document["curves"]
+    assert [of["name"] for of in curves["lines"]] == [
+        command[place + 1] for place, option in enumerate(command) if option == "--line"
+    ]
+    assert curves["note"].startswith(
+        "228 test recordings, 800 steps (events alone, the method), 1,600 steps (events alone, tuned), 6,400 steps "
+        "(mixture, saccades), mean of 5 draws"
+    )
+
+
+@pytest.mark.parametrize(
+    ("steps", "note"),
+    [
+        ((1600, 1600), "800 steps (events), 1,600 steps (ours)"),
+        ((800, 800), "800 steps"),
+        ((None, None), "800 steps (events), steps not known (ours)"),
+        ((1600, None), "800 steps (events), 1,600 steps where known (ours)"),
+        ((800, None), "800 steps (events), 800 steps where known (ours)"),
+        ((1600, 3200), "800 steps (events), 1,600 or 3,200 steps (ours)"),
+    ],
+)
+def test_one_line_s_steps_are_not_taken_for_those_of_all(steps: tuple[int | None, ...], note: str) -> None:
+    ours = [made_up("1 a class", "ours", seed, 0.9, steps=of) for seed, of in enumerate(steps)]
+    said = make_curves([*FEW, *ours], "labels").note
+    assert said.partition("228 test recordings, ")[2].partition(", mean of")[0] == note
+
+
+def test_steps_that_nobody_knows_are_not_told() -> None:
+    assert "steps" not in make_curves([result.model_copy(update={"steps": None}) for result in FEW], "labels").note
+
+
+TWO_NAMED_ALIKE = (("mixture", "saccades, wider"), ("mixture, saccades", "wider"))
+
+
+def named_alike(study: str) -> list[RawResult]:
+    """Three draws of each line, those of the first at 0, of the second at 0.1."""
+    return [
+        made_up("", str(place), seed, place / 10, study=study).model_copy(
+            update={"labels": {"training": training, "labels": "1 a class", "camera": camera}}
+        )
+        for place, (training, camera) in enumerate(TWO_NAMED_ALIKE)
+        for seed in range(3)
+    ]
+
+
+def test_rows_whose_labels_read_alike_are_lines_of_their_own() -> None:
+    results = named_alike("Few")
+    curves = make_curves(results, "labels")
+    names = ["training=mixture, camera=saccades, wider", "training=mixture, saccades, camera=wider"]
+    assert [(line.name, line.points[1].n, line.points[1].mean) for line in curves.lines] == [
+        (names[0], 3, 0.0),
+        (names[1], 3, pytest.approx(0.1)),
+    ]
+    (line,) = make_curves(results, "labels", names[1:]).lines
+    assert line.name == names[1]
+    more = make_curves([*results, *named_alike("New")], "labels")
+    assert [line.name for line in more.lines] == [f"{name} ({study})" for study in ("Few", "New") for name in names]
+    assert {line.points[1].n for line in more.lines} == {3}
+
+
+def test_lines_that_no_name_tells_apart_are_refused() -> None:
+    """A label may look like another line's name behind which a study's title was put."""
+    lines = [("1 a class", "events", "New"), ("1 a class", "events (Few)", "New")]
+    more = [made_up(labels, training, 1, 0.5, study=study) for labels, training, study in lines]
+    with pytest.raises(ConfigError, match=r"two lines would be called 'events \(Few\)': change a label"):
+        make_curves([*FEW, *more], "labels")
 
 
 def changed(**changes: Any) -> list[RawResult]:
@@ -277,6 +403,9 @@ def changed(**changes: Any) -> list[RawResult]:
             "labels",
             "its labels '1 a class' and '1 a class, 99 steps' would be at one place, 1",
         ),
+        ([made_up("-1", "a", 1, 0.5)], "labels", "axis labels: '-1' has a number below 0, for which the axis has no"),
+        ([made_up("\N{MINUS SIGN}2.5e-3", "a", 1, 0.5)], "labels", "has a number below 0"),
+        ([made_up("1e999", "a", 1, 0.5)], "labels", "axis labels: '1e999' has a number that is too large"),
     ],
 )
 def test_what_does_not_belong_into_one_picture_is_refused(results: list[RawResult], x: str, says: str) -> None:

@@ -245,6 +245,20 @@ def test_all_problems_of_the_file_are_named_at_once(tmp_path: Path) -> None:
             ["table.published: {'way': 'plain'} is 3, plain; 4, plain; expected one row"],
         ),
         (
+            HEAD + AXES.replace("[3, 4]", "[3]") + '[[table.published]]\nsource = "s, 2024"\nfigures = [\n'
+            '{ of = { way = "plain" }, top1 = 1 }, { of = { way = "two changes" }, top1 = 1 },\n'
+            '{ of = { way = "plain", train.epochs = 3 }, top1 = 2, photos_in_reach = "some" }]\n'
+            '[[table.published]]\nsource = "t"\nfigures = [{ of = { way = "plain" }, top1 = 1 }]\n',
+            [
+                "1 problem in the rows",
+                "table.published: 's, 2024' has 2 figures for '3, plain': leave one, or make a source of each",
+            ],
+        ),
+        (
+            HEAD + AXES + '[table]\nbaselines = [{ way = "plain" }, { train.epochs = 3 }, { way = "plain" }]\n',
+            ["table.baselines: {'way': 'plain'} is there twice"],
+        ),
+        (
             HEAD + '[[axis.way]]\nlabel = "a"\n[[axis.way]]\nlabel = "b"\n',
             ["rows 'a' and 'b' have the same configuration: exclude one of them"],
         ),

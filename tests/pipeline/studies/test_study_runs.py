@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from command_line import run_command, snapshot, succeed
+from evaluations import evaluation_of
 from tiny import DEMO, write_config
 
 from dvs_transfer.cache.errors import ConfigError, StoreError
@@ -31,6 +32,8 @@ from dvs_transfer.pipeline.studies.cells import CellOutcome, CellTask, find_run,
 from dvs_transfer.pipeline.studies.running import CellPool, LocalPool, StudyStoppedError
 from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import Outcome
 
 FILE = """
 title = "tiny"
@@ -74,7 +77,7 @@ def test_rows_that_differ_in_their_evaluation_alone_share_a_run_and_keep_their_o
     kept = [result.report for result in results if result is not None]
     assert [(report.shifts, report.heads) for report in kept] == [(0, "event"), (1, "event"), (2, "event"), (0, "both")]
     assert len({report.calibration_error for report in kept}) == 4
-    assert [cell["top1"] for cell in found] == [report.top1 for report in kept]
+    assert [cell["top1"] for cell in found] == [report.first.top1 for report in kept]
     rows = succeed("--root", tmp_path, "study", "table", file, "--json").document["rows"]
     assert [row["accuracies"]["top1_last"]["mean"] for row in rows] == [report.at("last").top1 for report in kept]
     for cell, report in zip(study.cells, kept, strict=True):  # as if each were the only one
@@ -174,6 +177,22 @@ def test_every_draw_has_its_own_labels_which_all_rows_share(
     }
     assert len({*ids["train"]}) == 3
     assert len({*ids["validation"]}) == len({*ids["test"]}) == 1
+
+
+@pytest.mark.parametrize(("validation_per_class", "top1"), [(1, 0.5), (10, 1.0)])
+def test_the_accuracy_of_a_cell_is_the_one_that_is_shown_first_everywhere(
+    validation_per_class: int, top1: float, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the last epoch where too few recordings chose the best one; found by the study, and by a cell's process."""
+    predictions = Predictions(("1", "2"), ("ant", "bee"), ("ant", "bee"), ("ant", "ant"))
+    report = evaluation_of(predictions, ("ant", "bee"), validation_per_class=validation_per_class)
+    for module in (cells, running):
+        monkeypatch.setattr(module, "read_result", lambda config, folder: Outcome(report, predictions))
+    found = running.run(load_study(file), Workspace(tmp_path), Reporter(0))
+    assert [(cell.state, cell.top1) for cell in found] == [("found", top1)] * 4
+    monkeypatch.setattr(cells.experiment, "run_folder", lambda config, workspace: workspace.runs / "a")
+    (tmp_path / "runs").mkdir()
+    assert cells._work(task_of(file, tmp_path), lambda num_bytes: None).top1 == top1
 
 
 def test_data_that_cannot_be_had_fail_their_cells_alone(

@@ -28,7 +28,8 @@ from dvs_transfer.pipeline.studies.formats import to_csv, to_latex, to_markdown
 from dvs_transfer.pipeline.studies.study import load_study
 from dvs_transfer.pipeline.studies.table import Table, make_table
 from dvs_transfer.pipeline.workspace import Workspace
-from dvs_transfer.stages.evaluation.results import Outcome, Predictions
+from dvs_transfer.stages.evaluation.predictions import Predictions
+from dvs_transfer.stages.evaluation.results import Outcome
 
 GOLDEN = Path(__file__).parent / "golden"
 CLASSES = ("ant", "bee")
@@ -364,6 +365,54 @@ def test_rows_evaluated_in_other_ways_are_compared_and_named(load: Callable[...,
     assert default == "Evaluated with: float32, event head, where nothing else is said."
     assert other.endswith(" (b).")
     assert not any("Evaluated with" in note for note in load(TWO_WAYS, lambda config: outcome(9, 8)).notes)
+
+
+BASELINES = """
+title = "t"
+base = "configs/demo-method.toml"
+data = "demo"
+seeds = [1, 2, 3]
+
+[[axis.first]]
+label = "x"
+
+[[axis.first]]
+label = "y"
+set = { train.method = "events" }
+
+[[axis.second]]
+label = "x"
+
+[[axis.second]]
+label = "z"
+set = { train.batch_size = 9 }
+
+[table]
+baselines = [{ first = "x" }, { second = "x" }, { second = "z" }]
+"""
+
+
+def test_baselines_whose_labels_read_alike_are_told_apart_by_their_axes(load: Callable[..., Table]) -> None:
+    """In every form; another one is called by its labels alone."""
+    table = load(BASELINES, lambda config: outcome(9, 8))
+    assert table.baselines == ("first=x", "second=x", "z")
+    heads = next(csv.reader(io.StringIO(to_csv(table))))
+    assert len({*heads}) == len(heads)
+    assert {"verdict_to_first=x", "verdict_to_second=x", "verdict_to_z"} < {*heads}
+    for text in (to_markdown(table), to_latex(table)):
+        for name in table.baselines:
+            assert text.count(f"best, less {name}") == 1
+
+
+@pytest.mark.parametrize("num_groups", [None, 5])
+def test_recordings_in_groups_are_said(load: Callable[..., Table], num_groups: int | None) -> None:
+    """One row is enough."""
+
+    def results(config: ExperimentConfig) -> Outcome:
+        return outcome(9, 8, num_groups=num_groups if config.train.method == "events" else None)
+
+    said = "Recordings are in groups, such as pieces of one, which intervals over recordings resample whole."
+    assert load(TWO_WAYS, results).notes.count(said) == (num_groups is not None)
 
 
 def test_metrics_can_be_chosen(table: Table, tmp_path: Path) -> None:
