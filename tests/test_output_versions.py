@@ -7,6 +7,7 @@ exact, numbers where processors and libraries round otherwise. After a version w
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -111,6 +112,8 @@ def write_folders(raw: Path, photos: Path) -> None:
         path = raw / "recordings" / "ab"[number % 2] / name.replace(".", "_", name.count(".") - 1)
         path.parent.mkdir(parents=True, exist_ok=True)
         write(path, make_events(50, number))
+    lines = (raw / "recordings" / "a" / "plain.csv").read_bytes().splitlines(keepends=True)
+    (raw / "recordings" / "a" / "members.csv.gz").write_bytes(b"".join(map(gzip.compress, lines)))
     for number, photo in enumerate(sorted(photos.rglob("*.jpg"))[:2]):
         (raw / "images" / "ab"[number]).mkdir(parents=True)
         shutil.copy(photo, raw / "images" / "ab"[number])

@@ -4,12 +4,14 @@ Cells are apart by tab, semicolon or comma, as the first line has it. A first li
 the columns: `sample`, `part`, `photo`, and any others, which `pairing.group` may name. Without one the first column is
 the recording, and the second its part, or in a file of one part its photo.
 
-A sample is its id, or a path that ends in it: N_Caltech101/accordion/image_0001.bin is accordion/image_0001.
+A sample is its id, or a path that ends in it: N_Caltech101/accordion/image_0001.bin is accordion/image_0001. Any ending
+is left out but numbers and versions, which belong to a name: mug/rec.v1 is not mug/rec, and mug/rec_0.5 not mug/rec_0.
 """
 
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -30,6 +32,7 @@ _PARTS: Final[Mapping[str, Split]] = {
     "valid": "validation",
 }
 _DELIMITERS: Final = "\t;,"
+_NO_ENDING: Final = re.compile(r"(?i)\d|v\d+\Z")  # what is behind a name's last point, or begins it
 
 
 @dataclass(frozen=True)
@@ -137,7 +140,8 @@ def _part(where: str, name: str, of_file: str) -> Split:
 def find_row(text: str, rows: Mapping[str, int]) -> int | None:
     """The row whose id a sample's name is or, without its ending and leading folders, ends in."""
     folder, slash, file = text.rpartition("/")
-    stem = f"{folder}{slash}{file.rpartition('.')[0] or file}"
+    name, _, ending = file.rpartition(".")
+    stem = text if _NO_ENDING.match(ending) else f"{folder}{slash}{name or file}"
     while True:
         for name in (text, stem):
             if name in rows:

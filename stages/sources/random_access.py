@@ -31,6 +31,8 @@ MAX_LISTING_S: Final = 120  # CPU time; the standard library's regular expressio
 _INPUT_BYTES: Final = 1 << 16  # fed to a decoder at once; a copy of the decoder keeps what it has not used yet
 _OUTPUT_BYTES: Final = 1 << 18
 _CHECKPOINT_BYTES: Final = 1 << 23  # a copy takes at most 110 kB: 1.3 % of what it spans
+_GZIP_WBITS: Final = 31
+_GZIP_SIGNATURE: Final = b"\x1f\x8b"
 
 
 class RandomAccess(Protocol):
@@ -68,15 +70,17 @@ class FileBytes:
 
     def read_at(self, offset: int, size: int) -> bytes:
         try:
-            return os.pread(self._descriptor, _checked(size, self.location), offset)
+            return _pread(self._descriptor, _checked(size, self.location), offset)
         except OSError as error:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
 
     def array_at(self, offset: int, size: int) -> UInt8Array:
         """What `read_at` gives, in memory that may be written to."""
         values = np.empty(_checked(max(0, min(size, self.size - offset)), self.location), np.uint8)
+        count = 0
         try:
-            count = os.preadv(self._descriptor, [values.data], offset)
+            while count < len(values) and (more := os.preadv(self._descriptor, [values.data[count:]], offset + count)):
+                count += more
         except OSError as error:
             raise SourceError(f"{self.location}: cannot be read at byte {offset}: {error.strerror}") from error
         return values[:count]
@@ -87,11 +91,19 @@ def read_file(path: str) -> bytes | None:
     descriptor = _open(path)
     try:
         size = os.fstat(descriptor).st_size
-        return os.pread(descriptor, size, 0) if size <= MAX_READ_BYTES else None
+        return _pread(descriptor, size, 0) if size <= MAX_READ_BYTES else None
     except OSError as error:
         raise SourceError(f"{path}: cannot be read: {error.strerror}") from error
     finally:
         os.close(descriptor)
+
+
+def _pread(descriptor: int, size: int, offset: int) -> bytes:
+    """What `os.pread` gives until nothing more comes: file systems on a network may give less at once than there is."""
+    data = os.pread(descriptor, size, offset)
+    while len(data) < size and (more := os.pread(descriptor, size - len(data), offset + len(data))):
+        data += more
+    return data
 
 
 def _open(path: str) -> int:
@@ -150,12 +162,12 @@ def array_at(content: RandomAccess, offset: int, size: int) -> UInt8Array:
 
 
 class Inflated:
-    """A deflated stream (`wbits` -15: raw, 31: gzip) as if it were not, in bounded memory.
+    """A deflated stream (`wbits` -15: raw, 31: gzip, all its members) as if it were not, in bounded memory.
 
     Opening inflates it once from end to end and keeps a copy of the decoder every 8 MiB; a read starts at the copy
     before it, or where the last read ended, so reading in order costs nothing extra. A stream of up to 8 MiB is held.
-    Raises SourceError when the stream is damaged, cut short, or inflates to more than `MAX_RATIO` times its size and
-    more than `free_bytes`, up to which it may be as compressible as it likes.
+    Raises SourceError when the stream is damaged, cut short, followed by something else in a gzip file, or inflates to
+    more than `MAX_RATIO` times its size and more than `free_bytes`, up to which it may be as compressible as it likes.
     """
 
     def __init__(self, parent: RandomAccess, wbits: int, location: str, free_bytes: int = 0) -> None:
@@ -165,10 +177,10 @@ class Inflated:
         self._cursor = _Decoder(parent, wbits, location)
         self._checkpoints = [self._cursor.copy()]
         limit = max(MAX_RATIO * parent.size, free_bytes)
-        held: list[bytes] = []
+        held = bytearray()  # no list of blocks, which are as short as a gzip file's members
         while self._cursor.step():
             if self._cursor.out <= _CHECKPOINT_BYTES:
-                held.append(self._cursor.block)
+                held += self._cursor.block
             if self._cursor.out > limit:
                 raise SourceError(
                     f"{location}: {parent.size} compressed bytes inflate to more than {limit}, and more than "
@@ -179,7 +191,7 @@ class Inflated:
         self.size = self._cursor.out
         self.held: InMemory | None = None
         if self.size <= _CHECKPOINT_BYTES:
-            self.held = InMemory(np.concatenate([np.frombuffer(block, np.uint8) for block in [b"", *held]]), location)
+            self.held = InMemory(np.frombuffer(held, np.uint8), location)
 
     def read_at(self, offset: int, size: int) -> bytes:
         if self.held is not None:
@@ -189,23 +201,25 @@ class Inflated:
             if not self._cursor.start() <= offset <= self._cursor.start() + _CHECKPOINT_BYTES:
                 nearest = bisect.bisect_right(self._checkpoints, offset, key=lambda decoder: decoder.out) - 1
                 self._cursor = self._checkpoints[nearest].copy()
-            pieces = []
+            found = bytearray()
             while offset < end:
                 if self._cursor.out <= offset and not self._cursor.step():
                     break
                 start = self._cursor.start()
-                pieces.append(self._cursor.block[offset - start : end - start])
-                offset += len(pieces[-1])
-            return b"".join(pieces)
+                piece = self._cursor.block[offset - start : end - start]
+                found += piece
+                offset += len(piece)
+            return bytes(found)
 
 
 class _Decoder:
     """A place in a deflated stream: `block` is the last step's output, the bytes before `out` of the plain stream."""
 
     def __init__(self, parent: RandomAccess, wbits: int, location: str) -> None:
-        self._parent, self._location = parent, location
+        self._parent, self._wbits, self._location = parent, wbits, location
         self._zlib: Any = zlib.decompressobj(wbits)
         self._next_byte = self.out = 0
+        self._ahead = b""  # read with the end of the member before, and not given to the decoder yet
         self.block = b""
 
     def start(self) -> int:
@@ -218,9 +232,9 @@ class _Decoder:
 
     def step(self) -> bool:
         """Inflate the next block; False at the end of the stream."""
-        while not self._zlib.eof:
-            data = self._zlib.unconsumed_tail or self._parent.read_at(self._next_byte, _INPUT_BYTES)
-            self._next_byte += 0 if self._zlib.unconsumed_tail else len(data)
+        while not self._zlib.eof or self._begin_member():
+            data = self._zlib.unconsumed_tail or self._ahead or self._read()
+            self._ahead = b""
             try:
                 block = self._zlib.decompress(data, _OUTPUT_BYTES)
             except zlib.error as error:
@@ -237,6 +251,30 @@ class _Decoder:
                     "the archive is truncated: fetch it again"
                 )
         return False
+
+    def _read(self) -> bytes:
+        data = self._parent.read_at(self._next_byte, _INPUT_BYTES)
+        self._next_byte += len(data)
+        return data
+
+    def _begin_member(self) -> bool:
+        """Go on to the next member of a gzip file, over zeros; False where none follows. Raises SourceError."""
+        if self._wbits != _GZIP_WBITS:
+            return False
+        rest = self._zlib.unused_data
+        end = self._next_byte - len(rest)
+        while len(rest := rest.lstrip(b"\0")) < len(_GZIP_SIGNATURE) and (more := self._read()):
+            rest += more
+        if not rest:
+            return False
+        if not rest.startswith(_GZIP_SIGNATURE):
+            raise SourceError(
+                f"{self._location}: after the member that ends at byte {end} comes {rest[:2].hex(' ')} at byte "
+                f"{self._next_byte - len(rest)}, expected another gzip member, zeros or the end of the file; fetch it "
+                "again, or cut off what is no part of it"
+            )
+        self._zlib, self._ahead = zlib.decompressobj(self._wbits), rest
+        return True
 
 
 class AsFile(io.RawIOBase):

@@ -316,6 +316,7 @@ def test_what_is_no_list_is_refused_when_the_configuration_is_read(
         ("x/y/cat/a.b.bin", 0),
         ("cat/a.b.bin", 0),
         ("cat/a", None),
+        ("cat/a.b.", 0),
         ("x/dog/train/b.dat", 1),
         ("train/b", None),
         ("a.b", None),
@@ -324,6 +325,24 @@ def test_what_is_no_list_is_refused_when_the_configuration_is_read(
 )
 def test_paths_that_end_in_an_id(text: str, found: int | None) -> None:
     assert lists.find_row(text, {"cat/a.b": 0, "dog/train/b": 1}) == found
+
+
+@pytest.mark.parametrize("ending", ["v1", "V12", "1", "05", "5s", "2b"])
+def test_a_version_or_a_number_is_no_ending(ending: str) -> None:
+    """Else a recording that is in no store, such as one that was left out as damaged, would be another one."""
+    rows = {"mug/rec": 0}
+    for text in (f"mug/rec.{ending}", f"data/mug/rec.{ending}"):
+        assert lists.find_row(text, rows) is None
+        assert lists.find_row(f"{text}.aedat", rows) is None
+        assert lists.find_row(text, {**rows, f"mug/rec.{ending}": 1}) == 1
+        assert lists.find_row(f"{text}.aedat", {**rows, f"mug/rec.{ending}": 1}) == 1
+
+
+@pytest.mark.parametrize("ending", ["bin", "aedat4", "h5", "es", "v2e", "events", "JPG", "gz", "x", "mp4", "ünï"])
+def test_any_other_ending_is_dropped(ending: str) -> None:
+    """A folder's recordings may have any, as may those of a reader of one's own."""
+    assert lists.find_row(f"data/mug/rec.{ending}", {"mug/rec": 0}) == 0
+    assert lists.find_row(f"mug/rec.txt.{ending}", {"mug/rec.txt": 0, "mug/rec": 1}) == 0
 
 
 TEXTS = st.lists(

@@ -10,16 +10,28 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawings import CHARACTERS, CORNER, DURATION_US, NUM_DRAWERS, SENSOR, events_of, write_aedat4, write_drawings
+from drawings import (
+    CHARACTERS,
+    CORNER,
+    DURATION_US,
+    NUM_DRAWERS,
+    SENSOR,
+    events_of,
+    write_aedat4,
+    write_drawings,
+    write_strokes,
+)
 from drawings import write_table as write_intervals
 from recordings import judged
 
+from dvs_transfer.cache.digests import content_digest
 from dvs_transfer.cache.errors import SourceError
 from dvs_transfer.stages.conversion import run as conversion
 from dvs_transfer.stages.conversion.config import ConvertConfig
 from dvs_transfer.stages.sources import nomniglot, open_source
 from dvs_transfer.stages.sources.base import Events
 from dvs_transfer.stages.sources.formats import isolated
+from dvs_transfer.stages.sources.omniglot import OmniglotStrokes
 from dvs_transfer.stages.sources.reader import Reader
 
 CLASSES = ("Angelic/character01", "Angelic/character02", "Greek/character01", "Greek/character02")
@@ -283,3 +295,25 @@ def test_a_missing_drawing_is_reported_and_a_21st_refused(drawings: Path) -> Non
     (drawings / "kept.png").rename(folder / "0700_21.png")
     with pytest.raises(SourceError, match=r"0700_21\.png: drawer 21, expected 1 to 20"):
         open_source("omniglot", drawings / "omniglot")
+
+
+@pytest.mark.parametrize("name", ["omniglot", "omniglot-strokes"])
+def test_two_drawings_of_one_drawer_are_refused(name: str, drawings: Path) -> None:
+    write_strokes(drawings)
+    folder = drawings / "omniglot" / "images_evaluation" / CLASSES[0]
+    shutil.copy(folder / "0700_05.png", folder / "0701_05.png")
+    says = r"character01/0701_05\.png: is of drawer 5, as .*character01/0700_05\.png is; remove one of them"
+    with pytest.raises(SourceError, match=says):
+        open_source(name, drawings / "omniglot")
+
+
+def test_strokes_are_those_of_the_drawing_s_own_name(drawings: Path) -> None:
+    """Another file of the same drawer is none of them, and is told."""
+    write_strokes(drawings)
+    folder = drawings / "omniglot" / "strokes_evaluation" / CLASSES[0]
+    (folder / "0701_05.txt").write_text((folder / "0700_06.txt").read_text())
+    source = open_source("omniglot-strokes", drawings / "omniglot")
+    assert isinstance(source, OmniglotStrokes)
+    sample = source.samples[4]
+    assert source.metadata(sample) == {"strokes": content_digest((folder / "0700_05.txt").read_bytes())}
+    assert source.ignored_files().examples == (str(folder / "0701_05.txt"),)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from own_recordings import WRITERS, make_events
 from PIL import Image
+from recordings import judged
 
 from dvs_transfer.cache.errors import ConfigError, SourceError
 from dvs_transfer.stages.conversion import run as conversion
@@ -43,6 +46,21 @@ def test_classes_and_samples(recordings: Path) -> None:
         held = source.decode(sample, source.read_bytes(sample))
         assert isinstance(held, Events)
         np.testing.assert_array_equal(held.t, events.t)
+
+
+@pytest.mark.parametrize("name", ["plain.csv", "records.bin", "two.raw", "structured.npy", "columns.h5", "five.mat"])
+def test_a_file_of_several_gzip_members_is_read_to_its_end(name: str, recordings: Path, tmp_path: Path) -> None:
+    WRITERS[name](tmp_path / name, make_events(seed=7))
+    whole = (tmp_path / name).read_bytes()
+    cuts = [0, 1, len(whole) // 3, len(whole) // 3, len(whole) // 2, len(whole)]
+    members = [gzip.compress(whole[start:end]) for start, end in pairwise(cuts)]
+    (recordings / "a" / "columns.npz").unlink()
+    (recordings / "a" / f"{name}.gz").write_bytes(b"".join(members))
+    source = open_source("folder", recordings)
+    recording = source.decode(source.samples[0], source.read_content(source.samples[0]))
+    events = judged(recording)
+    for column in "xytp":
+        np.testing.assert_array_equal(getattr(events, column), getattr(make_events(seed=7), column))
 
 
 def test_an_archive_with_a_folder_of_its_own(recordings: Path, tmp_path: Path) -> None:
