@@ -160,7 +160,7 @@ class Reader(ABC):
                 f"{place}: holds no sample of class {class_name} (found {describe_children(place)}); "
                 "fetch the class again, or remove its folder here and in the data set it is paired with"
             )
-        stems = {file: file.rpartition(".")[0] or file for file in files}
+        stems = {file: _stem(_stem(file) if file.lower().endswith(".gz") else file) for file in files}
         prefix = f"{part}/" if part else ""
         return [self.add_file(class_name, f"{prefix}{stem}", label, place, file) for file, stem in stems.items()]
 
@@ -303,3 +303,7 @@ class ImageReader(Reader):
     def read_strokes(self, sample: Sample) -> Strokes:
         """How the image was drawn; only with `has_strokes`, where `metadata` has a digest of it. Raises SourceError."""
         raise NotImplementedError(f"{self.name} has no strokes")
+
+
+def _stem(file: str) -> str:
+    return file.rpartition(".")[0] or file

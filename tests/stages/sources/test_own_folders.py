@@ -57,6 +57,7 @@ def test_a_file_of_several_gzip_members_is_read_to_its_end(name: str, recordings
     (recordings / "a" / "columns.npz").unlink()
     (recordings / "a" / f"{name}.gz").write_bytes(b"".join(members))
     source = open_source("folder", recordings)
+    assert source.samples[0].sample_id == f"a/{name.partition('.')[0]}", "as a photo of that name is called"
     recording = source.decode(source.samples[0], source.read_content(source.samples[0]))
     events = judged(recording)
     for column in "xytp":
