@@ -19,7 +19,7 @@ class Folder(EventReader):
     """
 
     name = "folder"
-    version = "4"  # 2: times of EVT 3, see `formats.words.evt3`; 3: whole ones in floating point; 4: all members of .gz, and its ids
+    version = "4"  # 2: times of EVT 3, see `words.evt3`; 3: whole ones in floating point; 4: .gz, ids and members
     title = "Your own recordings"
     layout = "<class>/<name>: AEDAT, EVT, DAT, Event Stream, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
     access = "file"
