@@ -48,9 +48,6 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
     """
     records = AtisRecords(synthetic_records(num_events, seed=0), SENSOR_SIZE)
     events = decode_records(records)
-    structured = np.empty(num_events, [(name, int) for name in "xytp"])
-    for column in "xytp":
-        structured[column] = getattr(events, column)
     figures: Figures = {"machine": machine(cores=2), "num_events": num_events}
     figures |= {figure: {} for figure in ("mev_per_s", "ratio", "frames_ratio", "peer")}
     with tempfile.TemporaryDirectory(dir=folder) as name:
@@ -62,7 +59,7 @@ def run(*, folder: Path | None = None, num_events: int = NUM_EVENTS, num_turns: 
             _check(contestant, path)
             sides: list[Callable[[], object]] = [partial(contestant.ours, path), partial(contestant.read, path)]
             if contestant.has_words:
-                sides += [partial(_our_frames, path), partial(tonic_frames_of, structured.copy())]
+                sides += [partial(_our_frames, path), partial(tonic_frames_of, _structured(path))]
             ours, theirs, *frames = medians(sides, num_turns)
             found = {"mev_per_s": num_events / ours / 1e6, "ratio": theirs / ours, "peer": contestant.peer}
             if frames:
@@ -237,10 +234,23 @@ def _read_csv(path: Path) -> Times:
 
 def _ours(path: Path) -> Times:
     """All events of a file, decoded and checked."""
+    return _judged(_events_of(path), path)
+
+
+def _events_of(path: Path) -> Events:
     recording = open_recording(FileBytes(path), path.suffix)
     events = decode_records(recording) if isinstance(recording, AtisRecords) else recording
     assert isinstance(events, Events)
-    return _judged(events, path)
+    return events
+
+
+def _structured(path: Path) -> NDArray[Any]:
+    """The events of a file, which need not be all that were to be written: a DVS128 has no more than 128 columns."""
+    events = _events_of(path)
+    structured = np.empty(len(events), [(name, int) for name in "xytp"])
+    for column in "xytp":
+        structured[column] = getattr(events, column)
+    return structured
 
 
 def _our_frames(path: Path) -> NDArray[Any]:

@@ -97,18 +97,20 @@ def preprocess(
     of_images = [None if store is None else store.path for store in (images, recorded)]
     pairs = pairing.run(config.pairing, events.path, of_images[0], workspace.cache, on_message, of_images[1])
     note_path, picture = _note_path(config, workspace), workspace.previews / f"{pairs.path.stem}.png"
+    anyones = _note_path(config, workspace, anyones=True)
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
     if origin := _origin_beside(config, workspace):
         note[ORIGIN_KEY] = origin
 
     def tidy() -> None:
-        for path in (note_path, picture):
+        for path in {note_path, anyones, picture}:
             durable.remove_temporaries(path.parent, f"{path.stem}*")
 
     def write() -> bool:
         tidy()
         make_folder(note_path.parent)
-        durable.write_json(note_path, note)
+        for path in {note_path, anyones}:
+            durable.write_json(path, note)
         if not picture.exists():
             preview.run(pairs.path, picture)
         return True
@@ -330,9 +332,16 @@ def _conversion_config(
     )
 
 
-def _note_path(config: ExperimentConfig, workspace: Workspace) -> Path:
-    """Named by all that decides the pair store, but for the raw data's contents."""
+def _note_path(config: ExperimentConfig, workspace: Workspace, anyones: bool = False) -> Path:
+    """Named by all that decides the pair store, but for the raw data's contents.
+
+    Where several workspaces may share the cache, each has a note of its own for the raw data that it has. anyones: the
+    one of whoever preprocessed last, for those that have none of the raw data.
+    """
     no_data = dict.fromkeys(("name", "model", "train", "evaluate", "baseline"), True)
     # A split's file counts by its content.
     data = config.model_dump(mode="json", exclude={**no_data, "pairing": {"split_file": {"files": True}}})
+    raw = [workspace.raw_data(section.raw).resolve() for section in (config.events, config.images) if section]
+    if workspace.cache_at is not None and not anyones and all(path.exists() for path in raw):
+        data["found"] = [str(path) for path in raw]
     return workspace.cache / PAIR_NOTES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

@@ -103,8 +103,11 @@ class Provenance:
 
 
 def _differences(wanted: Any, found: Any, field: str = "") -> list[str]:
-    """The fields of `wanted` that `found` has otherwise, as "name: theirs there, ours here"."""
+    """The fields that `found` has otherwise than `wanted`, as "name: theirs there, ours here". Beside the fields of
+    `wanted` itself there are results; inside them, one that is on one side alone has its default on the other."""
     if not (isinstance(wanted, dict) and isinstance(found, dict)):
-        return [] if wanted == found else [f"{field}: {found} there, {wanted} here"]
-    pairs = ((f"{field}.{name}".lstrip("."), value, found.get(name)) for name, value in wanted.items())
+        theirs, ours = ("its default" if value is None else value for value in (found, wanted))
+        return [] if wanted == found else [f"{field}: {theirs} there, {ours} here"]
+    names = {**wanted, **found} if field else wanted
+    pairs = ((f"{field}.{name}".lstrip("."), wanted.get(name), found.get(name)) for name in names)
     return [line for name, ours, theirs in pairs for line in _differences(ours, theirs, name)]

@@ -53,6 +53,21 @@ def preprocessed(made_once: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(Path(shutil.copytree(made_once.root, tmp_path / "my röot")))
 
 
+def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(tmp_path: Path) -> None:
+    """The paths of a configuration are below each one's root; one without the raw data takes what was made last."""
+    shared = tmp_path / "caches"
+    one, two, none = (Workspace(tmp_path / name, shared) for name in ("one", "two", "none"))
+    write_raw_data(one.raw)
+    write_raw_data(two.raw)
+    extra = next((two.raw / RAW["events"]["raw"]).rglob("*.bin"))
+    extra.write_bytes(extra.read_bytes()[:-50])
+    own = [preprocess(config(), workspace, run_serially).pairs.path for workspace in (one, two)]
+    assert own[0] != own[1]
+    assert [find_pairs(config(), workspace) for workspace in (one, two, none)] == [*own, own[1]]
+    assert preprocess(config(), one, run_serially).pairs.path == own[0]
+    assert find_pairs(config(), two) == own[1]
+
+
 def test_preprocess_makes_the_stores_and_finds_them_again(workspace: Workspace) -> None:
     first = preprocess(config(), workspace, run_serially)
     assert first.demo is None

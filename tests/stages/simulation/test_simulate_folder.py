@@ -111,6 +111,22 @@ def test_the_display_is_part_of_what_a_folder_is(images: Path, tmp_path: Path, c
         run(config.model_copy(update={"simulation": SMALL.model_copy(update=changed)}))
 
 
+@pytest.mark.parametrize("changed", [{"hot_pixels": 3}, {"hot_pixels": 3, "hot_pixel_rate_hz": 900.0}])
+def test_recordings_of_what_is_left_out_by_default_are_no_others(
+    images: Path, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    """Fields that a document leaves out while they have their default, in both directions."""
+    special = SMALL.model_copy(update=changed)
+    usual = SMALL.model_copy(update={"hot_pixels": changed["hot_pixels"]} if len(changed) > 1 else {})
+    name = [*changed][-1]
+    for made, asked in ((special, usual), (usual, special)):
+        config = SimulateConfig(images=images, out=tmp_path / f"of {made is special}", simulation=made)
+        run(config)
+        with pytest.raises(ConfigError, match=rf"simulation\.{name}: .*its default (there|here)"):
+            run(config.model_copy(update={"simulation": asked}))
+        assert run(config).up_to_date
+
+
 @pytest.mark.parametrize("finished", [True, False])
 def test_output_of_another_configuration_is_kept(images: Path, tmp_path: Path, finished: bool) -> None:
     config = SimulateConfig(images=images, out=tmp_path / "out", simulation=SMALL)
