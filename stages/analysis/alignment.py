@@ -33,6 +33,7 @@ from .config import AlignmentConfig
 from .results import AnalysisReport, Fields, Progress, Subject
 
 FEATURES = "aligned features"
+_ROUNDING = 1e-5  # features that vary by less of their size do not: float32 rounds them so
 Steps = tuple[float | None, ...]
 TITLE = "Alignment of the domains"
 READING = (
@@ -86,7 +87,8 @@ def measure(subject: Subject, config: AlignmentConfig, progress: Progress) -> tu
 def cka_of_layers(
     subject: Subject, network: SpikingNetwork, config: AlignmentConfig, progress: Progress
 ) -> dict[str, Tensor]:
-    """CKA (T,) between the domains of each layer's spikes and of the aligned features; NaN where a layer is silent."""
+    """CKA (T,) between the domains of each layer's spikes and of the aligned features; NaN where a layer is silent, or
+    the same for all samples."""
     network.train()
     sums: dict[str, Tensor] = {}
     for batch in subject.batches(config.batch_size, "alignment", progress):
@@ -111,8 +113,15 @@ def _similarities(network: SpikingNetwork, frames: Tensor, domain: Domain) -> Ma
 
 
 def gram(x: Tensor) -> Tensor:
-    """XX' (T, B, B) of features (T, B, ...), with a diagonal of 0."""
+    """XX' (T, B, B) of features (T, B, ...) less their mean over the batch, with a diagonal of 0.
+
+    HSIC_1 is the same without the mean, but for rounding, of which alone it consists where features do not vary: they
+    are 0 then.
+    """
     x = x.flatten(2)
+    varying = x - x.mean(1, keepdim=True)
+    is_constant = varying.square().sum((1, 2)) <= _ROUNDING**2 * x.square().sum((1, 2))
+    x = varying.masked_fill(is_constant[:, None, None], 0)
     products = (x @ x.mT).double()
     return products - torch.diag_embed(products.diagonal(dim1=-2, dim2=-1))
 

@@ -16,7 +16,7 @@ def _analysis(name: str, version: int, config: Any, of: Any, **needs: Any) -> An
 
 _LISTED = (
     _analysis("activity", 2, ActivityConfig, activity, needs_known_layers=True),
-    _analysis("alignment", 2, AlignmentConfig, alignment, needs_images=True, reads_metrics=True, min_recordings=4),
+    _analysis("alignment", 3, AlignmentConfig, alignment, needs_images=True, reads_metrics=True, min_recordings=4),
     _analysis("embedding", 2, EmbeddingConfig, embedding, min_recordings=4),
     _analysis("grad-cam", 2, GradCamConfig, grad_cam, needs_known_layers=True),
     _analysis("landscape", 2, LandscapeConfig, landscape),

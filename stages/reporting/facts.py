@@ -13,7 +13,7 @@ from ...cache.errors import command_line
 from ...cache.pairs import SPLIT_CODES
 from ..analysis.catalogue import ANALYSES
 from ..analysis.results import Analysis, AnalysisReport, name_weights
-from ..runs.origin import origin_of
+from ..runs.origin import origin_of, shows_photos
 from .figures import to_svg
 from .records import Group, RunRecord, labelled
 
@@ -80,9 +80,11 @@ def _setup_of(record: RunRecord) -> dict[str, str]:
     codes = pairs.store.column("split")
     counts = {name: np.count_nonzero(codes == code) for name, code in SPLIT_CODES.items()}
     taught, images = "without images", "none"
-    if pairs.images is not None:
+    if pairs.images is not None and shows_photos(record.document):
         taught = f"taught by {pairs.images.attributes.dataset}"
         images = f"{len(pairs.images):,}, of which {len(pairs.store.column('pool_rows')):,} may teach"
+    elif pairs.images is not None:
+        images = f"{len(pairs.images):,}, of which none was shown"
     seen = "not known"
     if report.train_labels is not None and report.selection_labels is not None:
         chose = f", and {report.selection_labels:,} that chose the epoch of best" if report.selection_labels else ""

@@ -39,11 +39,16 @@ def describe_origin(documents: Iterable[Mapping[str, Any]]) -> str:
     return f"The recordings are simulated: {_BEFORE_THE_CAMERA[known[0][0]]} before a simulated camera{camera}."
 
 
+def shows_photos(document: Mapping[str, Any]) -> bool:
+    """Whether photos taught a run, as far as its settings tell: `events` may lie beside photos, and shows none."""
+    return (settings_of(document).get("train") or {}).get("method") != "events"
+
+
 def _compare_cameras(document: Mapping[str, Any]) -> str:
     """What the camera of the recordings is to that of the photos; "" where no camera shows photos, or it is not known."""
     settings = settings_of(document)
     train, images = settings.get("train") or {}, settings.get("images") or {}
-    if train.get("method") == "events":
+    if not shows_photos(document):
         return ""
     if train.get("encoding") == "saccade":
         motion = (train.get("saccade") or {}).get("motion", _SIMULATED_MOTION)

@@ -9,7 +9,7 @@ from typing import Any, Final
 from ...cache.pairs import Reach
 from ..evaluation.results import Accuracies, EvaluationReport
 from ..runs.checkpoint import CheckpointInfo
-from ..runs.origin import describe_origin, origin_of, settings_of
+from ..runs.origin import describe_origin, origin_of, settings_of, shows_photos
 from . import licences
 from .cards import card, repository_name, table
 
@@ -37,13 +37,13 @@ class DataSet:
 
 
 def data_sets(document: Mapping[str, Any]) -> list[DataSet]:
-    """Recordings, then photos; none where the settings do not say, as of imported weights.
+    """Recordings, then photos that were shown; none where the settings do not say, as of imported weights.
 
     Drawn and simulated data are read as published ones are, and are none.
     """
     found = []
     experiment, origin = settings_of(document), origin_of(document)
-    for section in ("events", "images"):
+    for section in ("events", "images") if shows_photos(document) else ("events",):
         source = (experiment.get(section) or {}).get("source")
         if source is None:
             continue

@@ -39,6 +39,17 @@ def test_equal_features_are_aligned_and_unrelated_ones_are_not() -> None:
     assert linear_cka(x, y).min() > 0.9  # why the loss's own CKA is not used here
 
 
+def test_features_that_do_not_vary_have_no_alignment() -> None:
+    """Constant ones that are not 0, whose HSIC is rounding alone; large ones that vary by a thousandth do have one."""
+    draws = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(1, 32, 200, generator=draws) for _ in range(2))
+    for constant in torch.rand(20, 1, 1, 200, generator=draws) * 10:
+        assert cka(constant.expand(1, 32, 200), y).isnan().all()
+        assert cka(constant.expand(1, 32, 200), constant.expand(1, 32, 200)).isnan().all()
+    assert float(cka(1000 + x, x)) == pytest.approx(1, abs=1e-3)
+    assert float(cka(1000 + x, 1000 + y).abs()) < 0.1
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network(name: str, tmp_path: Path) -> None:
     """The weights are those that the run started from, so both networks must give the same."""

@@ -21,7 +21,7 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.pipeline import summaries
 from dvs_transfer.stages.evaluation import evaluate
 from dvs_transfer.stages.evaluation.config import EvaluateConfig
-from dvs_transfer.stages.evaluation.evaluate import describe_choice, run
+from dvs_transfer.stages.evaluation.evaluate import describe_choice, measure, run
 from dvs_transfer.stages.evaluation.results import LastEpoch, current_evaluation, read_evaluation, read_predictions
 from dvs_transfer.stages.evaluation.statistics import NUM_RESAMPLES, bootstrap_interval
 from dvs_transfer.stages.network.config import ModelConfig
@@ -356,3 +356,9 @@ def test_a_mixture_without_recordings_used_no_label(run_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(document))
     report = run(EvaluateConfig(), open_tiny_split, folder)
     assert (report.train_labels, report.unlabelled_recordings) == (0, 40)
+
+
+def test_of_equal_scores_the_first_counts_for_the_best_five_as_for_the_best() -> None:
+    found = measure(torch.zeros(50, 101), torch.zeros(50, dtype=torch.int64))
+    assert (found.top1, found.top5) == (1, 1)
+    assert measure(torch.zeros(101, 101), torch.arange(101)).top5 == pytest.approx(5 / 101)

@@ -90,7 +90,13 @@ def test_recordings_that_are_simulated_are_called_so(sections: dict[str, Any], s
     text = " ".join(read(reconfigured(make_run(), **sections)).text.split())
     opening = text.partition("Results")[0]
     assert f"Guessing: 33.3 %. The recordings are simulated: {says} Method transfer" in opening
-    assert "toy-events (simulated) taught by" in text
+    assert "toy-events (simulated) " in text
+
+
+def test_photos_that_were_not_shown_did_not_teach(make_run: MakeRun) -> None:
+    text = " ".join(read(reconfigured(make_run(), train={"method": "events"})).text.split())
+    assert "toy-events without images" in text
+    assert "of which none was shown" in text
 
 
 @pytest.mark.parametrize("sections", [{}, {"images": {"recorded": CAMERA}, "train": {"encoding": "recorded"}}])

@@ -241,7 +241,14 @@ def write_alignment(run: Path, checkpoint: CheckpointName, **changes: Any) -> No
         **{"analysis": "alignment", "fingerprint": "0", "settings": {}, "split": "validation", "num_recordings": 6},
         **{"weights_digest": weights_digest(run, checkpoint)},
         **{"checkpoint": checkpoint, "epoch": 3, "method": "transfer", "protocol": "disjoint", "split_digest": "0"},
-        **{"revision": 2, "arrays": [], "note": "", "seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]]},
+        **{
+            "revision": ANALYSES["alignment"].version,
+            "arrays": [],
+            "note": "",
+            "seconds": 1.0,
+            "layers": ["backbone.0"],
+            "trained": [[0.1, 0.2]],
+        },
         **{"initial": None, "aligned_features": 0.65432, "aligned_features_initial": None, "epochs": [1, 2]},
         **{"w_t": [[0.7, 0.8], [0.7, 0.9]], "sliding_probability": [0.5, 1.0]},
     }

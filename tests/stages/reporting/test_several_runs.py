@@ -16,11 +16,13 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import compare_runs, report
 from dvs_transfer.stages import pairing
+from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.analysis.style import SERIES
 from dvs_transfer.stages.evaluation.results import evaluation_path
 from dvs_transfer.stages.pairing_config import PairingConfig
 from dvs_transfer.stages.runs.checkpoint import weights_digest
 
+VERSION = ANALYSES["alignment"].version
 METHODS = ({"method": "transfer"}, {"method": "events"})
 
 
@@ -86,7 +88,7 @@ def test_analyses_of_other_recordings_and_settings_are_told_apart(make_run: Make
         values = {
             **{"analysis": "alignment", "fingerprint": "0", "settings": {"extent": extent}, "split": split},
             **{"weights_digest": weights_digest(run, "best"), "num_recordings": 6, "checkpoint": "best", "epoch": 2},
-            **{"method": "transfer", "protocol": "disjoint", "split_digest": "0", "version": 2, "arrays": []},
+            **{"method": "transfer", "protocol": "disjoint", "split_digest": "0", "version": VERSION, "arrays": []},
             **{"seconds": 1.0, "layers": ["backbone.0"], "trained": [[0.1, 0.2]], "initial": None, "epochs": []},
             **{"aligned_features": 0.6, "aligned_features_initial": None, "w_t": [], "sliding_probability": []},
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import yaml
 from evaluations import evaluation_of
 from hypothesis import given
@@ -90,6 +91,13 @@ def card_of(
 def named(title: str, metrics: list[tuple[str, float, Any]]) -> list[tuple[str, str, float, Any]]:
     names = ("top-1", "mean of the classes' top-1", "top-5")
     return [(kind, f"{name}, {title}", *rest) for name, (kind, *rest) in zip(names, metrics, strict=True)]
+
+
+@pytest.mark.parametrize(("method", "shown"), [("transfer", ["nmnist", "mnist"]), ("events", ["nmnist"])])
+def test_photos_that_taught_nothing_are_not_named(method: str, shown: list[str]) -> None:
+    sections = {"events": {"source": "nmnist"}, "images": {"source": "mnist"}, "train": {"method": method}}
+    text = card_of({"experiment": sections})[2]
+    assert yaml.safe_load(text.split("---\n")[1])["datasets"] == shown
 
 
 def test_each_number_of_a_card_stands_with_its_interval_and_its_epoch() -> None:
