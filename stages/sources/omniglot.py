@@ -83,13 +83,7 @@ class Omniglot(ImageReader):
         self.searched = roots_of(characters.values())
         samples: list[Sample] = []
         for label, (name, place) in enumerate(characters.items()):
-            files: dict[int, str] = {}
-            for file in place.children()[1]:
-                if match := _IMAGE.fullmatch(file):
-                    other = files.setdefault(drawer := int(match[1]), file)
-                    if other != file:
-                        both = f"is of drawer {drawer}, as {place.where(other)} is"
-                        raise SourceError(f"{place.where(file)}: {both}; remove one of them")
+            files = {int(match[1]): file for file in place.children()[1] if (match := _IMAGE.fullmatch(file))}
             for drawer in sorted(files.keys() - set(range(1, NUM_DRAWERS + 1))):
                 raise SourceError(f"{place.where(files[drawer])}: drawer {drawer}, expected 1 to {NUM_DRAWERS}")
             for drawer in range(1, NUM_DRAWERS + 1):

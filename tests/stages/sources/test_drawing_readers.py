@@ -297,16 +297,6 @@ def test_a_missing_drawing_is_reported_and_a_21st_refused(drawings: Path) -> Non
         open_source("omniglot", drawings / "omniglot")
 
 
-@pytest.mark.parametrize("name", ["omniglot", "omniglot-strokes"])
-def test_two_drawings_of_one_drawer_are_refused(name: str, drawings: Path) -> None:
-    write_strokes(drawings)
-    folder = drawings / "omniglot" / "images_evaluation" / CLASSES[0]
-    shutil.copy(folder / "0700_05.png", folder / "0701_05.png")
-    says = r"character01/0701_05\.png: is of drawer 5, as .*character01/0700_05\.png is; remove one of them"
-    with pytest.raises(SourceError, match=says):
-        open_source(name, drawings / "omniglot")
-
-
 def test_strokes_are_those_of_the_drawing_s_own_name(drawings: Path) -> None:
     """Another file of the same drawer is none of them, and is told."""
     write_strokes(drawings)
