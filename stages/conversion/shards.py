@@ -48,15 +48,21 @@ _OF_THIS_RUN = re.compile(r" at 0x[0-9a-f]+|/proc/\d+/fd/\d+")
 
 @dataclass(frozen=True)
 class ShardTask:
-    """The samples of one shard, to be read, converted and written."""
+    """The samples of one shard, to be read, converted and written.
+
+    listing: the digest of the source's as the command opened it, of which the store's recipe is made.
+    """
 
     config: ConvertConfig
     source: Reader
+    listing: str
     layout: StoreLayout
     shard: int
 
     @property
     def samples(self) -> tuple[Sample, ...]:
+        """Raises SourceError: the source, opened again in a worker, lists others now."""
+        self.source.require_listing(self.listing)
         rows = self.layout.rows_of(self.shard)
         return self.source.samples[rows.start : rows.stop]
 
@@ -68,7 +74,7 @@ def convert_shards(
 
     Raises as that does.
     """
-    tasks = [ShardTask(config, source, layout, shard) for shard in shards]
+    tasks = [ShardTask(config, source, source.listing_digest, layout, shard) for shard in shards]
     digests = map_tasks(convert_shard, tasks, label=f"{do} {source.name}")
     return {task.shard: digest for task, digest in zip(tasks, digests, strict=True)}
 
@@ -76,8 +82,8 @@ def convert_shards(
 def convert_shard(task: ShardTask) -> str:
     """Convert and write one shard; returns the digest of its samples' identities.
 
-    Raises SourceError when a sample is broken and the configuration is `strict`, or when memory runs out: that is no
-    fault of the sample, which is therefore not quarantined.
+    Raises SourceError when a sample is broken and the configuration is `strict`, when the raw data changed since the
+    command listed them, or when memory runs out: that is no fault of the sample, which is therefore not quarantined.
     """
     samples = task.samples
     try:
@@ -137,8 +143,14 @@ def _nothing(column: str) -> str | int:
 
 
 def take_identities(source: Reader, samples: Sequence[Sample], map_tasks: TaskRunner) -> list[Identity]:
-    """The identity of each of the samples, in their order, without converting them."""
-    tasks = [(source, samples[first : first + SAMPLES_PER_TASK]) for first in range(0, len(samples), SAMPLES_PER_TASK)]
+    """The identity of each of the samples, in their order, without converting them.
+
+    Raises SourceError when the raw data changed since they were listed.
+    """
+    tasks = [
+        (source, source.listing_digest, samples[first : first + SAMPLES_PER_TASK])
+        for first in range(0, len(samples), SAMPLES_PER_TASK)
+    ]
     return [identity for part in map_tasks(_identify, tasks, label=f"check {source.name}") for identity in part]
 
 
@@ -152,8 +164,9 @@ def identity_of_row(row: Row) -> Identity:
     return row["sample_id"], row["source_digest"], row["metadata"]
 
 
-def _identify(task: tuple[Reader, Sequence[Sample]]) -> list[Identity]:
-    source, samples = task
+def _identify(task: tuple[Reader, str, Sequence[Sample]]) -> list[Identity]:
+    source, listing, samples = task
+    source.require_listing(listing)
     return [identity_of_row(_read(source, sample)[0]) for sample in samples]
 
 

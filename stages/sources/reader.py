@@ -9,18 +9,20 @@ serves the digest and the decoding. Another package's reader is named `package.m
 from __future__ import annotations
 
 import re
+import secrets
 from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, Self
 
-from ...cache.digests import blocks_digest
+from ...cache.digests import blocks_digest, fingerprint
 from ...cache.errors import SourceError
 from .base import Recording, Sample, UInt8Array
 from .images import decode_image
+from .openings import reopen
 from .random_access import RandomAccess, blocks
 from .strokes import Strokes
 from .tree import FileTree, FolderTree, Place, describe_children, find_folder, is_clutter, open_place
@@ -55,7 +57,8 @@ class Reader(ABC):
     """A raw data set at `path`, opened: its samples are listed, nothing is decoded.
 
     class_names: in label order.  samples: ordered by label, then by id.
-    A reader is pickled as its class and path and opened once in each worker process; threads may share one.
+    A reader is pickled as its class and path and opened once in each worker process; threads may share one. Another
+    reader of the same path is opened there anew, for the files may be others by then (see `openings`).
     The class attributes are facts of the published data set; `doctor` compares what is there with them.
     """
 
@@ -84,6 +87,7 @@ class Reader(ABC):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._token = secrets.token_hex(8)
         self.searched: tuple[Place, ...] = ()  # in which, and below which, every file should be a sample
         self._files: dict[str, tuple[FileTree, str]] = {}
         self.class_names, samples = self.list_samples()
@@ -253,8 +257,28 @@ class Reader(ABC):
             )
         return SourceError(f"{self.path}: expected {self.layout}; found {describe_children(found)}{way_out}")
 
+    @cached_property
+    def listing_digest(self) -> str:
+        """Of class names, ids and labels: what `require_listing` compares."""
+        ids, labels = ([getattr(sample, name) for sample in self.samples] for name in ("sample_id", "label"))
+        return fingerprint([self.class_names, ids, labels])
+
+    def require_listing(self, digest: str) -> None:
+        """Raises SourceError when the reader that this one was pickled as, of that digest, listed other samples."""
+        if self.listing_digest != digest:
+            raise SourceError(
+                f"{self.path}: a worker lists other samples here than the command did when it began; the raw data "
+                "changed meanwhile, or the worker's machine has others: when nothing writes there any more, run the "
+                "same command again"
+            )
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (type(self), self.path.stat().st_mtime_ns, *self.arguments())
+        return self.pickled_as(self._token, self.path.stat().st_mtime_ns, *self.arguments())
+
+    @classmethod
+    def pickled_as(cls, *opening: Any) -> tuple[Any, ...]:
+        """What a reader of this class is pickled as."""
+        return reopen, (cls, *opening)
 
     def arguments(self) -> Iterable[Any]:
         """What the class was called with."""
@@ -272,12 +296,6 @@ def places_down(start: Place) -> list[Place]:
             break
         places.append(places[-1].child(folders[0]))
     return places
-
-
-@lru_cache(maxsize=8)
-def _reopen(reader: type[Reader], modified_ns: int, *arguments: Any) -> Reader:
-    """One opening of a source for each worker process; `modified_ns` tells a replaced archive from the one before."""
-    return reader(*arguments)
 
 
 class EventReader(Reader):

@@ -22,6 +22,7 @@ import numpy as np
 from ...cache.errors import SourceError
 from .base import LARGEST_SENSOR, Events, Sample
 from .formats.isolated import PIECE_EVENTS, ask
+from .openings import reopen
 from .reader import PARTS, EventReader, Listing
 from .tree import FolderTree, Place
 
@@ -140,14 +141,14 @@ class TonicReader(EventReader):
         *_, file = self._entries[sample.sample_id]
         return {"file": Path(file).relative_to(self._folder).as_posix()} if file else {}
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.dataset.__name__, self.path, self.path.stat().st_mtime_ns)
+    @classmethod
+    def pickled_as(cls, *opening: Any) -> tuple[Any, ...]:
+        return _reopen, (cls.dataset.__name__, *opening)
 
 
-@lru_cache(maxsize=8)
-def _reopen(class_name: str, path: Path, modified_ns: int) -> TonicReader:
-    """As `reader._reopen`; the class is made for tonic's and found by name."""
-    return tonic_reader(class_name)(path)
+def _reopen(class_name: str, *opening: Any) -> Any:
+    """As `openings.reopen`; the class is made for tonic's and found by name."""
+    return reopen(tonic_reader(class_name), *opening)
 
 
 @lru_cache

@@ -88,6 +88,27 @@ def test_a_pickled_source_reads_the_same_and_opens_once(tmp_path: Path, make: An
     assert first.read_bytes(source.samples[0]) == source.read_bytes(source.samples[0])
 
 
+def test_another_reader_of_the_same_path_is_opened_anew(tmp_path: Path, make: Any, ncaltech_files: Any) -> None:
+    first, second = (open_source("ncaltech101", make.files(tmp_path, ncaltech_files)) for _ in range(2))
+    opened, anew = (pickle.loads(pickle.dumps(source)) for source in (first, second))
+    assert opened is not anew
+    assert pickle.loads(pickle.dumps(opened)) is opened  # as a scheduler hands it on
+
+
+def test_where_a_reader_cannot_be_opened_it_says_so_when_it_is_used(
+    tmp_path: Path, make: Any, ncaltech_files: Any
+) -> None:
+    (tmp_path / "raw").mkdir()
+    source = open_source("ncaltech101", make.files(tmp_path / "raw" / "data", ncaltech_files).parent)
+    pickled = pickle.dumps(source)
+    (tmp_path / "raw" / "data").rename(tmp_path / "elsewhere")
+    unopened = pickle.loads(pickled)
+    with pytest.raises(SourceError, match="raw: expected Caltech101"):
+        unopened.require_listing(source.listing_digest)
+    (tmp_path / "elsewhere").rename(tmp_path / "raw" / "data")
+    assert pickle.loads(pickle.dumps(unopened)).samples == source.samples
+
+
 def test_threads_read_the_same_from_an_archive(tmp_path: Path, make: Any, ncaltech_files: Any) -> None:
     path = form_of("archive, deflated", tmp_path, make, ncaltech_files)
     source = open_source("ncaltech101", path)

@@ -121,6 +121,8 @@ def test_pieces_are_put_together(nmnist: Path, make: Any, monkeypatch: pytest.Mo
 def test_a_reader_is_opened_again_in_another_process(nmnist: Path) -> None:
     source = open_source("tonic:NMNIST", nmnist)
     again = pickle.loads(pickle.dumps(source))
+    assert again is pickle.loads(pickle.dumps(source)) is pickle.loads(pickle.dumps(again))
+    assert again is not pickle.loads(pickle.dumps(open_source("tonic:NMNIST", nmnist)))  # another command's
     assert again.samples == source.samples
     assert again.read_bytes(again.samples[0]) == source.read_bytes(source.samples[0])
 
