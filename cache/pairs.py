@@ -28,7 +28,7 @@ from .digests import fingerprint
 from .documents import Frozen
 from .errors import StoreError
 from .locks import once
-from .places import remove_folder
+from .places import is_address, remove_folder, remove_objects
 from .store import FrameStore, find_stores
 from .writer import StoreBuilder, StoreLayout
 
@@ -140,12 +140,21 @@ def write_pairs(
 
     def write() -> Path:
         for path in find_stores(folder, name, layout.recipe):
-            remove_folder(path)
+            _give_way(path)
         builder.begin()
         builder.write_shard(0, {}, [{}] * num_recordings)
         return builder.finish(columns, description.split_digest)
 
     return once(folder, layout.name, find, write, builder.discard)[0]
+
+
+def _give_way(path: Path) -> None:
+    """Remove a store in whose place one is to be made: at no time a part of it looks whole."""
+    if is_address(path):
+        remove_objects([path / "zarr.json"])
+    else:
+        path = path.rename(path.with_name(f".{path.name}.old"))
+    remove_folder(path)
 
 
 class PairStore:

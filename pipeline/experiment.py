@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
-from ..cache.documents import read_json
 from ..cache.errors import ConfigError, SourceError, StoreError
 from ..cache.locks import once
 from ..cache.pairs import Split
-from ..cache.places import make_folder, place
+from ..cache.places import place
 from ..cache.store import FrameStore
 from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
@@ -37,7 +35,8 @@ from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
 from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, build, load_config, parse_overrides
 from .execution import ALL_CORES
-from .workspace import PAIR_NOTES, AnyRoot, Workspace
+from .notes import is_noted, note_paths, read_note, write_note
+from .workspace import AnyRoot, Workspace
 
 # What loads torch, for seconds, comes on first use: `preprocess` of what is up to date needs none of it.
 if TYPE_CHECKING:
@@ -96,29 +95,24 @@ def preprocess(
         recorded = conversion.run(_conversion_config(config, workspace, config.images, camera), map_tasks)
     of_images = [None if store is None else store.path for store in (images, recorded)]
     pairs = pairing.run(config.pairing, events.path, of_images[0], workspace.cache, on_message, of_images[1])
-    note_path, picture = _note_path(config, workspace), workspace.previews / f"{pairs.path.stem}.png"
-    anyones = _note_path(config, workspace, anyones=True)
+    picture = workspace.previews / f"{pairs.path.stem}.png"
     note = {"pairs": pairs.path.name, "config": config.model_dump(mode="json", exclude={"baseline"})}
     if origin := _origin_beside(config, workspace):
         note[ORIGIN_KEY] = origin
 
     def tidy() -> None:
-        for path in {note_path, anyones, picture}:
+        for path in {*note_paths(config, workspace), picture}:
             durable.remove_temporaries(path.parent, f"{path.stem}*")
 
     def write() -> bool:
         tidy()
-        make_folder(note_path.parent)
-        for path in {note_path, anyones}:
-            durable.write_json(path, note)
+        write_note(config, workspace, note)
         if not picture.exists():
             preview.run(pairs.path, picture)
         return True
 
     def find() -> bool | None:
-        with suppress(FileNotFoundError, ValueError):
-            return (read_json(note_path) == note and picture.exists()) or None
-        return None
+        return (is_noted(config, workspace, note) and picture.exists()) or None
 
     once(workspace.cache, pairs.path.name, find, write, tidy)
     return PreprocessReport(
@@ -128,22 +122,7 @@ def preprocess(
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
-    return workspace.cache / str(_read_note(config, workspace)["pairs"])
-
-
-def _read_note(config: ExperimentConfig, workspace: Workspace) -> dict[str, Any]:
-    """What `preprocess` noted for this configuration, see there. Raises as `find_pairs`."""
-    note_path = _note_path(config, workspace)
-    try:
-        note: dict[str, Any] = read_json(note_path)
-        return note | {"pairs": str(note["pairs"])}
-    except FileNotFoundError:
-        raise StoreError(
-            f"{workspace.cache}: no data for this configuration ({config.name}) yet; "
-            "run `dvs-transfer preprocess` first, with the same settings"
-        ) from None
-    except (ValueError, KeyError, TypeError):
-        raise StoreError(f"{note_path}: damaged; run `dvs-transfer preprocess` again") from None
+    return workspace.cache / str(read_note(config, workspace)["pairs"])
 
 
 def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
@@ -195,7 +174,7 @@ def train(
     from ..stages.training.methods import plugin_code
 
     config, workspace = load_config(config), Workspace.at(root)
-    note = _read_note(config, workspace)
+    note = read_note(config, workspace)
     pairs = workspace.cache / str(note["pairs"])
     folder = Path(folder) if folder else run_folder(config, workspace)
     open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
@@ -330,18 +309,3 @@ def _conversion_config(
         simulation=None if camera is None else camera.model_dump(mode="json"),
         **parts,
     )
-
-
-def _note_path(config: ExperimentConfig, workspace: Workspace, anyones: bool = False) -> Path:
-    """Named by all that decides the pair store, but for the raw data's contents.
-
-    Where several workspaces may share the cache, each has a note of its own for the raw data that it has. anyones: the
-    one of whoever preprocessed last, for those that have none of the raw data.
-    """
-    no_data = dict.fromkeys(("name", "model", "train", "evaluate", "baseline"), True)
-    # A split's file counts by its content.
-    data = config.model_dump(mode="json", exclude={**no_data, "pairing": {"split_file": {"files": True}}})
-    raw = [workspace.raw_data(section.raw).resolve() for section in (config.events, config.images) if section]
-    if workspace.cache_at is not None and not anyones and all(path.exists() for path in raw):
-        data["found"] = [str(path) for path in raw]
-    return workspace.cache / PAIR_NOTES / f"{fingerprint(data)[:FINGERPRINT_DIGITS]}.json"

@@ -23,7 +23,7 @@ from .table import UNREAL
 
 DPI = 150
 # A minus is one at the start alone: elsewhere it may be a hyphen.
-_NUMBER = re.compile(rf"(?:^[-{MINUS}])?(?:\d+(?:,\d{{3}})*(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(rf"(?:^[-{MINUS}])?(?:\d+(?:,\d{{3}})*(?:\.\d+)?|(?<![\w.])\.\d+)(?:[eE][-+{MINUS}]?\d+(?!\w))?")
 _LineKey = tuple[tuple[tuple[str, str], ...], str]  # labels on the axes other than x, and the study's title
 
 

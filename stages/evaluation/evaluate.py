@@ -83,6 +83,7 @@ def run(
         info = loaded[config.checkpoint][1]
         split = open_split(config.split)
         require_same_data(info, split, run_folder)
+        groups = split.groups  # before the work: a store may have to be made again
         if not len(split):
             raise TrainingError(f"the {config.split} split has no recordings; pair again with a {config.split} share")
         if config.adapt:
@@ -100,14 +101,14 @@ def run(
         durable.write_bytes(save_logits, buffer.getvalue())
     confusion = confusion_matrix(scores[config.checkpoint], labels)
     report = EvaluationReport(
-        **_measure_with_intervals(scores[config.checkpoint], labels, split.groups),
+        **_measure_with_intervals(scores[config.checkpoint], labels, groups),
         num_resamples=NUM_RESAMPLES,
         calibration_error=calibration_error(scores[config.checkpoint], labels),
         top1_after_step=accuracy_after_steps(after_steps[config.checkpoint], labels),
-        last=LastEpoch(**_measure_with_intervals(scores["last"], labels, split.groups)) if "last" in scores else None,
+        last=LastEpoch(**_measure_with_intervals(scores["last"], labels, groups)) if "last" in scores else None,
         split=config.split,
         num_samples=len(split),
-        num_groups=None if split.groups is None else len(set(split.groups)),
+        num_groups=None if groups is None else len(set(groups)),
         num_classes=split.num_classes,
         photos_in_reach=info.photos_in_reach_of(split),
         split_digest=split.split_digest,
@@ -125,7 +126,7 @@ def run(
     )
     named = {"": split.event_labels.tolist()} | {name: found.argmax(1).tolist() for name, found in scores.items()}
     said = {name: tuple(split.class_names[label] for label in found) for name, found in named.items()}
-    predictions = Predictions(split.sample_ids, said[""], said[config.checkpoint], said.get("last"), split.groups)
+    predictions = Predictions(split.sample_ids, said[""], said[config.checkpoint], said.get("last"), groups)
     write_results(run_folder, report, predictions)
     os.utime(evaluation_path(run_folder, report.split), ns=(began, began))  # which tells weights that came later
     return report
@@ -198,7 +199,7 @@ def measure(scores: Tensor, labels: Tensor) -> Accuracies:
     support = confusion.sum(1)
     present = support > 0
     first = scores.argsort(dim=1, descending=True, stable=True)[:, :5]  # of equal scores the first, as argmax has it
-    top5 = (first == labels[:, None]).any(1).double().mean()
+    top5 = (first == labels[:, None]).any(1).float().mean()
     return Accuracies(
         top1=float(confusion.trace() / support.sum()),
         top5=float(top5),

@@ -11,7 +11,6 @@ is left out but numbers and versions, which belong to a name: mug/rec.v1 is not 
 from __future__ import annotations
 
 import csv
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -25,6 +24,7 @@ from ...cache.pairs import OUTSIDE, SPLIT_CODES, Split
 from ...cache.store import FrameStore
 from ..leakage.originals import Originals
 from ..pairing_config import LISTED_PARTS, SplitFile
+from ..sources.reader import is_ending
 
 _PARTS: Final[Mapping[str, Split]] = {
     **{name: name for name in SPLIT_CODES},
@@ -32,7 +32,6 @@ _PARTS: Final[Mapping[str, Split]] = {
     "valid": "validation",
 }
 _DELIMITERS: Final = "\t;,"
-_NO_ENDING: Final = re.compile(r"(?i)\d|v\d+\Z")  # what is behind a name's last point, or begins it
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def find_row(text: str, rows: Mapping[str, int]) -> int | None:
     """The row whose id a sample's name is or, without its ending and leading folders, ends in."""
     folder, slash, file = text.rpartition("/")
     name, _, ending = file.rpartition(".")
-    stem = text if _NO_ENDING.match(ending) else f"{folder}{slash}{name or file}"
+    stem = f"{folder}{slash}{name or file}" if is_ending(ending) else text
     while True:
         for name in (text, stem):
             if name in rows:

@@ -164,7 +164,7 @@ class Reader(ABC):
                 f"{place}: holds no sample of class {class_name} (found {describe_children(place)}); "
                 "fetch the class again, or remove its folder here and in the data set it is paired with"
             )
-        stems = {file: _stem(_stem(file) if file.lower().endswith(".gz") else file) for file in files}
+        stems = {file: _stem(file) for file in files}
         prefix = f"{part}/" if part else ""
         return [self.add_file(class_name, f"{prefix}{stem}", label, place, file) for file, stem in stems.items()]
 
@@ -323,5 +323,13 @@ class ImageReader(Reader):
         raise NotImplementedError(f"{self.name} has no strokes")
 
 
+def is_ending(text: str) -> bool:
+    """Whether what stands behind a name's last point is no number or version, which belong to the name."""
+    return re.match(r"(?i)\d|v\d+\Z", text) is None
+
+
 def _stem(file: str) -> str:
-    return file.rpartition(".")[0] or file
+    """Without its ending, of a file with gzip's without both."""
+    stem, _, ending = file.rpartition(".")
+    inner, _, second = stem.rpartition(".")
+    return (inner if ending.lower() == "gz" and is_ending(second) else stem) or stem or file

@@ -20,8 +20,8 @@ from dvs_transfer.cache import durable
 from dvs_transfer.cache.errors import ConfigError
 from dvs_transfer.pipeline.config import EventsSection, ExperimentConfig, ImagesSection
 from dvs_transfer.pipeline.experiment import _conversion_config as conversion_config
-from dvs_transfer.pipeline.experiment import _note_path as note_path
 from dvs_transfer.pipeline.experiment import run_folder
+from dvs_transfer.pipeline.notes import note_paths
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages import demo, pairing
 from dvs_transfer.stages.conversion import run as conversion
@@ -172,7 +172,7 @@ class Identities:
             case "PairingConfig":
                 return self._pair(values).name
             case "SplitFile":
-                return note_path(self._experiment({"pairing": {"split_file": values}}), self.workspace).name
+                return note_paths(self._experiment({"pairing": {"split_file": values}}), self.workspace)[0].name
             case "DemoConfig":
                 return self._drawn({**values, "out": self._demo.out})
             case "SimulationConfig":
@@ -224,7 +224,7 @@ class Identities:
 
     def _run(self, values: dict[str, Any]) -> str:
         config = self._experiment(values)
-        note = note_path(config, self.workspace)
+        note, _ = note_paths(config, self.workspace)
         note.parent.mkdir(exist_ok=True)
         durable.write_json(note, {"pairs": self._pairs})
         return run_folder(config, self.workspace).name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from dvs_transfer.cache.errors import ConfigError, StoreError, TrainingError
 from dvs_transfer.pipeline import experiment
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder, train
+from dvs_transfer.pipeline.notes import note_paths
 from dvs_transfer.pipeline.workspace import Workspace
 from dvs_transfer.stages.runs.origin import origin_of
 from dvs_transfer.stages.tasks import run_serially
@@ -54,7 +56,7 @@ def preprocessed(made_once: Workspace, tmp_path: Path) -> Workspace:
 
 
 def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(tmp_path: Path) -> None:
-    """The paths of a configuration are below each one's root; one without the raw data takes what was made last."""
+    """The paths of a configuration are below each one's root; one without the raw data takes what was made first."""
     shared = tmp_path / "caches"
     one, two, none = (Workspace(tmp_path / name, shared) for name in ("one", "two", "none"))
     write_raw_data(one.raw)
@@ -63,9 +65,30 @@ def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(
     extra.write_bytes(extra.read_bytes()[:-50])
     own = [preprocess(config(), workspace, run_serially).pairs.path for workspace in (one, two)]
     assert own[0] != own[1]
-    assert [find_pairs(config(), workspace) for workspace in (one, two, none)] == [*own, own[1]]
+    assert [find_pairs(config(), workspace) for workspace in (one, two, none)] == [*own, own[0]]
     assert preprocess(config(), one, run_serially).pairs.path == own[0]
     assert find_pairs(config(), two) == own[1]
+    write_raw_data((three := Workspace(tmp_path / "three", shared)).raw)
+    with pytest.raises(StoreError, match="no data for this configuration"):
+        find_pairs(config(), three)
+    shared.chmod(0o555)  # whoever may not note anything takes what was noted
+    try:
+        if not os.access(shared, os.W_OK):  # root may
+            assert find_pairs(config(), three) == own[0]
+    finally:
+        shared.chmod(0o755)
+
+
+def test_the_note_of_an_earlier_version_in_a_shared_cache_is_used(tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "one", tmp_path / "caches")
+    write_raw_data(workspace.raw)
+    made = preprocess(config(), workspace, run_serially).pairs.path
+    own, anyones = note_paths(config(), workspace)
+    own.unlink()
+    note = json.loads(anyones.read_text())
+    assert note.pop("found")
+    anyones.write_text(json.dumps(note))
+    assert find_pairs(config(), workspace) == made
 
 
 def test_preprocess_makes_the_stores_and_finds_them_again(workspace: Workspace) -> None:

@@ -64,6 +64,14 @@ def test_a_file_of_several_gzip_members_is_read_to_its_end(name: str, recordings
         np.testing.assert_array_equal(getattr(events, column), getattr(make_events(seed=7), column))
 
 
+def test_numbers_and_versions_belong_to_a_gzipped_file_s_name(recordings: Path) -> None:
+    (recordings / "a" / "columns.npz").unlink()
+    for file in ("rec.v1.gz", "rec.v2.gz", "rec_0.5.gz", "rec.gz", "rec_1.csv.GZ"):
+        (recordings / "a" / file).write_bytes(gzip.compress(b"0,1,1,1\n"))
+    found = [sample.sample_id for sample in open_source("folder", recordings).samples]
+    assert found[:-1] == ["a/rec", "a/rec.v1", "a/rec.v2", "a/rec_0.5", "a/rec_1"]
+
+
 def test_an_archive_with_a_folder_of_its_own(recordings: Path, tmp_path: Path) -> None:
     archive = Path(shutil.make_archive(str(tmp_path / "own"), "zip", tmp_path, "recordings"))
     source = open_source("folder", archive)
