@@ -18,7 +18,7 @@ from dvs_transfer.pipeline import experiment
 from dvs_transfer.pipeline.config import ExperimentConfig, validate
 from dvs_transfer.pipeline.experiment import find_pairs, preprocess, read_run, run_folder, train
 from dvs_transfer.pipeline.notes import note_paths
-from dvs_transfer.pipeline.workspace import Workspace
+from dvs_transfer.pipeline.workspace import PAIR_NOTES, Workspace
 from dvs_transfer.stages.runs.origin import origin_of
 from dvs_transfer.stages.tasks import run_serially
 from dvs_transfer.stages.training import loop
@@ -191,7 +191,7 @@ def test_before_preprocess_there_are_no_pairs(workspace: Workspace) -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", '{"pairs": "nowhere.zarr"}', "\0"])
 def test_a_damaged_recipe_is_not_followed(text: str, preprocessed: Workspace) -> None:
     made = preprocess(config(), preprocessed, run_serially)
-    (recipe,) = (preprocessed.cache / experiment.PAIR_NOTES).iterdir()
+    (recipe,) = (preprocessed.cache / PAIR_NOTES).iterdir()
     recipe.write_text(text)
     with pytest.raises(StoreError, match=r"damaged; run `dvs-transfer preprocess` again|nowhere\.zarr: no such store"):
         run_folder(config(), preprocessed)
