@@ -7,6 +7,7 @@ There each has a note of its own; beside it lies anyone's, of whoever came first
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,8 +60,10 @@ def write_note(config: ExperimentConfig, workspace: Workspace, note: dict[str, A
     own, anyones = note_paths(config, workspace)
     make_folder(own.parent)
     if own != anyones:
-        note = note | {FOUND: _found(config, workspace)}
-        if (_read(anyones) or note).get(FOUND, note[FOUND]) == note[FOUND]:
+        note, theirs = note | {FOUND: _found(config, workspace)}, None
+        with suppress(StoreError):  # a damaged one is nobody's
+            theirs = _read(anyones)
+        if theirs is None or theirs.get(FOUND, note[FOUND]) == note[FOUND]:
             durable.write_json(anyones, note)
     durable.write_json(own, note)
 

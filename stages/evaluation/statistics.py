@@ -148,7 +148,9 @@ def recordings_interval(
             drawn = rng.multinomial(total, counts / total, resamples.stop - first)
             summed, weight = np.split(drawn @ values, 2, axis=1)
             with np.errstate(invalid="ignore"):  # 0 / 0: a class of which a resample has nothing
-                means[resamples] += np.nanmean(summed / weight, axis=1) / len(patterns)
+                by_class = summed / weight
+            mean = by_class[:, 0] if stand_alone else np.nanmean(by_class, axis=1)
+            means[resamples] += mean / len(patterns)
     low, high = np.quantile(means.round(_DECIMALS), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high))
 

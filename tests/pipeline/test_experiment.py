@@ -55,7 +55,9 @@ def preprocessed(made_once: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(Path(shutil.copytree(made_once.root, tmp_path / "my röot")))
 
 
-def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(tmp_path: Path) -> None:
+def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The paths of a configuration are below each one's root; one without the raw data takes what was made first."""
     shared = tmp_path / "caches"
     one, two, none = (Workspace(tmp_path / name, shared) for name in ("one", "two", "none"))
@@ -71,12 +73,14 @@ def test_workspaces_that_share_a_cache_and_name_their_data_alike_keep_their_own(
     write_raw_data((three := Workspace(tmp_path / "three", shared)).raw)
     with pytest.raises(StoreError, match="no data for this configuration"):
         find_pairs(config(), three)
-    shared.chmod(0o555)  # whoever may not note anything takes what was noted
-    try:
-        if not os.access(shared, os.W_OK):  # root may
-            assert find_pairs(config(), three) == own[0]
-    finally:
-        shared.chmod(0o755)
+    with monkeypatch.context() as read_only:  # whoever may not note anything takes what was noted
+        read_only.setattr(os, "access", lambda path, mode: path != shared)
+        assert find_pairs(config(), three) == own[0]
+    note_paths(config(), one)[1].write_text("{")
+    with pytest.raises(StoreError, match="damaged; run `dvs-transfer preprocess` again"):
+        find_pairs(config(), none)
+    preprocess(config(), three, run_serially)
+    assert find_pairs(config(), none) == find_pairs(config(), three)
 
 
 def test_the_note_of_an_earlier_version_in_a_shared_cache_is_used(tmp_path: Path) -> None:
