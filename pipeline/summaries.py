@@ -128,7 +128,7 @@ def of_training(folder: Path, report: TrainingReport) -> list[str]:
 def of_evaluation(folder: Path, report: EvaluationReport, origin: Origin | None = None) -> list[str]:
     """origin: of recordings that are not real."""
     shown = report.first
-    epoch = "last epoch" if shown is report.last else report.which_epoch
+    epoch = report.first_epoch
     interval = shown.top1_interval
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
     few = "groups" if report.num_groups else "recordings"

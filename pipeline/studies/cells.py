@@ -59,7 +59,7 @@ class CellTask:
 class CellOutcome:
     """What became of a cell. found: it was there already; busy: another process has it.
 
-    top1: of the checkpoint that goes first wherever the run is shown.
+    top1: of the epoch that goes first wherever the run is shown, and which that is.
     """
 
     name: str
@@ -67,7 +67,14 @@ class CellOutcome:
     run: str | None = None
     message: str | None = None
     top1: float | None = None
+    epoch: str = ""
     seconds: float = 0.0
+
+    @classmethod
+    def of(
+        cls, name: str, folder: Path, result: Outcome, state: Literal["done", "found"] = "found", seconds: float = 0.0
+    ) -> CellOutcome:
+        return cls(name, state, str(folder), None, result.report.first.top1, result.report.first_epoch, seconds)
 
 
 def find_run(config: ExperimentConfig, workspace: Workspace) -> Path | None:
@@ -172,5 +179,5 @@ def _work(task: CellTask, tell_memory: Callable[[int], None]) -> CellOutcome:
     except (DvsTransferError, OSError) as error:
         return CellOutcome(task.name, "failed", str(folder) if folder else None, str(error))
     assert result is not None, f"{folder} is evaluated and yet not done"
-    seconds = time.perf_counter() - began
-    return CellOutcome(task.name, "found" if found else "done", str(folder), None, result.report.first.top1, seconds)
+    state: Literal["done", "found"] = "found" if found else "done"
+    return CellOutcome.of(task.name, folder, result, state, time.perf_counter() - began)

@@ -65,8 +65,8 @@ def run(
     outcomes: dict[str, CellOutcome] = {}
     for cell in study.cells:
         folder = find_run(cell.config, workspace)
-        if (result := read_result(cell.config, folder)) is not None:
-            outcomes[cell.name] = CellOutcome(cell.name, "found", str(folder), top1=result.report.first.top1)
+        if folder is not None and (result := read_result(cell.config, folder)) is not None:
+            outcomes[cell.name] = CellOutcome.of(cell.name, folder, result)
     missing = [cell for cell in study.cells if cell.name not in outcomes]
     reporter.say(f"{study.file.title}: {len(outcomes)} of {len(study.cells)} cells are done")
     threads = threads or max(1, (os.cpu_count() or 1) // len(study.cells))
@@ -229,8 +229,8 @@ def run_all(pool: CellPool, tasks: list[CellTask], reporter: Reporter) -> dict[s
                         continue
                     outcomes[task.name] = outcome
                     failure = f"{outcome.state}: {outcome.message or ''}"
-                    top1 = None if outcome.top1 is None else f"top-1 {outcome.top1:.1%}, {outcome.seconds:.0f} s"
-                    reporter.say(f"{outcome.name}: {top1 or failure}")
+                    done = f"top-1 {outcome.top1 or 0:.1%} ({outcome.epoch}), {outcome.seconds:.0f} s"
+                    reporter.say(f"{outcome.name}: {failure if outcome.top1 is None else done}")
                     advance()
             if signals.received:
                 raise StudyStoppedError(signals.received)

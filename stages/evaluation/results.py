@@ -151,6 +151,11 @@ class EvaluationReport(Accuracies):
         return self.last if self.last is not None and self.leads_with_last else self
 
     @property
+    def first_epoch(self) -> str:
+        """Whose these are, in words."""
+        return "last epoch" if isinstance(self.first, LastEpoch) else self.which_epoch
+
+    @property
     def way(self) -> str:
         """How the network was asked, in words: what has to be the same of results that are compared."""
         return describe_way(self)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,7 +114,7 @@ def test_killed_in_the_middle_it_ends_as_if_undisturbed(
         run_in_this_process(here)
         told = succeed("--root", undisturbed, "study", "run", file, "--parallel", "1")
     assert told.out.startswith("4 of 4 cells are done\nnext: dvs-transfer study table ")
-    assert "the method, seed 1024: top-1 " in told.err
+    assert re.search(r"the method, seed 1024: top-1 \d+\.\d% \(last epoch\), \d+ s", told.err)
     killed.mkdir()
     (killed / "data").symlink_to(undisturbed / "data")
     assert "4 missing" in succeed("--root", killed, "study", "ls", file).out
@@ -179,20 +180,22 @@ def test_every_draw_has_its_own_labels_which_all_rows_share(
     assert len({*ids["validation"]}) == len({*ids["test"]}) == 1
 
 
-@pytest.mark.parametrize(("validation_per_class", "top1"), [(1, 0.5), (10, 1.0)])
+@pytest.mark.parametrize(("validation_per_class", "shown"), [(1, (0.5, "last epoch")), (10, (1.0, "epoch 1"))])
 def test_the_accuracy_of_a_cell_is_the_one_that_is_shown_first_everywhere(
-    validation_per_class: int, top1: float, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    validation_per_class: int, shown: tuple[float, str], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of the last epoch where too few recordings chose the best one; found by the study, and by a cell's process."""
     predictions = Predictions(("1", "2"), ("ant", "bee"), ("ant", "bee"), ("ant", "ant"))
     report = evaluation_of(predictions, ("ant", "bee"), validation_per_class=validation_per_class)
     for module in (cells, running):
         monkeypatch.setattr(module, "read_result", lambda config, folder: Outcome(report, predictions))
+    monkeypatch.setattr(running, "find_run", lambda config, workspace: workspace.runs / "a")
     found = running.run(load_study(file), Workspace(tmp_path), Reporter(0))
-    assert [(cell.state, cell.top1) for cell in found] == [("found", top1)] * 4
+    assert [(cell.state, cell.top1, cell.epoch) for cell in found] == [("found", *shown)] * 4
     monkeypatch.setattr(cells.experiment, "run_folder", lambda config, workspace: workspace.runs / "a")
     (tmp_path / "runs").mkdir()
-    assert cells._work(task_of(file, tmp_path), lambda num_bytes: None).top1 == top1
+    by_process = cells._work(task_of(file, tmp_path), lambda num_bytes: None)
+    assert (by_process.top1, by_process.epoch) == shown
 
 
 def test_data_that_cannot_be_had_fail_their_cells_alone(
