@@ -180,7 +180,7 @@ def test_every_draw_has_its_own_labels_which_all_rows_share(
     assert len({*ids["validation"]}) == len({*ids["test"]}) == 1
 
 
-@pytest.mark.parametrize(("validation_per_class", "shown"), [(1, (0.5, "last epoch")), (10, (1.0, "epoch 1"))])
+@pytest.mark.parametrize(("validation_per_class", "shown"), [(1, (0.5, "last epoch")), (10, (1.0, "epoch 2"))])
 def test_the_accuracy_of_a_cell_is_the_one_that_is_shown_first_everywhere(
     validation_per_class: int, shown: tuple[float, str], file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
