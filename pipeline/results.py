@@ -294,5 +294,6 @@ def named_by(run: str | Path, store: str | Path) -> Named:
                 f"{read_run(folder)['pairs']}"
             )
         classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
-        weights[f"the {report.checkpoint} weights of epoch {report.epoch}"] = None
+        asked = f", {report.unusual_way}" if report.unusual_way else ""
+        weights[f"the {report.checkpoint} weights of epoch {report.epoch}{asked}"] = None
     return Named(folder.resolve().name, classes, " and ".join(weights))

@@ -18,6 +18,7 @@ from ..stages.evaluation.results import DEFAULT_WAY, EvaluationReport, evaluatio
 from ..stages.runs.checkpoint import changed_weights, weights_path
 from ..stages.runs.folder import read_run
 from ..stages.runs.metrics import metrics_path, read_metrics
+from ..stages.runs.origin import origin_of
 from .studies.formats import MARKS
 
 
@@ -88,8 +89,9 @@ def _facts(path: Path) -> dict[str, Any]:
     events, images, train = sections
     method = str(train.get("method", "imported"))
     shown = method if method == "events" or "encoding" not in train else f"{method}, {train['encoding']}"
+    simulated = " (simulated)" if origin_of(document) else ""
     facts: dict[str, Any] = {
-        "data": " + ".join(str(section["source"]) for section in (events, images) if "source" in section),
+        "data": " + ".join(str(section["source"]) for section in (events, images) if "source" in section) + simulated,
         "method": shown,
         "seed": train.get("seed"),
     }
@@ -119,10 +121,10 @@ def _facts(path: Path) -> dict[str, Any]:
 
 def _is_older(evaluation: Path, report: EvaluationReport) -> bool:
     """Whether an evaluation is of other weights than there are now. Those from before it began are not read."""
-    written = evaluation.stat().st_mtime
+    written = evaluation.stat().st_mtime  # that of a copy of older weights may be earlier; when it came is not
     known = {name: digest for name, digest in report.weights.items() if digest is not None}
     paths = [weights_path(evaluation.parent, name) for name in known]
-    is_later = any(path.is_file() and path.stat().st_mtime > written for path in paths)
+    is_later = any(path.is_file() and path.stat().st_ctime > written for path in paths)
     return is_later and changed_weights(evaluation.parent, known) is not None
 
 

@@ -78,7 +78,12 @@ class Given:
 
     config: Annotated[Path, typer.Option("--config", "-c", help="Configuration file (TOML).")] = DEFAULT_CONFIG
     override: Annotated[
-        list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. train.epochs=5.")
+        list[str],
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a key, e.g. train.epochs=5, or as in the example.",
+        ),
     ] = field(default_factory=list)
     workers: Annotated[
         int, typer.Option("--workers", "-w", min=0, help="Workers on this machine; 0: one for each core.")

@@ -131,7 +131,8 @@ def calibrate(
     pairs: Annotated[Path, store_argument("A pair store, with images.")],
     out: Annotated[Path, typer.Option(help="Picture of both side by side to write (PNG).")] = Path("calibration.png"),
     unlabelled: Annotated[
-        bool, typer.Option("--unlabelled", help="All recordings that may train, and no label is read.")
+        bool,
+        typer.Option("--unlabelled", help="At most 2,000 that may train, labelled or not; no label is read."),
     ] = False,
 ) -> None:
     """Propose a camera for train.encoding = saccade from training recordings: counts, their course in time, places.

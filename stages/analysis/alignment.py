@@ -163,7 +163,7 @@ def draw(report: Report, arrays: Arrays) -> Figure:
     if has_metrics:
         left, right = parts[1].subplots(1, 2)
         for t, series in enumerate(zip(*report.w_t, strict=True)):
-            left.plot(report.epochs, series, **style.line_look(t), label=f"step {t}")
+            left.plot(report.epochs, series, **style.line_look(t), label=f"step {t + 1}")
         style.finish(left, title="learned coefficient of each time step", xlabel="epoch", ylabel="wₜ")
         if report.w_t:
             style.legend_beside(left)

@@ -30,6 +30,7 @@ MIN_SELECTING = 10
 # its 95 % interval holds a true share between 50 and 90 % as rarely as 81 times of 100, of 60 at least 90 times, of 120
 # at least 91.
 MIN_RECORDINGS = 30
+MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over few recordings are
 
 MAX_TOP5_CLASSES = 5  # so many classes are all among the best five
 
@@ -191,6 +192,19 @@ class EvaluationReport(Accuracies):
     def holds(self, checkpoint: CheckpointName) -> bool:
         """Whether the evaluated weights are this checkpoint's; where nothing is selected, both are the same."""
         return checkpoint == self.checkpoint or self.selection == "last"
+
+
+def find_few(report: EvaluationReport, shown: Accuracies | None) -> dict[str, bool]:
+    """By metric, whether the interval over recordings is of so few, or of none that varies, that it is too narrow.
+
+    shown: of the checkpoint whose intervals these are.
+    """
+    of_class = [entry.num_samples for entry in report.classes if entry.num_samples]
+    few = report.has_few_recordings
+    found = {"top1": few, "top5": False, "mean_class_accuracy": few or min(of_class) < MIN_OF_CLASS}
+    intervals = {name: getattr(shown, f"{name}_interval", None) for name in found}
+    constant = {name for name, bounds in intervals.items() if bounds is not None and bounds[0] == bounds[1]}
+    return {name: is_few or name in constant for name, is_few in found.items()}
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,7 @@ def pictures_of(sample: PreviewSample) -> list[tuple[str, NDArray[Any]]]:
     """Captions and pictures of a sample, (H, W, 3) or grey (H, W), in [0, 1] or uint8, in the order they are drawn."""
     cells: list[tuple[str, NDArray[Any]]] = []
     if sample.frames is not None:
-        cells += [(f"t = {step}", picture) for step, picture in enumerate(event_picture(sample.frames))]
+        cells += [(f"t = {step}", picture) for step, picture in enumerate(event_picture(sample.frames), 1)]
     if sample.image is not None:
         cells.append((sample.photo, np.moveaxis(sample.image, 0, -1)))
     if sample.value is not None:

@@ -124,7 +124,10 @@ def _compared(found: Panels) -> dict[str, Values]:
 
 
 def panels(metrics: Sequence[MetricsLine]) -> Panels:
-    """What a run noted at the end of each epoch, by chart and line; not what is zero or unknown throughout."""
+    """What a run noted at the end of each epoch, by chart and line; not what is zero or unknown throughout.
+
+    But layers that never fire, and coefficients of 0, are lines, and part of their means.
+    """
 
     def column(key: str) -> Values:
         return [line.get(key) for line in metrics]
@@ -146,7 +149,7 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
         },
         "sliding probability": {"sliding probability": column("sliding_probability") if slides else []},
         _COEFFICIENTS: {
-            f"step {step}": [values[step] if step < len(values) else None for values in coefficients]
+            f"step {step + 1}": [values[step] if step < len(values) else None for values in coefficients]
             for step in range(max(map(len, coefficients), default=0))
         },
         _RATES: {
@@ -154,7 +157,14 @@ def panels(metrics: Sequence[MetricsLine]) -> Panels:
             for layer in dict.fromkeys(name for entry in rates for name in entry)
         },
     }
-    shown = {title: {name: values for name, values in series.items() if any(values)} for title, series in found.items()}
+    shown = {
+        title: {
+            name: values
+            for name, values in series.items()
+            if any(value is not None if title in _MEANS else value for value in values)
+        }
+        for title, series in found.items()
+    }
     return {title: series for title, series in shown.items() if series}
 
 

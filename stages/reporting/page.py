@@ -16,13 +16,13 @@ from ...cache.schema import timestamp
 from ..analysis.catalogue import ANALYSES
 from ..evaluation.compare import ComparisonReport
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import MIN_RECORDINGS, MIN_SELECTING
+from ..evaluation.results import MIN_OF_CLASS, MIN_RECORDINGS, MIN_SELECTING, find_few
 from ..evaluation.statistics import MIN_DRAWS, Interval
 from ..runs.origin import describe_origin
 from .facts import describe_analyses, describe_setup, find_cautions, weights_of
 from .figures import draw_curves
 from .records import RunRecord, group_runs, labelled
-from .results import MIN_OF_CLASS, describe_results, find_few
+from .results import describe_results
 
 TEMPLATES = Path(__file__).parent / "templates"
 

@@ -18,13 +18,12 @@ from PIL import Image
 
 from ..evaluation.compare import CheckpointDifference, ComparisonReport, Verdict, shown_checkpoints
 from ..evaluation.config import EvaluatedSplit
-from ..evaluation.results import Accuracies, EvaluationReport
+from ..evaluation.results import EvaluationReport
 from ..preview import PreviewSample, pictures_of
 from ..runs.checkpoint import CheckpointName
 from .figures import line_chart, lines_of_runs, to_svg
 from .records import Group, labelled
 
-MIN_OF_CLASS = 5  # recordings: intervals over classes of fewer are marked, as those over few recordings are
 MAX_PAIRS = 10
 MAX_SAMPLES = 4  # of each kind
 MAX_LABEL = 20  # characters
@@ -86,19 +85,6 @@ def describe_results(
         "classes": class_tables(groups, split),
         "samples": choose_samples(groups, split),
     }
-
-
-def find_few(report: EvaluationReport, shown: Accuracies | None) -> dict[str, bool]:
-    """By metric, whether the interval over recordings is of so few, or of none that varies, that it is too narrow.
-
-    shown: of the checkpoint whose intervals these are.
-    """
-    of_class = [entry.num_samples for entry in report.classes if entry.num_samples]
-    few = report.has_few_recordings
-    found = {"top1": few, "top5": False, "mean_class_accuracy": few or min(of_class) < MIN_OF_CLASS}
-    intervals = {name: getattr(shown, f"{name}_interval", None) for name in found}
-    constant = {name for name, bounds in intervals.items() if bounds is not None and bounds[0] == bounds[1]}
-    return {name: is_few or name in constant for name, is_few in found.items()}
 
 
 class NamedDifference(NamedTuple):

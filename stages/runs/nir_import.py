@@ -140,10 +140,11 @@ def read_graph(path: Path, num_steps: int) -> ReleasedCheckpoint:
             f"{path}: no {name} has {what} = {first['input']} ({first['msg']}); tau is in steps of the graph's dt, "
             f"{graph.metadata.get('dt', DT_S)} s; it cannot be imported"
         ) from None
+    dt = graph.metadata.get("dt", DT_S)
     steps, classes = graph.metadata.get("num_steps", num_steps), graph.metadata.get("classes")
     return ReleasedCheckpoint(
         path=path,
-        architecture="NIR graph",
+        architecture=f"NIR graph (tau {tau:g} steps of {1e3 * dt:g} ms{'' if 'dt' in graph.metadata else ', taken'})",
         model=model,
         num_classes=len(weights["event_head.bias"]),
         num_steps=steps,

@@ -84,8 +84,9 @@ def _write_run(run: Path, made: Path, name: str, licence: str | None) -> None:
     if not there:
         raise TrainingError(f"{run}: no results for the card; run `{command_line('evaluate', run)}` first")
     for split in there:
-        for weights in read_outcome(run, split).report.weights:
-            require_weights(weights_path(run, weights))  # of which the card tells
+        for weights, digest in read_outcome(run, split).report.weights.items():
+            if digest is not None:  # imported weights have no last epoch
+                require_weights(weights_path(run, weights))  # of which the card tells
         for path in (evaluation_path(run, split), predictions_path(run, split)):
             shutil.copyfile(path, made / path.name)
     for path in (metrics_path(run), run / "stints.json"):

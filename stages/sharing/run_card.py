@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ...cache.pairs import Reach
-from ..evaluation.results import Accuracies, EvaluationReport
+from ..evaluation.results import Accuracies, EvaluationReport, find_few
 from ..runs.checkpoint import CheckpointInfo
 from ..runs.origin import describe_origin, origin_of, settings_of, shows_photos
 from . import licences
@@ -83,15 +83,17 @@ def run_card(
 
 
 def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> dict[str, Any]:
+    stopped = {"stopped_after": report.unfinished} if report.unfinished else {}
     metrics = [
         {
             "type": kind,
             "name": f"{title}, {epoch}",
             "value": value,
-            "args": {"interval_95": list(interval)} if interval else {},
+            "args": ({"interval_95": list(interval), **narrow} if interval else {}) | stopped,
         }
         for epoch, accuracies in _accuracies(report)
-        for kind, title, value, interval in _numbers(report, accuracies)
+        for kind, title, value, interval, is_few in _numbers(report, accuracies)
+        for narrow in ({"interval_is_too_narrow": True} if is_few else {},)
     ]
     dataset = {
         "type": data[0].source if data else pairs,
@@ -117,17 +119,21 @@ def _accuracies(report: EvaluationReport) -> Iterator[tuple[str, Accuracies]]:
     yield from found
 
 
-def _numbers(report: EvaluationReport, accuracies: Any) -> Iterator[tuple[str, str, float, tuple[float, float] | None]]:
-    """The metric's identifier and name, its value as a share of 1, and its 95 % interval."""
-    yield "accuracy", "top-1", accuracies.top1, accuracies.top1_interval
+def _numbers(
+    report: EvaluationReport, accuracies: Any
+) -> Iterator[tuple[str, str, float, tuple[float, float] | None, bool]]:
+    """The metric's identifier and name, its value as a share of 1, its 95 % interval; whether that is too narrow."""
+    few = find_few(report, accuracies)
+    yield "accuracy", "top-1", accuracies.top1, accuracies.top1_interval, few["top1"]
     mean, interval = accuracies.mean_class_accuracy, accuracies.mean_class_accuracy_interval
-    yield "balanced_accuracy", "mean of the classes' top-1", mean, interval
+    yield "balanced_accuracy", "mean of the classes' top-1", mean, interval, few["mean_class_accuracy"]
     if report.tells_top5:
-        yield "top_5_accuracy", "top-5", accuracies.top5, None
+        yield "top_5_accuracy", "top-5", accuracies.top5, None, False
 
 
-def _percent(value: float, interval: tuple[float, float] | None) -> str:
-    between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+def _percent(value: float, interval: tuple[float, float] | None, is_few: bool) -> str:
+    too_narrow = ", of so few that it is too narrow" if is_few else ""
+    between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]{too_narrow}"
     return f"{100 * value:.1f} %{between}"
 
 
@@ -142,10 +148,12 @@ def _text(
 ) -> Iterator[str]:
     yield f"# {name}"
     of = " and ".join(one.title for one in data) or pairs
+    is_imported = info.method == "imported"
+    taught = f"Taught by the method `{info.method}` on {of}, with dvs-transfer."
     yield (
         f"A spiking network, `{info.model.name}`, that names recordings of an event camera: {len(info.class_names)} "
-        f"classes, {info.num_steps} time steps of 2 x {info.size} x {info.size}. Taught by the method `{info.method}` "
-        f"on {of}, with dvs-transfer."
+        f"classes, {info.num_steps} time steps of 2 x {info.size} x {info.size}. "
+        + ("Its weights were imported, and not taught by dvs-transfer." if is_imported else taught)
     )
     if origin := describe_origin([document]):
         yield f"**{origin}**"
@@ -153,7 +161,7 @@ def _text(
         yield f"## {report.split.capitalize()} recordings"
         yield table(list(_rows(report)))
     yield "Intervals are of 95 %, over recordings, for this network: another seed is another network."
-    yield "## Trained on"
+    yield "## Evaluated on" if is_imported else "## Trained on"
     seed = (settings_of(document).get("train") or {}).get("seed")
     rows: list[tuple[str, object]] = [("data", "; ".join(one.text for one in data) or "not known")]
     rows += [("pair store", f"`{pairs}`"), ("seed", "not known" if seed is None else seed)]
@@ -173,15 +181,15 @@ def _text(
 
 def _rows(report: EvaluationReport) -> Iterator[tuple[str, object]]:
     for epoch, accuracies in _accuracies(report):
-        for _, title, value, interval in _numbers(report, accuracies):
-            yield f"{title}, {epoch}", _percent(value, interval)
+        for _, title, value, interval, is_few in _numbers(report, accuracies):
+            yield f"{title}, {epoch}", _percent(value, interval, is_few)
     yield "by guessing", f"{100 / report.num_classes_there:.1f} %"
-    few = "; so few that the intervals are rough" if report.has_few_recordings else ""
-    yield "recordings", f"{report.num_samples:,}{report.in_groups} of {report.num_classes_there:,} classes{few}"
+    yield "recordings", f"{report.num_samples:,}{report.in_groups} of {report.num_classes_there:,} classes"
     yield "protocol", report.protocol
     yield "photos in reach", _REACH[report.photos_in_reach]
     yield "split digest", f"`{report.split_digest}`"
-    yield "epoch choice", report.epoch_choice
+    stopped = f"; training was stopped after {report.unfinished}" if report.unfinished else ""
+    yield "epoch choice", f"{report.epoch_choice}{stopped}"
     labels = "not known" if report.train_labels is None else f"{report.train_labels:,}"
     chose = f", and {report.selection_labels:,} that chose the epoch" if report.selection_labels else ""
     yield "labels seen", f"{labels}{chose}"

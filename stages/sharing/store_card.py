@@ -36,6 +36,7 @@ def stores_card(name: str, pairs: PairStore | None, stores: Sequence[FrameStore]
         text.append(f"Licence of this folder, as its maker says: {licence}.")
     shown = stores[0] if pairs is None else pairs
     text += [
+        "A store does not know whether its raw files are those that were published, or made in their format.",
         "## Use",
         "    pip install 'dvs-transfer[hub]'\n"
         f"    dvs-transfer hub pull datasets/USER/{repository_name(name)}\n"

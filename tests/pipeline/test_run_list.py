@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -44,7 +45,8 @@ def test_runs_are_listed_ordered_and_filtered(tmp_path: Path) -> None:
     assert " test  " in as_table(list_runs(root / "runs", "mine"))[1]
     weights = weights_path(second.path, "last")
     kept = weights.read_bytes()
-    weights.write_bytes(kept + b"\0")  # trained further
+    weights.write_bytes(kept + b"\0")  # trained further, and
+    os.utime(weights, (0, 0))  # copied here with its time
     (stale,) = list_runs(root / "runs", "mine")
     assert (stale.accuracy, stale.interval) == (None, None)
     assert stale.state == "evaluated on test recordings before it was trained further; evaluate again"

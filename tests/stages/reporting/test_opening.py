@@ -15,11 +15,10 @@ from html_page import Page
 from tiny import merged
 
 from dvs_transfer.pipeline.results import report
-from dvs_transfer.stages.evaluation.results import MIN_RECORDINGS, ClassAccuracy, LastEpoch
+from dvs_transfer.stages.evaluation.results import MIN_RECORDINGS, ClassAccuracy, LastEpoch, find_few
 from dvs_transfer.stages.evaluation.statistics import Interval, bootstrap_interval
 from dvs_transfer.stages.reporting.figures import Line, line_chart, whole_ticks
 from dvs_transfer.stages.reporting.page import number_formats
-from dvs_transfer.stages.reporting.results import find_few
 
 
 def read(run: Path) -> Page:

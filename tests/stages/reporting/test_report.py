@@ -17,7 +17,7 @@ from dvs_transfer.cache.paired import PairedCache
 from dvs_transfer.pipeline.results import report
 from dvs_transfer.stages.analysis.catalogue import ANALYSES
 from dvs_transfer.stages.evaluation.results import evaluation_path
-from dvs_transfer.stages.reporting.figures import panels
+from dvs_transfer.stages.reporting.figures import _compared, panels
 from dvs_transfer.stages.runs.checkpoint import CheckpointName, weights_digest
 
 SECTIONS = ["results", "training", "confusion", "classes", "samples", "analyses", "setup"]
@@ -68,6 +68,14 @@ def test_nothing_slides_where_recordings_train_alone() -> None:
     line = {"epoch": 1, "loss": 1.0, "loss_static": 0.0, "sliding_probability": 0.5}
     assert "sliding probability" not in panels([line])
     assert "sliding probability" in panels([{**line, "loss_static": 0.5}])
+
+
+def test_layers_that_never_fire_are_drawn_and_counted() -> None:
+    found = panels([{"firing_rates": {"one": 0.2, "silent": 0.0}, "w_t": [0.0, 0.0]}])
+    assert found["firing rate (spikes per neuron and step)"] == {"one": [0.2], "silent": [0.0]}
+    assert _compared(found)["firing rate (spikes per neuron and step)"] == [0.1]
+    assert found["alignment coefficient w_t"] == {"step 1": [0.0], "step 2": [0.0]}
+    assert "alignment coefficient w_t" not in panels([{"w_t": None}])
 
 
 @pytest.mark.parametrize(("loss_event", "lines"), [((3.0, 1.5, 1.0), 1), ((2.5, 1.5, 1.0), 2)])

@@ -59,7 +59,7 @@ LAST_METRICS = [
 
 
 def card_of(
-    document: dict[str, Any] | None = None, **changes: Any
+    document: dict[str, Any] | None = None, method: str = "transfer", **changes: Any
 ) -> tuple[list[tuple[str, str, float, Any]], dict[str, Any], str]:
     """Metrics of the model index (type, name, value, interval), what they are over, and the text.
 
@@ -71,7 +71,7 @@ def card_of(
     made = evaluation_of(predictions, CLASSES, **{**best, **intervals, "last": LAST, "epoch": 2, **changes})
     info = CheckpointInfo(
         model=ModelConfig(),
-        method="transfer",
+        method=method,
         class_names=CLASSES,
         num_steps=3,
         size=24,
@@ -116,6 +116,23 @@ def test_each_number_of_a_card_stands_with_its_interval_and_its_epoch() -> None:
     ):
         assert row in text.splitlines()
     assert card_of(selection="last")[0] == named("last epoch", BEST_METRICS)
+
+
+def test_a_card_says_that_training_was_stopped_and_which_intervals_are_too_narrow() -> None:
+    told, _, text = card_of(unfinished="3 of 30 epochs", top1_interval=(0.33, 0.33), selection="last", last=None)
+    assert told[0] == ("accuracy", "top-1, last epoch", 0.33, [0.33, 0.33])
+    assert text.count("interval_is_too_narrow: true") == 1
+    assert "| top-1, last epoch | 33.0 % [33.0, 33.0], of so few that it is too narrow |" in text.splitlines()
+    assert "; training was stopped after 3 of 30 epochs |" in text
+    assert text.count("stopped_after: 3 of 30 epochs") == 3
+    assert "stopped" not in card_of()[2]
+
+
+def test_a_card_of_imported_weights_names_no_data_that_taught() -> None:
+    text = card_of(method="imported")[2]
+    assert "Its weights were imported, and not taught by dvs-transfer." in text
+    assert "## Evaluated on" in text
+    assert "rained" not in text.replace("dvs-transfer", "")
 
 
 def test_a_card_says_that_recordings_are_simulated() -> None:

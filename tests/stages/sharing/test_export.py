@@ -107,9 +107,9 @@ def test_the_card_s_numbers_are_the_evaluation_s(shared_run: Path, tmp_path: Pat
             "asked": "float32, event head",
         }
         low, high = (100 * bound for bound in report.top1_interval)
-        assert f"{100 * report.top1:.1f} % [{low:.1f}, {high:.1f}]" in text
+        assert f"{100 * report.top1:.1f} % [{low:.1f}, {high:.1f}], of so few that it is too narrow" in text
         assert f"`{report.split_digest}`" in text
-        assert f"| recordings | {report.num_samples:,} of {report.num_classes_there:,} classes; so few" in text
+        assert f"| recordings | {report.num_samples:,} of {report.num_classes_there:,} classes |" in text
         assert f"| labels seen | {report.train_labels:,}" in text
     assert "licence of the raw data: CC BY 4.0" in text
 
@@ -238,6 +238,17 @@ def test_a_run_that_changes_while_it_is_copied(
         with pytest.raises(TrainingError, match="was trained or evaluated while it was copied; export it again"):
             export(run, tmp_path / "out")
         assert not list(tmp_path.glob("out*"))
+
+
+def test_imported_weights_are_shared_without_a_last_epoch(shared_run: Path, tmp_path: Path) -> None:
+    succeed("export", shared_run, "--to", "nir", tmp_path / "x.nir")
+    (pairs,) = (shared_run.parents[1] / "data" / "cache").glob("*+*.zarr")
+    run = tmp_path / "runs" / "imported"
+    succeed("import-checkpoint", tmp_path / "x.nir", "--pairs", pairs, "--out", run)
+    succeed("--quiet", "evaluate", run, "--split", "test")
+    export(run, tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    assert "Its weights were imported" in text
 
 
 def test_what_cannot_be_shared_is_refused(shared_run: Path, tmp_path: Path) -> None:
