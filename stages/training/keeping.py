@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from ...cache.errors import TrainingError
 from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
 from ..network.networks import SpikingNetwork
-from ..runs.checkpoint import CheckpointInfo, save_weights, weights_path
+from ..runs.checkpoint import CheckpointInfo, read_info, save_weights, weights_path
 from ..runs.metrics import keep_metrics, metrics_path
 from ..runs.state import Division, States, TrainingState, Weights, random_state, set_random_state
 from .config import NEUTRAL_TRAIN_FIELDS, TrainConfig
@@ -155,8 +156,8 @@ class Keeper:
             step = f"step {state.step + 1} of epoch {state.epoch + 1}"
             return text + f"the draws change, from {step} on; the steps before are not drawn again"
         return text + (
-            "recordings, images and their draws stay the same; CKA, batch norm and what is drawn on the device follow "
-            "each process's share of a batch"
+            "recordings, images and their draws stay the same; CKA, batch norm, what is drawn on the device and which "
+            "places `mixture` fills with photos follow each process's share of a batch"
         )
 
     def take_up(self, learner: Learner, weights: Weights, state: TrainingState) -> Tensor:
@@ -173,6 +174,10 @@ class Keeper:
         set_random_state(state.random)
         self.epoch, self.saved_step = state.epoch, state.step
         self.best_epoch, self.best_accuracy = state.best_epoch, state.best_accuracy
+        with suppress(TrainingError):  # of an epoch that was not committed, whose repeat may come out otherwise
+            best = read_info(weights_path(self.run_folder, "best"))
+            if best.epoch > state.epoch:
+                self.best_epoch, self.best_accuracy = best.epoch, best.accuracy
         self.last_accuracy = state.last_accuracy
         return state.records
 

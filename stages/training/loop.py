@@ -80,10 +80,12 @@ def run(
             on_message(f"train.precision = bfloat16 is slow here: {device} has no bfloat16 products; float32 is faster")
         if training.sampler.note:
             on_message(training.sampler.note)
-        if config.warmup_epochs >= config.epochs:
+        shortest = min(map(len, training.method.phases()))
+        if config.warmup_epochs >= shortest:
+            part = "" if shortest == config.epochs else f" that a part of the training has ({config.method})"
             on_message(
-                f"train.warmup_epochs = {config.warmup_epochs} of {config.epochs} epochs: the learning rate rises to "
-                f"the end and never reaches its peak; set fewer, for example train.warmup_epochs={config.epochs // 10}"
+                f"train.warmup_epochs = {config.warmup_epochs} of {shortest} epochs{part}: the learning rate rises to "
+                f"the end and never reaches its peak; set fewer, for example train.warmup_epochs={shortest // 10}"
             )
         if training.unlabelled.data is not None:
             on_message(f"train.unlabelled: {len(training.unlabelled.data):,} recordings are seen without labels")

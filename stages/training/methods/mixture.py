@@ -17,7 +17,7 @@ from . import Method, MixedPrecision, Shown, options_of
 
 
 class MixtureOptions(Frozen):
-    share: float = Field(0.5, gt=0, le=1, description="photos in a batch; 1: no recording is shown")
+    share: float = Field(0.5, gt=0, le=1, description="photos in a batch, to whole ones; 1: no recording is shown")
 
 
 class Mixture(Method):
@@ -29,7 +29,9 @@ class Mixture(Method):
     def __init__(self, config: TrainConfig) -> None:
         super().__init__(config)
         self.options = cast(MixtureOptions, options_of(config))
-        self.uses_labels = self.options.share < 1
+        # Else labelled recordings decide which photos are shown: by how many a class has, or by whose they are.
+        draws_alike = config.sampling == "balanced" and config.pairing == "class"
+        self.uses_labels = self.options.share < 1 or not draws_alike
         self._num_photos(config.batch_size, f"train.batch_size = {config.batch_size}")
         if config.sampling == "sequential":
             raise TrainingError(
@@ -43,7 +45,14 @@ class Mixture(Method):
 
     def loss(self, network: MixedPrecision, shown: Shown) -> tuple[LossParts, Tensor]:
         num_steps, batch_size = shown.events.shape[:2]
-        count = self._num_photos(batch_size, f"a process's {batch_size} of train.batch_size = {self.config.batch_size}")
+        of = f"a process's {batch_size} of train.batch_size = {self.config.batch_size}"
+        count = self._num_photos(batch_size, of)
+        whole = self._num_photos(self.config.batch_size, "the batch")
+        if count * self.config.batch_size != whole * batch_size:
+            raise TrainingError(
+                f"train.options.share = {self.options.share:g} of {of} is {count} photos, of the whole batch {whole}: "
+                "another share; take a number of processes, or a batch size, with which both are the same"
+            )
         photos = shown.photos(count)
         frames = torch.cat([photos.expand(num_steps, -1, *shown.events.shape[2:]), shown.events[:, count:]], dim=1)
         logits = network.logits(frames, "event")

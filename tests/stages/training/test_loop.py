@@ -77,6 +77,16 @@ def test_a_warm_up_to_the_end_is_told(warmup_epochs, tmp_path):
     assert any("never reaches its peak" in message for message in messages) == (warmup_epochs == 2)
 
 
+@pytest.mark.parametrize("pretrain_epochs", [1, 2])
+def test_a_warm_up_to_the_end_of_a_phase_is_told(pretrain_epochs, tmp_path):
+    messages = []
+    config = changed(method="finetune", warmup_epochs=1, epochs=4, pretrain_epochs=pretrain_epochs)
+    train(tmp_path, config, on_message=messages.append)
+    said = [message for message in messages if "never reaches its peak" in message]
+    assert bool(said) == (pretrain_epochs == 1)
+    assert all("= 1 of 1 epochs that a part of the training has (finetune)" in message for message in said)
+
+
 def test_other_settings_do_not_continue_a_run(tmp_path):
     train(tmp_path)
     with pytest.raises(TrainingError, match=r"train\.epochs is 3 there and 4 here; train\.seed is 42 there and 1 here"):

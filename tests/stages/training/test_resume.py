@@ -16,10 +16,12 @@ from dvs_transfer.cache.errors import TrainingError
 from dvs_transfer.cache.locks import writer_lock
 from dvs_transfer.pipeline import results
 from dvs_transfer.stages.runs import packing
+from dvs_transfer.stages.runs.checkpoint import read_info, weights_path
 from dvs_transfer.stages.runs.state import random_state, set_random_state
-from dvs_transfer.stages.training import loop
+from dvs_transfer.stages.training import keeping, loop
 from dvs_transfer.stages.training.config import AugmentationConfig
 from dvs_transfer.stages.training.stopping import TrainingStoppedError
+from dvs_transfer.stages.training.validation import Validation
 
 EVERY_STEP = changed(checkpoint_steps=1)
 
@@ -192,3 +194,24 @@ def test_the_module_leaves_with_the_exit_code_of_the_command(monkeypatch, tmp_pa
     with pytest.raises(SystemExit) as left:
         runpy.run_module("dvs_transfer", run_name="__main__")
     assert left.value.code == 1
+
+
+def test_best_weights_of_an_epoch_that_was_lost_are_told_as_what_they_are(tmp_path, monkeypatch):
+    """Where the repeated epoch comes out otherwise, as on other hardware, `best` still holds the first one's."""
+    accuracies = iter((0.6, 0.7, 0.5, 0.4))
+    monkeypatch.setattr(Validation, "measure", lambda *_: (next(accuracies), {}))
+    save = keeping.Keeper.save_state
+
+    def fail(kept, *arguments):
+        if kept.best_accuracy == 0.7:
+            raise KilledError
+        save(kept, *arguments)
+
+    with monkeypatch.context() as here:
+        here.setattr(keeping.Keeper, "save_state", fail)
+        with pytest.raises(KilledError):
+            train(tmp_path)
+    report = train(tmp_path)
+    assert (report.best_epoch, report.best_accuracy) == (2, 0.7)
+    info = read_info(weights_path(tmp_path, "best"))
+    assert (info.epoch, info.accuracy) == (2, 0.7)

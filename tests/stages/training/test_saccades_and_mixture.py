@@ -91,6 +91,30 @@ def test_a_process_s_part_of_a_batch_has_photos_and_recordings_too(share, found)
         method.loss(Echo(), part)
 
 
+@pytest.mark.parametrize(("share", "is_refused"), [(0.5, False), (0.7, False), (0.6, True)])
+def test_a_process_s_part_of_a_batch_has_the_share_of_the_whole(share, is_refused):
+    method = method_of(TrainConfig(method="mixture", options={"share": share}, batch_size=8))
+    whole = shown()
+    part = dataclasses.replace(whole, events=whole.events[:, :4], labels=whole.labels[:4], images=whole.images[:4])
+    expected = pytest.raises(TrainingError, match="is 2 photos, of the whole batch 5") if is_refused else nullcontext()
+    with expected:
+        method.loss(Echo(), part)
+
+
+@pytest.mark.parametrize(
+    ("changes", "uses"),
+    [
+        ({"share": 1.0}, False),
+        ({"share": 0.9}, True),
+        ({"share": 1.0, "sampling": "shuffled"}, True),  # photos of a class as often as labelled recordings
+        ({"share": 1.0, "pairing": "instance"}, True),
+    ],
+)
+def test_photos_alone_use_no_label_unless_labels_choose_them(changes, uses):
+    share = changes.pop("share")
+    assert method_of(TrainConfig(method="mixture", options={"share": share}, **changes)).uses_labels is uses
+
+
 def test_a_share_outside_its_bounds_is_refused():
     for share in (0, 1.5):
         with pytest.raises(ValueError, match="share"):
