@@ -258,7 +258,7 @@ def read_evt3(data: bytes) -> Rows:
             time = high * 4096 + rest
         elif kind == 8:
             time = rest * 4096 if high is None else time
-            high = nearest(high, rest, 12)
+            high = rest if high is None else next(n for n in range(high - 16, high + 2**12) if n % 2**12 == rest)
         elif kind not in (6, 7, 10, 14, 15):
             raise BadWordError(2 * number, rows)
         if time is not None and row is not None:

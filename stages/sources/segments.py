@@ -58,7 +58,7 @@ class Segments(Folder):
     """
 
     name = "segments"
-    version = "2"  # 2: all members of gzipped recordings
+    version = "3"  # 2: all members of gzipped recordings; 3: silences in EVT 3
     title = "Your own long recordings, cut into pieces"
     layout = (
         f"{TABLE} and recordings, <recording> and <recording>{BESIDE} (DVS128 Gesture), or <class>/<recording> with "

@@ -100,8 +100,11 @@ def columns_of(tables: list[tuple[str, Any]], h5py: Any) -> dict[str, Column]:
 
 def match(names: Iterable[str]) -> dict[str, str] | None:
     """column -> the one of `names` that means it, whatever its case; None where one of the four is missing."""
-    given = {name.lower(): name for name in names}
-    found = {column: [given[known] for known in aliases if known in given] for column, aliases in COLUMN_NAMES.items()}
+    given = list(names)
+    found = {column: [name for name in given if name.lower() in aliases] for column, aliases in COLUMN_NAMES.items()}
+    for column, chosen in found.items():
+        if len(chosen) > 1 and all(found.values()):
+            raise UnsupportedError(f"{' and '.join(chosen[:5])} may both be {column}; keep the recording's alone")
     return {column: chosen[0] for column, chosen in found.items()} if all(found.values()) else None
 
 

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from ....cache.errors import SourceError
 from ..archives import list_members
 from ..random_access import RandomAccess, array_at
-from .child_hdf5 import match
-from .columns import PLACES, Columns, Pieces, Unit, as_events
+from .columns import PLACES, Columns, Pieces, Unit, as_events, match_columns
 
 PIECE_EVENTS: Final = 1 << 20
 _MAX_NPY_HEADER: Final = 10_000
@@ -78,7 +77,7 @@ def read_npz(content: RandomAccess, time_unit: Unit, columns: str) -> Pieces:
     """Arrays x, y, t and p; or one as `read_npy` takes it, called `events` or `event_data` where there are others."""
     members = {member.name: member for member in list_members(content)}
     names = {name.removesuffix(".npy"): name for name in members if name.endswith(".npy")}
-    named = match(names)
+    named = match_columns(names, content.location)
     if not names:
         raise SourceError(f"{content.location}: is a zip archive without NumPy's arrays: unpack the recordings in it")
     chosen = next((names[name] for name in ("events", "event_data") if name in names), None)
@@ -138,7 +137,7 @@ def stored_pieces(arrays: Mapping[str, StoredArray], location: str) -> Iterator[
     fields: dict[str, str] | None = None
     if "" in arrays:
         names = arrays[""].stored.names or ()
-        fields = dict(zip(PLACES, PLACES, strict=True)) if names == PLACES else match(names)
+        fields = dict(zip(PLACES, PLACES, strict=True)) if names == PLACES else match_columns(names, location)
         if fields is None:
             raise SourceError(
                 f"{location}: expected the fields x, y, t and p, or a table of shape (n, 4), found "
@@ -202,7 +201,7 @@ def _read_header(content: RandomAccess) -> _Header:
         bare = line.lstrip("#% ")
         words = _words(bare if line == bare else bare.rpartition(":")[2])  # "# columns: t x y p"
         names = [word["name"] if word else "" for word in words]
-        if (named := match(names)) is not None:
+        if (named := match_columns(names, content.location)) is not None:
             places = {column: names.index(name) for column, name in named.items()}
             named_by, num_columns = line, len(names)
             of = {column: words[place] for column, place in places.items()}

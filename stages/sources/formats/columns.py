@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ....cache.errors import SourceError
 from ..base import LARGEST_SENSOR, MAX_SENSOR_SIDE, Events, EventStream, GuessedUnit, TimeUnit
+from .child_hdf5 import UnsupportedError, match
 
 HELD_EVENTS: Final = 1 << 22  # a recording of more is read in pieces; 13 to 32 bytes each
 PLACES: Final = ("0", "1", "2", "3")
@@ -68,6 +69,14 @@ def as_events(
         t = _microseconds(t, guessed or time_unit)
         x, y, p = (columns[name] for name in "xyp")
         yield Events(x, y, t, p.view(np.uint8) if p.dtype == bool else p, sensor_size, guessed, assumed)
+
+
+def match_columns(names: Iterable[str], location: str) -> dict[str, str] | None:
+    """See `child_hdf5.match`. Raises SourceError where two names may mean one column."""
+    try:
+        return match(names)
+    except UnsupportedError as problem:
+        raise SourceError(f"{location}: {problem}") from None
 
 
 def _has_fractions(t: NDArray[Any]) -> bool:

@@ -19,9 +19,8 @@ import numpy as np
 
 from ....cache.errors import SourceError
 from ..random_access import Inflated, InMemory, RandomAccess, Slice
-from .child_hdf5 import match
 from .columnar import PIECE_EVENTS, StoredArray, stored_pieces
-from .columns import Columns, Pieces, Unit, as_events
+from .columns import Columns, Pieces, Unit, as_events, match_columns
 
 MAX_VARIABLES: Final = 1000
 FREE_RATIO_BYTES: Final = 1 << 24  # a column of one value, such as a single polarity, deflates 1000 times
@@ -59,7 +58,7 @@ def open_mat5(content: RandomAccess, time_unit: Unit) -> Callable[[], Pieces]:
         variables[name] = element
         if len(variables) > MAX_VARIABLES:
             raise SourceError(f"{where}: more than {MAX_VARIABLES} variables; a recording has 4")
-    chosen = match(variables)
+    chosen = match_columns(variables, location)
     if chosen is None and _TACTILE in variables:
         trains = _open(variables[_TACTILE], _TACTILE, order, location, rows=_TAXELS + 1)
         return lambda: (_TACTILE_SIZE, as_events(_tactile_pieces(trains), "s", _TACTILE_SIZE))

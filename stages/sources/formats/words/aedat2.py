@@ -63,6 +63,8 @@ _CAMERAS: Final = {
 }
 _GUESSED: Final = ("davis240", "davis346", "davis640")
 _BITS_BELOW: Final = 0x3FF  # of an address of a DAVIS
+_EXTERNAL: Final = 0x8000  # of an address of a DVS128
+_OF_SEVERAL: Final = ("stereo", "pair", "cochlea")  # in jAER's names of two sensors that write into one file
 
 
 def words_of(content: RandomAccess, camera: str | None = None) -> Words:
@@ -74,7 +76,7 @@ def words_of(content: RandomAccess, camera: str | None = None) -> Words:
     start, chip = _read_header(content.read_at(0, min(content.size, _MAX_HEADER_BYTES)), content.location)
     num_records(content.size - start, WORD_BYTES, content.location, start)
     named = chip or camera
-    found = _CAMERAS[named] if named else _guess(content, start)
+    found, assumed = (_CAMERAS[named], "") if named else _guess(content, start)
     width, height = found.sensor_size
     fields = (found.x_shift, found.x_mask, found.y_shift, found.y_mask, found.p_shift, found.on)
     problems = (
@@ -91,33 +93,41 @@ def words_of(content: RandomAccess, camera: str | None = None) -> Words:
         problems,
         found.sensor_size,
         WORD_BYTES,
-        assumed="" if named else _assumed(found),
+        assumed=assumed,
     )
 
 
-def _assumed(camera: _Camera) -> str:
-    if camera is _DVS128:
-        return "names no camera, and has the addresses of a DVS128"
-    return f"names no camera, and is taken for a {camera.name}, the smallest DAVIS that has all of its addresses"
+def _as_dvs128(content: RandomAccess, start: int) -> tuple[_Camera, str]:
+    """With how many records have a bit that in recordings of two cameras marks those of the second one."""
+    others = sum(int((addresses & _EXTERNAL != 0).sum()) for addresses in _addresses(content, start))
+    left_out = (
+        f"; {others:,} records are left out that are external input there, and of a second camera in a recording of two"
+        if others
+        else ""
+    )
+    return _DVS128, f"names no camera, and has the addresses of a DVS128{left_out}"
 
 
-def _guess(content: RandomAccess, start: int) -> _Camera:
-    """The camera of a file without a name, by all of its addresses."""
+def _guess(content: RandomAccess, start: int) -> tuple[_Camera, str]:
+    """The camera of a file without a name, by all of its addresses, and what is assumed by taking it for that."""
     bits, width, height = 0, 0, 0
     for addresses in _addresses(content, start):
         events = addresses[addresses & _DAVIS.special == 0]
         if len(events):
             bits |= int(np.bitwise_or.reduce(events))
             if bits & _BITS_BELOW:
-                return _DVS128
+                return _as_dvs128(content, start)
             width = max(width, int((events >> _DAVIS.x_shift & _DAVIS.x_mask).max()) + 1)
             height = max(height, int((events >> _DAVIS.y_shift & _DAVIS.y_mask).max()) + 1)
     if not bits & _DVS128.unused:
-        return _DVS128
+        return _as_dvs128(content, start)
     fitting = (_CAMERAS[name] for name in _GUESSED)
     for camera in fitting:
         if width <= camera.sensor_size[0] and height <= camera.sensor_size[1]:
-            return camera
+            smallest = (
+                f"names no camera, and is taken for a {camera.name}, the smallest DAVIS that has all of its addresses"
+            )
+            return camera, smallest
     raise SourceError(
         f"{content.location}: names no camera, and its addresses reach {width} x {height} pixels, which no camera that "
         "is read has; the file is damaged, or another camera's: convert it, for example with iniVation's DV"
@@ -146,7 +156,10 @@ def _read_header(data: bytes, location: str) -> tuple[int, str | None]:
         end = line.end()
         if chip := _CHIP.match(line[0]):
             name = chip[1].decode(errors="replace")
-            known = re.match(r"dvs128|tmpdiff128|davis(?:128|208|240|346|640)", name.rpartition(".")[2].lower())
+            own = name.rpartition(".")[2].lower()
+            if any(word in own for word in _OF_SEVERAL):
+                raise SourceError(f"{location}: recorded by {name}; a file has to be one camera's recording: split it")
+            known = re.match(r"dvs128|tmpdiff128|davis(?:128|208|240|346|640)", own)
             if known is None:
                 raise SourceError(
                     f"{location}: recorded by {name}; the cameras whose addresses are read are DVS128 and DAVIS 128, "

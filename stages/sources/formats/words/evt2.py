@@ -89,7 +89,7 @@ def decode(
             n += started
         elif kind == 8:
             bits = np.int64(word & np.uint32(0x0FFF_FFFF))
-            high = unwrapped(high, bits, 28) if started else bits
+            high = unwrapped(high, bits, 28, 27) if started else bits
             base = high << 6
             started = _U(1)
         elif kind != 10 and kind < 13:

@@ -87,7 +87,7 @@ def decode(
                 valid &= valid - np.uint32(1)
         elif kind == 8:
             bits = np.int64(word & np.uint32(0x0FFF_FFFF))
-            high = unwrapped(high, bits, 28) if high > NEVER else bits
+            high = unwrapped(high, bits, 28, 27) if high > NEVER else bits
         elif kind != 10 and kind < 14:
             state[PROBLEM] = 1
             break

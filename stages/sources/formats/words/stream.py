@@ -125,10 +125,13 @@ class _Decoding:
 
 
 @njit(nogil=True, inline="always")
-def unwrapped(counter, low_bits, num_bits):  # type: ignore[no-untyped-def]  # inlined into the kernels
-    """The value nearest to `counter` whose lowest bits are these: where they overflow, it goes on."""
+def unwrapped(counter, low_bits, num_bits, back_bits):  # type: ignore[no-untyped-def]  # inlined into the kernels
+    """The value next to `counter` whose lowest bits are these: where they overflow, it goes on.
+
+    It is the first one behind `counter`, but for one that is at most 2^back_bits before it.
+    """
     step = (low_bits - counter) & ((np.int64(1) << num_bits) - np.int64(1))
-    if step >> (num_bits - np.int64(1)):
+    if step >= (np.int64(1) << num_bits) - (np.int64(1) << back_bits):
         step -= np.int64(1) << num_bits
     return counter + step
 

@@ -48,6 +48,20 @@ def test_dvs128_named_by_the_header(chip: bytes) -> None:
     assert rows(aedat2(RECORDS, HEADER + b"# AEChip: " + chip + b"\r\n")) == rows(aedat2(RECORDS))
 
 
+@pytest.mark.parametrize(
+    "chip", [b"a.stereopsis.DVS128StereoPair", b"a.Davis240CStereoPair", b"a.DVS128andCochleaAMS1b"]
+)
+def test_two_sensors_in_one_file_are_refused(chip: bytes) -> None:
+    with pytest.raises(SourceError, match="a file has to be one camera's recording: split it"):
+        rows(aedat2(RECORDS, HEADER + b"# AEChip: " + chip + b"\r\n"))
+
+
+def test_records_that_may_be_a_second_camera_s_are_told() -> None:
+    content = InMemory(aedat2([*RECORDS, (0x8000 | dvs128(1, 1, 0), 70_001)]), "a.aedat")
+    assert "; 1 records are left out that are external input there, and of a second" in words_of(content).assumed
+    assert words_of(InMemory(aedat2(RECORDS), "a.aedat")).assumed.endswith("has the addresses of a DVS128")
+
+
 def test_records_of_no_pixel_are_left_out() -> None:
     external = [(0x8000 | dvs128(1, 1, 0), 6), (0x8000_0000, 7)]
     assert rows(aedat2([*RECORDS[:2], *external, RECORDS[2]])) == rows(aedat2(RECORDS))

@@ -109,6 +109,12 @@ def test_a_missing_variable_is_told(make: Any, kind: str) -> None:
         read(getattr(make, kind)({"x": COLUMNS["x"], "ts": COLUMNS["ts"]}))
 
 
+@pytest.mark.parametrize("kind", ["mat5", "mat73"])
+def test_two_variables_that_may_be_one_column_are_told(make: Any, kind: str) -> None:
+    with pytest.raises(SourceError, match=r"1\.mat: .*ts and time may both be t|1\.mat: .*time and ts may both be t"):
+        read(getattr(make, kind)({**COLUMNS, "time": COLUMNS["ts"]}))
+
+
 @pytest.mark.parametrize("value", ["text", {"a": 1}, np.array([[1, "a"]], dtype=object), COLUMNS["x"].astype(complex)])
 def test_variables_that_are_no_numbers_are_refused(make: Any, value: Any) -> None:
     with pytest.raises(SourceError, match="x is no array of real numbers"):

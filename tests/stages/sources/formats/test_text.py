@@ -129,6 +129,7 @@ def test_times_that_run_backwards_are_told_as_such() -> None:
         ),
         ("when,where,what,why\n1,2,3,1\n", r"could not convert string 'when'.* x, y, t and p in any order"),
         ("t,x,y\n1,2,3\n", "could not convert string 't'"),
+        ("timestamp,x,y,p,t\n1000,1,2,1,7\n", "timestamp and t may both be t; keep the recording's alone"),
         ("x,y,z,p,t\n1,2,3\n", "lines of 3 columns, expected 5, as the line 'x,y,z,p,t' names"),
         ("# x y p t and more\n1 2 1 3\n", "lines of 4 columns, expected 6, as the line '# x y p t and more' names"),
         ("1,2,3,1,7\n", "lines of 5 columns, expected four: x, y, t and p, or more under a line that names all"),

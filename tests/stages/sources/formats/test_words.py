@@ -232,6 +232,11 @@ def test_a_counter_that_steps_back_below_0_is_no_file_without_a_time() -> None:
     assert rows_of(read(evt3_words(0x8000, 0x0001, 0x2003, 0x8FFF, 0x6FFF, 0x2004))) == [(3, 1, 0, 0), (4, 1, -1, 0)]
 
 
+def test_a_silence_of_more_than_half_an_overflow_is_no_step_back() -> None:
+    words = (0x8000, 0x0001, 0x6005, 0x2003, 0x8000 | 2500, 0x6005, 0x2004, 0x8000 | 2499, 0x6006, 0x2005)
+    assert [t for _, _, t, _ in rows_of(read(evt3_words(*words)))] == [5, 2500 * 4096 + 5, 2499 * 4096 + 6]
+
+
 def test_ncars_headers() -> None:
     rows: list[Row] = [(3, 4, 0, 1)]
     assert rows_of(read(dat(rows, kind=0))) == rows
