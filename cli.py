@@ -17,6 +17,7 @@ import typer
 from . import pipeline
 from .benchmarks.commands import bench_app
 from .cache.errors import DvsTransferError, is_out_of_memory
+from .cache.places import CACHE_VARIABLE, ROOT_VARIABLE
 from .pipeline import summaries
 from .pipeline.commands.common import (
     CONFIG,
@@ -38,7 +39,7 @@ from .pipeline.commands.raw import demo, download, simulate, sources
 from .pipeline.commands.runs import analyse_app, compare, few_shot, predict, print_comparison, runs_app
 from .pipeline.commands.studies import study_app
 from .pipeline.progress import Reporter, to_document
-from .pipeline.workspace import CACHE_VARIABLE, ROOT_VARIABLE, Workspace
+from .pipeline.workspace import Workspace
 from .stages.analysis.config import FewShotConfig
 from .stages.conversion.config import ConversionOptions
 from .stages.frames.spec import FramesConfig, ImagesConfig
@@ -132,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:
         if left.code == EXIT_INTERRUPTED:
-            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+            print("interrupted; run the same command again: what was finished is kept", file=sys.stderr)
         return int(left.code or 0)
     except DvsTransferError as error:
         print(f"error: {with_options(str(error))}", file=sys.stderr)
@@ -269,7 +270,7 @@ def import_checkpoint(
     store = pairs or pipeline.experiment.find_pairs(given.load(), Settings.workspace)
     report = pipeline.experiment.import_checkpoint(file, store, out)
     given.show(report, "imported", summary=summaries.of_import)
-    given.next("evaluate", out)
+    given.next_of("evaluate", out)
 
 
 @command(app, CONFIG, JSON)

@@ -19,6 +19,8 @@ from typing import Any, Final, cast
 
 from .errors import AddressError, ConfigError
 
+ROOT_VARIABLE: Final = "DVS_TRANSFER_ROOT"  # the folder of a workspace
+CACHE_VARIABLE: Final = "DVS_TRANSFER_CACHE"  # the folder or address of its stores
 AT_ONCE: Final = 16  # requests of one process
 EXTRAS: Final = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}  # of this package, by protocol
 _ADDRESS: Final = re.compile(r"([a-z][a-z0-9+.-]+):(/+)(.*)", re.DOTALL)

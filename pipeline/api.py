@@ -5,11 +5,12 @@ whose import takes seconds and 250 MB: what does is imported where it is used.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..cache.errors import AddressError, StoreError
+from ..cache.errors import AddressError, ConfigError, StoreError
 from ..cache.pairs import PairStore
 from ..cache.places import place
 from ..stages import pairing
@@ -46,6 +47,10 @@ def convert(
 
     options: fields of `FramesConfig`, `ImagesConfig` and `ConversionOptions`; size is that of frames and images.
     """
+    known = {name for model in (FramesConfig, ImagesConfig, ConversionOptions) for name in model.model_fields}
+    for name in options.keys() - known:
+        close = difflib.get_close_matches(name, known, n=1) or sorted(known)
+        raise ConfigError(f"{name}: no option of convert; did you mean {' or '.join(close)}?")
     frames, images = (
         {name: value for name, value in options.items() if name in model.model_fields}
         for model in (FramesConfig, ImagesConfig)

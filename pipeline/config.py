@@ -244,7 +244,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{path}: no such configuration file{hint}; `dvs-transfer config ls` lists those that are shipped"
         ) from None
-    except (OSError, UnicodeDecodeError, DvsTransferError) as error:
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is no text; expected a configuration file (TOML)") from None
+    except IsADirectoryError:
+        raise ConfigError(f"{path}: is a folder; expected a configuration file (TOML)") from None
+    except (OSError, DvsTransferError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
@@ -260,7 +264,8 @@ def validate(model: type[Model], document: Any, where: str = "", what: str = "co
 
 
 def list_problems(where: str, what: str, problems: Sequence[str]) -> str:
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    lines = "\n".join(problems).count("\n") + 1  # one may be a list of its own
+    count = f"{lines} problem{'s' if lines > 1 else ''}"
     return "\n".join([f"{where}: {count} in the {what}", *(f"  {problem}" for problem in problems)])
 
 
@@ -275,7 +280,7 @@ def build(model: type[Model], /, **values: Any) -> Model:
 def parse_overrides(overrides: Iterable[str], document: dict[str, Any] | None = None) -> dict[str, Any]:
     """A document from texts like "train.epochs=5", or `document` with these set, in place. Raises ConfigError."""
     document = {} if document is None else document
-    for override in overrides:
+    for override in [overrides] if isinstance(overrides, str) else overrides:
         key, equals, text = override.partition("=")
         parts = [part.strip() for part in key.split(".")]
         if not equals or not all(parts):
@@ -284,6 +289,11 @@ def parse_overrides(overrides: Iterable[str], document: dict[str, Any] | None = 
             value = tomllib.loads(f"value = {text.strip()}")["value"]
         except (tomllib.TOMLDecodeError, RecursionError):
             value = text.strip()
+            if value.startswith(("[", "{")):
+                raise ConfigError(
+                    f"--set {override}: {value} is not TOML; texts in it need quotes, and the whole another kind of "
+                    f"quotes that keep the shell from taking those: --set '{key}=[\"...\"]'"
+                ) from None
         if problem := set_key(document, parts, value):
             raise ConfigError(f"--set {override}: {problem}")
     return document
@@ -315,7 +325,8 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
-    found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    is_told = isinstance(problem["input"], dict) or repr(problem["input"]) in message
+    found = "" if is_told else f" (found {problem['input']!r})"
     text = f"{message[0].lower()}{message[1:]}{found}"
     return f"{key}: {text}" if key else text
 

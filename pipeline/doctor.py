@@ -15,7 +15,7 @@ import psutil
 from ..cache.errors import AddressError, ConfigError, SourceError, StoreError, TrainingError
 from ..stages.sources import SOURCES, open_source
 from .config import ExperimentConfig
-from .experiment import find_pairs
+from .experiment import find_change, find_pairs
 from .workspace import Workspace
 
 PACKAGES = ("dvs-transfer", "torch", "tonic", "zarr", "numba", "numpy", "dask", "h5py")
@@ -79,7 +79,9 @@ def examine_configuration(config: ExperimentConfig, workspace: Workspace) -> dic
             found[name] = f"broken: {error}"
     try:
         with suppress(StoreError):
-            found["pairs"] = str(find_pairs(config, workspace))
+            pairs = find_pairs(config, workspace)
+            change = find_change(config, workspace, pairs)
+            found["pairs"] = str(pairs) + (f"; {change}" if change else "")
     except AddressError as error:
         found["pairs"] = f"broken: {error}"
     return found | ({} if "pairs" in found else {"pairs": "not there yet; `preprocess` makes it"})

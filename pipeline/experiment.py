@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..cache import durable
 from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
-from ..cache.errors import ConfigError, SourceError, StoreError
+from ..cache.errors import ConfigError, DvsTransferError, SourceError, StoreError
 from ..cache.locks import once
-from ..cache.pairs import Split
-from ..cache.places import place
+from ..cache.pairs import PairStore, Split
+from ..cache.places import exists, place
 from ..cache.store import FrameStore
 from ..stages import demo, pairing, preview, simulation
 from ..stages.conversion import run as conversion
@@ -29,13 +29,13 @@ from ..stages.frames.spec import ImagesConfig
 from ..stages.runs.folder import read_run
 from ..stages.runs.origin import ORIGIN_KEY, Origin, origin_of
 from ..stages.simulation.run import RECORDINGS
-from ..stages.sources import find_source
+from ..stages.sources import find_source, open_source
 from ..stages.tasks import TaskRunner
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
 from .config import AnyConfig, EventsSection, ExperimentConfig, ImagesSection, build, load_config, parse_overrides
 from .execution import ALL_CORES
-from .notes import is_noted, note_paths, read_note, write_note
+from .notes import is_noted, note_paths, origin_of_pairs, read_note, write_note
 from .workspace import AnyRoot, Workspace
 
 # What loads torch, for seconds, comes on first use: `preprocess` of what is up to date needs none of it.
@@ -121,8 +121,32 @@ def preprocess(
 
 
 def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
-    """The pair store that `preprocess` made for this configuration. Raises StoreError when it did not run yet."""
-    return workspace.cache / str(read_note(config, workspace)["pairs"])
+    """The pair store that `preprocess` made for this configuration. Raises StoreError: none yet, or no more."""
+    path = workspace.cache / str(read_note(config, workspace)["pairs"])
+    if not exists(path / "zarr.json"):
+        raise StoreError(f"{path}: is gone; make it again with `dvs-transfer preprocess`")
+    return path
+
+
+def find_change(config: ExperimentConfig, workspace: Workspace, pairs: Path) -> str:
+    """Whether the raw recordings, where they are here, are still as many as `preprocess` found; "" or what to do.
+
+    Not asked where counting them means reading them: of windows, and of readers that are not this package's.
+    """
+    frames, raw = config.frames, workspace.raw_data(config.events.raw)
+    if frames.windows is not None or ":" in config.events.source:
+        return ""
+    try:
+        there = len(open_source(config.events.source, raw, frames.time_unit, frames.columns).samples)
+        of_store = len(PairStore(pairs).events)
+    except (DvsTransferError, OSError):
+        return ""
+    if there == of_store:
+        return ""
+    return (
+        f"{raw}: {there:,} recordings, {of_store:,} when they were converted; run `dvs-transfer preprocess` to train "
+        "on those of now"
+    )
 
 
 def run_folder(config: ExperimentConfig, workspace: Workspace) -> Path:
@@ -175,7 +199,9 @@ def train(
 
     config, workspace = load_config(config), Workspace.at(root)
     note = read_note(config, workspace)
-    pairs = workspace.cache / str(note["pairs"])
+    pairs = find_pairs(config, workspace)
+    if is_main_process() and (change := find_change(config, workspace, pairs)):
+        on_message(change)
     folder = Path(folder) if folder else run_folder(config, workspace)
     open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
     config = _with_batches_that_fit(config, len(open_split("train")), on_message)
@@ -249,7 +275,7 @@ def import_checkpoint(path: Path, pairs: Path, folder: Path) -> ImportReport:
 
     split = PairedCache.open(pairs, "test")
     read = partial(nir_import.read_graph, num_steps=split.num_bins) if path.suffix == ".nir" else None
-    return released.run(path, split, folder, pairs, read)
+    return released.run(path, split, folder, pairs, read, origin_of_pairs(pairs))
 
 
 def open_splits_of(folder: Path) -> Callable[[Split], PairedCache]:

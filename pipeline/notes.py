@@ -16,6 +16,7 @@ from ..cache.digests import FINGERPRINT_DIGITS, fingerprint
 from ..cache.documents import read_json
 from ..cache.errors import StoreError
 from ..cache.places import is_address, make_folder
+from ..stages.runs.origin import Origin, origin_of
 from .config import ExperimentConfig
 from .workspace import PAIR_NOTES, Workspace
 
@@ -74,6 +75,16 @@ def is_noted(config: ExperimentConfig, workspace: Workspace, note: dict[str, Any
         return {key: value for key, value in read_note(config, workspace).items() if key != FOUND} == note
     except StoreError:
         return False
+
+
+def origin_of_pairs(pairs: Path) -> Origin | None:
+    """Where the recordings of a pair store come from, as a note beside it says; None: they are real, or none says."""
+    for path in () if is_address(pairs) else sorted((pairs.parent / PAIR_NOTES).glob("*.json")):
+        with suppress(StoreError):
+            note = _read(path) or {}
+            if note.get("pairs") == pairs.name and (origin := origin_of({**note, "experiment": note.get("config")})):
+                return origin
+    return None
 
 
 def _found(config: ExperimentConfig, workspace: Workspace) -> list[str] | None:

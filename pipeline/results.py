@@ -202,6 +202,8 @@ def report(runs: str | Path | Sequence[str | Path], out: str | Path | None = Non
     StoreError: the cache of a run is gone or damaged; ConfigError: `out` is named as another kind of file.
     """
     folders = [Path(run) for run in ([runs] if isinstance(runs, str | Path) else runs)]
+    if not folders:
+        raise TrainingError("no runs to report of")
     beside = folders[0] / "report" if len(folders) == 1 else Workspace.at(root).runs
     out = Path(out or beside / "report.html")
     if out.suffix.lower() not in (".html", ".htm"):
@@ -295,5 +297,5 @@ def named_by(run: str | Path, store: str | Path) -> Named:
             )
         classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
         asked = f", {report.unusual_way}" if report.unusual_way else ""
-        weights[f"the {report.checkpoint} weights of epoch {report.epoch}{asked}"] = None
+        weights[f"the weights of the {report.which_epoch}{asked}"] = None
     return Named(folder.resolve().name, classes, " and ".join(weights))

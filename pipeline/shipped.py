@@ -36,7 +36,9 @@ def close_to(name: str) -> list[str]:
 def copy(name: str, target: Path | None = None) -> Path:
     """Write the file of this name to be edited, by default into this folder. Raises ConfigError: it is there."""
     content = re.sub(r'^base = "\.\./', 'base = "configs/', text(name), flags=re.MULTILINE)
-    target = target or Path(Path(name).name.removesuffix(".toml") + ".toml")
+    target = target or Path()
+    if target.is_dir():
+        target /= Path(name).name.removesuffix(".toml") + ".toml"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         with target.open("x") as file:

@@ -67,7 +67,7 @@ def of_conversion(report: ConversionReport, name: str = "") -> list[str]:
 
 def of_pairs(report: PairingReport) -> list[str]:
     novel = f", {report.num_novel:,} of novel classes" if report.num_novel else ""
-    unused = f", {report.num_unused:,} unused" if report.num_unused else ""
+    unused = f", {report.num_unused:,} in no split" if report.num_unused else ""
     of = f"{report.num_train:,} train, {report.num_validation:,} validate, {report.num_test:,} test{novel}{unused}"
     photos = f"{report.num_pool:,} photos teach, photos in reach: {report.photos_in_reach}"
     return [

@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache.errors import ConfigError
-from ..cache.places import is_address, place
+from ..cache.places import CACHE_VARIABLE, ROOT_VARIABLE, is_address, place
 
-ROOT_VARIABLE = "DVS_TRANSFER_ROOT"
-CACHE_VARIABLE = "DVS_TRANSFER_CACHE"
 PAIR_NOTES = "recipes"  # folder of the cache: a note for each configuration, which pair store it leads to
 
 

@@ -113,8 +113,8 @@ class Given:
 
         evaluates: whether keys of `evaluate` say how the run is asked.
         """
-        if self.names_config:
-            self.load()
+        if self.config != DEFAULT_CONFIG:
+            raise ConfigError(f"--config {self.config}: a run has a configuration of its own; leave it off beside one")
         for each in self.override:
             if not evaluates or each.partition("=")[0].strip().partition(".")[0] != "evaluate":
                 alone = "; of evaluate alone keys can be set" if evaluates else ", and this command asks nothing else"
@@ -130,7 +130,7 @@ class Given:
         if run is None:
             self.next(word)
         else:
-            replace(self, override=[]).next(word, run)
+            replace(self, config=DEFAULT_CONFIG, override=[]).next(word, run)
 
     @property
     def names_config(self) -> bool:
@@ -234,6 +234,8 @@ class WithKeys(TyperCommand):
                     if key.endswith(f".{name}") or not error.possibilities:
                         error.message = f"{error}; did you mean --set {key}={_value_after(option, given)}?"
                         error.possibilities = None
+            elif files := [word for word in given if word.endswith(".toml") and "unexpected extra" in str(error)]:
+                error.message = f"{error}; did you mean --config {shlex.quote(files[0])}?"
             raise
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 DASH = "-"
 ORDERS = ("when", "name", "accuracy", "labels", "size", "method", "seed")
+_MOST_TOLD = 10  # files that cannot be read
 COLUMNS = ("file", "step", "rank", "predicted", "probability")
 
 analyse_app = typer.Typer(help="Look into a trained network.", no_args_is_help=True, rich_markup_mode=None)
@@ -262,12 +263,14 @@ def predict(
             print(f"{file}  {f'step {step}  ' if steps else ''}{predicted} {probability:.3f}")
 
     given.show(report, text=tell)
-    for problem in report.refused.values():
+    for problem in list(report.refused.values())[:_MOST_TOLD]:
         print(f"error: {problem}", file=sys.stderr)
     if report.refused:
-        how = f"read as files of the source {report.source}; --source folder reads any format"
+        any_format = "" if report.source == "folder" else "; --source folder reads any format"
+        how = f"read as files of the source {report.source}{any_format}"
         number = f"{len(report.refused):,} file{'s' if len(report.refused) > 1 else ''}"
-        print(f"{number} could not be {how}", file=sys.stderr)
+        more = f" (the first {_MOST_TOLD} above, all with --json)" if len(report.refused) > _MOST_TOLD else ""
+        print(f"{number} could not be {how}{more}", file=sys.stderr)
         raise typer.Exit(DvsTransferError.exit_code)
 
 

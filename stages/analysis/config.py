@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ...cache.documents import Frozen
 
@@ -77,6 +77,13 @@ class LandscapeConfig(RecordingsConfig):
     extent: float = Field(1.0, gt=0, description="how far to go each way, in lengths of each filter")
     points_1d: int = Field(31, ge=3, le=1001, description="points on the line; odd, so that the weights are one")
     points_2d: int = Field(15, ge=3, le=201, description="points on each side of the square; odd")
+
+    @field_validator("points_1d", "points_2d")
+    @classmethod
+    def _have_a_centre(cls, points: int) -> int:
+        if points % 2 == 0:
+            raise ValueError("expected an odd number: the weights are the point in the middle")
+        return points
 
 
 class FewShotConfig(AnalysisConfig):

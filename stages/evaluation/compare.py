@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ...cache.documents import name_some
 from ...cache.errors import TrainingError
 from ...cache.pairs import Reach, worst_reach
 from ..runs.checkpoint import CheckpointName
@@ -243,7 +244,7 @@ def lacks_last(top1: Mapping[CheckpointName, PairedDifference]) -> bool:
 def _check_comparable(first: EvaluatedRun, second: EvaluatedRun, across_protocols: bool) -> None:
     a, b, both = first.report, second.report, f"{first.folder} and {second.folder} cannot be compared"
     names = [[entry.name for entry in report.classes] for report in (a, b)]
-    alone = [", ".join(sorted(set(names[i]) - set(names[1 - i]))[:8]) or "none" for i in (0, 1)]
+    alone = [name_some(sorted(set(names[i]) - set(names[1 - i])), 8) or "none" for i in (0, 1)]
     ids = [set(member.predictions.sample_ids) for member in (first, second)]
     problems = {
         f"{both}: other classes. The first has {len(names[0])} (not in the other: {alone[0]}), the second "

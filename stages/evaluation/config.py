@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from ...cache.documents import Frozen
+from ..network.config import DeviceName
 
 EvaluatedSplit = Literal["validation", "test"]
 # In the order in which they are shown.
@@ -45,5 +46,5 @@ class EvaluateConfig(Frozen):
         description="running statistics of events are those of the recordings that may train, without their labels "
         "(AdaBN), in this evaluation alone; train.unlabelled.adapt keeps them in the weights",
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: DeviceName = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+import re
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 
 from ...cache.documents import Frozen
 from ..plugins import require_name
@@ -12,6 +13,16 @@ from ..plugins import require_name
 # VGG-SNN and SCNN: one number for each convolution, "P" halves the image by averaging; SCNN's last is its linear layer.
 # ResNet18-SNN: one number for each stage of two blocks.
 Widths = tuple[int | Literal["P"], ...]
+
+
+def _require_device(name: str) -> str:
+    """Whether it is there is known to the machine that uses it."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
+        raise ValueError("expected auto, cpu, cuda or cuda:N")
+    return name
+
+
+DeviceName = Annotated[str, AfterValidator(_require_device)]
 BatchNormMode = Literal["per_step", "merged"]
 RunningStatistics = Literal["shared", "per_domain"]
 

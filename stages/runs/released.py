@@ -23,6 +23,7 @@ from ...cache.errors import TrainingError
 from ..processes import ProcessLostError, RefusedError
 from ..sources.formats.isolated import DECODERS
 from .checkpoint import CheckpointInfo, save_weights, weights_path
+from .origin import ORIGIN_KEY, Origin
 from ...cache.paired import PairedCache
 from ..network.config import ModelConfig
 from ..network.networks import BLOCKS_PER_STAGE, SpikingNetwork, build_network
@@ -104,10 +105,11 @@ def run(
     out: Path,
     pairs: Path,
     read: Callable[[Path], ReleasedCheckpoint] | None = None,
+    origin: Origin | None = None,
 ) -> ImportReport:
     """Make the run folder `out` of the checkpoint at `path`, to be evaluated on the pair store that `split` is of.
 
-    read: what reads the file; by default `read_released`.
+    read: what reads the file; by default `read_released`.  origin: of recordings that are not real.
 
     Raises TrainingError: no such file, something else than weights in it, weights that do not fit the network that it
     names or the data, or a run in `out` already.
@@ -137,6 +139,8 @@ def run(
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     save_weights(weights_path(out, "best"), network, info)  # which epoch they are of is their authors' to say
     document = {"imported": str(path.resolve()), "architecture": released.architecture, "pairs": str(pairs.resolve())}
+    if origin is not None:
+        document[ORIGIN_KEY] = origin
     durable.write_json(out / "config.json", document)
     return ImportReport(
         run=out,

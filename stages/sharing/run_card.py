@@ -108,7 +108,7 @@ def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> di
             "asked": report.way,
         },
     }
-    return {"task": TASK, "dataset": dataset, "metrics": metrics}
+    return {"task": dict(TASK), "dataset": dataset, "metrics": metrics}
 
 
 def _accuracies(report: EvaluationReport) -> Iterator[tuple[str, Accuracies]]:

@@ -52,8 +52,13 @@ def decode_image(data: bytes, location: str) -> UInt8Array:
     except _BROKEN as error:
         raise SourceError(
             f"{location}: {len(data)} bytes are not a whole {', '.join(_FORMATS)} image "
-            f"({type(error).__name__}: {error}); fetch it again"
+            f"({type(error).__name__}{_told(error)}); fetch it again"
         ) from error
+
+
+def _told(error: BaseException) -> str:
+    """What Pillow says; not where in memory the bytes lay."""
+    return "" if "BytesIO" in str(error) else f": {error}"
 
 
 def require_image(decoded: Any, location: str) -> UInt8Array:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ...cache.documents import Frozen, read_json
 from ...cache.errors import TrainingError
+from ..network.config import DeviceName
 from ..plugins import require_name
 from ..saccades.config import SaccadeConfig
 from .sliding import STRATEGIES
@@ -213,7 +214,7 @@ class TrainConfig(Frozen):
         description="of convolutions and heads, and of the currents and spikes between them; weights, batch "
         "statistics, membranes and losses are float32 in both",
     )
-    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    device: DeviceName = Field("auto", description="auto, cpu, cuda or cuda:N")
     threads: int = Field(0, ge=0, description="CPU threads; 0: as many as torch takes")
     data_placement: Literal["auto", "device", "pinned", "streamed", "sharded"] = Field(
         "auto",
