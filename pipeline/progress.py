@@ -142,7 +142,8 @@ def to_document(report: Any) -> Any:
     return to_jsonable_python(report, fallback=str)
 
 
-def to_text(value: Any) -> str:
+def to_text(value: Any, indent: int = 4) -> str:
+    """indent: of the lines of a mapping; those of one inside it are two further right."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
@@ -150,7 +151,8 @@ def to_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return "".join(f"\n    {key}: {to_text(item)}" for key, item in value.items()) or "none"
+        lines = (f"\n{' ' * indent}{key}: {to_text(item, indent + 2)}" for key, item in value.items())
+        return "".join(lines) or "none"
     if isinstance(value, list):
         return ", ".join(map(to_text, value)) or "none"
     return "-" if value is None else str(value)

@@ -98,7 +98,7 @@ def _entry_point(kind: Kind, name: str, known: Collection[str]) -> EntryPoint:
     installed = {point.name: point for point in entry_points(group=group)}
     if name not in installed:
         raise PluginError(
-            f"{name!r} is none of the {kind} {', '.join(sorted({*known, *installed}))}, and not `package.module:Name` (an entry "
+            f"{name!r} is none of {', '.join(sorted({*known, *installed}))}, and not `package.module:Name` (an entry "
             f"point of {group} would be found, too)"
         )
     return installed[name]

@@ -24,7 +24,7 @@ from own_recordings import WRITERS, make_events
 from tiny import DEMO, TINY, merged, to_toml
 
 import dvs_transfer
-from dvs_transfer import evaluate, load_network, predict
+from dvs_transfer import convert, evaluate, load_network, predict, report
 from dvs_transfer.cache.errors import ConfigError, SourceError, StoreError, TrainingError
 from dvs_transfer.pipeline.config import ExperimentConfig, load_config
 from dvs_transfer.stages.frames.binning import make_frames
@@ -102,6 +102,14 @@ def test_importing_the_package_loads_neither_torch_nor_zarr() -> None:
 @pytest.mark.parametrize("name", dvs_transfer.__all__)
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(dvs_transfer, name) is not None
+
+
+def test_what_is_misspelt_or_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"num_bin: no option of convert; did you mean num_bins\?"):
+        convert("folder", tmp_path, num_bin=3)
+    with pytest.raises(TrainingError, match="no runs to report of"):
+        report([])
+    assert load_config("demo", "train.epochs=4").train.epochs == 4
 
 
 def test_a_configuration_may_be_a_file_a_shipped_one_or_a_model(made: Made) -> None:

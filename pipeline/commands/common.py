@@ -17,12 +17,13 @@ from types import NoneType
 from typing import Annotated, Any, ClassVar, Final, Optional, TypeVar, get_args, get_origin, get_type_hints
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, create_model
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand, TyperGroup
 
 from ... import pipeline
 from ...cache import durable
+from ...cache.documents import Frozen
 from ...cache.errors import ConfigError, command_line
 from ...cache.places import is_address, place
 from ..keys import keys_like
@@ -109,16 +110,23 @@ class Given:
         return pipeline.config.load_config(pipeline.results.config_of_run(run), self.override)
 
     def check(self, *, evaluates: bool = True) -> None:
-        """Refuse a file or a key that there is not, or that a trained run has settled, beside a run.
+        """Refuse a configuration beside a run, and a key that there is not, or that the run has settled.
 
         evaluates: whether keys of `evaluate` say how the run is asked.
         """
+        from ...stages.evaluation.config import EvaluateConfig
+
         if self.config != DEFAULT_CONFIG:
             raise ConfigError(f"--config {self.config}: a run has a configuration of its own; leave it off beside one")
+        document = pipeline.config.parse_overrides(self.override)
         for each in self.override:
-            if not evaluates or each.partition("=")[0].strip().partition(".")[0] != "evaluate":
+            section = each.partition("=")[0].strip().partition(".")[0]
+            is_settled = section in pipeline.config.ExperimentConfig.model_fields and section != "evaluate"
+            if is_settled or not evaluates:
                 alone = "; of evaluate alone keys can be set" if evaluates else ", and this command asks nothing else"
                 raise ConfigError(f"--set {each}: a trained run keeps its settings{alone}")
+        asked = create_model("Asked", __base__=Frozen, evaluate=(EvaluateConfig, EvaluateConfig()))
+        pipeline.config.validate(asked, document)
 
     def next(self, *words: object) -> None:
         """Tell the command that goes on from here, with the options that matter for it."""

@@ -261,6 +261,12 @@ def test_a_store_is_found_by_pattern_and_by_fingerprint(tmp_path: Path, monkeypa
         assert PairedCache.open(digits, "test", root=tmp_path).fingerprint == opened.fingerprint
     monkeypatch.chdir(tmp_path)
     assert PairedCache.open(opened.fingerprint[:8]).pairs.path == Path("data/cache", first.path.name)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.chdir("/")
+        elsewhere.setenv("DVS_TRANSFER_ROOT", str(tmp_path))
+        assert PairedCache.open(opened.fingerprint[:8]).pairs.path == first.path
+        elsewhere.setenv("DVS_TRANSFER_CACHE", str(first.path.parent))
+        assert PairedCache.open(opened.fingerprint[:8], root="/nowhere").pairs.path == first.path
     assert len(PairedCache.open("data/cache/*", "test")) == 6
 
     second = pair(cache, seed=1)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
-from command_line import succeed
+from command_line import refuse, succeed
 from long_recordings import write_classes
 from raw_data import write_raw_data
-from tiny import RAW, write_config
+from tiny import EVERY_STEP, RAW, make_workspace, preprocess, write_config
 
 from dvs_transfer.pipeline.doctor import PACKAGES, examine
 from dvs_transfer.pipeline.workspace import Workspace
@@ -78,3 +79,19 @@ def test_what_a_configuration_names(tmp_path: Path) -> None:
     pieces = succeed(*named, *(word for key in cut for word in ("--set", key))).document["configuration"]
     assert re.match(r"\d+ samples, 2 classes", pieces["events"])
     assert "configuration" not in succeed("doctor", "--json", "--root", tmp_path).document
+
+
+def test_stores_of_other_raw_data_and_stores_that_are_gone_are_told(tmp_path: Path) -> None:
+    root = make_workspace(tmp_path / "root", EVERY_STEP, {"train": {"epochs": 1}})
+    succeed(*preprocess(root))
+    common = ("--config", root / "tiny.toml", "--root", root)
+    pairs = Path(succeed("doctor", *common, "--json").document["configuration"]["pairs"])
+    assert pairs.suffix == ".zarr"
+    recording = next((root / "data" / "raw").rglob("*.bin"))
+    shutil.copyfile(recording, recording.with_stem(f"{recording.stem[:-1]}9"))
+    said = "15 recordings, 14 when they were converted; run `dvs-transfer preprocess` to train on those of now"
+    assert said in succeed("doctor", *common, "--json").document["configuration"]["pairs"]
+    assert "15 recordings, 14 when they were converted" in succeed("train", *common).err
+    shutil.rmtree(pairs)
+    assert succeed("doctor", *common, "--json").document["configuration"]["pairs"].startswith("not there yet")
+    refuse("train", *common, code=1, says=[f"{pairs}: is gone; make it again with `dvs-transfer preprocess --config"])

@@ -22,6 +22,8 @@ def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     pairs = pairing.run(pairing.PairingConfig(), events, images, tmp_path)
     file, run, logits = tmp_path / "model_best.pth.tar", tmp_path / "run", tmp_path / "logits.npz"
     torch.save(published(num_classes=len(CLASS_NAMES)), file)
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "0.json").write_text(json.dumps({"pairs": pairs.path.name, "recordings": "simulated"}))
     assert main(["import-checkpoint", str(file), "--out", str(run), "--pairs", str(pairs.path)]) == 0
     assert "Transfer_SCNN" in capsys.readouterr().out
     (listed,) = list_runs(tmp_path)
@@ -33,6 +35,8 @@ def test_import_then_evaluate(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         "test_as_released",
         "unknown",
     )
+    assert main(["evaluate", str(run)]) == 0
+    assert " simulated recordings" in capsys.readouterr().out
     assert main(["report", str(run), "--json"]) == 0
     page = Path(json.loads(capsys.readouterr().out)["page"]).read_text()
     assert "Protocol unknown: imported weights" in page
