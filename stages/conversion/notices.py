@@ -46,7 +46,7 @@ def share_in_frames(store: FrameStore) -> Share | None:
 
 def notices(store: FrameStore, source: Reader, ignored: IgnoredFiles, frames: FramesConfig) -> tuple[str, ...]:
     """What the user should know of a conversion, each with what to do about it."""
-    found = [*source.remarks, *_ignored_files(source, ignored), *_empty_classes(store)]
+    found = [*source.remarks, *_ignored_files(source, ignored), *_mostly_broken(store, source), *_empty_classes(store)]
     if store.kind == "events":
         found += [
             *_lost_events(store, frames),
@@ -64,6 +64,15 @@ def _ignored_files(source: Reader, ignored: IgnoredFiles) -> Iterator[str]:
             f"{ignored.num_unexpected:,} files are no samples and were not read: {', '.join(ignored.examples)}"
             f"{f' and {more:,} more' if more else ''}; expected {source.layout}. Move what should be read there, "
             "remove the others"
+        )
+
+
+def _mostly_broken(store: FrameStore, source: Reader) -> Iterator[str]:
+    broken = int(np.count_nonzero(~store.valid))
+    if 2 * broken > len(store):
+        yield (
+            f"{broken:,} of {len(store):,} samples cannot be read, more than half: are these files of {source.name}, "
+            f"{source.layout}?"
         )
 
 

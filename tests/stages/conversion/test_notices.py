@@ -231,6 +231,15 @@ def test_samples_do_not_count_broken_ones_and_empty_classes_are_named(large: Pat
     assert FrameStore(report.path).attributes.num_samples == 4
 
 
+def test_a_folder_of_mostly_other_files_is_told(large: Path) -> None:
+    for name in ("x", "y", "z"):
+        (large / "b" / f"{name}.npy").write_bytes(b"no recording, \x00 of no format")
+    assert not convert(large, resize="sum").warnings
+    (large / "b" / "w.npy").write_bytes(b"no recording, \x00 of no format")
+    (told,) = convert(large, resize="sum").warnings
+    assert told.startswith("4 of 7 samples cannot be read, more than half: are these files of folder, <class>/<name>")
+
+
 def test_the_list_of_stores_counts_readable_samples(large: Path) -> None:
     (large / "b" / "1.npy").write_bytes(b"no recording, \x00 of no format")
     root = large.parent / "root"
