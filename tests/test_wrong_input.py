@@ -90,7 +90,7 @@ def stores_of(cache: Path) -> tuple[Path, Path, Path]:
         ("evaluate a --set evaluate.shifts=-1", "error: evaluate.shifts: input should be greater than or equal to 0"),
         ("config keys saccade", "did you mean train.saccade?"),
         ("config keys train.epoch", "did you mean train.epochs?"),
-        ("study table demo-ablation --json --out x", "--json prints the figures, and goes with neither --out"),
+        ("study table demo-ablation --json --out x", "--json prints the figures, and goes with neither --out nor"),
         ("analyse landscape a --points-1d 4", "points_1d: expected an odd number"),
     ],
 )

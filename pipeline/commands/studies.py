@@ -93,8 +93,8 @@ def show_table(
 
     Example: dvs-transfer study table configs/studies/demo-ablation.toml --format latex
     """
-    if given.as_json and (out is not None or style != "markdown"):
-        raise typer.BadParameter("--json prints the figures, and goes with neither --out nor --format")
+    if given.as_json and (out is not None or style in ("csv", "latex")):
+        raise typer.BadParameter("--json prints the figures, and goes with neither --out nor a format but raw")
     if style == "raw" and metric:
         raise typer.BadParameter("--metric: raw results hold every one")
     study = pipeline.study.load_study(file, given.override)

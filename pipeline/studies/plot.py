@@ -18,7 +18,6 @@ from ...stages.evaluation.statistics import MIN_DRAWS, MeanAndStd, mean_and_std
 from ...stages.reporting.accuracy_chart import ChartLine, accuracy_chart
 from .formats import MARKS, MINUS
 from .raw import RawResult, read_results
-from .study import name_with_axes
 from .table import UNREAL
 
 DPI = 150
@@ -162,13 +161,10 @@ def _read(key: _LineKey) -> tuple[str, ...]:
 
 
 def _name_lines(keys: Sequence[_LineKey]) -> list[str]:
-    """By the labels; where other lines have the same, with the study's title or the axes' names, or with both."""
-    forms = []
-    for key in keys:
-        plain, full, study = ", ".join(_read(key)), name_with_axes(dict(key[0])), key[1]
-        forms.append((plain, f"{plain} ({study})", full, f"{full} ({study})"))
-    counts = [Counter(column) for column in zip(*forms, strict=True)]
-    names = [next((form for form, count in zip(of, counts, strict=True) if count[form] == 1), of[-1]) for of in forms]
+    """By the labels; where other lines have the same, with the study's title."""
+    plain = [", ".join(_read(key)) for key in keys]
+    counts = Counter(plain)
+    names = [name if counts[name] == 1 else f"{name} ({study})" for name, (_, study) in zip(plain, keys, strict=True)]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise ConfigError(f"two lines would be called {twice[0]!r}: change a label, or a study's title")
     return names

@@ -39,7 +39,7 @@ class RawResult(Frozen):
     subset_seed: Count = Field(description="what drew the labelled recordings; empty: the split's seed, or all train")
     run: str = Field(description="name of the run's folder: rows that share it are of one training")
     split: Literal["test", "validation"] = Field(description="what was evaluated")
-    way: str = Field(description="how the network was asked: precision, heads, views")
+    way: str = Field(description="how the network was asked: precision, heads, views, statistics")
     num_recordings: int = Field(gt=0, description="evaluated recordings")
     recordings_digest: str = Field(description="of the evaluated recordings' ids and raw contents")
     split_digest: str = Field(description="of the whole split: another one for other labelled recordings")
@@ -55,7 +55,10 @@ class RawResult(Frozen):
     steps: Count = Field(description="optimiser steps")
     photos_in_reach: Reach = Field(description="photos of held-out recordings in training: none, some, unknown")
     device: str = Field(description="processor or GPU that trained")
-    seconds: Count = Field(description="of training, with what a stop undid and a teacher; empty: a process was killed")
+    seconds: Count = Field(
+        description="of training, with work done again after a stop, and the teaching of a teacher; "
+        "empty: a process was killed"
+    )
     trained: str = Field(description="day on which training ended, UTC")
     version: str = Field(description="of dvs-transfer, that trained")
 

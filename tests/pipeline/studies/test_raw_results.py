@@ -336,33 +336,17 @@ def test_steps_that_nobody_knows_are_not_told() -> None:
     assert "steps" not in make_curves([result.model_copy(update={"steps": None}) for result in FEW], "labels").note
 
 
-TWO_NAMED_ALIKE = (("mixture", "saccades, wider"), ("mixture, saccades", "wider"))
-
-
-def named_alike(study: str) -> list[RawResult]:
-    """Three draws of each line, those of the first at 0, of the second at 0.1."""
-    return [
-        made_up("", str(place), seed, place / 10, study=study).model_copy(
+def test_rows_whose_labels_read_alike_are_refused() -> None:
+    results = [
+        made_up("", str(place), 1, 0.5).model_copy(
             update={"labels": {"training": training, "labels": "1 a class", "camera": camera}}
         )
-        for place, (training, camera) in enumerate(TWO_NAMED_ALIKE)
-        for seed in range(3)
+        for place, (training, camera) in enumerate([("mixture", "saccades, wider"), ("mixture, saccades", "wider")])
     ]
-
-
-def test_rows_whose_labels_read_alike_are_lines_of_their_own() -> None:
-    results = named_alike("Few")
-    curves = make_curves(results, "labels")
-    names = ["training=mixture, camera=saccades, wider", "training=mixture, saccades, camera=wider"]
-    assert [(line.name, line.points[1].n, line.points[1].mean) for line in curves.lines] == [
-        (names[0], 3, 0.0),
-        (names[1], 3, pytest.approx(0.1)),
-    ]
-    (line,) = make_curves(results, "labels", names[1:]).lines
-    assert line.name == names[1]
-    more = make_curves([*results, *named_alike("New")], "labels")
-    assert [line.name for line in more.lines] == [f"{name} ({study})" for study in ("Few", "New") for name in names]
-    assert {line.points[1].n for line in more.lines} == {3}
+    with pytest.raises(
+        ConfigError, match=r"two lines would be called 'mixture, saccades, wider \(Few\)': change a label"
+    ):
+        make_curves(results, "labels")
 
 
 def test_lines_that_no_name_tells_apart_are_refused() -> None:
