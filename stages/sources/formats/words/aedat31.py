@@ -22,7 +22,6 @@ from .....cache.errors import SourceError
 from ...random_access import RandomAccess
 from .stream import PROBLEM, ROOM, Words
 
-HEADER_BYTES: Final = 28
 EVENT_BYTES: Final = 8
 _MAX_TEXT_BYTES: Final = 1 << 20
 _END: Final = b"#!END-HEADER\r\n"
