@@ -208,6 +208,8 @@ def train(
     # A folder of one's own is for one run.
     say, trained = Settings.reporter.say, []
     configs = given.load_with(run).with_baseline()[: None if run is None else 1]
+    if change := pipeline.experiment.find_change(configs[0], Settings.workspace):
+        say(change)
     for config in configs:
         with Settings.reporter.training() as on_progress:
             folder, report = pipeline.experiment.train(config, Settings.workspace, run, restart, on_progress, say)

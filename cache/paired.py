@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from .digests import manifest_digest
 from .errors import StoreError
 from .pairs import SPLIT_CODES, PairStore, Reach, Split
-from .places import CACHE_VARIABLE, ROOT_VARIABLE, place
+from .places import CACHE_VARIABLE, ROOT_VARIABLE, is_address, place
 from .store import FrameStore, find_store
 from .views import FramesAndTargets
 
@@ -81,8 +81,8 @@ class PairedCache(Dataset[PairedSample]):
         root: str | Path | None = None,
     ) -> PairedCache:
         """Open a pair store: its folder or address, a pattern that fits one ("data/cache/nmnist+*"), or the first four
-        or more digits of its fingerprint, which is looked for in $DVS_TRANSFER_CACHE, or in `data/cache` below `root`
-        (by default $DVS_TRANSFER_ROOT, or here).
+        or more digits of its fingerprint, which is looked for in `data/cache` below `root`; without one in
+        $DVS_TRANSFER_CACHE, or below $DVS_TRANSFER_ROOT, or here.
 
         transform: what is done to the event frames of an item, (T, 2, H, W) float32, when one is taken by its index, so
         also by torch's DataLoader; `read` and the other methods give what the stores hold.
@@ -90,8 +90,10 @@ class PairedCache(Dataset[PairedSample]):
         """
         if split not in SPLIT_CODES:
             raise StoreError(f"no split {split!r}; expected one of {', '.join(SPLIT_CODES)}")
-        below = Path(root or os.environ.get(ROOT_VARIABLE) or ".", "data", "cache")
-        return cls(PairStore(find_store(path, place(os.environ.get(CACHE_VARIABLE) or below))), split, transform)
+        cache = Path(root or os.environ.get(ROOT_VARIABLE) or ".", "data", "cache").expanduser()
+        if root is None and (named := os.environ.get(CACHE_VARIABLE)):
+            cache = place(named) if is_address(place(named)) else Path(named).expanduser()
+        return cls(PairStore(find_store(path, cache)), split, transform)
 
     def __repr__(self) -> str:
         images = f"{len(self.pool_rows)} images in the static pool" if self.has_images else "no images"

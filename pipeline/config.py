@@ -325,7 +325,7 @@ def _describe(problem: Any, model: type[BaseModel]) -> str:
     if problem["type"] == "missing":
         return f"{key}: missing"
     message = problem["msg"].removeprefix("Value error, ")
-    is_told = isinstance(problem["input"], dict) or repr(problem["input"]) in message
+    is_told = isinstance(problem["input"], dict) or f"found {problem['input']!r}" in message
     found = "" if is_told else f" (found {problem['input']!r})"
     text = f"{message[0].lower()}{message[1:]}{found}"
     return f"{key}: {text}" if key else text

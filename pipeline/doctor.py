@@ -79,9 +79,8 @@ def examine_configuration(config: ExperimentConfig, workspace: Workspace) -> dic
             found[name] = f"broken: {error}"
     try:
         with suppress(StoreError):
-            pairs = find_pairs(config, workspace)
-            change = find_change(config, workspace, pairs)
-            found["pairs"] = str(pairs) + (f"; {change}" if change else "")
+            found["pairs"] = str(find_pairs(config, workspace))
+            found |= {"raw data": change} if (change := find_change(config, workspace)) else {}
     except AddressError as error:
         found["pairs"] = f"broken: {error}"
     return found | ({} if "pairs" in found else {"pairs": "not there yet; `preprocess` makes it"})

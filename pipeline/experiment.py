@@ -29,7 +29,7 @@ from ..stages.frames.spec import ImagesConfig
 from ..stages.runs.folder import read_run
 from ..stages.runs.origin import ORIGIN_KEY, Origin, origin_of
 from ..stages.simulation.run import RECORDINGS
-from ..stages.sources import find_source, open_source
+from ..stages.sources import SOURCES, find_source, open_source
 from ..stages.tasks import TaskRunner
 from ..stages.training.config import NEUTRAL_TRAIN_FIELDS
 from ..stages.training.progress import OnMessage, OnProgress, TrainingReport
@@ -128,16 +128,18 @@ def find_pairs(config: ExperimentConfig, workspace: Workspace) -> Path:
     return path
 
 
-def find_change(config: ExperimentConfig, workspace: Workspace, pairs: Path) -> str:
+def find_change(config: ExperimentConfig, workspace: Workspace) -> str:
     """Whether the raw recordings, where they are here, are still as many as `preprocess` found; "" or what to do.
 
-    Not asked where counting them means reading them: of windows, and of readers that are not this package's.
+    Not asked where counting them means reading them: of windows, gzipped archives, and readers that are not this
+    package's. Raises StoreError: nothing is preprocessed.
     """
-    frames, raw = config.frames, workspace.raw_data(config.events.raw)
-    if frames.windows is not None or ":" in config.events.source:
+    frames, raw, source = config.frames, workspace.raw_data(config.events.raw), config.events.source
+    pairs = find_pairs(config, workspace)
+    if source not in SOURCES or frames.windows is not None or not raw.is_dir() or any(raw.glob("*gz")):
         return ""
     try:
-        there = len(open_source(config.events.source, raw, frames.time_unit, frames.columns).samples)
+        there = len(open_source(source, raw, frames.time_unit, frames.columns).samples)
         of_store = len(PairStore(pairs).events)
     except (DvsTransferError, OSError):
         return ""
@@ -200,8 +202,6 @@ def train(
     config, workspace = load_config(config), Workspace.at(root)
     note = read_note(config, workspace)
     pairs = find_pairs(config, workspace)
-    if is_main_process() and (change := find_change(config, workspace, pairs)):
-        on_message(change)
     folder = Path(folder) if folder else run_folder(config, workspace)
     open_split = cache(partial(PairedCache.open, pairs))  # no split is opened twice
     config = _with_batches_that_fit(config, len(open_split("train")), on_message)

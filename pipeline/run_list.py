@@ -90,8 +90,9 @@ def _facts(path: Path) -> dict[str, Any]:
     method = str(train.get("method", "imported"))
     shown = method if method == "events" or "encoding" not in train else f"{method}, {train['encoding']}"
     simulated = " (simulated)" if origin_of(document) else ""
+    sources = [str(section["source"]) for section in (events, images) if "source" in section]  # none: imported weights
     facts: dict[str, Any] = {
-        "data": " + ".join(str(section["source"]) for section in (events, images) if "source" in section) + simulated,
+        "data": (" + ".join(sources) + simulated).strip(),
         "method": shown,
         "seed": train.get("seed"),
     }

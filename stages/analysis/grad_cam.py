@@ -166,8 +166,8 @@ def draw(report: Report, arrays: Arrays) -> Figure:
                 axis.set(xticks=[], yticks=[])
                 axis.spines[:].set_visible(False)
             axes[0].set_ylabel("recording" if side == "event" else side, fontsize=7, color=style.INK)
-        for step, axis in enumerate(lines[0]):
-            axis.set_title(f"t = {step}" if step < num_columns - 1 else "mean", fontsize=7, color=style.INK, pad=2)
+        for step, axis in enumerate(lines[0], 1):
+            axis.set_title(f"t = {step}" if step < num_columns else "mean", fontsize=7, color=style.INK, pad=2)
     return figure
 
 

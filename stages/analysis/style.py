@@ -73,7 +73,8 @@ def heat_map(axis: Axes, values: Any, rows: Sequence[str], limits: tuple[float, 
     """Values (rows, T) as coloured cells, time to the right; NaN stays clear."""
     drawn = axis.imshow(np.asarray(values, float), aspect="auto", cmap=SEQUENTIAL, vmin=limits[0], vmax=limits[1])
     axis.set_yticks(range(len(rows)), rows)
-    axis.set_xticks(range(np.shape(values)[1]))
+    num_steps = np.shape(values)[1]
+    axis.set_xticks(range(num_steps), [str(step) for step in range(1, num_steps + 1)])
     finish(axis, xlabel="time step", title=title)
     axis.spines[:].set_visible(False)
     return drawn

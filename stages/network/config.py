@@ -17,7 +17,7 @@ Widths = tuple[int | Literal["P"], ...]
 
 def _require_device(name: str) -> str:
     """Whether it is there is known to the machine that uses it."""
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
+    if re.fullmatch(r"auto|(cpu|cuda)(:\d+)?", name) is None:
         raise ValueError("expected auto, cpu, cuda or cuda:N")
     return name
 

@@ -132,7 +132,7 @@ def _numbers(
 
 
 def _percent(value: float, interval: tuple[float, float] | None, is_few: bool) -> str:
-    too_narrow = ", of so few that it is too narrow" if is_few else ""
+    too_narrow = ", too narrow" if is_few else ""
     between = "" if interval is None else f" [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]{too_narrow}"
     return f"{100 * value:.1f} %{between}"
 

@@ -85,12 +85,13 @@ def test_stores_of_other_raw_data_and_stores_that_are_gone_are_told(tmp_path: Pa
     root = make_workspace(tmp_path / "root", EVERY_STEP, {"train": {"epochs": 1}})
     succeed(*preprocess(root))
     common = ("--config", root / "tiny.toml", "--root", root)
-    pairs = Path(succeed("doctor", *common, "--json").document["configuration"]["pairs"])
-    assert pairs.suffix == ".zarr"
+    found = succeed("doctor", *common, "--json").document["configuration"]
+    pairs = Path(found["pairs"])
+    assert "raw data" not in found
     recording = next((root / "data" / "raw").rglob("*.bin"))
     shutil.copyfile(recording, recording.with_stem(f"{recording.stem[:-1]}9"))
     said = "15 recordings, 14 when they were converted; run `dvs-transfer preprocess` to train on those of now"
-    assert said in succeed("doctor", *common, "--json").document["configuration"]["pairs"]
+    assert said in succeed("doctor", *common, "--json").document["configuration"]["raw data"]
     assert "15 recordings, 14 when they were converted" in succeed("train", *common).err
     shutil.rmtree(pairs)
     assert succeed("doctor", *common, "--json").document["configuration"]["pairs"].startswith("not there yet")

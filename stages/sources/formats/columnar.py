@@ -201,7 +201,13 @@ def _read_header(content: RandomAccess) -> _Header:
         bare = line.lstrip("#% ")
         words = _words(bare if line == bare else bare.rpartition(":")[2])  # "# columns: t x y p"
         names = [word["name"] if word else "" for word in words]
-        if (named := match_columns(names, content.location)) is not None:
+        try:
+            named = match_columns(names, content.location)
+        except SourceError:
+            if line == bare:
+                raise
+            named = None  # a comment
+        if named is not None:
             places = {column: names.index(name) for column, name in named.items()}
             named_by, num_columns = line, len(names)
             of = {column: words[place] for column, place in places.items()}

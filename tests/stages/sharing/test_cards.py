@@ -122,7 +122,7 @@ def test_a_card_says_that_training_was_stopped_and_which_intervals_are_too_narro
     told, _, text = card_of(unfinished="3 of 30 epochs", top1_interval=(0.33, 0.33), selection="last", last=None)
     assert told[0] == ("accuracy", "top-1, last epoch", 0.33, [0.33, 0.33])
     assert text.count("interval_is_too_narrow: true") == 1
-    assert "| top-1, last epoch | 33.0 % [33.0, 33.0], of so few that it is too narrow |" in text.splitlines()
+    assert "| top-1, last epoch | 33.0 % [33.0, 33.0], too narrow |" in text.splitlines()
     assert "; training was stopped after 3 of 30 epochs |" in text
     assert text.count("stopped_after: 3 of 30 epochs") == 3
     assert "stopped" not in card_of()[2]

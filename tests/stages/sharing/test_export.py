@@ -107,7 +107,7 @@ def test_the_card_s_numbers_are_the_evaluation_s(shared_run: Path, tmp_path: Pat
             "asked": "float32, event head",
         }
         low, high = (100 * bound for bound in report.top1_interval)
-        assert f"{100 * report.top1:.1f} % [{low:.1f}, {high:.1f}], of so few that it is too narrow" in text
+        assert f"{100 * report.top1:.1f} % [{low:.1f}, {high:.1f}], too narrow" in text
         assert f"`{report.split_digest}`" in text
         assert f"| recordings | {report.num_samples:,} of {report.num_classes_there:,} classes |" in text
         assert f"| labels seen | {report.train_labels:,}" in text

@@ -11,6 +11,7 @@ jAER's pixel (0, 0) is the lower left one; here it is the upper left one, as in 
 # mypy: disable-error-code="untyped-decorator"
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ _HEADER_LINE: Final = re.compile(rb"#[\t\x20-\x7e\x80-\xff]*\r?\n")  # a record 
 _LAST_HEADER_LINE: Final = b"#End Of ASCII Header"
 _CHIP: Final = re.compile(rb"#[ \t]*AEChip:[ \t]*(?:class[ \t]+)?([\w.$]+)")
 _LOOKED_AT_BYTES: Final = 1 << 16
+_LOOKED_AT_BLOCKS: Final = 64
 _U = np.uintp
 
 
@@ -98,10 +100,13 @@ def words_of(content: RandomAccess, camera: str | None = None) -> Words:
 
 
 def _as_dvs128(content: RandomAccess, start: int) -> tuple[_Camera, str]:
-    """With how many records have a bit that in recordings of two cameras marks those of the second one."""
-    others = sum(int((addresses & _EXTERNAL != 0).sum()) for addresses in _addresses(content, start))
+    """With how many records of the beginning have a bit that in recordings of two cameras marks the second one's."""
+    seen = others = 0
+    for addresses in itertools.islice(_addresses(content, start), _LOOKED_AT_BLOCKS):
+        seen, others = seen + len(addresses), others + int((addresses & _EXTERNAL != 0).sum())
     left_out = (
-        f"; {others:,} records are left out that are external input there, and of a second camera in a recording of two"
+        f"; {others:,} of the first {seen:,} records are left out that are external input there, and of a second "
+        "camera in a recording of two"
         if others
         else ""
     )
@@ -157,9 +162,9 @@ def _read_header(data: bytes, location: str) -> tuple[int, str | None]:
         if chip := _CHIP.match(line[0]):
             name = chip[1].decode(errors="replace")
             own = name.rpartition(".")[2].lower()
-            if any(word in own for word in _OF_SEVERAL):
-                raise SourceError(f"{location}: recorded by {name}; a file has to be one camera's recording: split it")
             known = re.match(r"dvs128|tmpdiff128|davis(?:128|208|240|346|640)", own)
+            if known and any(word in own for word in _OF_SEVERAL):
+                raise SourceError(f"{location}: recorded by {name}; a file has to be one camera's recording: split it")
             if known is None:
                 raise SourceError(
                     f"{location}: recorded by {name}; the cameras whose addresses are read are DVS128 and DAVIS 128, "

@@ -6,7 +6,8 @@ VECT_8 (5) are those whose bits are set, from the column on, which they move by 
 
 The time of an event is the last EVT_TIME_LOW behind the EVT_TIME_HIGH that came before that word, as the page says; it
 overflows every 16.8 s, and the times here go on; an EVT_TIME_HIGH that is up to 16 counts (66 ms) smaller than the one
-before is a step back. An EVT_TIME_LOW may be smaller than the one before it: the page calls
+before is a step back. One that is smaller still follows a silence: recordings that were joined, or damage, make a jump
+forward. An EVT_TIME_LOW may be smaller than the one before it: the page calls
 the values monotonic for one source of events, not for several. In a recording of a Gen4.1 this happens at every
 millisecond: EVT_TIME_HIGH and EVT_TIME_LOW of some 10 us later, then the EVT_TIME_LOW of the events that follow. They
 have the time of the last word, as the decoder `evt3` reads them too; faery never lets time step back, which makes 1,455
