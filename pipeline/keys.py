@@ -57,7 +57,7 @@ def explain(section: str = "") -> list[Key]:
         if not inside:
             sections = sorted({key.key.rpartition(".")[0] for key in found} - {""})
             known = [*sections, *(key.key for key in found)]
-            near = [name for name in sections if name.endswith(f".{section}")] or keys_like(section)
+            near = [name for name in known if name.endswith(f".{section}")]
             near = near or difflib.get_close_matches(section, known, n=1)
             hint = f"did you mean {' or '.join(near[:3])}?" if near else f"sections are {', '.join(sections)}"
             raise ConfigError(f"{section}: no section or key of a configuration; {hint}")

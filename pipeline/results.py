@@ -297,5 +297,6 @@ def named_by(run: str | Path, store: str | Path) -> Named:
             )
         classes |= dict(zip(predictions.sample_ids, predictions.predicted, strict=True))
         asked = f", {report.unusual_way}" if report.unusual_way else ""
-        weights[f"the weights of the {report.which_epoch}{asked}"] = None
+        epoch = report.which_epoch if report.epoch and not report.holds("last") else f"the {report.which_epoch}"
+        weights[f"the weights of {epoch}{asked}"] = None
     return Named(folder.resolve().name, classes, " and ".join(weights))

@@ -35,7 +35,7 @@ def test_every_evaluated_split_counts(pairs: Path, tmp_path: Path) -> None:
     out = tmp_path / "page.html"
     assert succeed("preview", pairs, "--html", "--run", run, "--out", out).out == f"{out}\n"
     words = " ".join(Gallery(out).page.text.split())
-    assert "the run run-7 was evaluated on, with the class that the best weights of epoch 2 named" in words
+    assert "the run run-7 was evaluated on, with the class that the weights of epoch 2 named" in words
     assert {name: entry["named"] for name, entry in Gallery(out).recordings.items()} == expected
 
 

@@ -85,8 +85,11 @@ def test_a_default_is_the_model_s() -> None:
 
 
 def test_an_unknown_section_names_the_sections() -> None:
-    with pytest.raises(ConfigError, match=r"trian: no section or key .*train\.saccade"):
-        keys.explain("trian")
+    with pytest.raises(ConfigError, match=r"zzz: no section or key .*train\.saccade"):
+        keys.explain("zzz")
+    for name, meant in (("trian", "train"), ("saccade", "train.saccade"), ("train.epoch", "train.epochs")):
+        with pytest.raises(ConfigError, match=rf"did you mean {meant}\?"):
+            keys.explain(name)
 
 
 def test_the_page_is_what_the_command_prints() -> None:

@@ -65,7 +65,7 @@ def taken_up_alone(folder: Path, state: TrainingState) -> torch.Tensor:
     network = build_network(MODEL, num_classes=7, num_steps=3, size=16, seed=0)
     ignore = SimpleNamespace(take_up=lambda state: None, load_state_dict=lambda state: None)
     learner: Any = SimpleNamespace(network=network, auxiliary=None, statistics=None, optimizer=ignore)
-    keeper: Any = SimpleNamespace(network=ignore)
+    keeper: Any = SimpleNamespace(network=ignore, run_folder=folder)
     Keeper.take_up(keeper, learner, weights, state)
     return AllStatistics(network, ALONE).own()
 
@@ -124,6 +124,7 @@ def test_killed_processes_and_going_on_with_as_many_or_one(pairs: Path, tmp_path
     assert (report.resumed_after, report.resumed_steps) == (1, 2)  # saved every other step
     assert (
         f"{first}: trained so far by 2 processes; from here on by 1 process: recordings, images and their draws stay "
-        "the same; CKA, batch norm and what is drawn on the device follow each process's share of a batch"
+        "the same; CKA, batch norm, what is drawn on the device and which places `mixture` fills with photos follow "
+        "each process's share of a batch"
     ) in lines
     assert [stint.ended is None for stint in read_history(first)] == [True, False]
