@@ -33,9 +33,8 @@ def test_out_and_in_again(tmp_path: Path, pairs: Path) -> None:
     )
     assert f"{NUM_STEPS} frames (2, 28, 28) at dt = 0.0001 s" in told
     told = succeed("import-checkpoint", graph, "--out", again, "--pairs", pairs).out
-    assert told.startswith(
-        f"imported: NIR graph (tau 3 steps of 0.1 ms) as scnn, {len(CLASS_NAMES)} classes, {NUM_STEPS} steps of 28 x 28\n"
-    )
+    of = f"{len(CLASS_NAMES)} classes, {NUM_STEPS} steps of 28 x 28"
+    assert told.startswith(f"imported: NIR graph (tau 3 steps of 0.1 ms) as scnn, {of}\n")
     documents = [succeed("evaluate", run, "--set", "evaluate.threads=1", "--json").document for run in (first, again)]
     assert documents[0]["confusion"] == documents[1]["confusion"]
     assert documents[1]["epoch_choice"].startswith("not known")
