@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> int:
         app(arguments, prog_name="dvs-transfer")
     except SystemExit as left:
         if left.code == EXIT_INTERRUPTED:
-            print("interrupted; run the same command again: what was finished is kept", file=sys.stderr)
+            print("interrupted; run the same command again", file=sys.stderr)
         return int(left.code or 0)
     except DvsTransferError as error:
         print(f"error: {with_options(str(error))}", file=sys.stderr)

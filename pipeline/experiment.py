@@ -132,11 +132,14 @@ def find_change(config: ExperimentConfig, workspace: Workspace) -> str:
     """Whether the raw recordings, where they are here, are still as many as `preprocess` found; "" or what to do.
 
     Not asked where counting them means reading them: of windows, gzipped archives, and readers that are not this
-    package's. Raises StoreError: nothing is preprocessed.
+    package's. Of the processes that `torchrun` starts the first one asks. Raises StoreError: nothing is preprocessed.
     """
+    from ..stages.training.distributed import is_main_process
+
     frames, raw, source = config.frames, workspace.raw_data(config.events.raw), config.events.source
     pairs = find_pairs(config, workspace)
-    if source not in SOURCES or frames.windows is not None or not raw.is_dir() or any(raw.glob("*gz")):
+    is_cheap = source in SOURCES and frames.windows is None and raw.is_dir() and not any(raw.glob("*gz"))
+    if not (is_cheap and is_main_process()):
         return ""
     try:
         there = len(open_source(source, raw, frames.time_unit, frames.columns).samples)

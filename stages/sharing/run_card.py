@@ -83,17 +83,20 @@ def run_card(
 
 
 def _result(report: EvaluationReport, data: Sequence[DataSet], pairs: str) -> dict[str, Any]:
-    stopped = {"stopped_after": report.unfinished} if report.unfinished else {}
+    def details(interval: tuple[float, float] | None, is_few: bool) -> dict[str, Any]:
+        found: dict[str, Any] = {} if interval is None else {"interval_95": list(interval)}
+        found |= {"interval_is_too_narrow": True} if found and is_few else {}
+        return found | ({"stopped_after": report.unfinished} if report.unfinished else {})
+
     metrics = [
         {
             "type": kind,
             "name": f"{title}, {epoch}",
             "value": value,
-            "args": ({"interval_95": list(interval), **narrow} if interval else {}) | stopped,
+            "args": details(interval, is_few),
         }
         for epoch, accuracies in _accuracies(report)
         for kind, title, value, interval, is_few in _numbers(report, accuracies)
-        for narrow in ({"interval_is_too_narrow": True} if is_few else {},)
     ]
     dataset = {
         "type": data[0].source if data else pairs,

@@ -19,9 +19,7 @@ class Folder(EventReader):
     """
 
     name = "folder"
-    version = (
-        "5"  # 2: times of EVT 3, see `words.evt3`; 3: whole ones in floating point; 4: .gz, ids and members; 5: EVT 3
-    )
+    version = "5"  # 2 and 5: times of EVT 3; 3: whole ones in floating point; 4: .gz, ids and members
     title = "Your own recordings"
     layout = "<class>/<name>: AEDAT, EVT, DAT, Event Stream, HDF5, NumPy, MAT, text or .bin (docs/datasets/your-own.md)"
     access = "file"
